@@ -1,0 +1,8 @@
+// The private extension module midas._core.
+#include "module.hpp"
+
+PYBIND11_MODULE(_core, m) {
+  m.doc() = "The compiled core of midas. Private: use the functions of the midas package.";
+  midas_bindings::bind_errors(m);
+  midas_bindings::bind_geometry(m);
+}

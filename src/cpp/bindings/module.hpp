@@ -1,0 +1,14 @@
+// What each bind_*.cpp adds to the module.
+#ifndef MIDAS_BINDINGS_MODULE_HPP
+#define MIDAS_BINDINGS_MODULE_HPP
+
+#include <pybind11/pybind11.h>
+
+namespace midas_bindings {
+
+void bind_errors(pybind11::module_& m);
+void bind_geometry(pybind11::module_& m);
+
+}  // namespace midas_bindings
+
+#endif

@@ -1,0 +1,107 @@
+// The detector model: pixel (y, z) -> (radius, two_theta, eta), its derivatives and its inverse.
+//
+// The only place where a pixel becomes an angle. Y is the column, Z the row, integers are pixel centres; beam along +X,
+// Z up; lengths um, angles rad.
+//
+//   Yc = (beam_y - y) * pixel_size            Zc = (z - beam_z) * pixel_size
+//   (a, b, c) = Rx(tilt_x) Ry(tilt_y) Rz(tilt_z) (0, Yc, Zc)
+//   R0  = L / (L + a) * hypot(b, c)           projected from the sample on the untilted plane at distance L
+//   eta = atan2(-b, c)                        0 is up, +90 deg is toward increasing column
+//   R   = R0 * D(R0 / distortion_radius, 90 deg - eta)        two_theta = atan(R / L)
+//
+// Source: SPEC section 1 (the MIDAS detector model); D is in distortion.hpp.
+#ifndef MIDAS_GEOMETRY_HPP
+#define MIDAS_GEOMETRY_HPP
+
+#include <array>
+#include <cstdint>
+
+#include "distortion.hpp"
+
+namespace midas {
+
+constexpr double PI = 3.14159265358979323846;
+
+struct Geometry {
+  double distance = 0.0;    // sample to detector along the beam [um]
+  double beam_y = 0.0;      // column of the direct beam [px]
+  double beam_z = 0.0;      // row of the direct beam [px]
+  double pixel_size = 0.0;  // [um]
+  double tilt_x = 0.0;      // about the beam [rad]
+  double tilt_y = 0.0;      // [rad]
+  double tilt_z = 0.0;      // [rad]
+  Distortion distortion;
+  double distortion_radius = 1.0;  // normalises R0 in the distortion [um]
+};
+
+struct Polar {
+  double radius;     // on the untilted, undistorted plane at `distance` [um]
+  double two_theta;  // [rad]
+  double eta;        // [-pi, pi) [rad]
+};
+
+// The parameters of the model in the order of every gradient: six of the geometry, then the distortion coefficients.
+enum GeometryParameter : int {
+  DISTANCE = 0,
+  BEAM_Y,
+  BEAM_Z,
+  TILT_X,
+  TILT_Y,
+  TILT_Z,
+  FIRST_DISTORTION,
+  N_GEOMETRY_PARAMETERS = FIRST_DISTORTION + N_DISTORTION
+};
+
+using GeometryGradient = std::array<double, N_GEOMETRY_PARAMETERS>;
+
+// First derivatives of (radius, eta) by the pixel position.
+struct PixelGradient {
+  double radius_y, radius_z;  // [um / px]
+  double eta_y, eta_z;        // [rad / px]
+};
+
+// A geometry made ready for many pixels. Immutable; safe to share between threads.
+class Projection {
+ public:
+  // Throws GeometryError on a non-finite value, a distance, pixel size or distortion radius that is not positive.
+  explicit Projection(const Geometry& geometry);
+
+  const Geometry& geometry() const { return geometry_; }
+
+  // NaN in every field where the pixel lies at or behind the sample plane (L + a <= 0).
+  Polar to_polar(double y, double z) const;
+
+  // As to_polar; also the derivatives of (radius, eta) by (y, z).
+  Polar to_polar(double y, double z, PixelGradient& gradient) const;
+
+  // d radius / d parameter [um per um, px or rad, or per unit coefficient] at a fixed pixel. Returns the radius [um].
+  double radius_gradient(double y, double z, GeometryGradient& gradient) const;
+
+  // The pixel position where (radius [um], eta [rad]) is seen. NaN where the ray misses the detector plane.
+  void to_pixel(double radius, double eta, double& y, double& z) const;
+
+ private:
+  struct Ray {
+    double yc, zc;   // on the detector, from the beam centre [um]
+    double a, b, c;  // the same in the lab [um]
+    double scale;    // L / (L + a)
+    double h;        // hypot(b, c) [um]
+  };
+  Ray ray(double y, double z) const;
+
+  Geometry geometry_;
+  using Column = std::array<double, 3>;
+  Column column_y_, column_z_;                // T . e_y, T . e_z
+  Column column_x_;                           // T . e_x, the detector's normal
+  std::array<Column, 3> tilt_y_, tilt_z_;     // d column_y_ / d tilt_k and d column_z_ / d tilt_k, k = x, y, z
+};
+
+// Arrays of n positions. Outputs have n elements each; any output pointer may be null.
+void to_polar(const Projection& projection, const double* y, const double* z, std::int64_t n, double* radius, double* two_theta,
+              double* eta, int n_threads);
+void to_pixel(const Projection& projection, const double* radius, const double* eta, std::int64_t n, double* y, double* z,
+              int n_threads);
+
+}  // namespace midas
+
+#endif

@@ -1,0 +1,79 @@
+"""The detector: its shape, its pixels and which of them count."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from midas.errors import InputError
+
+MaskArray = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Detector:
+    """A flat area detector as the (transformed) image shows it.
+
+    Raises
+    ------
+    InputError
+        The shape is not two positive numbers, or the mask has another shape.
+
+    Examples
+    --------
+    >>> Detector(shape=(2048, 2048), pixel_size=200).n_pixels
+    4194304
+    """
+
+    shape: tuple[int, int]
+    """Rows and columns (n_z, n_y)."""
+    pixel_size: float
+    """Edge of the square pixels [µm]."""
+    mask: MaskArray | None = None
+    """Shape (n_z, n_y), bool, True where a pixel must not be used; None uses all."""
+    saturation: float | None = None
+    """Counts at and above which a pixel is not trusted; None where unknown."""
+
+    def __post_init__(self) -> None:
+        """Check shape and mask; store the mask as read-only bool."""
+        shape = tuple(int(n) for n in self.shape)
+        if len(shape) != 2 or min(shape) < 1:
+            raise InputError(f"detector shape is {self.shape!r}; expected (rows, columns), both at least 1")
+        object.__setattr__(self, "shape", shape)
+        if self.mask is not None:
+            mask = np.ascontiguousarray(np.asarray(self.mask) != 0)
+            if mask.shape != shape:
+                raise InputError(f"the mask has shape {mask.shape}; expected the detector's {shape}")
+            mask.setflags(write=False)
+            object.__setattr__(self, "mask", mask)
+
+    @property
+    def n_pixels(self) -> int:
+        """Rows times columns."""
+        return self.shape[0] * self.shape[1]
+
+
+def transform_image(image: npt.NDArray[np.generic], transforms: Sequence[int]) -> npt.NDArray[np.generic]:
+    """Return the image with `ImTransOpt` transforms applied in order, C-contiguous.
+
+    Works on the last two axes, so a stack (n_frames, n_z, n_y) is transformed frame by frame. 0 none, 1 flip columns,
+    2 flip rows, 3 transpose (SPEC section 4). The same function serves image, dark and mask.
+
+    Examples
+    --------
+    >>> transform_image(np.array([[1, 2], [3, 4]]), [1]).tolist()
+    [[2, 1], [4, 3]]
+    """
+    for t in transforms:
+        if t == 1:
+            image = image[..., ::-1]
+        elif t == 2:
+            image = image[..., ::-1, :]
+        elif t == 3:
+            image = np.swapaxes(image, -1, -2)
+        elif t != 0:
+            raise InputError(f"image transform {t} is unknown; expected 0, 1, 2 or 3")
+    return np.ascontiguousarray(image)

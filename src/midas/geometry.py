@@ -1,0 +1,242 @@
+"""The detector geometry: where the detector stands, how it leans, how it distorts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+
+import numpy as np
+import numpy.typing as npt
+
+from midas import _core
+from midas.errors import GeometryError, InputError
+
+FloatArray = npt.NDArray[np.float64]
+
+DISTORTION_NAMES = tuple(f"p{i}" for i in range(15))
+"""The distortion parameters as files name them; SPEC section 1 gives the polynomial."""
+
+# Position of each term in the core's coefficient vector (core/distortion.hpp).
+_RADIAL_TERMS = {"p2": 0, "p5": 1, "p4": 2}
+_HARMONIC_TERMS = (  # amplitude, phase [deg], position of the cosine coefficient; the sine's is the next
+    ("p7", "p8", 3),
+    ("p0", "p6", 5),
+    ("p9", "p10", 7),
+    ("p1", "p3", 9),
+    ("p11", "p12", 11),
+    ("p13", "p14", 13),
+)
+N_DISTORTION = 15
+
+_SMALLEST_DISTANCE = 1e3  # µm: no detector stands within 1 mm of the sample
+_LARGEST_DISTANCE = 1e9  # µm: a kilometre
+_PIXEL_RANGE = (1.0, 5000.0)  # µm
+_WAVELENGTH_RANGE = (0.01, 10.0)  # Å: 1.2 to 1240 keV
+
+
+def distortion_coefficients(distortion: Mapping[str, float]) -> FloatArray:
+    """Return the core's 15 linear coefficients for file-style parameters p0..p14.
+
+    A pair (amplitude, phase [deg]) becomes cosine and sine coefficients: amplitude·cos(mE + phase).
+
+    Examples
+    --------
+    >>> float(distortion_coefficients({"p2": 1e-4})[0])
+    0.0001
+    """
+    coefficients = np.zeros(N_DISTORTION)
+    for name, k in _RADIAL_TERMS.items():
+        coefficients[k] = distortion.get(name, 0.0)
+    for amplitude_name, phase_name, k in _HARMONIC_TERMS:
+        amplitude = distortion.get(amplitude_name, 0.0)
+        phase = math.radians(distortion.get(phase_name, 0.0))
+        coefficients[k] = amplitude * math.cos(phase)
+        coefficients[k + 1] = -amplitude * math.sin(phase)
+    return coefficients
+
+
+def distortion_parameters(coefficients: FloatArray) -> dict[str, float]:
+    """Return the file-style parameters p0..p14 of 15 core coefficients: the inverse of `distortion_coefficients`.
+
+    A pure cosine keeps a signed amplitude and phase 0, as the classic model writes p0.
+
+    Examples
+    --------
+    >>> distortion_parameters(distortion_coefficients({"p1": 2e-4, "p3": 30.0}))["p3"]
+    30.000000000000004
+    """
+    parameters = dict.fromkeys(DISTORTION_NAMES, 0.0)
+    for name, k in _RADIAL_TERMS.items():
+        parameters[name] = float(coefficients[k])
+    for amplitude_name, phase_name, k in _HARMONIC_TERMS:
+        cosine, sine = float(coefficients[k]), float(coefficients[k + 1])
+        if sine == 0.0:
+            parameters[amplitude_name] = cosine
+        else:
+            parameters[amplitude_name] = math.hypot(cosine, sine)
+            parameters[phase_name] = math.degrees(math.atan2(-sine, cosine))
+    return parameters
+
+
+@dataclass(frozen=True, eq=False)
+class Geometry:
+    """A detector's position, tilts and distortion: all that turns a pixel into an angle.
+
+    Lengths in µm, positions on the detector in px (integers are pixel centres), angles in deg, wavelength in Å.
+    Model and signs: SPEC section 1.
+
+    Raises
+    ------
+    GeometryError
+        A value is impossible, not finite, or looks like another unit.
+
+    Examples
+    --------
+    >>> g = Geometry(distance=1e6, beam_center=(512, 512), pixel_size=200, wavelength=0.1839)
+    >>> radius, two_theta, eta = g.to_polar(612.0, 512.0)
+    >>> round(float(radius), 3), round(float(eta), 3)
+    (100.0, 90.0)
+    """
+
+    distance: float
+    """Sample to detector along the beam [µm] (`Lsd` in files)."""
+    beam_center: tuple[float, float]
+    """Column and row (y, z) where the beam meets the detector [px] (`BC`)."""
+    pixel_size: float
+    """Edge of the square pixels [µm] (`px`)."""
+    wavelength: float
+    """[Å] (`Wavelength`)."""
+    tilts: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Rotations (x, y, z) about the beam centre, applied as Rx·Ry·Rz [deg] (`tx ty tz`)."""
+    distortion: Mapping[str, float] = field(default_factory=dict)
+    """Distortion parameters by file name, p0..p14: amplitudes dimensionless, phases in deg; absent ones are 0."""
+    distortion_radius: float | None = None
+    """Length that normalises the radius in the distortion [µm] (`RhoD`); required when a p-term is not 0."""
+    image_transforms: tuple[int, ...] = ()
+    """Transforms applied to the raw image before this geometry holds (`ImTransOpt`): 1 flip columns, 2 flip rows, 3 transpose."""
+    panels: None = None
+    """Per-panel corrections of tiled detectors; not available yet, leave None."""
+
+    def __post_init__(self) -> None:
+        """Check every value and freeze the containers."""
+        _check_lengths(self.distance, self.pixel_size, self.wavelength)
+        center = _floats("beam_center", self.beam_center, 2)
+        tilts = _floats("tilts", self.tilts, 3)
+        if max(abs(t) for t in tilts[1:]) >= 90.0:
+            raise GeometryError(f"tilts are {tilts} deg; expected ty and tz between -90 and 90")
+        if self.panels is not None:
+            raise InputError("panels are not supported yet; leave panels=None")
+        object.__setattr__(self, "beam_center", center)
+        object.__setattr__(self, "tilts", tilts)
+        object.__setattr__(self, "distance", float(self.distance))
+        object.__setattr__(self, "image_transforms", _checked_transforms(self.image_transforms))
+        self._freeze_distortion()
+
+    def _freeze_distortion(self) -> None:
+        distortion = {k: float(v) for k, v in self.distortion.items()}
+        unknown = [name for name in distortion if name not in DISTORTION_NAMES]
+        if unknown:
+            raise InputError(f"unknown distortion parameter {unknown[0]!r}; expected p0..p14")
+        if self.distortion_radius is None and any(distortion.values()):
+            raise GeometryError(
+                "the distortion has no distortion_radius (RhoD): the coefficients mean nothing without it; give it in µm"
+            )
+        if self.distortion_radius is not None and not self.distortion_radius > 100.0 * self.pixel_size:
+            raise GeometryError(
+                f"distortion_radius (RhoD) is {self.distortion_radius:g} µm, under 100 pixels of {self.pixel_size:g} µm: "
+                "it looks like px or mm; midas takes µm, of the order of the detector's half diagonal"
+            )
+        object.__setattr__(self, "distortion", MappingProxyType(distortion))
+
+    @cached_property
+    def projection(self) -> _core.Projection:
+        """The compiled form of this geometry, made on first use."""
+        return _core.Projection(
+            distance=self.distance,
+            beam_y=self.beam_center[0],
+            beam_z=self.beam_center[1],
+            pixel_size=float(self.pixel_size),
+            tilts=self.tilts,
+            distortion=distortion_coefficients(self.distortion).tolist(),
+            distortion_radius=float(self.distortion_radius or 1e5),
+        )
+
+    def to_polar(
+        self, y: npt.ArrayLike, z: npt.ArrayLike, *, n_threads: int = 0
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return (radius [px], two_theta [deg], eta [deg]) of pixel positions (column y, row z) [px].
+
+        Each result has the broadcast shape of y and z, float64; NaN where a pixel lies behind the sample.
+        Equations: SPEC section 1.
+        """
+        y, z = np.broadcast_arrays(np.asarray(y, dtype=np.float64), np.asarray(z, dtype=np.float64))
+        radius, two_theta, eta = self.projection.to_polar(
+            np.ascontiguousarray(y), np.ascontiguousarray(z), n_threads=n_threads
+        )
+        return radius.reshape(y.shape) / self.pixel_size, two_theta.reshape(y.shape), eta.reshape(y.shape)
+
+    def to_pixel(
+        self, radius: npt.ArrayLike, eta: npt.ArrayLike, *, n_threads: int = 0
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return the pixel position (column y, row z) [px] seen at radius [px] and eta [deg]: the inverse of `to_polar`.
+
+        NaN where the ray does not meet the detector plane.
+        """
+        radius, eta = np.broadcast_arrays(np.asarray(radius, dtype=np.float64), np.asarray(eta, dtype=np.float64))
+        y, z = self.projection.to_pixel(
+            np.ascontiguousarray(radius * self.pixel_size), np.ascontiguousarray(eta), n_threads=n_threads
+        )
+        return y.reshape(radius.shape), z.reshape(radius.shape)
+
+    def radius_of(self, two_theta: npt.ArrayLike) -> FloatArray:
+        """Return the ideal ring radius L·tan(2θ) [px] for 2θ [deg]."""
+        return self.distance / self.pixel_size * np.tan(np.radians(np.asarray(two_theta, dtype=np.float64)))
+
+    def two_theta_of(self, radius: npt.ArrayLike) -> FloatArray:
+        """Return 2θ [deg] of a ring radius [px]: the inverse of `radius_of`."""
+        return np.degrees(np.arctan(np.asarray(radius, dtype=np.float64) * self.pixel_size / self.distance))
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave the compiled form behind: it is made again where it is needed."""
+        state = {k: v for k, v in self.__dict__.items() if k != "projection"}
+        state["distortion"] = dict(self.distortion)
+        return state
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        """Restore a pickled geometry."""
+        for name, value in state.items():
+            object.__setattr__(self, name, MappingProxyType(value) if name == "distortion" else value)  # type: ignore[call-overload]
+
+
+def _check_lengths(distance: float, pixel_size: float, wavelength: float) -> None:
+    if not _PIXEL_RANGE[0] <= pixel_size <= _PIXEL_RANGE[1]:
+        hint = " (it looks like metres or mm)" if 0 < pixel_size < 1 else ""
+        raise GeometryError(f"pixel_size is {pixel_size:g}{hint}; midas takes µm, between 1 and 5000")
+    if not _SMALLEST_DISTANCE <= distance <= _LARGEST_DISTANCE:
+        hint = "metres" if 0 < distance < 30 else "mm" if 0 < distance < _SMALLEST_DISTANCE else ""
+        looks = f" looks like {hint}" if hint else " is out of range"
+        raise GeometryError(f"distance {distance:g}{looks}; midas takes µm, at least {_SMALLEST_DISTANCE:g}")
+    if not _WAVELENGTH_RANGE[0] <= wavelength <= _WAVELENGTH_RANGE[1]:
+        hint = " looks like an energy in keV" if wavelength > _WAVELENGTH_RANGE[1] else " looks like metres or nm"
+        raise GeometryError(f"wavelength {wavelength:g}{hint}; midas takes Å, between 0.01 and 10")
+
+
+def _floats(name: str, values: tuple[float, ...], n: int) -> tuple[float, ...]:
+    try:
+        numbers = tuple(float(v) for v in values)
+    except (TypeError, ValueError):
+        raise InputError(f"{name} is {values!r}; expected {n} numbers") from None
+    if len(numbers) != n or not all(math.isfinite(v) for v in numbers):
+        raise InputError(f"{name} is {values!r}; expected {n} finite numbers")
+    return numbers
+
+
+def _checked_transforms(transforms: tuple[int, ...]) -> tuple[int, ...]:
+    kept = tuple(int(t) for t in transforms if int(t) != 0)
+    wrong = [t for t in kept if t not in (1, 2, 3)]
+    if wrong:
+        raise InputError(f"image transform {wrong[0]} is unknown; expected 0 none, 1 flip columns, 2 flip rows or 3 transpose")
+    return kept

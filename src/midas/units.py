@@ -1,0 +1,59 @@
+"""Units and their conversions: the one place where a number changes its unit."""
+
+from __future__ import annotations
+
+import math
+
+HC_KEV_ANGSTROM = 12.398419843
+"""Planck constant times speed of light [keV Å] (CODATA 2018, exact since the 2019 SI)."""
+
+UM_PER_MM = 1000.0
+UM_PER_M = 1e6
+MICROSTRAIN = 1e-6
+CENTIDEGREE = 0.01
+"""GSAS-II's unit of peak width [deg]."""
+
+
+def wavelength_from_energy(energy: float) -> float:
+    """Return the wavelength [Å] of photons of an energy [keV].
+
+    Examples
+    --------
+    >>> round(wavelength_from_energy(80.725), 6)
+    0.153588
+    """
+    return HC_KEV_ANGSTROM / energy
+
+
+def energy_from_wavelength(wavelength: float) -> float:
+    """Return the photon energy [keV] for a wavelength [Å].
+
+    Examples
+    --------
+    >>> round(energy_from_wavelength(1.0), 4)
+    12.3984
+    """
+    return HC_KEV_ANGSTROM / wavelength
+
+
+def q_from_two_theta(two_theta: float, wavelength: float) -> float:
+    """Return the scattering vector length q = 4π sin(θ)/λ [Å⁻¹] for 2θ [deg] and λ [Å].
+
+    Examples
+    --------
+    >>> round(q_from_two_theta(60.0, 1.0), 6)
+    6.283185
+    """
+    return 4.0 * math.pi * math.sin(math.radians(two_theta) / 2.0) / wavelength
+
+
+def two_theta_from_d(d_spacing: float, wavelength: float) -> float:
+    """Return Bragg's 2θ [deg] for a lattice spacing [Å] and λ [Å]; NaN where λ > 2d.
+
+    Examples
+    --------
+    >>> round(two_theta_from_d(1.0, 1.0), 6)
+    60.0
+    """
+    s = wavelength / (2.0 * d_spacing)
+    return math.nan if s > 1.0 else math.degrees(2.0 * math.asin(s))
