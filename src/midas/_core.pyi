@@ -1,6 +1,7 @@
 """Stubs of the private compiled core. Arrays are C-contiguous and of exactly the dtype named."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,3 +27,32 @@ class Projection:
     def to_polar(self, y: Float64, z: Float64, n_threads: int = 0) -> tuple[Float64, Float64, Float64]: ...
     def to_pixel(self, radius: Float64, eta: Float64, n_threads: int = 0) -> tuple[Float64, Float64]: ...
     def radius_gradient(self, y: Float64, z: Float64) -> Float64: ...
+
+N_GEOMETRY_PARAMETERS: int
+FIRST_DISTORTION: int
+MAX_PEAKS: int
+
+def fit_rings(
+    projection: Projection,
+    image: npt.NDArray[np.float32],
+    mask: npt.NDArray[np.uint8],
+    windows: Sequence[tuple[float, float, Sequence[float], Sequence[int]]],
+    *,
+    eta_step: float,
+    fwhm: float,
+    max_shift: float,
+    n_threads: int = 0,
+) -> dict[str, npt.NDArray[Any]]: ...
+def fit_geometry(
+    start: Projection,
+    y: Float64,
+    z: Float64,
+    tan_two_theta: Float64,
+    weight: Float64,
+    *,
+    free: Sequence[bool],
+    lower: Sequence[float],
+    upper: Sequence[float],
+    robust: float = 0.0,
+) -> dict[str, Any]: ...
+def pseudo_strain(projection: Projection, y: Float64, z: Float64, tan_two_theta: Float64) -> Float64: ...
