@@ -56,3 +56,38 @@ def fit_geometry(
     robust: float = 0.0,
 ) -> dict[str, Any]: ...
 def pseudo_strain(projection: Projection, y: Float64, z: Float64, tan_two_theta: Float64) -> Float64: ...
+class CakeMap:
+    def __init__(
+        self,
+        projection: Projection,
+        *,
+        shape: tuple[int, int],
+        layout: tuple[int, int, int],
+        radius_edges: Float64,
+        eta_edges: Float64,
+        mask: npt.NDArray[np.uint8] | None = None,
+        n_threads: int = 0,
+    ) -> None: ...
+    @property
+    def shape(self) -> tuple[int, int]: ...
+    @property
+    def n_pixels(self) -> int: ...
+    @property
+    def offsets(self) -> npt.NDArray[np.int64]: ...
+    @property
+    def pixels(self) -> npt.NDArray[np.int32]: ...
+    @property
+    def areas(self) -> npt.NDArray[np.float32]: ...
+    def apply(
+        self,
+        frame: npt.NDArray[np.generic],
+        *,
+        dark: Float64 | None = None,
+        scale: Float64 | None = None,
+        mask: npt.NDArray[np.uint8] | None = None,
+        saturation: float = ...,
+        negative_counts: bool = False,
+        normalize: bool = True,
+        variance: bool = False,
+        n_threads: int = 0,
+    ) -> tuple[Float64, Float64 | None, Float64]: ...

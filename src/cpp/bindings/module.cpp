@@ -6,4 +6,5 @@ PYBIND11_MODULE(_core, m) {
   midas_bindings::bind_errors(m);
   midas_bindings::bind_geometry(m);
   midas_bindings::bind_calibration(m);
+  midas_bindings::bind_cake(m);
 }
