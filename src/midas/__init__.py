@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
+from midas.calibration import Calibration, CalibrationParams, calibrate
 from midas.detector import Detector
 from midas.errors import FitError, FormatError, GeometryError, InputError, MidasError, OutputError, RefinementError
 from midas.geometry import Geometry
@@ -13,6 +14,8 @@ __version__ = version("midas-xrd")
 
 __all__ = [
     "CakeGrid",
+    "Calibration",
+    "CalibrationParams",
     "Detector",
     "FitError",
     "FormatError",
@@ -23,4 +26,5 @@ __all__ = [
     "OutputError",
     "RefinementError",
     "__version__",
+    "calibrate",
 ]
