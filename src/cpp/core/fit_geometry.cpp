@@ -46,7 +46,7 @@ class StrainModel {
     const Projection projection(geometry(p));
     double sum = 0.0;
     for (std::int64_t i = 0; i < points_.n; ++i) {
-      const double radius = projection.to_polar(points_.y[i], points_.z[i]).radius;
+      const double radius = projection.radius(points_.y[i], points_.z[i]);
       const double r = points_.weight[i] * (radius / (projection.geometry().distance * points_.tan_two_theta[i]) - 1.0);
       sum += loss(r * r);
     }
@@ -95,7 +95,7 @@ class StrainModel {
 void pseudo_strain(const Projection& projection, const StrainPoints& points, double* strain) {
   const double length = projection.geometry().distance;
   for (std::int64_t i = 0; i < points.n; ++i) {
-    strain[i] = 1.0 - projection.to_polar(points.y[i], points.z[i]).radius / (length * points.tan_two_theta[i]);
+    strain[i] = 1.0 - projection.radius(points.y[i], points.z[i]) / (length * points.tan_two_theta[i]);
   }
 }
 

@@ -127,7 +127,7 @@ def _start(
 
     A guess that does not lead to rings is overruled, loudly, by what the image says.
     """
-    candidates = _first(rings(calibrant, options.wavelength, two_theta_max=_SEED_TWO_THETA), _MOST_RINGS)
+    candidates = _innermost_rings(calibrant, options.wavelength)
     signal = ring_signal(prepared)
     guess = {"beam_center": options.beam_center, "distance": options.distance}
     try:
@@ -147,6 +147,16 @@ def _start(
         len(seed.radii),
     )
     return seed, geometry
+
+
+def _innermost_rings(calibrant: Calibrant, wavelength: float) -> Rings:
+    """Return the first rings, enough for every distance; listing all that short wavelengths allow would take seconds."""
+    limit = 10.0
+    while True:
+        found = rings(calibrant, wavelength, two_theta_max=limit)
+        if len(found) >= _MOST_RINGS or limit >= _SEED_TWO_THETA:
+            return _first(found, _MOST_RINGS)
+        limit = min(1.6 * limit, _SEED_TWO_THETA)
 
 
 def _first(found: Rings, n: int) -> Rings:

@@ -32,7 +32,7 @@ _OUTLIER = 5.0  # a point further out than this many standard deviations is left
 _MAX_TILT = 80.0  # deg
 _MAX_DISTORTION = 0.2
 _SETTLED = 3.0  # the loop has nothing more to gain when place and distance move by less than this many esd
-_GROWTH = 1.35  # of the radius within which rings are used, from step to step of the first fit
+_GROWTH = 1.5  # of the radius within which rings are used, from step to step of the first fit
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,7 +206,7 @@ def fit_coarse(signal: RingSignal, seed: Seed, rings: Rings, params: Calibration
     limit = float(visible[min(3, len(visible) - 1)]) * 1.02
     fwhm = 2.5
     while True:
-        half_width = float(np.clip(0.03 * limit, 4.0, 25.0))
+        half_width = float(np.clip(0.03 * limit, 4.0, 15.0))
         free = PLACE + (TILTS if len(visible[visible < limit]) >= 3 else ())
         for _ in range(2):
             windows = ring_windows(

@@ -81,7 +81,7 @@ def ring_signal(prepared: PreparedImage) -> RingSignal:
     """Return the image binned to about 640 px, over its local median in units of the local noise."""
     binning = max(1, round(max(prepared.counts.shape) / _TARGET_EDGE))
     counts, mask = _binned(prepared, binning)
-    background = local_median(counts, mask, 2 * (max(counts.shape) // 50) + 1)
+    background = local_median(counts, mask, max(counts.shape) // 25)
     excess = counts - background
     usable = ~mask
     # Noise grows as the square root of the counts whatever the gain: its factor is measured, not assumed.
@@ -160,12 +160,12 @@ def _vote(points: FloatArray, normals: FloatArray, weights: FloatArray, shape: t
     reach = 1.5 * math.hypot(n_z, n_y)
     distances = np.arange(-reach, reach, cell)
     distances = distances[np.abs(distances) > 8.0]  # closer in, any curved edge votes for itself
-    for t in distances:
-        at = ((points + t * normals - low) / cell).astype(np.int64)
-        inside = (at[:, 0] >= 0) & (at[:, 0] < n_cells[1]) & (at[:, 1] >= 0) & (at[:, 1] < n_cells[0])
+    for chunk in np.array_split(distances, 30):
+        at = ((points[:, None, :] + chunk[None, :, None] * normals[:, None, :] - low) / cell).astype(np.int64)
+        inside = (at[..., 0] >= 0) & (at[..., 0] < n_cells[1]) & (at[..., 1] >= 0) & (at[..., 1] < n_cells[0])
         # An error of the normal's angle spreads the vote over a width that grows with the distance.
-        share = weights[inside] / (1.0 + abs(t) / 100.0)
-        votes += np.bincount(at[inside, 1] * n_cells[1] + at[inside, 0], weights=share, minlength=len(votes))
+        share = (weights[:, None] / (1.0 + np.abs(chunk) / 100.0)[None, :])[inside]
+        votes += np.bincount(at[..., 1][inside] * n_cells[1] + at[..., 0][inside], weights=share, minlength=len(votes))
     smooth = ndimage.gaussian_filter(votes.reshape(n_cells), 1.5)
     z, y = np.unravel_index(int(np.argmax(smooth)), n_cells)
     return float(low[0] + (y + 0.5) * cell), float(low[1] + (z + 0.5) * cell)
