@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version
 
 from midas.detector import Detector
-from midas.errors import FitError, FormatError, GeometryError, InputError, MidasError, RefinementError
+from midas.errors import FitError, FormatError, GeometryError, InputError, MidasError, OutputError, RefinementError
 from midas.geometry import Geometry
 from midas.grid import CakeGrid
 
@@ -20,6 +20,7 @@ __all__ = [
     "GeometryError",
     "InputError",
     "MidasError",
+    "OutputError",
     "RefinementError",
     "__version__",
 ]

@@ -15,6 +15,10 @@ class FormatError(MidasError, ValueError):
     """A file is missing, truncated, corrupt or not of the format expected."""
 
 
+class OutputError(MidasError, OSError):
+    """A file cannot be written: its folder is missing or read-only, or the disk is full."""
+
+
 class GeometryError(MidasError, ValueError):
     """A detector geometry is impossible or ambiguous in its units."""
 

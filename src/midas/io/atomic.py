@@ -1,0 +1,93 @@
+"""Files that appear whole or not at all: written beside their place, then renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+from midas.errors import MidasError, OutputError
+
+_REASONS = {
+    errno.ENOENT: "its folder does not exist; create the folder or name another",
+    errno.ENOTDIR: "its folder is a file; name another folder",
+    errno.EACCES: "the folder may not be written to; change its permissions or name another",
+    errno.EPERM: "the folder may not be written to; change its permissions or name another",
+    errno.EROFS: "the file system is read-only; name another folder",
+    errno.ENOSPC: "the disk is full; free some space or name another folder",
+    errno.EDQUOT: "the disk quota is used up; free some space or name another folder",
+    errno.EISDIR: "a folder of that name is in the way; name another file",
+    errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
+}
+
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+@contextlib.contextmanager
+def atomic_path(final: Path | str) -> Iterator[Path]:
+    """Yield a temporary path beside `final` to write to; rename it to `final` when the block ends well.
+
+    The temporary name ends in the full name of `final`, so writers that look at the suffix see the right one. The
+    content is on disk (fsync) before the rename; after any error, or an interruption, the temporary file is removed
+    and an existing `final` is untouched.
+
+    Raises
+    ------
+    OutputError
+        The folder is missing or read-only, or the disk is full.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with atomic_path(Path(folder) / "a.txt") as path:
+    ...         _ = path.write_text("whole")
+    ...     (Path(folder) / "a.txt").read_text()
+    'whole'
+    """
+    final = Path(final)
+    temporary = final.with_name(f".writing-{secrets.token_hex(4)}-{final.name}")
+    try:
+        if final.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(temporary))
+        # Made here, with the user's umask, so that a folder that cannot be written to shows before any work is done.
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        yield temporary
+        _flush(temporary)
+        temporary.replace(final)
+        with contextlib.suppress(OSError):  # some network file systems cannot flush a folder
+            _flush(final.parent)
+    except MidasError:
+        raise
+    except Exception as error:
+        reason = _reason(error, temporary)
+        if reason is None:
+            raise
+        raise OutputError(f"cannot write {final}: {reason}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def _flush(path: Path) -> None:
+    """Bring a file or a folder's entries to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _reason(error: Exception, temporary: Path) -> str | None:
+    """Say why writing failed; None when the error is about something else, such as an input of the block."""
+    if isinstance(error, OSError) and error.errno in _REASONS:
+        about_output = error.filename is not None and Path(os.fsdecode(error.filename)) == temporary
+        if about_output or error.errno in _DISK_ERRORS:
+            return _REASONS[error.errno]
+    # HDF5 reports a full disk in its text only.
+    if os.strerror(errno.ENOSPC) in str(error):
+        return _REASONS[errno.ENOSPC]
+    return None

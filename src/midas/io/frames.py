@@ -1,0 +1,347 @@
+"""Detector images from files of any format: `Frames` read one at a time, single images, masks."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from midas.detector import transform_image
+from midas.errors import FormatError, InputError, MidasError
+from midas.io.formats import FORMATS, ArraySource, FrameSource, Image, Opener, ReadOptions
+
+Mask = npt.NDArray[np.bool_]
+
+
+class Frames:
+    """A stack of detector images, read one at a time when asked for.
+
+    `frames[i]` is a 2-D array of the file's own dtype, `frames[a:b]` a stack, iteration goes frame by frame. Made by
+    `read_frames`, or from an array by `Frames.from_array`. Picklable (the file is opened again), closed when used in a
+    `with` block or dropped.
+
+    Examples
+    --------
+    >>> frames = Frames.from_array(np.arange(12, dtype=np.uint16).reshape(3, 2, 2))
+    >>> frames.shape, frames[2].tolist(), [int(f.sum()) for f in frames]
+    ((3, 2, 2), [[8, 9], [10, 11]], [6, 22, 38])
+    """
+
+    def __init__(
+        self,
+        source: FrameSource,
+        *,
+        path: Path | None = None,
+        skip_frames: int = 0,
+        image_transforms: Sequence[int] = (),
+        options: ReadOptions | None = None,
+    ) -> None:
+        """Take an open source; use `read_frames` or `Frames.from_array` instead."""
+        n, rows, columns = source.shape
+        if not 0 <= skip_frames < n:
+            raise InputError(f"skip_frames (SkipFrame) is {skip_frames} of {n} frames; expected 0 to {n - 1}")
+        if source.dtype.kind not in "uif":
+            raise FormatError(f"its pixels are of type {source.dtype}; expected integers or floating point numbers")
+        transforms = tuple(int(t) for t in image_transforms)
+        turned = transform_image(np.empty((rows, columns), dtype=np.bool_), transforms).shape
+        self.path: Path | None = path
+        """The file; None for an array."""
+        self.shape: tuple[int, int, int] = (n - skip_frames, turned[0], turned[1])
+        """Frames, rows, columns, after skipping and transforms."""
+        self.dtype: np.dtype[Any] = source.dtype.newbyteorder("=")
+        """Pixel type."""
+        self.skip_frames: int = skip_frames
+        """Frames left out at the start (`SkipFrame`)."""
+        self.image_transforms: tuple[int, ...] = transforms
+        """Transforms applied to each frame (`ImTransOpt`)."""
+        self.metadata: Mapping[str, object] = MappingProxyType(
+            {"source": "array" if path is None else str(path), **source.metadata}
+        )
+        """What is known of the data: `source`, `format`, and what the file says of itself."""
+        self._source = source
+        self._options = options
+
+    @classmethod
+    def from_array(cls, array: npt.ArrayLike, *, image_transforms: Sequence[int] = ()) -> Frames:
+        """Return frames of an array, shape (n_z, n_y) or (n_frames, n_z, n_y)."""
+        try:
+            return cls(ArraySource(np.asarray(array)), image_transforms=image_transforms)
+        except FormatError as error:
+            raise InputError(str(error)) from None
+
+    def __len__(self) -> int:
+        """Return the number of frames."""
+        return self.shape[0]
+
+    @overload
+    def __getitem__(self, index: int | np.integer[Any]) -> Image: ...
+    @overload
+    def __getitem__(self, index: slice) -> Image: ...
+    def __getitem__(self, index: int | np.integer[Any] | slice) -> Image:
+        """Return frame `index`, shape (n_z, n_y), or for a slice a stack, in the file's dtype and C-contiguous."""
+        if isinstance(index, slice):
+            chosen = range(*index.indices(len(self)))
+            stack = np.empty((len(chosen), *self.shape[1:]), dtype=self.dtype)
+            for k, i in enumerate(chosen):
+                stack[k] = self._read(i)
+            return stack
+        i = int(index)
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"frame {i} of {len(self)}")
+        return self._read(i % len(self))
+
+    def __iter__(self) -> Iterator[Image]:
+        """Yield each frame in turn."""
+        for i in range(len(self)):
+            yield self._read(i)
+
+    def _read(self, i: int) -> Image:
+        try:
+            frame = self._source.read(i + self.skip_frames)
+        except Exception as error:
+            raise _explained(self.path, error, f"frame {i + self.skip_frames} cannot be read") from error
+        return transform_image(frame.astype(self.dtype, copy=False), self.image_transforms)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._source.close()
+
+    def __enter__(self) -> Frames:
+        """Return self; the file is closed at the end of the block."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the file."""
+        self.close()
+
+    def __del__(self) -> None:
+        """Close the file."""
+        source = getattr(self, "_source", None)
+        if source is not None:
+            source.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the path, not the open file; an array travels whole."""
+        if self.path is None or self._options is None:
+            return _from_source, (self._source, self.skip_frames, self.image_transforms)
+        return _open, (self.path, self._options, self.skip_frames, self.image_transforms)
+
+    def __repr__(self) -> str:
+        """Name source, shape and dtype."""
+        return f"Frames({self.metadata['source']!r}, shape={self.shape}, dtype={self.dtype})"
+
+
+def _from_source(source: FrameSource, skip_frames: int, image_transforms: tuple[int, ...]) -> Frames:
+    return Frames(source, skip_frames=skip_frames, image_transforms=image_transforms)
+
+
+def read_frames(
+    path: Path | str,
+    *,
+    data_location: str | None = None,
+    skip_frames: int = 0,
+    image_transforms: Sequence[int] = (),
+    head_size: int = 8192,
+    frame_shape: tuple[int, int] | None = None,
+    data_type: int = 1,
+) -> Frames:
+    """Return the frames of an image file; the format is told by the suffix.
+
+    TIFF, HDF5, GE (`.ge`, `.ge1`..`.ge5`), CBF, EDF and the rest through fabio, `.npy`, `.MIDAS.zip` and zarr folders.
+
+    Parameters
+    ----------
+    path
+        The file.
+    data_location
+        Dataset inside an HDF5 or zarr file; None looks in `exchange/data`, then where NeXus puts images.
+    skip_frames
+        Frames to leave out at the start.
+    image_transforms
+        `ImTransOpt` codes applied to each frame in order: 0 none, 1 flip columns, 2 flip rows, 3 transpose.
+    head_size
+        Bytes before the first frame of a GE file.
+    frame_shape
+        Rows and columns of a GE frame before any transform; None takes 2048 x 2048.
+    data_type
+        `DataType` of a GE file's pixels: 1 uint16, 2 float64, 3 float32, 4 uint32, 5 int32.
+
+    Raises
+    ------
+    FormatError
+        The file is missing, truncated, corrupt, of an unknown suffix, or holds no images at the location.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.save(Path(folder) / "a.npy", np.ones((2, 3, 4), dtype=np.uint16))
+    ...     read_frames(Path(folder) / "a.npy").shape
+    (2, 3, 4)
+    """
+    options = ReadOptions(data_location, head_size, frame_shape, data_type)
+    return _open(Path(path), options, skip_frames, tuple(image_transforms))
+
+
+def read_image(path: Path | str, **options: Any) -> Image:
+    """Return one image from a file, shape (n_z, n_y); the options are those of `read_frames`.
+
+    A single frame keeps its dtype. Several frames are averaged into float64: for each pixel the mean of the frames in
+    which it counts (`valid_mask`), NaN where it never does. That is right for calibrants and darks; sums belong to
+    `integrate`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.save(Path(folder) / "a.npy", np.array([[[1, 2]], [[3, 2]]], dtype=np.uint16))
+    ...     read_image(Path(folder) / "a.npy").tolist()
+    [[2.0, 2.0]]
+    """
+    with read_frames(path, **options) as frames:
+        return frames[0] if len(frames) == 1 else mean_frame(frames)
+
+
+def mean_frame(frames: Frames) -> npt.NDArray[np.float64]:
+    """Return the mean over frames of each pixel's valid values, shape (n_z, n_y); NaN where there is none.
+
+    Examples
+    --------
+    >>> mean_frame(Frames.from_array(np.array([[[1, -1]], [[3, -1]]], dtype=np.int32))).tolist()
+    [[2.0, nan]]
+    """
+    total = np.zeros(frames.shape[1:])
+    count = np.zeros(frames.shape[1:], dtype=np.int64)
+    for frame in frames:
+        valid = valid_mask(frame)
+        np.add(total, frame, out=total, where=valid)
+        count += valid
+    mean: npt.NDArray[np.float64] = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    return mean
+
+
+def valid_mask(image: Image, *, bad_values: Sequence[float] = ()) -> Mask:
+    """Return True where a pixel of a raw image holds counts, shape as the image.
+
+    Never counts (SPEC section 4): negative values (-1 gap and -2 bad on Pilatus), the largest value of an unsigned type
+    (Eiger's 65535 and 4294967295), NaN and infinities, and `bad_values` (`BadPxIntensity`, `GapIntensity`). Give it the
+    raw image: after subtracting a dark, negative values are ordinary.
+
+    Examples
+    --------
+    >>> valid_mask(np.array([-2, -1, 0, 7], dtype=np.int32)).tolist()
+    [False, False, True, True]
+    >>> valid_mask(np.array([0, 9, 65535], dtype=np.uint16), bad_values=[9]).tolist()
+    [True, False, False]
+    """
+    image = np.asarray(image)
+    kind = image.dtype.kind
+    if kind == "u":
+        valid = np.asarray(image != np.iinfo(image.dtype).max)
+    elif kind == "i":
+        valid = np.asarray(image >= 0)
+    elif kind == "f":
+        with np.errstate(invalid="ignore"):
+            valid = np.asarray((image >= 0) & (image < np.inf))
+    else:
+        raise InputError(f"the image has type {image.dtype}; expected integers or floating point numbers")
+    for value in bad_values:
+        valid &= image != value
+    return valid
+
+
+def read_mask(
+    path: Path | str,
+    *,
+    zero_is_use: bool = True,
+    image_transforms: Sequence[int] = (),
+    data_location: str | None = None,
+) -> Mask:
+    """Return a mask from an image file (TIFF, EDF, npy, ...), shape (n_z, n_y): True where a pixel must not be used.
+
+    Parameters
+    ----------
+    path
+        The file: 0 is use, any other value is masked (SPEC section 4).
+    zero_is_use
+        False for files of the opposite sense, where 0 is masked.
+    image_transforms
+        As for the images that the mask belongs to.
+    data_location
+        Dataset inside an HDF5 or zarr file.
+
+    Raises
+    ------
+    FormatError
+        The file cannot be read, or masks every pixel.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.save(Path(folder) / "m.npy", np.array([[0, 1]], dtype=np.uint8))
+    ...     read_mask(Path(folder) / "m.npy").tolist()
+    [[False, True]]
+    """
+    with read_frames(path, image_transforms=image_transforms, data_location=data_location) as frames:
+        image = frames[0]
+    mask = np.asarray((image != 0) == zero_is_use)
+    if mask.all():
+        raise FormatError(
+            f"{path}: every pixel is masked; expected 0 where a pixel is used "
+            "(zero_is_use=False is for masks of the opposite sense)"
+        )
+    return mask
+
+
+def _open(path: Path, options: ReadOptions, skip_frames: int, image_transforms: tuple[int, ...]) -> Frames:
+    opener = _format_of(path)
+    if not path.exists():
+        raise FormatError(f"{path}: no such file; check the name and the folder")
+    source = None
+    try:
+        source = opener(path, options)
+        return Frames(source, path=path, skip_frames=skip_frames, image_transforms=image_transforms, options=options)
+    except Exception as error:
+        if source is not None:
+            source.close()
+        raise _explained(path, error, "it cannot be read") from error
+
+
+def _format_of(path: Path) -> Opener:
+    name = path.name.lower()
+    for n in (2, 1):
+        suffix = "".join(Path(name).suffixes[-n:])
+        if suffix in FORMATS:
+            return FORMATS[suffix]
+    suffix = Path(name).suffix
+    near = difflib.get_close_matches(suffix, list(FORMATS), n=1)
+    hint = f" (nearest: {near[0]})" if near else ""
+    raise FormatError(
+        f"{path}: unknown image suffix {suffix!r}{hint}; expected .tif, .h5, .ge to .ge5, .cbf, .edf, .npy, .zip, "
+        ".zarr or another format that fabio reads"
+    )
+
+
+def _explained(path: Path | None, error: Exception, what: str) -> MidasError:
+    """Return the error to raise for a failure in a format's library: one sentence that starts with the file."""
+    if isinstance(error, MidasError):
+        return type(error)(f"{path}: {error}")
+    detail = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, PermissionError):
+        return FormatError(f"{path}: {what}: no permission to read it; ask its owner or change its mode")
+    if isinstance(error, IsADirectoryError):
+        return FormatError(f"{path}: {what}: it is a folder, expected a file")
+    return FormatError(
+        f"{path}: {what} as the format its suffix names: {detail[:300]}; the file is truncated, corrupt or misnamed"
+    )
+
+
+__all__ = ["Frames", "mean_frame", "read_frames", "read_image", "read_mask", "valid_mask"]

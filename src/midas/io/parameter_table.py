@@ -1,0 +1,193 @@
+"""The keys of the MIDAS parameter text: one table, from which reading, checking and explaining all follow.
+
+Source: SPEC section 3. To add a key, add a row.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+
+@dataclass(frozen=True)
+class ParameterKey:
+    """One key of the parameter file."""
+
+    name: str
+    """As written by midas."""
+    kind: type[float] | type[int] | type[str]
+    """Type of each value."""
+    meaning: str
+    """One line for people."""
+    unit: str = ""
+    count: int = 1
+    """How many values a line holds; text takes the rest of the line."""
+    default: float | int | str | None = None
+    """What stands for the key when the file leaves it out; None where there is no default."""
+    aliases: tuple[str, ...] = ()
+    """Other spellings that mean the same."""
+    repeatable: bool = False
+    """True when every line counts; otherwise the last one wins."""
+    flag: str | None = None
+    """Command-line flag that can give the value instead."""
+
+
+def _p(i: int) -> ParameterKey:
+    terms = {
+        0: "amplitude of rho^2 cos(2E + p6)",
+        1: "amplitude of rho^4 cos(4E + p3)",
+        2: "coefficient of rho^2",
+        3: "phase of p1",
+        4: "coefficient of rho^6",
+        5: "coefficient of rho^4",
+        6: "phase of p0",
+        7: "amplitude of rho^4 cos(E + p8)",
+        8: "phase of p7",
+        9: "amplitude of rho^3 cos(3E + p10)",
+        10: "phase of p9",
+        11: "amplitude of rho^5 cos(5E + p12)",
+        12: "phase of p11",
+        13: "amplitude of rho^6 cos(6E + p14)",
+        14: "phase of p13",
+    }
+    unit = "deg" if terms[i].startswith("phase") else ""
+    return ParameterKey(f"p{i}", float, f"distortion: {terms[i]}", unit=unit, default=0.0)
+
+
+_K = ParameterKey
+_ROWS = (
+    # Geometry
+    _K("Lsd", float, "distance from sample to detector along the beam", unit="um", flag="-LsdGuess"),
+    _K("BC", float, "beam centre, column then row", unit="px", count=2, flag="-BCGuess"),
+    _K("tx", float, "rotation about the beam; not seen by powder rings, never refined", unit="deg", default=0.0),
+    _K("ty", float, "rotation about the horizontal axis across the beam", unit="deg", default=0.0),
+    _K("tz", float, "rotation about the vertical axis", unit="deg", default=0.0),
+    *(_p(i) for i in range(15)),
+    _K(
+        "RhoD",
+        float,
+        "length that normalises the radius in the distortion: beam centre to the farthest corner",
+        unit="um",
+    ),
+    _K("px", float, "edge of the square pixels", unit="um", aliases=("PixelSize", "pxY", "pxZ"), flag="--pixel-size"),
+    _K("NrPixels", int, "columns and rows of a square detector, after ImTransOpt", unit="px"),
+    _K("NrPixelsY", int, "columns, after ImTransOpt", unit="px"),
+    _K("NrPixelsZ", int, "rows, after ImTransOpt", unit="px"),
+    _K("Wavelength", float, "wavelength of the beam", unit="A", flag="--wavelength or --energy"),
+    _K("DistortionFile", str, "file of displacements for each pixel"),
+    # Calibrant and calibration
+    _K("Calibrant", str, "name of a built-in calibrant (midas only)", flag="--calibrant"),
+    _K("SpaceGroup", int, "number of the calibrant's space group", flag="--calibrant"),
+    _K(
+        "LatticeConstant",
+        float,
+        "cell of the calibrant: a b c [A] alpha beta gamma [deg]",
+        unit="A, deg",
+        count=6,
+        aliases=("LatticeParameter",),
+        flag="--calibrant",
+    ),
+    _K("Width", float, "half width of the window about a ring", unit="um", default=800.0),
+    _K("MultFactor", float, "a ring whose mean strain exceeds this times the median is rejected", default=2.5),
+    _K(
+        "StoppingStrain", float, "mean pseudo-strain at which calibration may end", default=4e-5, flag="-StoppingStrain"
+    ),
+    _K("RingsToExclude", int, "number of a ring to leave out, from 1", repeatable=True),
+    _K("RingThresh", float, "a ring's number and its threshold", count=2, repeatable=True),
+    # Bins
+    _K("RMin", float, "lower edge of the first radial bin", unit="px"),
+    _K("RMax", float, "where the radial bins end", unit="px"),
+    _K("RBinSize", float, "width of a radial bin", unit="px"),
+    _K("EtaMin", float, "lower edge of the first azimuthal bin", unit="deg", default=-180.0),
+    _K("EtaMax", float, "where the azimuthal bins end", unit="deg", default=180.0),
+    _K("EtaBinSize", float, "width of an azimuthal bin", unit="deg", default=5.0, flag="-EtaBinSize"),
+    # Scan
+    _K("OmegaStart", float, "omega of the first frame", unit="deg", default=0.0, aliases=("OmegaFirstFile",)),
+    _K("OmegaStep", float, "omega from frame to frame", unit="deg", default=0.0),
+    _K("OmegaRange", float, "omega range to use", unit="deg", count=2, repeatable=True),
+    _K("BoxSize", float, "region to use: two columns, two rows", unit="um", count=4, repeatable=True),
+    _K("OmegaSumFrames", int, "frames summed into one pattern; -1 sums all", default=-1),
+    # Files
+    _K("SkipFrame", int, "frames dropped at the start of every file", default=0, aliases=("skipFrame",)),
+    _K("HeadSize", int, "bytes before the first frame of a GE file", unit="bytes", default=8192),
+    _K(
+        "DataType",
+        int,
+        "pixel type: 1 u16, 2 f64, 3 f32, 4 u32, 5 i32, 6 tiff-u32, 7 tiff-u8, 8 hdf5, 9 tiff-u16, 10 cbf",
+        default=1,
+    ),
+    _K("Dark", str, "dark image", flag="-darkFN"),
+    _K("Folder", str, "folder of the image files"),
+    _K("FileStem", str, "name of the image files before the running number"),
+    _K("Ext", str, "name of the image files after the running number"),
+    _K("StartNr", int, "first running number", flag="-startFileNr"),
+    _K("EndNr", int, "last running number", flag="-endFileNr"),
+    _K("Padding", int, "digits of the running number", default=6),
+    _K(
+        "ImTransOpt",
+        int,
+        "image transform, in order: 0 none, 1 flip columns, 2 flip rows, 3 transpose",
+        repeatable=True,
+        flag="-ImTransOpt",
+    ),
+    _K("GapIntensity", float, "value of pixels in gaps", flag="-GapIntensity"),
+    _K("BadPxIntensity", float, "value of bad pixels", flag="-BadPxIntensity"),
+    _K("GapFile", str, "image that is not 0 in gaps"),
+    _K("BadPxFile", str, "image that is not 0 at bad pixels"),
+    _K("MaskFile", str, "mask: 0 is use, any other value is masked"),
+    # Integration
+    _K("Normalize", int, "1: divide by the area of the bin; 0: plain weighted sum", default=1),
+    _K("SumImages", int, "1: also store the sum of all frames", default=0),
+    _K("SaveIndividualFrames", int, "1: store each frame's cake", default=1),
+    _K("DoPeakFit", int, "1: fit peaks of every lineout", default=0),
+    _K("MultiplePeaks", int, "1: fit several peaks at once", default=0),
+    _K("PeakLocation", float, "radius of a peak to fit", unit="px", repeatable=True),
+    _K("DoSmoothing", int, "1: smooth lineouts before the peak search", default=0),
+    # Instrument, for the refinement
+    _K("Polariz", float, "polarization", default=0.99),
+    _K("SHpL", float, "axial divergence SH/L", default=0.002),
+    _K("U", float, "Gaussian width, tan^2 term", unit="cdeg^2", default=1.163),
+    _K("V", float, "Gaussian width, tan term", unit="cdeg^2", default=-0.126),
+    _K("W", float, "Gaussian width, constant term", unit="cdeg^2", default=0.063),
+    _K("X", float, "Lorentzian width, 1/cos term", unit="cdeg", default=0.0),
+    _K("Y", float, "Lorentzian width, tan term", unit="cdeg", default=0.0),
+    _K("Z", float, "Lorentzian width, constant term", unit="cdeg", default=0.0),
+)
+
+PARAMETER_KEYS: Mapping[str, ParameterKey] = MappingProxyType({row.name: row for row in _ROWS})
+"""Every key by its first name, in the order of a commented file."""
+
+_SPELLINGS = {spelling: row for row in _ROWS for spelling in (row.name, *row.aliases)}
+_TOLERANCE = "tol"
+
+
+def find_key(spelling: str) -> ParameterKey | None:
+    """Return the key of a spelling, None where it is unknown. `tol*` keys are numbers, whatever they are called.
+
+    Examples
+    --------
+    >>> find_key("PixelSize").name
+    'px'
+    """
+    if spelling in _SPELLINGS:
+        return _SPELLINGS[spelling]
+    if spelling.startswith(_TOLERANCE) and len(spelling) > len(_TOLERANCE):
+        return ParameterKey(
+            spelling, float, f"how far {spelling.removeprefix(_TOLERANCE)} may move while it is refined"
+        )
+    return None
+
+
+def nearest_key(spelling: str) -> str | None:
+    """Return the known spelling most like an unknown one, None where none is.
+
+    Examples
+    --------
+    >>> nearest_key("wavelenght")
+    'Wavelength'
+    """
+    by_lower = {known.lower(): known for known in _SPELLINGS}
+    near = difflib.get_close_matches(spelling.lower(), by_lower, n=1, cutoff=0.7)
+    return by_lower[near[0]] if near else None

@@ -1,0 +1,494 @@
+"""The MIDAS parameter text: read without loss, understood key by key, written back.
+
+Format: SPEC section 3. The keys themselves are in `midas.io.parameter_table`.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from midas.detector import Detector
+from midas.errors import FormatError, GeometryError, InputError, MidasError
+from midas.geometry import DISTORTION_NAMES, Geometry
+from midas.grid import CakeGrid
+from midas.io.atomic import atomic_path
+from midas.io.frames import Mask, read_mask
+from midas.io.parameter_table import find_key
+from midas.io.parameter_text import (
+    ParameterLine,
+    Values,
+    as_rows,
+    did_you_mean,
+    file_pairs,
+    format_value,
+    parse_line,
+)
+from midas.units import UM_PER_M, UM_PER_MM
+
+_log = logging.getLogger(__name__)
+
+MASK_KEYS = ("MaskFile", "GapFile", "BadPxFile")
+
+
+@dataclass(frozen=True)
+class Parameters:
+    r"""A parameter file: its lines as they stand, and what they mean.
+
+    Examples
+    --------
+    >>> p = parse_params("Lsd 1e6 # um\nBC 10 20\npx 200\nWavelength 0.18;\n")
+    >>> p.get("Lsd"), p.get("BC"), p.geometry.beam_center
+    (1000000.0, (10.0, 20.0), (10.0, 20.0))
+    """
+
+    lines: tuple[ParameterLine, ...] = ()
+    """Every line in order, comments and unknown keys included."""
+    path: Path | None = None
+    """The file read; None for parameters made in memory."""
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, object]) -> Parameters:
+        """Return parameters of a mapping: keys of the file format, or midas's own names and units.
+
+        Own names: `distance` [µm], `beam_center` (y, z) [px], `pixel_size` [µm], `wavelength` [Å], `energy` [keV],
+        `tilts` [deg], `distortion` {p0: ...}, `distortion_radius` [µm], `shape` (n_z, n_y), `image_transforms`,
+        `calibrant` (a name), `space_group`, `lattice` (a, b, c [Å], alpha, beta, gamma [deg]), `radius_min`,
+        `radius_max`, `radius_step` [px], `eta_min`, `eta_max`, `eta_step` [deg].
+
+        Raises
+        ------
+        InputError
+            A name is unknown (the message names the nearest known one) or a value is not what its key takes.
+
+        Examples
+        --------
+        >>> Parameters.from_dict({"wavelength": 0.18, "pixel_size": 200, "calibrant": "CeO2"}).get("px")
+        200.0
+        """
+        pairs = [pair for name, value in values.items() for pair in file_pairs(name, value)]
+        return cls().updated(pairs)
+
+    def updated(self, values: Mapping[str, object] | Iterable[tuple[str, object]]) -> Parameters:
+        r"""Return parameters in which keys have new values; other lines, comments and order stay.
+
+        A key that is there keeps its line and its spelling; one that is not is appended. A repeatable key takes a
+        sequence of lines' values and replaces all of them.
+
+        Examples
+        --------
+        >>> parse_params("px 200 # GE\n").updated({"px": 100, "Lsd": 1e6}).text()
+        'px 100.0\nLsd 1000000.0\n'
+        """
+        lines = list(self.lines)
+        for name, value in values.items() if isinstance(values, Mapping) else values:
+            row = find_key(name)
+            if row is None:
+                raise InputError(f"unknown parameter {name!r}{did_you_mean(name)}")
+            rows = as_rows(row, value)
+            places = [i for i, line in enumerate(lines) if line.key == row.name]
+            spelling = lines[places[-1]].spelling if places else row.name
+            new = [parse_line(f"{spelling} {' '.join(format_value(v) for v in r)}\n", "value given") for r in rows]
+            at = places[0] if places and row.repeatable else places[-1] if places else len(lines)
+            dropped = set(places if row.repeatable else places[-1:])
+            if at and not lines[at - 1].text.endswith(("\n", "\r")):
+                lines[at - 1] = replace(lines[at - 1], text=lines[at - 1].text + "\n")
+            kept_before = [line for i, line in enumerate(lines[:at]) if i not in dropped]
+            kept_after = [line for i, line in enumerate(lines) if i >= at and i not in dropped]
+            lines = [*kept_before, *new, *kept_after]
+        return replace(self, lines=tuple(lines))
+
+    def text(self) -> str:
+        """Return the whole text, each line as it was read."""
+        return "".join(line.text for line in self.lines)
+
+    def __contains__(self, key: object) -> bool:
+        """Return whether the file has a key, by any of its spellings."""
+        row = find_key(str(key))
+        name = row.name if row else str(key)
+        return any(line.key == name for line in self.lines)
+
+    def get(self, key: str, default: Values | None = None) -> Values | None:
+        """Return the value of a key: one value, a tuple of several, or for a repeatable key a tuple of all lines.
+
+        A key that the file leaves out gives `default`, or else the default of the table, or None. An unknown key gives
+        the words that follow it as one string.
+        """
+        row = find_key(key)
+        name = row.name if row else key
+        lines = [line for line in self.lines if line.key == name]
+        if row is not None and row.repeatable:
+            if not lines and default is not None:
+                return default
+            if row.count == 1:
+                return tuple(v for line in lines for v in line.values)
+            return tuple(line.values for line in lines)
+        if not lines:
+            return default if default is not None or row is None else row.default
+        values = lines[-1].values
+        if row is None:
+            return " ".join(str(v) for v in values)
+        return values if row.count > 1 else values[0]
+
+    def require(self, *keys: str) -> None:
+        """Raise InputError naming the first of `keys` that the file lacks, and the flag that could give it."""
+        for key in keys:
+            if key in self:
+                continue
+            row = find_key(key)
+            flag = f" or give {row.flag}" if row is not None and row.flag else ""
+            meaning = f" ({row.meaning}{', ' + row.unit if row.unit else ''})" if row is not None else ""
+            raise InputError(f"{self.name} has no {key}{meaning}; add a line '{key} value'{flag}")
+
+    @property
+    def name(self) -> str:
+        """The file's name, for messages."""
+        return "the parameters" if self.path is None else str(self.path)
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Keys that midas does not know, in order."""
+        return tuple(line.key for line in self.lines if line.key is not None and not line.known)
+
+    @property
+    def pixel_size(self) -> float:
+        """Edge of the square pixels [µm]."""
+        self.require("px")
+        sizes = {line.spelling: line.values[0] for line in self.lines if line.key == "px"}
+        if "pxY" in sizes and "pxZ" in sizes and sizes["pxY"] != sizes["pxZ"]:
+            raise InputError(f"{self.name}: pxY is {sizes['pxY']} and pxZ is {sizes['pxZ']}; midas takes square pixels")
+        return self._float("px")
+
+    @property
+    def shape(self) -> tuple[int, int] | None:
+        """Rows and columns (NrPixelsZ, NrPixelsY) of the transformed image; None where the file does not say."""
+        columns = self._last_of("NrPixelsY", "NrPixels")
+        rows = self._last_of("NrPixelsZ", "NrPixels")
+        return None if columns is None or rows is None else (rows, columns)
+
+    @property
+    def frame_shape(self) -> tuple[int, int] | None:
+        """Rows and columns of a frame as stored, before `ImTransOpt`; None where the file does not say."""
+        shape = self.shape
+        odd = sum(t == 3 for t in self.image_transforms) % 2
+        return (shape[1], shape[0]) if shape is not None and odd else shape
+
+    @property
+    def geometry(self) -> Geometry:
+        """The geometry: needs `Lsd`, `BC`, `px` and `Wavelength`.
+
+        Raises
+        ------
+        InputError
+            A key is missing.
+        GeometryError
+            A value is impossible or in the wrong unit.
+        """
+        self.require("Lsd", "BC", "px", "Wavelength")
+        center = self._floats("BC")
+        radius = self._float("RhoD") if "RhoD" in self else None
+        self._check_distortion_radius(radius)
+        try:
+            return Geometry(
+                distance=self._float("Lsd"),
+                beam_center=(center[0], center[1]),
+                pixel_size=self.pixel_size,
+                wavelength=self._float("Wavelength"),
+                tilts=(self._float("tx"), self._float("ty"), self._float("tz")),
+                distortion={name: self._float(name) for name in DISTORTION_NAMES if name in self},
+                distortion_radius=radius,
+                image_transforms=self.image_transforms,
+            )
+        except MidasError as error:
+            raise type(error)(f"{self.name}: {error}") from None
+
+    @property
+    def detector(self) -> Detector:
+        """The detector: needs `NrPixelsY`, `NrPixelsZ` (or `NrPixels`) and `px`; reads the mask files it names."""
+        shape = self.shape
+        if shape is None:
+            self.require("NrPixelsY" if self._last_of("NrPixelsY", "NrPixels") is None else "NrPixelsZ")
+        mask: Mask | None = None
+        for key in MASK_KEYS:
+            file = self.file(key)
+            if file is not None:
+                part = read_mask(file, image_transforms=self.image_transforms)
+                if mask is not None and part.shape != mask.shape:
+                    raise InputError(f"{file}: the mask has shape {part.shape}; expected {mask.shape} as of the other")
+                mask = part if mask is None else np.asarray(mask | part)
+        assert shape is not None
+        try:
+            return Detector(shape=shape, pixel_size=self.pixel_size, mask=mask)
+        except MidasError as error:
+            raise type(error)(f"{self.name}: {error}") from None
+
+    @property
+    def grid(self) -> CakeGrid:
+        """The bins: needs `RMin`, `RMax` and `RBinSize`."""
+        self.require("RMin", "RMax", "RBinSize")
+        for finding in self.findings():
+            _log.warning("%s: %s", self.name, finding)
+        try:
+            return CakeGrid(
+                radius_min=self._float("RMin"),
+                radius_max=self._float("RMax"),
+                radius_step=self._float("RBinSize"),
+                eta_min=self._float("EtaMin"),
+                eta_max=self._float("EtaMax"),
+                eta_step=self._float("EtaBinSize"),
+            )
+        except MidasError as error:
+            raise type(error)(f"{self.name} (RMin RMax RBinSize EtaMin EtaMax EtaBinSize): {error}") from None
+
+    @property
+    def image_transforms(self) -> tuple[int, ...]:
+        """Transforms in order (`ImTransOpt`), without the zeros."""
+        return tuple(int(t) for t in self._floats("ImTransOpt") if t != 0)
+
+    @property
+    def bad_values(self) -> tuple[float, ...]:
+        """Pixel values that are no counts (`GapIntensity`, `BadPxIntensity`)."""
+        return tuple(self._float(key) for key in ("GapIntensity", "BadPxIntensity") if key in self)
+
+    @property
+    def frames_per_sum(self) -> int:
+        """Frames summed into one pattern (`OmegaSumFrames`); -1 sums all."""
+        n = int(self._float("OmegaSumFrames"))
+        if n == 0 or n < -1:
+            raise InputError(f"{self.name}: OmegaSumFrames is {n}; expected a number of frames, or -1 for all")
+        return n
+
+    @property
+    def omega_start(self) -> float:
+        """Omega of the first frame [deg]."""
+        return self._float("OmegaStart")
+
+    @property
+    def omega_step(self) -> float:
+        """Omega from frame to frame [deg]."""
+        return self._float("OmegaStep")
+
+    @property
+    def skip_frames(self) -> int:
+        """Frames dropped at the start of every file (`SkipFrame`)."""
+        return int(self._float("SkipFrame"))
+
+    @property
+    def head_size(self) -> int:
+        """Bytes before the first frame of a GE file (`HeadSize`)."""
+        return int(self._float("HeadSize"))
+
+    @property
+    def space_group(self) -> int | None:
+        """Number of the calibrant's space group; None where the file does not say."""
+        return int(self._float("SpaceGroup")) if "SpaceGroup" in self else None
+
+    @property
+    def lattice(self) -> tuple[float, ...] | None:
+        """The calibrant's a, b, c [Å], alpha, beta, gamma [deg] (`LatticeConstant`); None where the file lacks it."""
+        return self._floats("LatticeConstant") if "LatticeConstant" in self else None
+
+    @property
+    def calibrant(self) -> str | None:
+        """Name of a built-in calibrant (`Calibrant`, or `calibrant` in a dict); None where the file does not say."""
+        value = self.get("Calibrant")
+        return None if value is None else str(value)
+
+    def file(self, key: str) -> Path | None:
+        """Return the path that a key names, None without it; a relative one is looked for beside the parameter file."""
+        value = self.get(key)
+        if value is None:
+            return None
+        path = Path(str(value))
+        if self.path is not None and not path.is_absolute() and (self.path.parent / path).exists():
+            return self.path.parent / path
+        return path
+
+    def findings(self) -> tuple[str, ...]:
+        """Return what looks wrong but may be meant, a sentence each."""
+        found = []
+        shape = self.shape
+        if shape is not None and "BC" in self and "RMax" in self:
+            reach = _farthest_corner(self._floats("BC"), shape)
+            # Tilt and distortion move a corner by some percent.
+            if self._float("RMax") > 1.1 * reach:
+                found.append(
+                    f"RMax is {self._float('RMax'):g} px but the farthest corner is {reach:.0f} px from the beam: "
+                    "bins beyond it stay empty"
+                )
+        return tuple(found)
+
+    def _check_distortion_radius(self, radius: float | None) -> None:
+        shape = self.shape
+        if radius is None or shape is None:
+            return
+        # Six tenths to three times covers any beam position up to one panel width off the detector.
+        expected = self.pixel_size * max(0.5 * math.hypot(*shape), 1.0)
+        if 0.3 * expected <= radius <= 6.0 * expected:
+            return
+        units = {"px": self.pixel_size, "mm": UM_PER_MM, "m": UM_PER_M}
+        unit = next((u for u, um in units.items() if 0.3 * expected <= radius * um <= 6.0 * expected), "")
+        looks = f" looks like {unit}" if unit else " is not of the order of the detector"
+        raise GeometryError(
+            f"{self.name}: RhoD {radius:g}{looks}; midas takes µm, here about {expected:.0f}, half the diagonal"
+        )
+
+    def _float(self, key: str) -> float:
+        value = self.get(key)
+        assert isinstance(value, float | int), key
+        return float(value)
+
+    def _floats(self, key: str) -> tuple[float, ...]:
+        value = self.get(key)
+        assert isinstance(value, tuple), key
+        return tuple(float(v) for v in value if isinstance(v, float | int))
+
+    def _last_of(self, *keys: str) -> int | None:
+        found = [line.values[0] for line in self.lines if line.key in keys]
+        return int(found[-1]) if found else None
+
+
+def read_params(path: Path | str) -> Parameters:
+    r"""Return the parameters of a MIDAS text file, without loss: order, comments and unknown keys are kept.
+
+    An unknown key is kept and warned about (logging) with the nearest known name.
+
+    Raises
+    ------
+    FormatError
+        The file is missing, is not text, or a value is malformed; the message names file and line.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = (Path(folder) / "ps.txt").write_text("px 200\n")
+    ...     read_params(Path(folder) / "ps.txt").pixel_size
+    200.0
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise FormatError(f"{path}: no such file; check the name of the parameter file") from None
+    except OSError as error:
+        raise FormatError(f"{path}: the parameter file cannot be read: {error.strerror or error}") from None
+    if b"\0" in content:
+        raise FormatError(f"{path}: it is not text; expected a parameter file of lines 'Key value'")
+    # Old files hold comments in other encodings: their bytes are kept as they are.
+    return parse_params(content.decode("utf-8-sig", errors="surrogateescape"), path)
+
+
+def parse_params(text: str, path: Path | None = None) -> Parameters:
+    r"""Return the parameters of a text; see `read_params`.
+
+    Examples
+    --------
+    >>> parse_params("ImTransOpt 2\nImTransOpt 3\n").image_transforms
+    (2, 3)
+    """
+    lines = []
+    for number, line in enumerate(text.splitlines(keepends=True), start=1):
+        lines.append(parse_line(line, f"{path or 'parameters'}, line {number}"))
+    return Parameters(tuple(lines), path)
+
+
+def _farthest_corner(center: tuple[float, ...], shape: tuple[int, int]) -> float:
+    """Return the distance from the beam centre to the farthest detector corner [px]."""
+    y = max(abs(center[0] + 0.5), abs(shape[1] - 0.5 - center[0]))
+    z = max(abs(center[1] + 0.5), abs(shape[0] - 0.5 - center[1]))
+    return math.hypot(y, z)
+
+
+def write_refined_params(
+    path: Path | str,
+    geometry: Geometry,
+    grid: CakeGrid,
+    detector: Detector,
+    *,
+    space_group: int | None = None,
+    lattice: tuple[float, ...] | None = None,
+    source: Parameters | None = None,
+) -> Path:
+    """Write `refined_MIDAS_params.txt` in the order of SPEC section 3 and return its path.
+
+    Numbers are written so that reading gives back the same doubles.
+
+    Parameters
+    ----------
+    path
+        The file, or a folder in which it is called `refined_MIDAS_params.txt`.
+    geometry, grid, detector
+        What was found, and the bins and the shape that go with it; the grid must be in px.
+    space_group, lattice
+        The calibrant: number, and a, b, c [Å], alpha, beta, gamma [deg].
+    source
+        Parameters that give DoSmoothing, DoPeakFit, SkipFrame, MultiplePeaks and the sentinel values.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> g = Geometry(distance=1e6, beam_center=(10.1, 20.2), pixel_size=200, wavelength=0.18)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = write_refined_params(folder, g, CakeGrid(1, 50, 1), Detector((40, 30), 200))
+    ...     read_params(path).geometry.beam_center
+    (10.1, 20.2)
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / "refined_MIDAS_params.txt"
+    if grid.unit != "px":
+        raise InputError(f"the grid is in {grid.unit}; expected px, which is what RMin, RMax and RBinSize mean")
+    source = source or Parameters()
+    pairs: list[tuple[str, object]] = [*_geometry_pairs(geometry), *_grid_pairs(grid, detector)]
+    for spelling in ("DoSmoothing", "DoPeakFit", "skipFrame", "MultiplePeaks"):
+        pairs.append((spelling, source.get(spelling)))
+    pairs += [("ImTransOpt", t) for t in geometry.image_transforms]
+    pairs += [(key, source.get(key)) for key in ("BadPxIntensity", "GapIntensity") if key in source]
+    if space_group is not None:
+        pairs.append(("SpaceGroup", int(space_group)))
+    if lattice is not None:
+        pairs.append(("LatticeConstant", tuple(float(v) for v in lattice)))
+    text = "".join(f"{key} {_words(value)}\n" for key, value in pairs)
+    parse_params(text)  # what is written can be read
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return path
+
+
+def _geometry_pairs(geometry: Geometry) -> list[tuple[str, object]]:
+    distortion = {name: float(geometry.distortion.get(name, 0.0)) for name in DISTORTION_NAMES}
+    written = [name for i, name in enumerate(DISTORTION_NAMES) if i < 4 or distortion[name] != 0.0]
+    radius = geometry.distortion_radius
+    return [
+        ("Lsd", geometry.distance),
+        ("BC", geometry.beam_center),
+        *zip(("tx", "ty", "tz"), geometry.tilts, strict=True),
+        *((name, distortion[name]) for name in written),
+        *([] if radius is None else [("RhoD", float(radius))]),
+        ("Wavelength", float(geometry.wavelength)),
+        ("px", float(geometry.pixel_size)),
+    ]
+
+
+def _grid_pairs(grid: CakeGrid, detector: Detector) -> list[tuple[str, object]]:
+    return [
+        ("RMin", float(grid.radius_min)),
+        ("RMax", float(grid.radius_max)),
+        ("RBinSize", float(grid.radius_step)),
+        ("EtaMin", float(grid.eta_min)),
+        ("EtaMax", float(grid.eta_max)),
+        ("NrPixelsY", detector.shape[1]),
+        ("NrPixelsZ", detector.shape[0]),
+        ("EtaBinSize", float(grid.eta_step)),
+    ]
+
+
+def _words(value: object) -> str:
+    values = value if isinstance(value, tuple) else (value,)
+    return " ".join(format_value(v) for v in values)
