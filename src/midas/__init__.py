@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
+from midas.cake import Cake, CakeMap, IntegrationOptions, build_map, integrate
 from midas.detector import Detector
 from midas.errors import FitError, FormatError, GeometryError, InputError, MidasError, OutputError, RefinementError
 from midas.geometry import Geometry
@@ -12,15 +13,20 @@ from midas.grid import CakeGrid
 __version__ = version("midas-xrd")
 
 __all__ = [
+    "Cake",
     "CakeGrid",
+    "CakeMap",
     "Detector",
     "FitError",
     "FormatError",
     "Geometry",
     "GeometryError",
     "InputError",
+    "IntegrationOptions",
     "MidasError",
     "OutputError",
     "RefinementError",
     "__version__",
+    "build_map",
+    "integrate",
 ]
