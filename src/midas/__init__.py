@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version
 
 from midas.calibration import Calibration, CalibrationParams, calibrate
+from midas.cake import Cake, CakeMap, IntegrationOptions, build_map, integrate
 from midas.detector import Detector
 from midas.errors import FitError, FormatError, GeometryError, InputError, MidasError, OutputError, RefinementError
 from midas.geometry import Geometry
@@ -13,18 +14,23 @@ from midas.grid import CakeGrid
 __version__ = version("midas-xrd")
 
 __all__ = [
+    "Cake",
     "CakeGrid",
     "Calibration",
     "CalibrationParams",
+    "CakeMap",
     "Detector",
     "FitError",
     "FormatError",
     "Geometry",
     "GeometryError",
     "InputError",
+    "IntegrationOptions",
     "MidasError",
     "OutputError",
     "RefinementError",
     "__version__",
     "calibrate",
+    "build_map",
+    "integrate",
 ]

@@ -78,6 +78,8 @@ class CakeMap:
     def pixels(self) -> npt.NDArray[np.int32]: ...
     @property
     def areas(self) -> npt.NDArray[np.float32]: ...
+    @property
+    def eta_overlap(self) -> Float64: ...
     def apply(
         self,
         frame: npt.NDArray[np.generic],
@@ -85,6 +87,7 @@ class CakeMap:
         dark: Float64 | None = None,
         scale: Float64 | None = None,
         mask: npt.NDArray[np.uint8] | None = None,
+        bad_values: Sequence[float] = (),
         saturation: float = ...,
         negative_counts: bool = False,
         normalize: bool = True,

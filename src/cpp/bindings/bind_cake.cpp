@@ -62,7 +62,8 @@ bool apply_as(const midas::CakeMap& map, const py::array& frame, const midas::Ca
 
 py::tuple apply(const midas::CakeMap& map, const py::array& frame, const std::optional<Array<double>>& dark,
                 const std::optional<Array<double>>& scale, const std::optional<Array<std::uint8_t>>& mask,
-                double saturation, bool negative_counts, bool normalize, bool variance, int n_threads) {
+                const std::vector<double>& bad_values, double saturation, bool negative_counts, bool normalize,
+                bool variance, int n_threads) {
   if (frame.size() != map.n_pixels) {
     throw midas::InputError("the frame has " + std::to_string(frame.size()) + " pixels; the map was built for " +
                             std::to_string(map.n_pixels));
@@ -71,6 +72,7 @@ py::tuple apply(const midas::CakeMap& map, const py::array& frame, const std::op
   input.dark = data_for(map, dark, "the dark");
   input.scale = data_for(map, scale, "the correction");
   input.mask = data_for(map, mask, "the mask");
+  input.bad_values = bad_values;
   input.saturation = saturation;
   input.negative_counts = negative_counts;
   input.normalize = normalize;
@@ -105,12 +107,15 @@ void bind_cake(py::module_& m) {
       .def_property_readonly("n_pixels", [](const midas::CakeMap& map) { return map.n_pixels; })
       .def_property_readonly("offsets",
                              [](const py::object& self) { return view(self, self.cast<midas::CakeMap&>().offsets); })
+      .def_property_readonly(
+          "eta_overlap", [](const py::object& self) { return view(self, self.cast<midas::CakeMap&>().eta_overlap); })
       .def_property_readonly("pixels",
                              [](const py::object& self) { return view(self, self.cast<midas::CakeMap&>().pixels); })
       .def_property_readonly("areas",
                              [](const py::object& self) { return view(self, self.cast<midas::CakeMap&>().areas); })
       .def("apply", &apply, py::arg("frame").noconvert(), py::kw_only(), py::arg("dark").noconvert() = py::none(),
            py::arg("scale").noconvert() = py::none(), py::arg("mask").noconvert() = py::none(),
+           py::arg("bad_values") = std::vector<double>(),
            py::arg("saturation") = std::numeric_limits<double>::infinity(), py::arg("negative_counts") = false,
            py::arg("normalize") = true, py::arg("variance") = false, py::arg("n_threads") = 0);
 }

@@ -1,6 +1,7 @@
 // Sums a frame over the bins of a map. Equations, validity and source: cake.hpp.
 #include "cake.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <type_traits>
 
@@ -35,6 +36,9 @@ BinSum sum_bin(const CakeMap& map, std::int64_t bin, const T* frame, const CakeI
     const T raw = frame[pixel];
     const auto counts = static_cast<double>(raw);
     if (!is_count(raw, input.negative_counts) || counts >= input.saturation) continue;
+    if (!input.bad_values.empty() &&
+        std::find(input.bad_values.begin(), input.bad_values.end(), counts) != input.bad_values.end())
+      continue;
     if (input.mask != nullptr && input.mask[pixel] != 0) continue;
     const auto area = static_cast<double>(map.areas[i]);
     const double weight = input.scale != nullptr ? area * input.scale[pixel] : area;

@@ -13,6 +13,7 @@
 
 #include <cstdint>
 #include <limits>
+#include <vector>
 
 #include "cake_map.hpp"
 
@@ -23,6 +24,7 @@ struct CakeInput {
   const double* dark = nullptr;        // counts, finite
   const double* scale = nullptr;       // s, finite
   const std::uint8_t* mask = nullptr;  // non-zero leaves the pixel out
+  std::vector<double> bad_values;      // values that mark a pixel without counts
   double saturation = std::numeric_limits<double>::infinity();
   bool negative_counts = false;  // negative values are counts (frames whose dark is subtracted), not marks
   bool normalize = true;

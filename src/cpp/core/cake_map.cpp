@@ -30,7 +30,10 @@ struct Entry {
   std::int32_t bin, pixel;
   float area;
 };
-using Ranges = std::array<std::vector<Entry>, N_RANGES>;
+struct Block {
+  std::array<std::vector<Entry>, N_RANGES> ranges;
+  std::vector<double> square, shared;  // for each R, see CakeMap::eta_overlap
+};
 
 struct Corner {
   Point at;  // [px]
@@ -43,6 +46,11 @@ Corner map_corner(const Projection& projection, double y, double z) {
   return {{radius * std::cos(polar.eta), radius * std::sin(polar.eta)}, radius, polar.eta};
 }
 
+struct Part {
+  std::int64_t bin;
+  double area;
+};
+
 // Cuts one mapped pixel after another; keeps its work space.
 class Cutter {
  public:
@@ -51,6 +59,7 @@ class Cutter {
   // Calls put(bin, area) for every bin that holds a part of the quadrilateral.
   template <class Put>
   void cut(const std::array<Corner, 4>& corners, const Put& put) {
+    parts_.clear();
     const double nearest =
         std::min(std::min(corners[0].radius, corners[1].radius), std::min(corners[2].radius, corners[3].radius));
     const double farthest =
@@ -71,8 +80,26 @@ class Cutter {
     for (auto first = pieces_.begin(); first != pieces_.end();) {
       auto last = first;
       while (last != pieces_.end() && last->zone == first->zone) ++last;
-      if (first->zone < zones_.n_bins()) cut_zone(&*first, &*first + (last - first), sign, origin_inside, put);
+      if (first->zone < zones_.n_bins()) cut_zone(&*first, &*first + (last - first), sign, origin_inside);
       first = last;
+    }
+    for (const Part& part : parts_) put(part.bin, part.area);
+  }
+
+  // Adds, for each R, the squares of the last pixel's areas: of the bins, and between bins of the same R.
+  void add_squares(std::vector<double>& square, std::vector<double>& shared) {
+    const std::int64_t n_eta = zones_.n_bins();
+    const bool several = !parts_.empty() && parts_.front().bin % n_eta != parts_.back().bin % n_eta;
+    if (several) {
+      std::sort(parts_.begin(), parts_.end(), [](const Part& a, const Part& b) { return a.bin < b.bin; });
+    }
+    for (std::size_t i = 0; i < parts_.size(); ++i) {
+      const auto k = static_cast<std::size_t>(parts_[i].bin / n_eta);
+      square[k] += parts_[i].area * parts_[i].area;
+      if (!several) continue;
+      for (std::size_t j = i + 1; j < parts_.size() && parts_[j].bin / n_eta == parts_[i].bin / n_eta; ++j) {
+        shared[k] += 2.0 * parts_[i].area * parts_[j].area;
+      }
     }
   }
 
@@ -108,8 +135,7 @@ class Cutter {
     return std::abs(turned) > PI;
   }
 
-  template <class Put>
-  void cut_zone(const EdgePiece* begin, const EdgePiece* end, double sign, bool origin_inside, const Put& put) {
+  void cut_zone(const EdgePiece* begin, const EdgePiece* end, double sign, bool origin_inside) {
     double nearest = origin_inside ? 0.0 : begin->nearest, farthest = 0.0, whole = 0.0;
     for (const EdgePiece* p = begin; p != end; ++p) {
       nearest = std::min(nearest, p->nearest);
@@ -128,7 +154,7 @@ class Cutter {
     for (; k < radii_.n_bins() && radii_[k] < farthest; ++k) {
       const double above = inside(radii_[k + 1]);
       const double area = sign * (above - below);
-      if (area > SLIVER) put(k * zones_.n_bins() + begin->zone, area);
+      if (area > SLIVER) parts_.push_back({k * zones_.n_bins() + begin->zone, area});
       below = above;
     }
   }
@@ -136,6 +162,7 @@ class Cutter {
   const Edges& radii_;
   const AngularZones& zones_;
   std::vector<EdgePiece> pieces_;
+  std::vector<Part> parts_;
 };
 
 void check_layout(const PixelLayout& layout, std::int64_t n_bins) {
@@ -160,7 +187,7 @@ struct Job {
   std::int64_t bins_per_range;
 };
 
-void cut_rows(const Job& job, std::int64_t z_begin, std::int64_t z_end, Ranges& ranges) {
+void cut_rows(const Job& job, std::int64_t z_begin, std::int64_t z_end, Block& block) {
   const std::int64_t n_y = job.layout.n_y;
   std::vector<Corner> lower(static_cast<std::size_t>(n_y) + 1), upper(lower.size());
   const auto map_row = [&](std::int64_t z, std::vector<Corner>& row) {
@@ -169,6 +196,8 @@ void cut_rows(const Job& job, std::int64_t z_begin, std::int64_t z_end, Ranges& 
           map_corner(job.projection, static_cast<double>(y) - 0.5, static_cast<double>(z) - 0.5);
     }
   };
+  block.square.assign(static_cast<std::size_t>(job.radii.n_bins()), 0.0);
+  block.shared = block.square;
   Cutter cutter(job.radii, job.zones);
   map_row(z_begin, upper);
   for (std::int64_t z = z_begin; z < z_end; ++z) {
@@ -179,9 +208,10 @@ void cut_rows(const Job& job, std::int64_t z_begin, std::int64_t z_end, Ranges& 
       const auto pixel = static_cast<std::int32_t>(job.layout.first + y * job.layout.step_y + z * job.layout.step_z);
       const auto i = static_cast<std::size_t>(y);
       cutter.cut({lower[i], lower[i + 1], upper[i + 1], upper[i]}, [&](std::int64_t bin, double area) {
-        ranges[static_cast<std::size_t>(bin / job.bins_per_range)].push_back(
+        block.ranges[static_cast<std::size_t>(bin / job.bins_per_range)].push_back(
             {static_cast<std::int32_t>(bin), pixel, static_cast<float>(area)});
       });
+      cutter.add_squares(block.square, block.shared);
     }
   }
 }
@@ -219,15 +249,15 @@ CakeMap build_cake_map(const Projection& projection, const PixelLayout& layout, 
   const std::int64_t bins_per_range = (map.n_bins() + N_RANGES - 1) / N_RANGES;
   const Job job{projection, layout, radii, zones, mask, bins_per_range};
   const std::int64_t n_blocks = (layout.n_z + ROWS_PER_BLOCK - 1) / ROWS_PER_BLOCK;
-  std::vector<Ranges> blocks(static_cast<std::size_t>(n_blocks));
+  std::vector<Block> blocks(static_cast<std::size_t>(n_blocks));
   parallel_for(n_blocks, threads, [&](std::int64_t b) {
     cut_rows(job, b * ROWS_PER_BLOCK, std::min(layout.n_z, (b + 1) * ROWS_PER_BLOCK),
              blocks[static_cast<std::size_t>(b)]);
   });
 
   map.offsets.assign(static_cast<std::size_t>(map.n_bins()) + 1, 0);
-  for (const Ranges& block : blocks) {
-    for (const auto& range : block) {
+  for (const Block& block : blocks) {
+    for (const auto& range : block.ranges) {
       for (const Entry& e : range) ++map.offsets[static_cast<std::size_t>(e.bin) + 1];
     }
   }
@@ -238,8 +268,8 @@ CakeMap build_cake_map(const Projection& projection, const PixelLayout& layout, 
     const std::int64_t first = std::min(r * bins_per_range, map.n_bins()),
                        last = std::min(first + bins_per_range, map.n_bins());
     std::vector<std::int64_t> next(map.offsets.begin() + first, map.offsets.begin() + last);
-    for (Ranges& block : blocks) {
-      auto& entries = block[static_cast<std::size_t>(r)];
+    for (Block& block : blocks) {
+      auto& entries = block.ranges[static_cast<std::size_t>(r)];
       for (const Entry& e : entries) {
         const auto at = static_cast<std::size_t>(next[static_cast<std::size_t>(e.bin - first)]++);
         map.pixels[at] = e.pixel;
@@ -248,6 +278,14 @@ CakeMap build_cake_map(const Projection& projection, const PixelLayout& layout, 
       std::vector<Entry>().swap(entries);
     }
   });
+  for (std::size_t k = 0; k < static_cast<std::size_t>(map.n_radius); ++k) {
+    double square = 0.0, shared = 0.0;
+    for (const Block& block : blocks) {
+      square += block.square[k];
+      shared += block.shared[k];
+    }
+    map.eta_overlap.push_back(square > 0.0 ? 1.0 + shared / square : 1.0);
+  }
   return map;
 }
 

@@ -28,6 +28,10 @@ struct CakeMap {
   std::vector<std::int64_t> offsets;  // n_bins + 1
   std::vector<std::int32_t> pixels;   // element of the stored image
   std::vector<float> areas;           // [px^2]
+  // For each R: sum over pixels of (sum over eta of area)^2 / sum over pixels and eta of area^2, 1 where empty. Pixels
+  // cut by a ray are in two bins, whose errors are therefore correlated: a sum over eta has this many times the
+  // variance of the bins taken as independent (for counts that vary little along eta).
+  std::vector<double> eta_overlap;
   std::int64_t n_bins() const { return n_radius * n_eta; }
 };
 
