@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -208,10 +209,10 @@ class Geometry:
         state["distortion"] = dict(self.distortion)
         return state
 
-    def __setstate__(self, state: dict[str, object]) -> None:
+    def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore a pickled geometry."""
         for name, value in state.items():
-            object.__setattr__(self, name, MappingProxyType(value) if name == "distortion" else value)  # type: ignore[call-overload]
+            object.__setattr__(self, name, MappingProxyType(value) if name == "distortion" else value)
 
 
 def check_pixel_size(pixel_size: float) -> None:

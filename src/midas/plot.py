@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_WITHOUT_WINDOWS = ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template")
+
 logger = logging.getLogger(__name__)
 
 
 def show(figure: Figure) -> None:
     """Show a figure in a window and wait until it is closed; say so and return where there is no display."""
     import matplotlib.pyplot as plt
-    from matplotlib.backends import BackendFilter, backend_registry
 
-    if plt.get_backend().lower() in backend_registry.list_builtin(BackendFilter.NON_INTERACTIVE):
+    if plt.get_backend().lower() in _WITHOUT_WINDOWS:
         logger.warning("there is no display to show the picture on; open the file that was written")
         return
     manager = plt.figure().canvas.manager  # a window of our own for a figure made without pyplot

@@ -28,7 +28,7 @@ from midas.calibration.result import Calibration
 from midas.calibration.seed import Seed, find_seed, ring_signal
 from midas.crystal import Calibrant, Rings, rings
 from midas.detector import Detector
-from midas.errors import FitError
+from midas.errors import FitError, InputError
 from midas.geometry import Geometry
 from midas.io.frames import Frames, mean_frame, read_image
 
@@ -96,7 +96,7 @@ def calibrate(
     options = params_from(params)
     calibrant = options.resolve_calibrant()
     prepared = prepare_image(
-        _pixels(image), mask=mask, dark=dark, sentinels=options.sentinels, transforms=options.image_transforms
+        _pixels(image, options.image_transforms), mask=mask, dark=dark, sentinels=options.sentinels, transforms=options.image_transforms
     )
     logger.info(
         "image %d x %d: %d hot and %d dead pixels masked", *prepared.counts.shape, prepared.n_hot, prepared.n_dead
@@ -112,10 +112,16 @@ def calibrate(
     return calibration
 
 
-def _pixels(image: npt.ArrayLike | Frames | str | Path) -> npt.ArrayLike:
+def _pixels(image: npt.ArrayLike | Frames | str | Path, transforms: tuple[int, ...]) -> npt.ArrayLike:
+    """Return the raw image, without image transforms."""
     if isinstance(image, (str, Path)):
         return read_image(image)
     if isinstance(image, Frames):
+        if image.image_transforms:
+            raise InputError(
+                f"the frames were read with image transforms {image.image_transforms}; read them without any and give the "
+                f"transforms (here {transforms}) to the calibration, so that the geometry carries them"
+            )
         return image[0] if len(image) == 1 else mean_frame(image)
     return image
 
@@ -204,7 +210,7 @@ def _assemble(
         geometry = replace(geometry, distortion_radius=radius)
     return Calibration(
         geometry=geometry,
-        detector=Detector(prepared.mask.shape, options.pixel_size, mask=prepared.mask),  # type: ignore[arg-type]
+        detector=Detector(prepared.mask.shape, options.pixel_size, mask=prepared.mask),
         esd=file_parameter_esds(fit),
         parameters=tuple(parameter_names(fit.parameters)),
         covariance=fit.covariance,

@@ -30,7 +30,7 @@ def summary(calibration: Calibration) -> dict[str, Any]:
     sigma = np.sqrt(np.diag(calibration.covariance))
     with np.errstate(invalid="ignore", divide="ignore"):
         correlation = calibration.covariance / np.outer(sigma, sigma)
-    return _plain(
+    plain: dict[str, Any] = _plain(
         {
             "verdict": calibration.verdict,
             "reasons": list(calibration.reasons),
@@ -72,6 +72,7 @@ def summary(calibration: Calibration) -> dict[str, Any]:
             "units": "lengths µm, positions px, angles deg, wavelength Å, strain dimensionless",
         }
     )
+    return plain
 
 
 def _plain(value: Any) -> Any:

@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -139,7 +140,7 @@ def _columns(points: RingPoints) -> tuple[FloatArray, FloatArray, FloatArray]:
 
 def _least_squares(
     geometry: Geometry, points: RingPoints, free: tuple[int, ...], weight: FloatArray, robust: float
-) -> dict[str, object]:
+) -> dict[str, Any]:
     n = _core.N_GEOMETRY_PARAMETERS
     lower, upper = np.full(n, -_MAX_DISTORTION), np.full(n, _MAX_DISTORTION)
     lower[DISTANCE], upper[DISTANCE] = 0.5 * geometry.distance, 2.0 * geometry.distance
@@ -156,7 +157,7 @@ def _least_squares(
     )
 
 
-def _moved(geometry: Geometry, result: dict[str, object]) -> Geometry:
+def _moved(geometry: Geometry, result: dict[str, Any]) -> Geometry:
     return replace(
         geometry,
         distance=result["distance"],

@@ -125,7 +125,8 @@ def _hot_pixels(counts: FloatImage, unusable: BoolImage) -> BoolImage:
     ring = np.ones((3, 3), dtype=bool)
     ring[1, 1] = False
     neighbours = ndimage.maximum_filter(counts, footprint=ring, mode="nearest")
-    return (counts > _HOT_RATIO * neighbours + _HOT_SIGMA * np.sqrt(np.maximum(neighbours, 1.0))) & ~unusable
+    limit = _HOT_RATIO * neighbours + _HOT_SIGMA * np.sqrt(np.maximum(neighbours, 1.0))
+    return np.asarray((counts > limit) & ~unusable, dtype=np.bool_)
 
 
 def _dead_pixels(counts: FloatImage, unusable: BoolImage) -> BoolImage:

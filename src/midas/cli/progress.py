@@ -11,7 +11,7 @@ from contextlib import contextmanager
 def progress_bar(title: str) -> Iterator[Callable[[int, int, str], None]]:
     """Give a function progress(done, total, message) that draws a bar on standard error when that is a terminal."""
     if not sys.stderr.isatty():
-        yield lambda done, total, message="": None
+        yield _silent
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -27,4 +27,12 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int, str], None]]:
         transient=True,
     ) as bar:
         task = bar.add_task(title, total=None, note="")
-        yield lambda done, total, message="": bar.update(task, completed=done, total=total, note=message)
+
+        def update(done: int, total: int, message: str = "") -> None:
+            bar.update(task, completed=done, total=total, note=message)
+
+        yield update
+
+
+def _silent(done: int, total: int, message: str = "") -> None:
+    pass
