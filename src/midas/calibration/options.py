@@ -157,15 +157,13 @@ def calibration_values(file: Any) -> dict[str, Any]:
         ("width", "Width"),
         ("eta_step", "EtaBinSize"),
     ):
-        value = file.get(key)
-        if value is not None:
-            values[name] = value
-    cell, group = file.get("LatticeConstant"), file.get("SpaceGroup")
-    if cell is not None and group is not None:
-        values["calibrant"] = calibrant_from_cell(group, cell)
+        if key in file:  # a default of the table is not what this file says
+            values[name] = file.get(key)
+    if "LatticeConstant" in file and "SpaceGroup" in file:
+        values["calibrant"] = calibrant_from_cell(file.get("SpaceGroup"), file.get("LatticeConstant"))
     excluded = file.get("RingsToExclude")
     if excluded:
         values["rings_to_exclude"] = tuple(int(n) for n in excluded)
     values["image_transforms"] = file.image_transforms
-    values["sentinels"] = tuple(float(v) for k in ("BadPxIntensity", "GapIntensity") if (v := file.get(k)) is not None)
+    values["sentinels"] = tuple(float(v) for v in file.bad_values)
     return values
