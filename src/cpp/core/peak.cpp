@@ -142,7 +142,10 @@ BinnedPixels bin_pixels(const Projection& projection, const float* image, const 
       for (std::int64_t y = 0; y < n_y; ++y) {
         const std::int64_t i = z * n_y + y;
         if ((mask != nullptr && mask[i] != 0) || !std::isfinite(image[i])) continue;
-        const double radius = projection.radius(static_cast<double>(y), static_cast<double>(z)) * per_px;
+        const double center = projection.radius(static_cast<double>(y), static_cast<double>(z)) * per_px;
+        // A pixel counts over its area: its mean radius exceeds its centre's by 1 / (24 R), the curvature of the arc
+        // through it (second-order Taylor over the unit square).
+        const double radius = center + 1.0 / (24.0 * std::max(center, 1.0));
         if (!(radius < last)) continue;
         std::int32_t g = table[static_cast<std::size_t>(radius)];
         if (g < 0) continue;

@@ -181,11 +181,12 @@ def _visible_rings(calibrant: Calibrant, wavelength: float, geometry: Geometry, 
 
 
 def _available(loop: LoopResult, visible: Rings, mask: BoolImage) -> dict[int, float]:
-    """Return, for each ring, the share of its circumference that lies on usable pixels."""
+    """Return, for each ring that was looked for, the share of its circumference that lies on usable pixels."""
     eta = np.arange(-179.5, 180.0, 1.0)
     geometry = loop.fit.geometry
     shares = {}
-    for k, radius in enumerate(geometry.radius_of(visible.two_theta)):
+    for k in sorted(loop.fitted_rings):
+        radius = geometry.radius_of(visible.two_theta[k])
         y, z = geometry.to_pixel(np.full_like(eta, radius), eta, n_threads=1)
         on = np.isfinite(y) & np.isfinite(z)
         columns, rows = np.rint(np.where(on, y, -1)).astype(int), np.rint(np.where(on, z, -1)).astype(int)

@@ -87,6 +87,8 @@ class LoopResult:
     points: RingPoints
     history: tuple[Iteration, ...]
     outlier_rings: frozenset[int]
+    fitted_rings: frozenset[int]
+    """Indices of the rings that had a window: on the detector and apart from their neighbours."""
     fwhm: float
     converged: bool
     reason: str
@@ -298,7 +300,8 @@ def run_loop(
         half_width = params.width / params.pixel_size if params.width else float(np.clip(3.0 * fwhm + 1.5, 4.5, 60.0))
         outliers |= new
         if best is None or (number > 2 and fit.mean_strain < best.fit.mean_strain) or number <= 2:
-            best = LoopResult(fit, points, (), outliers, fwhm, False, "")
+            fitted = frozenset(k for w in windows for k in w[3])
+            best = LoopResult(fit, points, (), outliers, fitted, fwhm, False, "")
         if number <= 2 or new:
             continue
         if fit.mean_strain < params.stopping_strain:

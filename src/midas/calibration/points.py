@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,24 +85,35 @@ def ring_windows(
     seen = brightness > strong * brightness.max()
     usable, radius = usable[seen], radius[seen]
     windows: list[Window] = []
-    for i, r in zip(usable.tolist(), radius.tolist(), strict=True):
-        low, high = r - half_width, r + half_width
-        if windows and low < windows[-1][1]:
-            before = windows[-1]
-            gap = r - before[2][-1]
-            if gap < _MULTIPLET * fwhm:
-                windows[-1] = (before[0], high, [*before[2], r], [*before[3], i])
-                continue
-            middle = r - 0.5 * gap
-            windows[-1] = (before[0], middle, before[2], before[3])
-            low = middle
-        windows.append((low, high, [r], [i]))
-    return [w for w in windows if _resolvable(w, fwhm) and not excluded.intersection(w[3])]
+    for first, last in _chains(radius, fwhm):
+        low, high = radius[first] - half_width, radius[last - 1] + half_width
+        if first > 0:
+            low = max(low, 0.5 * (radius[first - 1] + radius[first]))
+        if last < len(radius):
+            high = min(high, 0.5 * (radius[last - 1] + radius[last]))
+        if not excluded.intersection(usable[first:last].tolist()):
+            windows.append((float(low), float(high), radius[first:last].tolist(), usable[first:last].tolist()))
+    return windows
 
 
-def _resolvable(window: Window, fwhm: float) -> bool:
-    gaps = np.diff(window[2])
-    return len(window[2]) <= _core.MAX_PEAKS and bool((gaps > _MERGED * fwhm).all())
+def _chains(radius: FloatArray, fwhm: float) -> list[tuple[int, int]]:
+    """Return runs (first, one past last) of rings to fit together; rings that cannot be told apart are in none.
+
+    A run too long for one fit, or that holds an unresolved pair, is cut at its widest gap until its parts can be fitted.
+    """
+    gaps = np.diff(radius)
+    cuts = np.flatnonzero(gaps >= _MULTIPLET * fwhm) + 1
+    pending = list(itertools.pairwise([0, *cuts.tolist(), len(radius)]))
+    chains = []
+    while pending:
+        first, last = pending.pop()
+        inner = gaps[first : last - 1]
+        if last - first <= _core.MAX_PEAKS and bool((inner > _MERGED * fwhm).all()):
+            chains.append((first, last))
+        elif inner.max() > _MERGED * fwhm:
+            cut = first + int(np.argmax(inner)) + 1
+            pending += [(first, cut), (cut, last)]
+    return sorted(chains)
 
 
 def fit_points(

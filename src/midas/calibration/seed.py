@@ -24,7 +24,10 @@ _MOST_VOTERS = 6000
 _MOST_POINTS = 60_000
 _MIN_RING_PIXELS = 150
 _MATCH_TOLERANCES = (0.02, 0.008)  # of the radius: first for finding the distance, then for judging it
-_EXPLAINED = 0.9  # share of peaks and of strong rings that a right hypothesis is expected to match
+_PEAKS_EXPLAINED = 0.9  # share of the peaks that a right hypothesis is expected to match
+_RINGS_FOUND = 0.7  # share of the strong rings expected to show as peaks: tilt and texture smear some
+_STRONG = 0.1  # brightness over the brightest at which a ring is expected to show
+_RESOLUTION = 4.0  # cells within which two rings show as one peak
 
 
 @dataclass(frozen=True, eq=False)
@@ -279,22 +282,33 @@ def _judge(
     shown = predicted[visible]
     # Powder rings fade as their power spreads over the circumference; a ring counts as strong against the others seen.
     brightness = intensity[visible] / tangent[visible]
-    strong = shown[brightness > 0.05 * brightness.max()]
+    strong = shown[_resolved(shown, brightness) & (brightness > _STRONG * brightness.max())]
     span = covered[1] - covered[0]
 
-    def ratio(values: FloatArray, targets: FloatArray, weights: FloatArray) -> tuple[float, npt.NDArray[np.bool_]]:
+    def ratio(
+        values: FloatArray, targets: FloatArray, weights: FloatArray, expected: float
+    ) -> tuple[float, npt.NDArray[np.bool_]]:
         width = np.maximum(_MATCH_TOLERANCES[-1] * values, 1.0)
         matched = np.abs(values - targets[_nearest(values, targets)]) < width
         reach = np.maximum(_MATCH_TOLERANCES[-1] * targets, 1.0)
         chance = min(0.95, float(np.sum(2.0 * reach)) / span)
-        gain, loss = math.log(_EXPLAINED / chance), math.log((1.0 - _EXPLAINED) / (1.0 - chance))
+        gain, loss = math.log(expected / chance), math.log((1.0 - expected) / (1.0 - chance))
         return float(np.sum(weights * np.where(matched, gain, loss))), matched
 
     # A strong peak says more than a faint one, which may be noise or another phase.
     weights = np.clip(np.sqrt(strengths / np.median(strengths)), 0.3, 2.0)
-    by_peaks, matched = ratio(radii, shown, weights)
-    by_rings, found = ratio(strong, radii, np.ones(len(strong)))
+    by_peaks, matched = ratio(radii, shown, weights, _PEAKS_EXPLAINED)
+    by_rings, found = ratio(strong, radii, np.ones(len(strong)), _RINGS_FOUND)
     return Hypothesis(distance, by_peaks + by_rings, int(matched.sum()), float(found.mean()) if len(strong) else 0.0)
+
+
+def _resolved(radii: FloatArray, brightness: FloatArray) -> npt.NDArray[np.bool_]:
+    """Return which rings have no brighter one so near that they show as its shoulder; radii ascend."""
+    alone = np.ones(len(radii), dtype=bool)
+    gaps = np.diff(radii) < _RESOLUTION
+    alone[1:] &= ~(gaps & (brightness[:-1] >= brightness[1:]))
+    alone[:-1] &= ~(gaps & (brightness[1:] > brightness[:-1]))
+    return alone
 
 
 def find_seed(
