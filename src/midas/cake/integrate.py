@@ -36,9 +36,9 @@ def integrate(
 ) -> Cake:
     """Return the cake of detector frames: intensity over radius and eta, summed over groups of frames.
 
-    Normalised intensity of a frame is sum(area·(raw - dark)) / sum(area) over the valid pixels of a bin (SPEC section 5);
-    n frames are summed into one pattern, and the number really summed is stored. Where a bin has no valid pixel in some
-    frames of a group, the mean over the others stands for them; in none: NaN.
+    Normalised intensity of a frame is sum(area·(raw - dark)) / sum(area) over the valid pixels of a bin (SPEC
+    section 5); n frames are summed into one pattern, and the number really summed is stored. Where a bin has no valid
+    pixel in some frames of a group, the mean over the others stands for them; in none: NaN.
 
     Parameters
     ----------
@@ -49,10 +49,10 @@ def integrate(
     geometry, grid
         Where pixels are, and the bins.
     dark, mask
-        Shape (n_z, n_y), laid out as the frames; a stack of darks is averaged; mask is non-zero where a pixel must not be
-        used.
+        Shape (n_z, n_y), laid out as the frames; a stack of darks is averaged; the mask is non-zero where a pixel must
+        not be used.
     detector
-        Its mask and saturation count, in the geometry's frame; None takes shape and pixel size from frames and geometry.
+        Its mask and saturation count, in the geometry's frame; None takes the shape from the frames.
     options
         `IntegrationOptions`; None takes the defaults.
     n_threads
@@ -100,8 +100,8 @@ def _frame_shape(frames: Any, geometry: Geometry) -> tuple[tuple[int, int, int],
     """Return (n_frames, rows, columns) and whether the image transforms are applied already."""
     if not hasattr(frames, "shape"):
         raise InputError(
-            f"frames is a {type(frames).__name__}; expected an array of shape (rows, columns) or (frames, rows, columns); "
-            "read files with midas.read_frames"
+            f"frames is a {type(frames).__name__}; expected an array of shape (rows, columns) or "
+            "(frames, rows, columns); read files with midas.read_frames"
         )
     shape = tuple(int(n) for n in frames.shape)
     if len(shape) == 2:
@@ -166,8 +166,8 @@ def _warn_of_negatives(frame: npt.NDArray[Any], options: IntegrationOptions) -> 
     fraction = float(np.count_nonzero(frame < 0)) / frame.size
     if fraction > _SUSPICIOUS_NEGATIVES:
         warnings.warn(
-            f"{100 * fraction:.0f} % of the pixels of the first frame are negative and are left out as bad pixels; if the "
-            "dark was subtracted before, pass IntegrationOptions(negative_counts=True)",
+            f"{100 * fraction:.0f} % of the pixels of the first frame are negative and are left out as bad pixels; if "
+            "the dark was subtracted before, pass IntegrationOptions(negative_counts=True)",
             stacklevel=4,
         )
 
@@ -188,7 +188,7 @@ class _GroupSum:
         self.n_valid += valid
 
     def total(self, n_frames: int, dark_variance: FloatArray | None) -> tuple[FloatArray, FloatArray]:
-        """Return intensity and variance of the sum over n_frames; the dark is the same in each, so its error adds up."""
+        """Return intensity and variance of the sum over n_frames; the error of the one dark adds up linearly."""
         filled = np.divide(n_frames, self.n_valid, out=np.full(self.n_valid.shape, np.nan), where=self.n_valid > 0)
         variance = self.variance * filled**2
         if dark_variance is not None:
@@ -239,7 +239,7 @@ def _result(
             "no bin holds a valid pixel: the frames are masked or without counts over the range of the grid"
         )
     n = groups[-1][1]
-    omega = options.omega_start + options.omega_step * np.arange(n)
+    omega = np.asarray(options.omega_start + options.omega_step * np.arange(n), dtype=np.float64)
     first = np.array([g[0] for g in groups])
     last = np.array([g[1] - 1 for g in groups])
     return Cake(
