@@ -71,17 +71,45 @@ def integrate(
     >>> cake.intensity.shape, cake.frames.tolist(), cake.intensity[:, 0, 0].round(6).tolist()
     ((2, 8, 4), [2, 1], [10.0, 5.0])
     """
-    options = options or IntegrationOptions()
     shape, transformed = _frame_shape(frames, geometry)
     transforms = () if transformed else geometry.image_transforms
     if detector is None:
         turned = (shape[2], shape[1]) if sum(t == 3 for t in transforms) % 2 else (shape[1], shape[2])
         detector = Detector(turned, geometry.pixel_size)
     cake_map = build_map(geometry, detector, grid, transformed=transformed, n_threads=n_threads)
+    return integrate_with_map(frames, cake_map, dark=dark, mask=mask, options=options, n_threads=n_threads)
+
+
+def integrate_with_map(
+    frames: Any,
+    cake_map: CakeMap,
+    *,
+    dark: npt.ArrayLike | None = None,
+    mask: npt.ArrayLike | None = None,
+    options: IntegrationOptions | None = None,
+    n_threads: int = 0,
+) -> Cake:
+    """Return the cake of detector frames by a map that exists: as `integrate`, for one frame file after another.
+
+    Examples
+    --------
+    >>> g = Geometry(distance=1e6, beam_center=(20, 20), pixel_size=200, wavelength=0.18)
+    >>> cake_map = build_map(g, Detector((41, 41), 200), CakeGrid(2, 18, 2, eta_step=90))
+    >>> integrate_with_map(np.full((41, 41), 5.0), cake_map).intensity.shape
+    (1, 8, 4)
+    """
+    options = options or IntegrationOptions()
+    shape, transformed = _frame_shape(frames, cake_map.geometry)
+    if transformed != cake_map.transformed and cake_map.geometry.image_transforms:
+        raise InputError(
+            f"the map was built for frames {'with' if cake_map.transformed else 'without'} image transforms applied; "
+            "read the frames so, or build the map with the other value of transformed"
+        )
+    transforms = () if cake_map.transformed else cake_map.geometry.image_transforms
     if shape[1:] != cake_map.frame_shape:
         raise InputError(
-            f"the frames have {shape[1]} x {shape[2]} pixels but the detector's shape {detector.shape} with image "
-            f"transforms {transforms} needs {cake_map.frame_shape[0]} x {cake_map.frame_shape[1]}; check both"
+            f"the frames have {shape[1]} x {shape[2]} pixels but the detector's shape {cake_map.detector.shape} with "
+            f"image transforms {transforms} needs {cake_map.frame_shape[0]} x {cake_map.frame_shape[1]}; check both"
         )
     mean_dark = prepare_dark(dark, cake_map.frame_shape, options.dark_frames)
     inputs = _prepare(cake_map, mean_dark, mask, transforms, options, n_threads)
