@@ -18,8 +18,8 @@ _UNITS = ("px", "q")
 class CakeGrid:
     """Uniform bins in radius [px] or q [Å⁻¹], and in eta [deg].
 
-    Bin counts: ceil((max - min) / step), lower edges min + i·step (SPEC section 5). The last bin is as wide as the others,
-    so it may reach past the maximum.
+    Bin counts: ceil((max - min) / step), lower edges min + i·step (SPEC section 5). The last bin is as wide as the
+    others, so it may reach past the maximum.
 
     Raises
     ------
@@ -57,7 +57,8 @@ class CakeGrid:
                 object.__setattr__(self, f"{name}_{part}", value)
             if not all(math.isfinite(v) for v in (low, high, step)) or step <= 0.0 or high <= low:
                 raise InputError(
-                    f"{name} bins run from {low:g} to {high:g} in steps of {step:g}; expected max > min and a step above 0"
+                    f"{name} bins run from {low:g} to {high:g} in steps of {step:g}; expected max > min and a "
+                    "step above 0"
                 )
         if self.radius_min < 0.0:
             raise InputError(f"radius_min is {self.radius_min:g}; expected 0 or more")
@@ -75,7 +76,7 @@ class CakeGrid:
     @property
     def eta_edges(self) -> FloatArray:
         """Shape (n_eta + 1,), [deg]."""
-        return self.eta_min + self.eta_step * np.arange(self.shape[1] + 1)
+        return np.asarray(self.eta_min + self.eta_step * np.arange(self.shape[1] + 1), dtype=np.float64)
 
     def radius_edges(self, geometry: Geometry) -> FloatArray:
         """Return the bin edges in px, shape (n_radius + 1,), whatever the unit of the grid."""
@@ -88,18 +89,19 @@ class CakeGrid:
     @property
     def eta_centers(self) -> FloatArray:
         """Shape (n_eta,), half way between the edges [deg]."""
-        return self.eta_min + self.eta_step * (np.arange(self.shape[1]) + 0.5)
+        return np.asarray(self.eta_min + self.eta_step * (np.arange(self.shape[1]) + 0.5), dtype=np.float64)
 
-    def _to_radius(self, steps: npt.NDArray[np.generic], geometry: Geometry) -> FloatArray:
+    def _to_radius(self, steps: npt.ArrayLike, geometry: Geometry) -> FloatArray:
         """Return the radius [px] so many steps from radius_min."""
-        positions = self.radius_min + self.radius_step * steps
+        positions = self.radius_min + self.radius_step * np.asarray(steps, dtype=np.float64)
         if self.unit == "px":
             return np.asarray(positions, dtype=np.float64)
         sine = positions * geometry.wavelength / (4.0 * math.pi)
         two_theta = 2.0 * np.arcsin(np.clip(sine, 0.0, 1.0))
         if sine[-1] > 1.0 or two_theta[-1] >= math.pi / 2.0:
             raise InputError(
-                f"q reaches {positions[-1]:g} Å⁻¹, beyond 2theta = 90 deg at wavelength {geometry.wavelength:g} Å; lower radius_max"
+                f"q reaches {positions[-1]:g} Å⁻¹, beyond 2theta = 90 deg at wavelength {geometry.wavelength:g} Å; "
+                "lower radius_max"
             )
         return geometry.radius_of(np.degrees(two_theta))
 

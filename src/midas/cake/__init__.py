@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from midas.cake.integrate import integrate
+from midas.cake.integrate import integrate, integrate_with_map
 from midas.cake.map import CakedFrames, CakeMap, build_map
 from midas.cake.options import IntegrationOptions
 from midas.cake.result import Cake, Profile
-from midas.cake.series import integrate_file
+from midas.cake.series import SeriesFiles, integrate_files
 
 __all__ = [
     "Cake",
@@ -14,7 +14,9 @@ __all__ = [
     "CakedFrames",
     "IntegrationOptions",
     "Profile",
+    "SeriesFiles",
     "build_map",
     "integrate",
-    "integrate_file",
+    "integrate_files",
+    "integrate_with_map",
 ]

@@ -34,7 +34,7 @@ def polarization_factor(
         The fraction f of the beam whose electric field lies along `axis`, 0 to 1.
     axis
         The η of the electric field [deg]. 0 is the formula of SPEC section 5 as it stands: the factor is smallest
-        toward η = 0. A planar undulator in its usual position has its field horizontal: 90 for an image whose rows go up.
+        toward η = 0, up. The field of a planar undulator in its usual position is horizontal, which is 90.
 
     Examples
     --------

@@ -36,9 +36,9 @@ def integrate(
 ) -> Cake:
     """Return the cake of detector frames: intensity over radius and eta, summed over groups of frames.
 
-    Normalised intensity of a frame is sum(area·(raw - dark)) / sum(area) over the valid pixels of a bin (SPEC section 5);
-    n frames are summed into one pattern, and the number really summed is stored. Where a bin has no valid pixel in some
-    frames of a group, the mean over the others stands for them; in none: NaN.
+    Normalised intensity of a frame is sum(area·(raw - dark)) / sum(area) over the valid pixels of a bin (SPEC
+    section 5); n frames are summed into one pattern, and the number really summed is stored. Where a bin has no valid
+    pixel in some frames of a group, the mean over the others stands for them; in none: NaN.
 
     Parameters
     ----------
@@ -49,10 +49,10 @@ def integrate(
     geometry, grid
         Where pixels are, and the bins.
     dark, mask
-        Shape (n_z, n_y), laid out as the frames; a stack of darks is averaged; mask is non-zero where a pixel must not be
-        used.
+        Shape (n_z, n_y), laid out as the frames; a stack of darks is averaged; the mask is non-zero where a pixel must
+        not be used.
     detector
-        Its mask and saturation count, in the geometry's frame; None takes shape and pixel size from frames and geometry.
+        Its mask and saturation count, in the geometry's frame; None takes the shape from the frames.
     options
         `IntegrationOptions`; None takes the defaults.
     n_threads
@@ -71,17 +71,45 @@ def integrate(
     >>> cake.intensity.shape, cake.frames.tolist(), cake.intensity[:, 0, 0].round(6).tolist()
     ((2, 8, 4), [2, 1], [10.0, 5.0])
     """
-    options = options or IntegrationOptions()
     shape, transformed = _frame_shape(frames, geometry)
     transforms = () if transformed else geometry.image_transforms
     if detector is None:
         turned = (shape[2], shape[1]) if sum(t == 3 for t in transforms) % 2 else (shape[1], shape[2])
         detector = Detector(turned, geometry.pixel_size)
     cake_map = build_map(geometry, detector, grid, transformed=transformed, n_threads=n_threads)
+    return integrate_with_map(frames, cake_map, dark=dark, mask=mask, options=options, n_threads=n_threads)
+
+
+def integrate_with_map(
+    frames: Any,
+    cake_map: CakeMap,
+    *,
+    dark: npt.ArrayLike | None = None,
+    mask: npt.ArrayLike | None = None,
+    options: IntegrationOptions | None = None,
+    n_threads: int = 0,
+) -> Cake:
+    """Return the cake of detector frames by a map that exists: as `integrate`, for one frame file after another.
+
+    Examples
+    --------
+    >>> g = Geometry(distance=1e6, beam_center=(20, 20), pixel_size=200, wavelength=0.18)
+    >>> cake_map = build_map(g, Detector((41, 41), 200), CakeGrid(2, 18, 2, eta_step=90))
+    >>> integrate_with_map(np.full((41, 41), 5.0), cake_map).intensity.shape
+    (1, 8, 4)
+    """
+    options = options or IntegrationOptions()
+    shape, transformed = _frame_shape(frames, cake_map.geometry)
+    if transformed != cake_map.transformed and cake_map.geometry.image_transforms:
+        raise InputError(
+            f"the map was built for frames {'with' if cake_map.transformed else 'without'} image transforms applied; "
+            "read the frames so, or build the map with the other value of transformed"
+        )
+    transforms = () if cake_map.transformed else cake_map.geometry.image_transforms
     if shape[1:] != cake_map.frame_shape:
         raise InputError(
-            f"the frames have {shape[1]} x {shape[2]} pixels but the detector's shape {detector.shape} with image "
-            f"transforms {transforms} needs {cake_map.frame_shape[0]} x {cake_map.frame_shape[1]}; check both"
+            f"the frames have {shape[1]} x {shape[2]} pixels but the detector's shape {cake_map.detector.shape} with "
+            f"image transforms {transforms} needs {cake_map.frame_shape[0]} x {cake_map.frame_shape[1]}; check both"
         )
     mean_dark = prepare_dark(dark, cake_map.frame_shape, options.dark_frames)
     inputs = _prepare(cake_map, mean_dark, mask, transforms, options, n_threads)
@@ -100,8 +128,8 @@ def _frame_shape(frames: Any, geometry: Geometry) -> tuple[tuple[int, int, int],
     """Return (n_frames, rows, columns) and whether the image transforms are applied already."""
     if not hasattr(frames, "shape"):
         raise InputError(
-            f"frames is a {type(frames).__name__}; expected an array of shape (rows, columns) or (frames, rows, columns); "
-            "read files with midas.read_frames"
+            f"frames is a {type(frames).__name__}; expected an array of shape (rows, columns) or "
+            "(frames, rows, columns); read files with midas.read_frames"
         )
     shape = tuple(int(n) for n in frames.shape)
     if len(shape) == 2:
@@ -166,8 +194,8 @@ def _warn_of_negatives(frame: npt.NDArray[Any], options: IntegrationOptions) -> 
     fraction = float(np.count_nonzero(frame < 0)) / frame.size
     if fraction > _SUSPICIOUS_NEGATIVES:
         warnings.warn(
-            f"{100 * fraction:.0f} % of the pixels of the first frame are negative and are left out as bad pixels; if the "
-            "dark was subtracted before, pass IntegrationOptions(negative_counts=True)",
+            f"{100 * fraction:.0f} % of the pixels of the first frame are negative and are left out as bad pixels; if "
+            "the dark was subtracted before, pass IntegrationOptions(negative_counts=True)",
             stacklevel=4,
         )
 
@@ -188,7 +216,7 @@ class _GroupSum:
         self.n_valid += valid
 
     def total(self, n_frames: int, dark_variance: FloatArray | None) -> tuple[FloatArray, FloatArray]:
-        """Return intensity and variance of the sum over n_frames; the dark is the same in each, so its error adds up."""
+        """Return intensity and variance of the sum over n_frames; the error of the one dark adds up linearly."""
         filled = np.divide(n_frames, self.n_valid, out=np.full(self.n_valid.shape, np.nan), where=self.n_valid > 0)
         variance = self.variance * filled**2
         if dark_variance is not None:
@@ -239,7 +267,7 @@ def _result(
             "no bin holds a valid pixel: the frames are masked or without counts over the range of the grid"
         )
     n = groups[-1][1]
-    omega = options.omega_start + options.omega_step * np.arange(n)
+    omega = np.asarray(options.omega_start + options.omega_step * np.arange(n), dtype=np.float64)
     first = np.array([g[0] for g in groups])
     last = np.array([g[1] - 1 for g in groups])
     return Cake(

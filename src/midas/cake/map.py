@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -143,9 +143,7 @@ class CakeMap:
         results = [self.apply_prepared(frame, inputs, variance) for frame in stack]
         if variance and mean_dark is not None:
             extra = mean_dark.variance(lambda image: self.apply_prepared(image, inputs.for_dark(), True))
-            for caked in results:
-                assert caked.variance is not None
-                caked.variance += extra
+            results = [replace(r, variance=r.variance + extra) for r in results if r.variance is not None]
         if images.ndim == 2:
             return results[0]
         return CakedFrames(
@@ -198,8 +196,8 @@ def build_map(
 ) -> CakeMap:
     """Return the map of pixel areas per bin for a geometry, a detector and a grid.
 
-    The weight of a pixel in a bin is the exact area [px²] of the mapped pixel quadrilateral cut by two arcs and two rays
-    (SPEC section 5). Bins past a full turn from the first eta edge are cut there, so no pixel counts twice.
+    The weight of a pixel in a bin is the exact area [px²] of the mapped pixel quadrilateral cut by two arcs and two
+    rays (SPEC section 5). Bins past a full turn from the first eta edge are cut there, so no pixel counts twice.
 
     Parameters
     ----------
@@ -245,7 +243,8 @@ def build_map(
     if core.offsets[-1] == 0:
         raise InputError(
             f"no pixel lies in the bins, radius {grid.radius_min:g} to {grid.radius_max:g} {grid.unit} and eta "
-            f"{grid.eta_min:g} to {grid.eta_max:g} deg; check the range of the grid and the beam centre {geometry.beam_center}"
+            f"{grid.eta_min:g} to {grid.eta_max:g} deg; check the range of the grid and the beam "
+            f"centre {geometry.beam_center}"
         )
     return CakeMap(geometry, detector, grid, transformed, _key(geometry, detector, grid, layout), core, layout)
 

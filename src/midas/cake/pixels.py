@@ -165,7 +165,7 @@ def prepare_dark(dark: npt.ArrayLike | None, shape: tuple[int, int], n_frames: i
 
 def _is_dark(image: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     if image.dtype.kind == "f":
-        return np.isfinite(image)
+        return np.asarray(np.isfinite(image))
     if image.dtype.kind == "u":
         return np.asarray(image != np.iinfo(image.dtype).max)
     return np.asarray(image >= 0)

@@ -25,6 +25,7 @@ def plot_cake(cake: Cake, *, index: int = 0, unit: str = "2theta") -> Figure:
     """
     from matplotlib.colors import PowerNorm
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MultipleLocator
 
     if not -len(cake.intensity) <= index < len(cake.intensity):
         raise InputError(f"index is {index} of {len(cake.intensity)} sums; expected 0 to {len(cake.intensity) - 1}")
@@ -49,6 +50,8 @@ def plot_cake(cake: Cake, *, index: int = 0, unit: str = "2theta") -> Figure:
     label = "counts / px²" if cake.normalized else "counts"
     figure.colorbar(mesh, ax=top, label=label, pad=0.01, extend="both")
     top.set_ylabel("η [deg]")
+    if np.ptp(cake.eta) > 180.0:
+        top.yaxis.set_major_locator(MultipleLocator(45.0))
     top.set_title(_title(cake, index), fontsize="medium")
     _draw_profile(cake, index, bottom, axis)
     bottom.set_xlabel(_LABELS[unit])
@@ -74,7 +77,8 @@ def _draw_profile(cake: Cake, index: int, axes: object, axis: np.ndarray) -> Non
 def _title(cake: Cake, index: int) -> str:
     frames = int(cake.frames[index])
     omega = f", ω {cake.omega[index]:g} deg" if cake.first_omega[0] != cake.last_omega[-1] else ""
-    return f"{frames} frame{'s' if frames != 1 else ''} to number {int(cake.frame_numbers[index])}{omega}"
+    last = int(cake.frame_numbers[index])
+    return f"frame {last}{omega}" if frames == 1 else f"sum of {frames} frames, {last - frames + 1} to {last}{omega}"
 
 
 def _edges(centers: np.ndarray) -> np.ndarray:

@@ -63,8 +63,8 @@ class Cake:
     """Shape (n_sums, n_radius, n_eta): sum over the frames of sum(area·(raw - dark)) / sum(area), counts per px² times
     frames; without the division where `normalized` is False. NaN where a bin has no valid pixel."""
     sigma: FloatArray | None
-    """Shape of `intensity`: its standard deviation from Poisson counts, the dark's included. 0 where all pixels of the bin
-    count 0: Poisson counts say nothing better. None where it was not asked for."""
+    """Shape of `intensity`: its standard deviation from Poisson counts, the dark's included. 0 where all pixels of the
+    bin count 0: Poisson counts say nothing better. None where it was not asked for."""
     bin_area: FloatArray
     """Shape (n_radius, n_eta): area of the valid pixels, mean over frames [px²]; 0 where there is none."""
     radius: FloatArray
@@ -90,8 +90,8 @@ class Cake:
     i0: FloatArray
     """As `temperature`: incident beam."""
     eta_overlap: FloatArray
-    """Shape (n_radius,): variance of a sum over eta, over the sum of the bins' variances; above 1 because pixels on a border
-    of eta are in two bins."""
+    """Shape (n_radius,): variance of a sum over eta, over the sum of the bins' variances; above 1 because pixels on a
+    border of eta are in two bins."""
     normalized: bool = True
     """False: intensities are plain weighted sums (`Normalize 0`)."""
     individual: FloatArray | None = None
@@ -209,8 +209,8 @@ class Cake:
     def to_xye(self, path: Path | str, *, index: int = 0) -> Path:
         """Write the profile of one sum as text, 2θ [deg], intensity and sigma a line, and return its path.
 
-        Bins without a pixel are left out. Where every pixel counted 0, sigma is that of a single count, since programs that
-        read the file divide by it.
+        Bins without a pixel are left out. Where every pixel counted 0, sigma is that of a single count, since programs
+        that read the file divide by it.
 
         Raises
         ------
@@ -252,15 +252,16 @@ class Cake:
         frames = int(self.frames.sum())
         two_theta = self.two_theta
         return (
-            f"Cake({n} sum{'s' * (n != 1)} of {frames} frame{'s' * (frames != 1)}, {n_radius} radius x {n_eta} eta bins, "
-            f"2theta {two_theta[0]:.3f} to {two_theta[-1]:.3f} deg)"
+            f"Cake({n} sum{'s' * (n != 1)} of {frames} frame{'s' * (frames != 1)}, {n_radius} radius x {n_eta} eta "
+            f"bins, 2theta {two_theta[0]:.3f} to {two_theta[-1]:.3f} deg)"
         )
 
     def _repr_html_(self) -> str:
         """Return a small table for notebooks."""
         filled = float((self.bin_area > 0.0).mean())
+        sizes = ", ".join(str(n) for n in sorted(set(self.frames.tolist())))
         rows = {
-            "sums of frames": f"{len(self.frames)} ({', '.join(str(n) for n in sorted(set(self.frames.tolist())))} frames each)",
+            "sums of frames": f"{len(self.frames)} ({sizes} frames each)",
             "bins": f"{len(self.radius)} radius x {len(self.eta)} eta, {100 * filled:.1f} % hold pixels",
             "2θ": f"{self.two_theta[0]:.4f} to {self.two_theta[-1]:.4f} deg",
             "η": f"{self.eta[0]:.2f} to {self.eta[-1]:.2f} deg",

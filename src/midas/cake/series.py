@@ -1,19 +1,21 @@
-"""From an image file and a parameter file to a caked file."""
+"""From image files and a parameter file to caked files."""
 
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midas.cake.integrate import integrate
+from midas.cake.integrate import integrate_with_map
+from midas.cake.map import CakeMap, build_map
 from midas.cake.options import IntegrationOptions
 from midas.cake.result import Cake
 from midas.detector import Detector
-from midas.errors import InputError
+from midas.errors import FormatError, InputError
 from midas.io.frames import Frames, mean_frame, read_frames
 from midas.io.gsas_zarr import SUFFIX, require_suffix
 from midas.io.parameters import Parameters
@@ -24,69 +26,137 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _INSTRUMENT_KEYS = {"Polariz": "Polariz", "SH_L": "SHpL", **{k: k for k in ("U", "V", "W", "X", "Y", "Z")}}
+_DARK_LOCATION = "exchange/dark"
+_WITH_DARK = (".h5", ".hdf5", ".hdf", ".nxs", ".nx5", ".zip", ".zarr")
 _IMAGE_SUFFIXES = (".MIDAS.zip", ".zarr.zip", ".nxs.h5")
 
 
 @dataclass(frozen=True)
 class SeriesFiles:
-    """Where the pieces of an integration are on disk."""
+    """Where the pieces of an integration are on disk.
+
+    Examples
+    --------
+    >>> [p.name for p in SeriesFiles(Path("s_000009.ge3"), first_number=9, last_number=11).paths]
+    ['s_000009.ge3', 's_000010.ge3', 's_000011.ge3']
+    """
 
     data: Path
-    """Image file."""
+    """Image file, the first of the series or any other of it."""
     dark: Path | None = None
     """Dark image file; None takes the one that the parameters name (`Dark`), if any."""
     data_location: str | None = None
     """Dataset of the images inside an HDF5 or zarr file; None finds it."""
     dark_location: str | None = None
-    """Dataset of the dark: in the file `dark`, or without one in `data` itself. None takes no dark from `data`."""
+    """Dataset of the dark: in the file `dark`, or without one in the image file. None takes `exchange/dark` where the
+    image file has it."""
+    first_number: int | None = None
+    """First running number of the series: the last group of digits in the name of `data`; None takes `data` alone."""
+    last_number: int | None = None
+    """Last running number; None takes `first_number` alone."""
+
+    @property
+    def paths(self) -> list[Path]:
+        """Return the image files in order, each number padded as in `data`.
+
+        Raises
+        ------
+        InputError
+            The name has no number, or the last is before the first.
+        """
+        if self.first_number is None:
+            if self.last_number is not None:
+                raise InputError(f"the series ends at {self.last_number} but has no first number; give both")
+            return [self.data]
+        last = self.first_number if self.last_number is None else self.last_number
+        if self.first_number < 0 or last < self.first_number:
+            raise InputError(f"the series runs from {self.first_number} to {last}; expected ascending numbers from 0")
+        found = re.match(r"(.*?)(\d+)((?:\.[A-Za-z]+\d?)*)$", self.data.name)
+        if found is None:
+            raise InputError(f"{self.data}: the name has no running number; expected digits before the suffix")
+        stem, digits, suffix = found.groups()
+        return [self.data.with_name(f"{stem}{n:0{len(digits)}d}{suffix}") for n in range(self.first_number, last + 1)]
 
 
-def integrate_file(
+@dataclass(frozen=True, eq=False)
+class CakedSeries:
+    """What became of the files of a series."""
+
+    written: tuple[Path, ...]
+    """Caked files, in the order of the images."""
+    skipped: tuple[Path, ...]
+    """Caked files that were there already and were left alone."""
+    last: Cake | None
+    """The cake of the last file integrated."""
+
+
+def integrate_files(
     files: SeriesFiles,
     parameters: Parameters,
     output: Path | str,
     *,
+    skip_existing: bool = False,
     n_threads: int = 0,
     progress: Callable[[int, int], None] | None = None,
-) -> tuple[Cake, Path]:
-    """Cake an image file as its MIDAS parameters say, write a `.zarr.zip`, return the cake and the path written.
+) -> CakedSeries:
+    """Cake image files as their MIDAS parameters say and write a `.zarr.zip` for each; the map is built once.
 
     Parameters
     ----------
     files
-        The image file, the dark, and where they are inside.
+        The image files, the dark, and where they are inside.
     parameters
         Geometry, bins, masks, `SkipFrame`, `OmegaSumFrames`, `Normalize`, `SumImages`, `SaveIndividualFrames` and the
         instrument parameters.
     output
-        A folder, in which the file is called `<name of the data>.zarr.zip`, or a name with that ending.
+        A folder, in which each file is called `<name of the image>.zarr.zip`, or for one image a name with that ending.
+    skip_existing
+        True: images whose cake is there are left out.
     n_threads
         0 uses all.
     progress
-        Called with (frames done, frames in all).
+        Called with (frames done, frames in all) for each file.
 
     Raises
     ------
     InputError, FormatError
-        A file cannot be read, a key is missing, or shapes disagree. No output is written then.
+        A file is missing or cannot be read, a key is missing, or shapes disagree. The cakes written before stay, none
+        is half written.
     """
-    path = output_path(files.data, output)
-    grid, geometry = parameters.grid, parameters.geometry
-    with _open(files.data, files.data_location, parameters, parameters.skip_frames) as frames:
-        detector = _detector(parameters, frames)
-        dark, dark_frames = _read_dark(files, parameters)
-        options = replace(_options(parameters, frames), dark_frames=dark_frames, progress=progress)
-        cake = integrate(
-            frames,
-            geometry,
-            grid,
-            dark=dark,
-            detector=detector,
-            options=options,
-            n_threads=n_threads,
-        )
-    sum_images = bool(int(_number(parameters, "SumImages")))
-    return cake, cake.to_zarr(path, instrument=_instrument(parameters), sum_images=sum_images)
+    paths, targets = _paths(files, output)
+    cake_map: CakeMap | None = None
+    cake: Cake | None = None
+    skipped = []
+    for path, target in zip(paths, targets, strict=True):
+        if skip_existing and target.exists():
+            skipped.append(target)
+            continue
+        with _open(path, files.data_location, parameters, parameters.skip_frames) as frames:
+            if cake_map is None:
+                detector = _detector(parameters, frames)
+                cake_map = build_map(
+                    parameters.geometry, detector, parameters.grid, transformed=True, n_threads=n_threads
+                )
+            dark, dark_frames = _read_dark(files, path, parameters)
+            options = replace(_options(parameters, frames), dark_frames=dark_frames, progress=progress)
+            cake = integrate_with_map(frames, cake_map, dark=dark, options=options, n_threads=n_threads)
+        sum_images = bool(int(_number(parameters, "SumImages")))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        cake.to_zarr(target, instrument=_instrument(parameters), sum_images=sum_images)
+        _log.info("%s -> %s", path, target)
+    return CakedSeries(tuple(t for t in targets if t not in skipped), tuple(skipped), cake)
+
+
+def _paths(files: SeriesFiles, output: Path | str) -> tuple[list[Path], list[Path]]:
+    """Return the image files, which exist, and where the cake of each goes."""
+    paths = files.paths
+    targets = [output_path(path, output) for path in paths]
+    if len(set(targets)) < len(targets):
+        raise InputError(f"{len(paths)} images would be written to the one file {output}; name a folder")
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"{path}: no such file; check the name, the folder and the file numbers")
+    return paths, targets
 
 
 def output_path(data: Path, output: Path | str) -> Path:
@@ -126,15 +196,19 @@ def _detector(parameters: Parameters, frames: Frames) -> Detector:
     return parameters.detector
 
 
-def _read_dark(files: SeriesFiles, parameters: Parameters) -> tuple[np.ndarray | None, int]:
+def _read_dark(files: SeriesFiles, data: Path, parameters: Parameters) -> tuple[np.ndarray | None, int]:
     """Return the mean of the dark frames and how many there are; (None, 1) where there is no dark."""
     path, location = files.dark or parameters.file("Dark"), files.dark_location
-    if path is None:
-        if location is None:
+    if path is None and location is None and not data.name.lower().endswith(_WITH_DARK):
+        return None, 1
+    try:
+        with _open(path or data, location if path else location or _DARK_LOCATION, parameters, 0) as frames:
+            return (frames[0] if len(frames) == 1 else mean_frame(frames)), len(frames)
+    except FormatError:
+        # Nobody asked for the dark inside the image file, and it need not be there.
+        if path is None and location is None:
             return None, 1
-        path = files.data
-    with _open(path, location, parameters, 0) as frames:
-        return (frames[0] if len(frames) == 1 else mean_frame(frames)), len(frames)
+        raise
 
 
 def _options(parameters: Parameters, frames: Frames) -> IntegrationOptions:

@@ -1,7 +1,7 @@
 """The caked file `<name>.zarr.zip` that GSAS-II opens: zarr format 2 in a zip archive (SPEC section 6).
 
-The members are written here, without the zarr library: format 2 is a few lines of JSON beside Blosc chunks, and this way
-attributes are in the archive once, whatever zarr is installed, and the same cake gives the same bytes. Reading goes
+The members are written here, without the zarr library: format 2 is a few lines of JSON beside Blosc chunks, and this
+way attributes are in the archive once, whatever zarr is installed, and the same cake gives the same bytes. Reading goes
 through zarr, 2.18 or 3.
 """
 
@@ -120,8 +120,8 @@ class CakeFile:
 def write_cake_file(path: Path | str, cake_file: CakeFile) -> Path:
     """Write a cake for GSAS-II and return its path, which must end in `.zarr.zip`.
 
-    The file appears whole or not at all. Beside SPEC section 6 it holds `OmegaSumFrameVariance/LastFrameNumber_<i>`, the
-    variance of each stored sum, and the attribute `midas` of the root; GSAS-II's reader looks at neither. Unknown
+    The file appears whole or not at all. Beside SPEC section 6 it holds `OmegaSumFrameVariance/LastFrameNumber_<i>`,
+    the variance of each stored sum, and the attribute `midas` of the root; GSAS-II's reader looks at neither. Unknown
     temperature, pressure, I and I0 are left out of the attributes.
 
     Raises
