@@ -1,2 +1,0 @@
-"""Stand-in."""
-def add_parser(subparsers): subparsers.add_parser("hkls")
