@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
 HAS_OPENMP: bool
@@ -26,3 +27,18 @@ class Projection:
     def to_polar(self, y: Float64, z: Float64, n_threads: int = 0) -> tuple[Float64, Float64, Float64]: ...
     def to_pixel(self, radius: Float64, eta: Float64, n_threads: int = 0) -> tuple[Float64, Float64]: ...
     def radius_gradient(self, y: Float64, z: Float64) -> Float64: ...
+
+def render_powder(
+    projection: Projection,
+    n_z: int,
+    n_y: int,
+    *,
+    peaks: Float64,
+    texture: Float32 | None = None,
+    polarization: float = 0.0,
+    strain: float = 0.0,
+    background: float = 0.0,
+    falloff: float = 0.0,
+    falloff_radius: float = 1.0,
+    n_threads: int = 0,
+) -> Float32: ...

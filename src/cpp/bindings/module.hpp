@@ -8,6 +8,7 @@ namespace midas_bindings {
 
 void bind_errors(pybind11::module_& m);
 void bind_geometry(pybind11::module_& m);
+void bind_simulate(pybind11::module_& m);
 
 }  // namespace midas_bindings
 
