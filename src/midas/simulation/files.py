@@ -19,8 +19,9 @@ from midas.simulation.render import Simulation
 def save_simulation(simulation: Simulation, path: str | Path) -> tuple[Path, Path]:
     """Write the image by its extension and `<path>.truth.json` beside it; return both paths.
 
-    `.tif`/`.tiff`, `.npy`, or `.h5`/`.hdf5` (image at `exchange/data`, shape (1, n_z, n_y)). Each file is written beside its
-    place and renamed, so a reader never sees half of one.
+    `.tif`/`.tiff` (float64 becomes float32, which other programs can read), `.npy`, or `.h5`/`.hdf5` (image at
+    `exchange/data`, shape (1, n_z, n_y)). Each file is written beside its place and renamed, so a reader never sees half
+    of one.
 
     Raises
     ------
@@ -97,7 +98,6 @@ def _replace(path: Path, write: Callable[[Path], object]) -> None:
 def _write_tiff(path: Path, image: npt.NDArray[Any]) -> None:
     import tifffile
 
-    # Programs of the field read TIFF with 64-bit floats as garbage or not at all.
     tifffile.imwrite(path, image.astype(np.float32) if image.dtype == np.float64 else image)
 
 

@@ -86,7 +86,7 @@ class SimulationOptions:
     """
 
     peak_counts: float = 1000.0
-    """Mean counts at the crest of the strongest ring on the detector, above background, where polarization takes nothing."""
+    """Mean counts at the crest of the strongest ring on the detector, above background and where polarization is 1."""
     fwhm: float | None = None
     """Radial width of every ring on the untilted plane [px]; 3 when no width is given."""
     fwhm_deg: float | None = None

@@ -30,8 +30,8 @@ class Simulation:
     image: npt.NDArray[Any]
     """Shape (n_z, n_y), `options.dtype`: what the detector reads [counts]."""
     mask: npt.NDArray[np.bool_]
-    """Shape (n_z, n_y), True where the reading is no count: gaps, dead and hot pixels, the detector's mask. The beamstop's
-    shadow is not masked: there the expected counts are 0."""
+    """Shape (n_z, n_y), True where the reading is no count: gaps, dead and hot pixels, the detector's mask. The
+    beamstop's shadow is not masked: there the expected counts are 0."""
     expected: npt.NDArray[np.float32]
     """Shape (n_z, n_y): mean counts, without noise, gaps and defects."""
     rings: Rings
@@ -58,12 +58,15 @@ def simulate(
 ) -> Simulation:
     """Return a simulated powder image: rings, background, shadows, gaps, defects and noise.
 
-    The mean counts per steradian of a ring at Bragg angle θ are m|F|² / (sin²θ cosθ) · φ(2θ): grains in reflecting position
-    (cosθ) times a grain's integrated reflectivity (1/sin2θ), spread over the circumference (sin2θ) that the cone has on the
-    unit sphere (Warren, X-ray Diffraction, 1969, section 4.4). The profile φ has unit area in 2θ. A flat pixel takes
-    cos³(2θ) of it, and 1 - f sin²(2θ) cos²(η) for polarization. Rings without known |F|² count as m|F|² = 1.
-    `frame` numbers the exposures of one sample and detector: spots and noise differ, dead and hot pixels stay.
-    The same seed and frame give the same bytes for any number of threads. Details of the pixel integration: core/simulate.hpp.
+    The mean counts per steradian of a ring at Bragg angle θ are proportional to m|F|² / (sin²θ cosθ) · φ(2θ): the share
+    of grains in reflecting position (cosθ) times a grain's integrated reflectivity (1/sin2θ), spread over the cone's
+    circumference on the unit sphere (sin2θ); Warren, X-ray Diffraction (1969), chapter 4. The profile φ has unit area in
+    2θ. A flat pixel takes cos³(2θ) of it and polarization leaves 1 - f sin²(2θ) cos²(η) (SPEC section 5; how a tilt
+    changes the solid angle across the detector is left out, as the correction leaves it out). Rings without known |F|²
+    count as m|F|² = 1. How pixels are integrated: core/simulate.hpp.
+
+    `frame` numbers the exposures of one sample and detector: spots and noise differ, dead and hot pixels stay. The same
+    seed and frame give the same bytes for any number of threads.
 
     Raises
     ------
@@ -81,7 +84,8 @@ def simulate(
     options = SimulationOptions() if options is None else options
     if detector.pixel_size != geometry.pixel_size:
         raise InputError(
-            f"the detector's pixels are {detector.pixel_size:g} µm, the geometry's {geometry.pixel_size:g} µm; make them equal"
+            f"the detector's pixels are {detector.pixel_size:g} µm, the geometry's {geometry.pixel_size:g} µm; "
+            "make them equal"
         )
     if seed < 0 or frame < 0:
         raise InputError(f"seed {seed} and frame {frame} were given; expected 0 or more")
@@ -188,7 +192,7 @@ def _peaks(
 
 
 def _crest(peaks: FloatArray, geometry: Geometry) -> float:
-    """Return the highest mean of any ring over a pixel that it crosses squarely, solid angle included, for unit scale."""
+    """Return the highest mean of a ring, of unit scale, over a pixel that it crosses squarely; solid angle included."""
     center, fwhm, mixing, area = peaks.T
     cosine = np.cos(np.radians(center))
     half = 0.5 * np.degrees(cosine**2 * geometry.pixel_size / geometry.distance) / fwhm  # half a pixel, in widths

@@ -52,8 +52,8 @@ def simulate_scan(
 ) -> SimulatedScan:
     """Return frames of a sample, one for each value of `strain`; `omega` is (first, step) [deg].
 
-    Noise differs from frame to frame, and so do the spots of a spotty sample, because other grains diffract. Gaps, dead and
-    hot pixels stay where they are.
+    Noise differs from frame to frame, and so do the spots of a spotty sample, because other grains diffract. Gaps, dead
+    and hot pixels stay where they are.
 
     Raises
     ------
@@ -63,7 +63,7 @@ def simulate_scan(
     Examples
     --------
     >>> from midas.crystal import calibrant
-    >>> g = Geometry(distance=2e5, beam_center=(64, 64), pixel_size=200, wavelength=0.2)
+    >>> g = Geometry(distance=1e5, beam_center=(64, 64), pixel_size=200, wavelength=0.2)
     >>> scan = simulate_scan(g, Detector(shape=(128, 128), pixel_size=200), calibrant("Ni"), strain=[0, 1e-3], seed=7)
     >>> scan.images.shape, scan.omega.tolist()
     ((2, 128, 128), [0.0, 0.25])
@@ -84,7 +84,7 @@ def simulate_scan(
             frame=i,
         )
         images[i] = frame.image
-    angles = omega[0] + omega[1] * np.arange(len(strains))
+    angles = np.asarray(omega[0] + omega[1] * np.arange(len(strains)), dtype=np.float64)
     for array in (images, angles, strains):
         array.setflags(write=False)
     return SimulatedScan(images, frame.mask, angles, strains, frame.rings, geometry, options, int(seed))
