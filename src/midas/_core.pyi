@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
 HAS_OPENMP: bool
@@ -94,3 +95,17 @@ class CakeMap:
         variance: bool = False,
         n_threads: int = 0,
     ) -> tuple[Float64, Float64 | None, Float64]: ...
+def render_powder(
+    projection: Projection,
+    n_z: int,
+    n_y: int,
+    *,
+    peaks: Float64,
+    texture: Float32 | None = None,
+    polarization: float = 0.0,
+    strain: float = 0.0,
+    background: float = 0.0,
+    falloff: float = 0.0,
+    falloff_radius: float = 1.0,
+    n_threads: int = 0,
+) -> Float32: ...
