@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from midas.calibration.fit import GeometryFit, LoopResult, fit_geometry, pseudo_strain
@@ -10,6 +12,8 @@ from midas.calibration.result import RingSummary
 from midas.calibration.seed import Seed
 from midas.crystal import Rings
 from midas.errors import FitError
+from midas.geometry import Geometry
+from midas.units import CENTIDEGREE
 
 _FOLDS = 4
 _FEWEST_RINGS = 3
@@ -61,6 +65,22 @@ def ring_table(loop: LoopResult, rings: Rings) -> tuple[RingSummary, ...]:
             )
         )
     return tuple(table)
+
+
+def instrument_profile(geometry: Geometry, points: RingPoints) -> dict[str, float]:
+    """Return constant U, V, W, X, Y, Z with the median width and Lorentzian share of the points.
+
+    Lorentzian and Gaussian widths over the total width, as functions of the Lorentzian share η of the pseudo-Voigt:
+    Γ_L/Γ = 0.72928 η + 0.19289 η² + 0.07783 η³, Γ_G/Γ = sqrt(1 - 0.74417 η - 0.24781 η² - 0.00810 η³)
+    (Thompson, Cox and Hastings, J. Appl. Cryst. 20 (1987) 79, inverted).
+    """
+    edge = points.radius + 0.5 * points.fwhm
+    width = geometry.two_theta_of(edge) - geometry.two_theta_of(edge - points.fwhm)
+    fwhm = float(np.median(width)) / CENTIDEGREE
+    share = float(np.median(points.mixing))
+    lorentz = fwhm * (0.72928 * share + 0.19289 * share**2 + 0.07783 * share**3)
+    gauss = fwhm * math.sqrt(max(0.0, 1.0 - 0.74417 * share - 0.24781 * share**2 - 0.00810 * share**3))
+    return {"U": 0.0, "V": 0.0, "W": gauss**2 / (8.0 * math.log(2.0)), "X": 0.0, "Y": 0.0, "Z": lorentz}
 
 
 def azimuthal_arc(points: RingPoints, eta_step: float) -> float:

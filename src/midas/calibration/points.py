@@ -45,6 +45,8 @@ class RingPoints:
     """Peak height over background [counts]."""
     fwhm: FloatArray
     """Full width at half maximum [px]."""
+    mixing: FloatArray
+    """Lorentzian share of the profile, 0 to 1."""
     snr: FloatArray
     """Height over its standard uncertainty."""
     chi2: FloatArray

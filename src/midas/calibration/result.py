@@ -125,6 +125,16 @@ class Calibration:
 
         return f"<pre>{escape(repr(self))}</pre>"
 
+    def instrument(self) -> dict[str, float]:
+        """Return the profile the calibrant's rings show, as GSAS-II takes it: U, V, W [centidegrees²], X, Y, Z [centidegrees].
+
+        One width for all rings, split by the mean shape of the fits into a Gaussian part (W) and a Lorentzian one (Z);
+        a refinement starts from it. Source: Thompson, Cox and Hastings, J. Appl. Cryst. 20 (1987) 79, for the split.
+        """
+        from midas.calibration.diagnostics import instrument_profile
+
+        return instrument_profile(self.geometry, self.points.select(self.used))
+
     def as_dict(self) -> dict[str, Any]:
         """Return the content of `calibration.json`: plain numbers, strings and lists."""
         from midas.calibration.files import summary
