@@ -97,7 +97,7 @@ def test_counts_are_conserved(name: str) -> None:
 @pytest.mark.parametrize("name", GEOMETRIES)
 def test_agrees_with_points(name: str) -> None:
     g = geometry(name)
-    # Bins large enough that the reference itself is good: a bin of 20 x 20 px or more has about 80 pixels on its border,
+    # Bins large enough that the reference itself is good: one of 20 x 20 px or more has about 80 pixels on its border,
     # each right to some 0.015 px² in the reference, together 0.13 of 400 px². Rays stay clear of the pixel rows.
     grid = CakeGrid(3.0, 230.0, 32.0, -173.0, 187.0, 40.0)
     area, intensity = brute_force(g, grid, smooth_image())

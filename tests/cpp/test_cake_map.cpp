@@ -140,6 +140,30 @@ void test_partial_range_and_mask() {
   for (const std::int32_t p : masked.pixels) check(p != 5, "a masked pixel is in no bin");
 }
 
+// A panel that reaches behind the sample: those pixels are left out, the others stay whole.
+void test_behind_the_sample() {
+  midas::Geometry g = flat(30.0, 30.0);
+  g.distance = 1000.0;
+  g.tilt_y = 1.0;
+  const CakeMap map = build(g, {0.0, 5.0, 1e9}, steps(-PI, PI / 36.0, 72));
+  check(!map.areas.empty(), "the pixels before the sample are there");
+  std::vector<double> left = pixel_areas(g);
+  std::vector<double> found(left.size(), 0.0);
+  for (std::size_t i = 0; i < map.pixels.size(); ++i) {
+    found[static_cast<std::size_t>(map.pixels[i])] += static_cast<double>(map.areas[i]);
+  }
+  std::size_t behind = 0;
+  for (std::size_t p = 0; p < left.size(); ++p) {
+    if (std::isnan(left[p])) {
+      ++behind;
+      check(found[p] == 0.0, "a pixel behind the sample is in no bin");
+    } else {
+      check_close(found[p] / left[p], 1.0, 1e-6, "a pixel before the sample is whole");
+    }
+  }
+  check(behind > 100, "part of the panel is behind the sample");
+}
+
 void test_threads_and_layout() {
   const midas::Geometry g = tilted(30.2, 29.9);
   const auto radii = steps(2.0, 0.5, 90), etas = steps(-PI, PI / 36.0, 72);
@@ -237,6 +261,7 @@ int main() {
   test_every_pixel_whole();
   test_by_hand();
   test_partial_range_and_mask();
+  test_behind_the_sample();
   test_threads_and_layout();
   test_overlap();
   test_apply();
