@@ -20,7 +20,9 @@ def geometry(**changes) -> midas.Geometry:
 
 
 def test_polar_and_pixel_are_inverse_in_pixels(n_threads):
-    g = geometry(tilts=(0.0, 1.0, -2.0), distortion={"p0": 1e-3, "p1": 2e-3, "p2": -1e-3, "p3": 40}, distortion_radius=2.9e5)
+    g = geometry(
+        tilts=(0.0, 1.0, -2.0), distortion={"p0": 1e-3, "p1": 2e-3, "p2": -1e-3, "p3": 40}, distortion_radius=2.9e5
+    )
     z, y = np.mgrid[0:2048:64, 0:2048:64].astype(float)
     radius, two_theta, eta = g.to_polar(y, z, n_threads=n_threads)
     assert radius.shape == two_theta.shape == eta.shape == y.shape

@@ -81,7 +81,16 @@ def projection(g: dict) -> _core.Projection:
 
 
 def simple(**changes: object) -> dict:
-    return {"Lsd": 1e6, "BC": (100.0, 50.0), "px": 200.0, "tx": 0.0, "ty": 0.0, "tz": 0.0, "RhoD": 2e5, "p": {}} | changes
+    return {
+        "Lsd": 1e6,
+        "BC": (100.0, 50.0),
+        "px": 200.0,
+        "tx": 0.0,
+        "ty": 0.0,
+        "tz": 0.0,
+        "RhoD": 2e5,
+        "p": {},
+    } | changes
 
 
 def pixels(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -147,8 +156,8 @@ def test_round_trip(rng, n_threads):
         y, z = pixels(rng)
         p = projection(g)
         radius, _, eta = p.to_polar(y, z)
-        # RhoD reaches the farthest corner, so rho is at most 1. Far beyond, these distortions fold over: two pixels share
-        # a radius, and either is an answer.
+        # RhoD reaches the farthest corner, so rho is at most 1. Far beyond, these distortions fold over: two pixels
+        # share a radius, and either is an answer.
         once = np.isfinite(radius) & (reference(g | {"p": {}}, y, z)[0] / g["RhoD"] < 1.0)
         compared += once.sum()
         back = p.to_pixel(radius[once], eta[once], n_threads=n_threads)

@@ -6,6 +6,8 @@ raises: `midas.io.frames` turns it into one `FormatError` that names the file.
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import logging
 import re
 import threading
@@ -22,6 +24,9 @@ import numpy.typing as npt
 from midas.errors import FormatError, InputError
 
 Image = npt.NDArray[Any]
+
+CBF_MARK = b"\x0c\x1a\x04\xd5"
+"""Bytes before the binary section of a CBF (imgCIF/CBF definition, section "Binary sections")."""
 
 DEFAULT_LOCATION = "exchange/data"
 GE_SHAPE = (2048, 2048)
@@ -136,9 +141,12 @@ class TiffSource(FrameSource):
 
         self._path = path
         self._lock = threading.Lock()
-        self._file = tifffile.TiffFile(path)
+        with _ErrorsOf("tifffile", only=r"page offset|offset to page|corrupted|circular") as errors:
+            self._file = tifffile.TiffFile(path)
+            all_series = self._file.series
         try:
-            series = self._file.series[0]
+            errors.refuse()
+            series = all_series[0]
             if "S" in series.axes:
                 raise FormatError(f"it is a colour picture of shape {series.shape}; expected one number a pixel")
             self.shape = stack_shape(series.shape, "TIFF")
@@ -150,7 +158,7 @@ class TiffSource(FrameSource):
             self._file.close()
             raise
         self.metadata = {"format": "TIFF"}
-        others = len(self._file.series) - 1
+        others = len(all_series) - 1
         if others:
             logging.getLogger(__name__).warning("%s holds %d more images of another shape, left out", path, others)
 
@@ -215,7 +223,7 @@ class Hdf5Source(FrameSource):
         where = location or _default_location(self._file)
         node = _get(self._file, where)
         if node is not None and not hasattr(node, "shape"):
-            parts = [node[name] for name in sorted(node) if re.fullmatch(r"data_\d+", name)]
+            parts = [_get(node, name) for name in sorted(node) if re.fullmatch(r"data_\d+", name)]
         else:
             parts = [] if node is None else [node]
         if not parts:
@@ -284,10 +292,14 @@ class FabioSource(FrameSource):
         import fabio
 
         self._lock = threading.Lock()
+        if ".cbf" in path.name.lower():
+            _refuse_cbf_without_data(path)
         with _ErrorsOf("fabio") as errors:
             self._image = fabio.open(str(path))
             first = self._image.data
         errors.refuse()
+        if getattr(self._image, "incomplete_file", False):
+            raise FormatError("its last frame is incomplete; the file is truncated, copy it again")
         self.shape = (int(self._image.nframes), *stack_shape(first.shape, "image")[1:])
         self.dtype = first.dtype
         header = {str(k): str(v) for k, v in self._image.header.items()}
@@ -305,18 +317,29 @@ class FabioSource(FrameSource):
         self._image.close()
 
 
-class _ErrorsOf(logging.Handler):
-    """Collect what a library logs as errors in this thread: fabio reports truncation and bad checksums only there."""
+def _refuse_cbf_without_data(path: Path) -> None:
+    """Refuse a CBF that ends before its binary section: fabio would look for the section's mark for ever."""
+    opener: Any = {".gz": gzip.open, ".bz2": bz2.open}.get(path.suffix, open)
+    with opener(path, "rb") as file:
+        if CBF_MARK not in file.read():
+            raise FormatError("it has no binary section; the file is truncated or no CBF, copy it again")
 
-    def __init__(self, name: str) -> None:
-        super().__init__(logging.ERROR)
+
+class _ErrorsOf(logging.Handler):
+    """Collect what a library logs in this thread: tifffile and fabio report truncation and bad checksums only there."""
+
+    def __init__(self, name: str, only: str | None = None) -> None:
+        """Listen to a logger: to its errors, or to the warnings and errors in which `only` is found."""
+        super().__init__(logging.ERROR if only is None else logging.WARNING)
         self._logger = logging.getLogger(name)
+        self._only = only or ""
         self._thread = threading.get_ident()
         self._messages: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.thread == self._thread:
-            self._messages.append(record.getMessage())
+        message = record.getMessage()
+        if record.thread == self._thread and re.search(self._only, message):
+            self._messages.append(message)
 
     def __enter__(self) -> _ErrorsOf:
         self._logger.addHandler(self)
@@ -336,7 +359,7 @@ def _get(group: Any, where: str) -> Any:
     try:
         return group[where]
     except KeyError as error:
-        if hasattr(group, "get") and hasattr(group, "filename") and group.get(where, getlink=True) is not None:
+        if hasattr(group, "file") and group.get(where, getlink=True) is not None:  # h5py: the link is there
             raise FormatError(
                 f"{where} is a link to data that cannot be opened ({error}); put the linked file beside it"
             ) from error

@@ -1,0 +1,2 @@
+"""Stand-in."""
+def add_parser(subparsers): subparsers.add_parser("demo")

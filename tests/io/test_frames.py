@@ -1,0 +1,423 @@
+"""Images of every format, each written by a library that is not ours, or by bytes laid down here."""
+
+from __future__ import annotations
+
+import gc
+import pickle
+import zipfile
+from pathlib import Path
+
+import fabio
+import h5py
+import hdf5plugin
+import numpy as np
+import pytest
+import tifffile
+import zarr
+
+import midas.io.frames as frames_module
+from midas.errors import FormatError, InputError
+from midas.io.formats import FORMATS
+from midas.io.frames import Frames, read_frames, read_image, read_mask, valid_mask
+
+N, ROWS, COLUMNS = 4, 24, 17
+
+
+@pytest.fixture
+def stack(rng) -> np.ndarray:
+    return rng.integers(0, 5000, (N, ROWS, COLUMNS)).astype(np.uint16)
+
+
+def write_ge(path: Path, stack: np.ndarray, header: int = 8192) -> None:
+    path.write_bytes(b"\x07" * header + stack.astype("<u2").tobytes())
+
+
+def write_hdf5(path: Path, stack: np.ndarray, location: str = "exchange/data", **options: object) -> None:
+    with h5py.File(path, "w") as file:
+        file.create_dataset(location, data=stack, chunks=(1, *stack.shape[1:]), **options)
+
+
+def open_group(store: object) -> zarr.Group:
+    """A new group in the old format, by either generation of the library."""
+    if zarr.__version__.startswith("2"):
+        return zarr.open_group(store, mode="w")
+    return zarr.open_group(store, mode="w", zarr_format=2)
+
+
+def put(group: zarr.Group, name: str, data: np.ndarray) -> None:
+    create = getattr(group, "create_array", group.create_dataset)
+    array = create(name, shape=data.shape, dtype=data.dtype, chunks=(1, *data.shape[1:]))
+    array[...] = data
+
+
+def write_midas_zip(path: Path, stack: np.ndarray) -> None:
+    store = zarr.storage.ZipStore(str(path), mode="w")
+    root = open_group(store)
+    put(root, "exchange/data", stack)
+    put(root, "measurement/process/scan_parameters/start", np.array([-10.0]))
+    put(root, "measurement/process/scan_parameters/step", np.array([0.25]))
+    store.close()
+
+
+def write_edf(path: Path, stack: np.ndarray) -> None:
+    image = fabio.edfimage.EdfImage(data=stack[0])
+    for frame in stack[1:]:
+        image.append_frame(data=frame)
+    image.write(str(path))
+
+
+def write_stack(path: Path, stack: np.ndarray) -> None:
+    """The stack in whatever format the name says."""
+    name = path.name
+    if name.endswith(".imagej.tif"):
+        tifffile.imwrite(path, stack, imagej=True)
+    elif name.endswith(".zlib.tif"):
+        tifffile.imwrite(path, stack, compression="zlib", photometric="minisblack", metadata=None)
+    elif name.endswith(".tif"):
+        with tifffile.TiffWriter(path) as writer:
+            for frame in stack:
+                writer.write(frame, photometric="minisblack", contiguous=False, metadata=None)
+    elif name.endswith(".bitshuffle.h5"):
+        write_hdf5(path, stack, **hdf5plugin.Bitshuffle(cname="lz4"))
+    elif name.endswith(".blosc.h5"):
+        write_hdf5(path, stack, **hdf5plugin.Blosc(cname="zstd", shuffle=hdf5plugin.Blosc.BITSHUFFLE))
+    elif name.endswith(".h5"):
+        write_hdf5(path, stack)
+    elif ".ge" in name:
+        write_ge(path, stack)
+    elif name.endswith(".npy"):
+        np.save(path, stack)
+    elif name.endswith(".MIDAS.zip"):
+        write_midas_zip(path, stack)
+    elif name.endswith(".zarr"):
+        put(open_group(str(path)), "exchange/data", stack)
+    elif name.endswith(".edf"):
+        write_edf(path, stack)
+    else:
+        raise AssertionError(name)
+
+
+STACKS = [
+    "a.tif",
+    "a.zlib.tif",
+    "a.imagej.tif",
+    "a.h5",
+    "a.bitshuffle.h5",
+    "a.blosc.h5",
+    "a.ge",
+    "a.ge3",
+    "a.GE5",
+    "a.npy",
+    "a.MIDAS.zip",
+    "a.zarr",
+    "a.edf",
+]
+
+
+def shape_of(name: str) -> dict[str, tuple[int, int]]:
+    return {"frame_shape": (ROWS, COLUMNS)} if ".ge" in name.lower() else {}
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_a_stack_comes_back_exactly(tmp_path, stack, name):
+    path = tmp_path / name
+    write_stack(tmp_path / name.replace("GE", "ge"), stack)
+    if "GE" in name:
+        (tmp_path / name.replace("GE", "ge")).rename(path)
+    with read_frames(path, **shape_of(name)) as frames:
+        assert frames.shape == stack.shape
+        assert len(frames) == N
+        assert frames.dtype == np.uint16
+        assert frames.path == path
+        assert frames.metadata["source"] == str(path)
+        assert "format" in frames.metadata
+        for i, frame in enumerate(frames):
+            assert frame.dtype == np.uint16
+            assert frame.flags.c_contiguous
+            assert frame.tobytes() == stack[i].tobytes()
+        assert (frames[-1] == stack[-1]).all()
+        assert (frames[1:3] == stack[1:3]).all()
+        assert frames[4:4].shape == (0, ROWS, COLUMNS)
+        with pytest.raises(IndexError):
+            frames[N]
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_skip_transform_and_mean_work_for_every_format(tmp_path, stack, name):
+    write_stack(tmp_path / name.lower().replace("midas", "MIDAS"), stack)
+    path = tmp_path / name.lower().replace("midas", "MIDAS")
+    frames = read_frames(path, skip_frames=1, image_transforms=(1, 3), **shape_of(name))
+    assert frames.shape == (N - 1, COLUMNS, ROWS)
+    assert (frames[0] == stack[1][:, ::-1].T).all()
+    mean = read_image(path, skip_frames=2, **shape_of(name))
+    np.testing.assert_allclose(mean, stack[2:].mean(axis=0), rtol=1e-15)
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_frames_pickle_by_name(tmp_path, stack, name):
+    path = tmp_path / name.lower().replace("midas", "MIDAS")
+    write_stack(path, stack)
+    frames = read_frames(path, skip_frames=1, **shape_of(name))
+    assert (pickle.loads(pickle.dumps(frames))[0] == stack[1]).all()
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "u4", "i2", "i4", "f4", "f8", ">u2", ">i4"])
+@pytest.mark.parametrize("suffix", [".tif", ".h5", ".npy", ".edf"])
+def test_a_single_image_keeps_its_dtype(tmp_path, stack, dtype, suffix):
+    image = (stack[0] % 200).astype(dtype)
+    path = tmp_path / f"a{suffix}"
+    if suffix == ".tif":
+        tifffile.imwrite(path, image, byteorder=">" if dtype.startswith(">") else "<")
+    elif suffix == ".h5":
+        with h5py.File(path, "w") as file:
+            file["exchange/data"] = image
+    elif suffix == ".npy":
+        np.save(path, image)
+    else:
+        fabio.edfimage.EdfImage(data=image.astype(image.dtype.newbyteorder("="))).write(str(path))
+    found = read_image(path)
+    assert found.dtype == np.dtype(dtype).newbyteorder("=")
+    assert (found == image).all()
+
+
+def test_cbf(tmp_path, stack):
+    image = stack[0].astype(np.int32)
+    image[0, 0] = -2
+    fabio.cbfimage.CbfImage(data=image).write(str(tmp_path / "a.cbf"))
+    found = read_image(tmp_path / "a.cbf")
+    assert found.dtype == np.int32
+    assert (found == image).all()
+
+
+def test_lzw_tiff_without_extra_packages(tmp_path, stack):
+    from PIL import Image
+
+    path = tmp_path / "a.tif"
+    Image.fromarray(stack[0]).save(path, compression="tiff_lzw")
+    assert (read_image(path) == stack[0]).all()
+
+
+def test_other_ge_pixels_and_headers(tmp_path, stack):
+    path = tmp_path / "a.ge"
+    path.write_bytes(bytes(100) + stack.astype("<f4").tobytes())
+    frames = read_frames(path, head_size=100, frame_shape=(ROWS, COLUMNS), data_type=3)
+    assert frames.dtype == np.float32
+    assert (frames[2] == stack[2]).all()
+
+
+def test_ge_takes_the_panel_size_when_none_is_given(tmp_path):
+    path = tmp_path / "a.ge2"
+    with path.open("wb") as file:
+        file.truncate(8192 + 3 * 2048 * 2048 * 2)
+    assert read_frames(path).shape == (3, 2048, 2048)
+
+
+def test_hdf5_locations(tmp_path, stack):
+    path = tmp_path / "a.h5"
+    write_hdf5(path, stack, "entry/data/data")
+    assert read_frames(path).metadata["data_location"] == "entry/data/data"
+    path = tmp_path / "b.h5"
+    write_hdf5(path, stack, "somewhere/else")
+    assert read_frames(path).metadata["data_location"] == "somewhere/else"
+    assert read_frames(path, data_location="/somewhere/else").shape == stack.shape
+    with pytest.raises(FormatError, match=r"no images at exchange/dark.*somewhere/else \(4, 24, 17\).*-dataLoc"):
+        read_frames(path, data_location="exchange/dark")
+
+
+def test_two_candidates_are_not_guessed_between(tmp_path, stack):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file["one"] = stack
+        file["two"] = stack
+        file["scalar"] = 3.0
+    with pytest.raises(FormatError, match=r"rank 2 or 3 in it: one \(4, 24, 17\), two \(4, 24, 17\); name one"):
+        read_frames(path)
+
+
+def test_eiger_master_joins_its_data_files(tmp_path, stack):
+    for k, part in enumerate((stack[:3], stack[3:]), start=1):
+        write_hdf5(tmp_path / f"s_data_{k:06d}.h5", part, "entry/data/data", **hdf5plugin.Bitshuffle(cname="lz4"))
+    with h5py.File(tmp_path / "s_master.h5", "w") as file:
+        for k in (1, 2):
+            file[f"entry/data/data_{k:06d}"] = h5py.ExternalLink(f"s_data_{k:06d}.h5", "entry/data/data")
+    frames = read_frames(tmp_path / "s_master.h5")
+    assert frames.shape == stack.shape
+    assert (frames[:] == stack).all()
+    frames.close()
+    (tmp_path / "s_data_000002.h5").unlink()
+    with pytest.raises(FormatError, match=r"data_000002.*cannot be opened"):
+        read_frames(tmp_path / "s_master.h5")
+
+
+def test_omega_of_a_midas_zip(tmp_path, stack):
+    write_midas_zip(tmp_path / "a.MIDAS.zip", stack)
+    metadata = read_frames(tmp_path / "a.MIDAS.zip").metadata
+    assert (metadata["omega_start"], metadata["omega_step"]) == (-10.0, 0.25)
+
+
+def test_a_caked_file_is_recognised(tmp_path):
+    store = zarr.storage.ZipStore(str(tmp_path / "a.zarr.zip"), mode="w")
+    put(open_group(store), "REtaMap", np.zeros((4, 3, 2)))
+    store.close()
+    with pytest.raises(FormatError, match="caked file"):
+        read_frames(tmp_path / "a.zarr.zip")
+
+
+def test_unknown_suffix_and_missing_file(tmp_path):
+    with pytest.raises(FormatError, match=r"unknown image suffix '.tifff' \(nearest: .tiff\)"):
+        read_frames(tmp_path / "a.tifff")
+    with pytest.raises(FormatError, match="no such file"):
+        read_frames(tmp_path / "a.tif")
+
+
+def test_wrong_rank(tmp_path):
+    for shape in ((5,), (2, 3, 4, 5), (0, 3, 4)):
+        np.save(tmp_path / "a.npy", np.zeros(shape, dtype=np.uint16))
+        with pytest.raises(FormatError, match=r"a\.npy: the array has shape"):
+            read_frames(tmp_path / "a.npy")
+    tifffile.imwrite(tmp_path / "rgb.tif", np.zeros((4, 5, 3), dtype=np.uint8), photometric="rgb")
+    with pytest.raises(FormatError, match="colour"):
+        read_frames(tmp_path / "rgb.tif")
+    np.save(tmp_path / "c.npy", np.zeros((4, 5), dtype=complex))
+    with pytest.raises(FormatError, match="complex128"):
+        read_frames(tmp_path / "c.npy")
+
+
+@pytest.mark.parametrize("name", [n for n in STACKS if n not in ("a.zarr", "a.GE5")] + ["a.cbf"])
+@pytest.mark.parametrize("left", [0, 0.02, 0.45, 0.93])
+def test_a_truncated_file_is_refused_never_filled_with_zeros(tmp_path, rng, name, left):
+    stack = rng.integers(0, 60000, (N, 64, 64)).astype(np.uint16)
+    path = tmp_path / name
+    if name.endswith(".cbf"):
+        fabio.cbfimage.CbfImage(data=stack[0].astype(np.int32)).write(str(path))
+    else:
+        write_stack(path, stack)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(left * len(content))])
+    shape = {"frame_shape": (64, 64)} if ".ge" in name else {}
+    with pytest.raises(FormatError) as caught:
+        read_frames(path, **shape)[:]
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_tiff_whose_chain_of_pages_is_cut_is_refused(tmp_path, stack):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        for frame in stack:
+            writer.write(frame, photometric="minisblack", contiguous=False, metadata=None)
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        last = file.pages[N - 1].offset
+    content = (tmp_path / "a.tif").read_bytes()
+    (tmp_path / "a.tif").write_bytes(content[:last])  # the pages before are whole
+    with pytest.raises(FormatError, match="truncated"):
+        read_frames(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("suffix", sorted(FORMATS))
+def test_garbage_is_refused_by_every_suffix(tmp_path, rng, suffix):
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(rng.bytes(5000))
+    with pytest.raises(FormatError) as caught:
+        read_frames(path)[:]
+    assert str(caught.value).startswith(str(path))
+
+
+def test_a_flipped_bit_in_a_checksummed_file_is_refused(tmp_path, stack):
+    path = tmp_path / "a.cbf"
+    fabio.cbfimage.CbfImage(data=stack[0].astype(np.int32)).write(str(path))
+    content = bytearray(path.read_bytes())
+    content[-300] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(FormatError, match="corrupt"):
+        read_frames(path)
+
+
+def test_a_folder_or_a_plain_zip_is_refused(tmp_path):
+    (tmp_path / "d.tif").mkdir()
+    with pytest.raises(FormatError, match="it is a folder"):
+        read_frames(tmp_path / "d.tif")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        file.writestr("hello.txt", "hi")
+    with pytest.raises(FormatError, match=r"a\.zip"):
+        read_frames(tmp_path / "a.zip")
+
+
+@pytest.mark.parametrize("skip", [-1, N, 99])
+def test_skipping_everything_is_refused(tmp_path, stack, skip):
+    np.save(tmp_path / "a.npy", stack)
+    with pytest.raises(InputError, match="expected 0 to 3"):
+        read_frames(tmp_path / "a.npy", skip_frames=skip)
+
+
+def test_frames_that_are_dropped_close_their_file(tmp_path, stack):
+    write_hdf5(tmp_path / "a.h5", stack)
+    frames = read_frames(tmp_path / "a.h5")
+    del frames
+    gc.collect()
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        assert "exchange" in file
+
+
+def test_frames_of_an_array():
+    frames = Frames.from_array(np.arange(6.0).reshape(2, 3))
+    assert frames.shape == (1, 2, 3)
+    assert frames.metadata["source"] == "array"
+    assert (pickle.loads(pickle.dumps(frames))[0] == frames[0]).all()
+    with pytest.raises(InputError, match="stack"):
+        Frames.from_array(np.zeros(3))
+
+
+def test_the_mean_leaves_out_what_is_no_count():
+    stack = np.array([[[1, 65535, 65535]], [[2, 4, 65535]]], dtype=np.uint16)
+    np.testing.assert_array_equal(frames_module.mean_frame(Frames.from_array(stack)), [[1.5, 4.0, np.nan]])
+
+
+def test_sentinels():
+    assert valid_mask(np.array([0, 254, 255], dtype=np.uint8)).tolist() == [True, True, False]
+    assert valid_mask(np.array([0, 2**32 - 2, 2**32 - 1], dtype=np.uint32)).tolist() == [True, True, False]
+    assert valid_mask(np.array([-2, -1, 0, 2**31 - 1], dtype=np.int32)).tolist() == [False, False, True, True]
+    assert valid_mask(np.array([-1, 0, np.nan, np.inf, 5], dtype=np.float32)).tolist() == [
+        False,
+        True,
+        False,
+        False,
+        True,
+    ]
+    assert valid_mask(np.array([[3, 7]], dtype=np.uint16), bad_values=[7, 70000]).tolist() == [[True, False]]
+    with pytest.raises(InputError, match="bool"):
+        valid_mask(np.array([True]))
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".edf", ".npy"])
+def test_masks(tmp_path, suffix):
+    image = np.zeros((3, 4), dtype=np.uint8)
+    image[0, 1] = 1
+    image[2, 3] = 255
+    path = tmp_path / f"m{suffix}"
+    if suffix == ".tif":
+        tifffile.imwrite(path, image)
+    elif suffix == ".edf":
+        fabio.edfimage.EdfImage(data=image).write(str(path))
+    else:
+        np.save(path, image)
+    assert (read_mask(path) == (image != 0)).all()
+    assert (read_mask(path, zero_is_use=False) == (image == 0)).all()
+    assert (read_mask(path, image_transforms=[2]) == (image[::-1] != 0)).all()
+
+
+def test_a_mask_of_everything_is_refused(tmp_path):
+    np.save(tmp_path / "m.npy", np.ones((3, 4), dtype=np.uint8))
+    with pytest.raises(FormatError, match="every pixel is masked"):
+        read_mask(tmp_path / "m.npy")
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("name", "shape", "dtype", "lowest"),
+    [("ceo2_ge_80p725keV.tif", (2048, 2048), np.uint16, 0), ("ceo2_pilatus1m.tif", (1043, 981), np.int32, -2)],
+)
+def test_real_images(shared_data, name, shape, dtype, lowest):
+    image = read_image(shared_data / name)
+    assert (image.shape, image.dtype, image.min()) == (shape, dtype, lowest)
+    assert (image == fabio.open(str(shared_data / name)).data).all()
+    assert valid_mask(image).sum() == (image >= 0).sum()
