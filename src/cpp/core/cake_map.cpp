@@ -60,11 +60,13 @@ class Cutter {
   template <class Put>
   void cut(const std::array<Corner, 4>& corners, const Put& put) {
     parts_.clear();
-    const double nearest =
-        std::min(std::min(corners[0].radius, corners[1].radius), std::min(corners[2].radius, corners[3].radius));
-    const double farthest =
-        std::max(std::max(corners[0].radius, corners[1].radius), std::max(corners[2].radius, corners[3].radius));
-    if (!(farthest > radii_.front())) return;  // also NaN: a corner behind the sample
+    double nearest = corners[0].radius, farthest = nearest;
+    for (const Corner& corner : corners) {
+      if (!std::isfinite(corner.radius)) return;  // at or behind the sample
+      nearest = std::min(nearest, corner.radius);
+      farthest = std::max(farthest, corner.radius);
+    }
+    if (farthest <= radii_.front()) return;
     double reach = 0.0;
     for (std::size_t i = 0; i < 4; ++i) {
       const Point &a = corners[i].at, &b = corners[(i + 1) % 4].at;
