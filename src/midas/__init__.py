@@ -4,23 +4,46 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
+from midas.calibration import Calibration, CalibrationParams, calibrate
+from midas.cake import Cake, CakeMap, IntegrationOptions, build_map, integrate
+from midas.crystal import Calibrant, Rings, calibrant, calibrant_from_cell, calibrant_from_cif, rings
 from midas.detector import Detector
 from midas.errors import FitError, FormatError, GeometryError, InputError, MidasError, OutputError, RefinementError
 from midas.geometry import Geometry
 from midas.grid import CakeGrid
+from midas.simulation import PeakProfile, Simulation, SimulationOptions, simulate, simulate_scan
 
 __version__ = version("midas-xrd")
 
 __all__ = [
+    "Cake",
     "CakeGrid",
+    "Calibration",
+    "CalibrationParams",
+    "CakeMap",
+    "Calibrant",
     "Detector",
     "FitError",
     "FormatError",
     "Geometry",
     "GeometryError",
     "InputError",
+    "IntegrationOptions",
     "MidasError",
     "OutputError",
+    "PeakProfile",
     "RefinementError",
+    "Rings",
+    "Simulation",
+    "SimulationOptions",
     "__version__",
+    "calibrate",
+    "build_map",
+    "integrate",
+    "calibrant",
+    "calibrant_from_cell",
+    "calibrant_from_cif",
+    "rings",
+    "simulate",
+    "simulate_scan",
 ]

@@ -1,10 +1,12 @@
 """Stubs of the private compiled core. Arrays are C-contiguous and of exactly the dtype named."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
 HAS_OPENMP: bool
@@ -26,3 +28,84 @@ class Projection:
     def to_polar(self, y: Float64, z: Float64, n_threads: int = 0) -> tuple[Float64, Float64, Float64]: ...
     def to_pixel(self, radius: Float64, eta: Float64, n_threads: int = 0) -> tuple[Float64, Float64]: ...
     def radius_gradient(self, y: Float64, z: Float64) -> Float64: ...
+
+N_GEOMETRY_PARAMETERS: int
+FIRST_DISTORTION: int
+MAX_PEAKS: int
+
+def fit_rings(
+    projection: Projection,
+    image: npt.NDArray[np.float32],
+    mask: npt.NDArray[np.uint8],
+    windows: Sequence[tuple[float, float, Sequence[float], Sequence[int]]],
+    *,
+    eta_step: float,
+    fwhm: float,
+    max_shift: float,
+    n_threads: int = 0,
+) -> dict[str, npt.NDArray[Any]]: ...
+def fit_geometry(
+    start: Projection,
+    y: Float64,
+    z: Float64,
+    tan_two_theta: Float64,
+    weight: Float64,
+    *,
+    free: Sequence[bool],
+    lower: Sequence[float],
+    upper: Sequence[float],
+    robust: float = 0.0,
+) -> dict[str, Any]: ...
+def pseudo_strain(projection: Projection, y: Float64, z: Float64, tan_two_theta: Float64) -> Float64: ...
+class CakeMap:
+    def __init__(
+        self,
+        projection: Projection,
+        *,
+        shape: tuple[int, int],
+        layout: tuple[int, int, int],
+        radius_edges: Float64,
+        eta_edges: Float64,
+        mask: npt.NDArray[np.uint8] | None = None,
+        n_threads: int = 0,
+    ) -> None: ...
+    @property
+    def shape(self) -> tuple[int, int]: ...
+    @property
+    def n_pixels(self) -> int: ...
+    @property
+    def offsets(self) -> npt.NDArray[np.int64]: ...
+    @property
+    def pixels(self) -> npt.NDArray[np.int32]: ...
+    @property
+    def areas(self) -> npt.NDArray[np.float32]: ...
+    @property
+    def eta_overlap(self) -> Float64: ...
+    def apply(
+        self,
+        frame: npt.NDArray[np.generic],
+        *,
+        dark: Float64 | None = None,
+        scale: Float64 | None = None,
+        mask: npt.NDArray[np.uint8] | None = None,
+        bad_values: Sequence[float] = (),
+        saturation: float = ...,
+        negative_counts: bool = False,
+        normalize: bool = True,
+        variance: bool = False,
+        n_threads: int = 0,
+    ) -> tuple[Float64, Float64 | None, Float64]: ...
+def render_powder(
+    projection: Projection,
+    n_z: int,
+    n_y: int,
+    *,
+    peaks: Float64,
+    texture: Float32 | None = None,
+    polarization: float = 0.0,
+    strain: float = 0.0,
+    background: float = 0.0,
+    falloff: float = 0.0,
+    falloff_radius: float = 1.0,
+    n_threads: int = 0,
+) -> Float32: ...

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +21,8 @@ DISTORTION_NAMES = tuple(f"p{i}" for i in range(15))
 """The distortion parameters as files name them; SPEC section 1 gives the polynomial."""
 
 # Position of each term in the core's coefficient vector (core/distortion.hpp).
-_RADIAL_TERMS = {"p2": 0, "p5": 1, "p4": 2}
-_HARMONIC_TERMS = (  # amplitude, phase [deg], position of the cosine coefficient; the sine's is the next
+RADIAL_TERMS = {"p2": 0, "p5": 1, "p4": 2}
+HARMONIC_TERMS = (  # amplitude, phase [deg], position of the cosine coefficient; the sine's is the next
     ("p7", "p8", 3),
     ("p0", "p6", 5),
     ("p9", "p10", 7),
@@ -30,6 +31,7 @@ _HARMONIC_TERMS = (  # amplitude, phase [deg], position of the cosine coefficien
     ("p13", "p14", 13),
 )
 N_DISTORTION = 15
+"""Coefficients of the distortion."""
 
 _SMALLEST_DISTANCE = 1e3  # µm: no detector stands within 1 mm of the sample
 _LARGEST_DISTANCE = 1e9  # µm: a kilometre
@@ -48,9 +50,9 @@ def distortion_coefficients(distortion: Mapping[str, float]) -> FloatArray:
     0.0001
     """
     coefficients = np.zeros(N_DISTORTION)
-    for name, k in _RADIAL_TERMS.items():
+    for name, k in RADIAL_TERMS.items():
         coefficients[k] = distortion.get(name, 0.0)
-    for amplitude_name, phase_name, k in _HARMONIC_TERMS:
+    for amplitude_name, phase_name, k in HARMONIC_TERMS:
         amplitude = distortion.get(amplitude_name, 0.0)
         phase = math.radians(distortion.get(phase_name, 0.0))
         coefficients[k] = amplitude * math.cos(phase)
@@ -69,9 +71,9 @@ def distortion_parameters(coefficients: FloatArray) -> dict[str, float]:
     30.000000000000004
     """
     parameters = dict.fromkeys(DISTORTION_NAMES, 0.0)
-    for name, k in _RADIAL_TERMS.items():
+    for name, k in RADIAL_TERMS.items():
         parameters[name] = float(coefficients[k])
-    for amplitude_name, phase_name, k in _HARMONIC_TERMS:
+    for amplitude_name, phase_name, k in HARMONIC_TERMS:
         cosine, sine = float(coefficients[k]), float(coefficients[k + 1])
         if sine == 0.0:
             parameters[amplitude_name] = cosine
@@ -122,7 +124,9 @@ class Geometry:
 
     def __post_init__(self) -> None:
         """Check every value and freeze the containers."""
-        _check_lengths(self.distance, self.pixel_size, self.wavelength)
+        check_pixel_size(self.pixel_size)
+        check_distance(self.distance)
+        check_wavelength(self.wavelength)
         center = _floats("beam_center", self.beam_center, 2)
         tilts = _floats("tilts", self.tilts, 3)
         if max(abs(t) for t in tilts[1:]) >= 90.0:
@@ -205,20 +209,29 @@ class Geometry:
         state["distortion"] = dict(self.distortion)
         return state
 
-    def __setstate__(self, state: dict[str, object]) -> None:
+    def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore a pickled geometry."""
         for name, value in state.items():
-            object.__setattr__(self, name, MappingProxyType(value) if name == "distortion" else value)  # type: ignore[call-overload]
+            object.__setattr__(self, name, MappingProxyType(value) if name == "distortion" else value)
 
 
-def _check_lengths(distance: float, pixel_size: float, wavelength: float) -> None:
+def check_pixel_size(pixel_size: float) -> None:
+    """Raise GeometryError unless the pixel size [µm] is possible."""
     if not _PIXEL_RANGE[0] <= pixel_size <= _PIXEL_RANGE[1]:
-        hint = " (it looks like metres or mm)" if 0 < pixel_size < 1 else ""
-        raise GeometryError(f"pixel_size is {pixel_size:g}{hint}; midas takes µm, between 1 and 5000")
+        hint = " looks like metres or mm" if 0 < pixel_size < 1 else " is out of range"
+        raise GeometryError(f"pixel_size {pixel_size:g}{hint}; midas takes µm, between 1 and 5000")
+
+
+def check_distance(distance: float) -> None:
+    """Raise GeometryError unless the distance [µm] is possible."""
     if not _SMALLEST_DISTANCE <= distance <= _LARGEST_DISTANCE:
-        hint = "metres" if 0 < distance < 30 else "mm" if 0 < distance < _SMALLEST_DISTANCE else ""
-        looks = f" looks like {hint}" if hint else " is out of range"
-        raise GeometryError(f"distance {distance:g}{looks}; midas takes µm, at least {_SMALLEST_DISTANCE:g}")
+        unit = "metres" if 0 < distance < 30 else "mm" if 0 < distance < _SMALLEST_DISTANCE else ""
+        looks = f"looks like {unit}" if unit else "is out of range"
+        raise GeometryError(f"distance {distance:g} {looks}; midas takes µm, at least {_SMALLEST_DISTANCE:g}")
+
+
+def check_wavelength(wavelength: float) -> None:
+    """Raise GeometryError unless the wavelength [Å] is possible."""
     if not _WAVELENGTH_RANGE[0] <= wavelength <= _WAVELENGTH_RANGE[1]:
         hint = " looks like an energy in keV" if wavelength > _WAVELENGTH_RANGE[1] else " looks like metres or nm"
         raise GeometryError(f"wavelength {wavelength:g}{hint}; midas takes Å, between 0.01 and 10")

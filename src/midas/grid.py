@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from midas.errors import InputError
 from midas.geometry import FloatArray, Geometry
@@ -17,8 +18,8 @@ _UNITS = ("px", "q")
 class CakeGrid:
     """Uniform bins in radius [px] or q [Å⁻¹], and in eta [deg].
 
-    Bin counts: ceil((max - min) / step), lower edges min + i·step (SPEC section 5). The last bin is as wide as the others,
-    so it may reach past the maximum.
+    Bin counts: ceil((max - min) / step), lower edges min + i·step (SPEC section 5). The last bin is as wide as the
+    others, so it may reach past the maximum.
 
     Raises
     ------
@@ -52,9 +53,12 @@ class CakeGrid:
             raise InputError(f"grid unit is {self.unit!r}; expected 'px' or 'q'")
         for name in ("radius", "eta"):
             low, high, step = (float(getattr(self, f"{name}_{part}")) for part in ("min", "max", "step"))
+            for part, value in (("min", low), ("max", high), ("step", step)):
+                object.__setattr__(self, f"{name}_{part}", value)
             if not all(math.isfinite(v) for v in (low, high, step)) or step <= 0.0 or high <= low:
                 raise InputError(
-                    f"{name} bins run from {low:g} to {high:g} in steps of {step:g}; expected max > min and a step above 0"
+                    f"{name} bins run from {low:g} to {high:g} in steps of {step:g}; expected max > min and a "
+                    "step above 0"
                 )
         if self.radius_min < 0.0:
             raise InputError(f"radius_min is {self.radius_min:g}; expected 0 or more")
@@ -72,18 +76,32 @@ class CakeGrid:
     @property
     def eta_edges(self) -> FloatArray:
         """Shape (n_eta + 1,), [deg]."""
-        return self.eta_min + self.eta_step * np.arange(self.shape[1] + 1)
+        return np.asarray(self.eta_min + self.eta_step * np.arange(self.shape[1] + 1), dtype=np.float64)
 
     def radius_edges(self, geometry: Geometry) -> FloatArray:
         """Return the bin edges in px, shape (n_radius + 1,), whatever the unit of the grid."""
-        edges = self.radius_min + self.radius_step * np.arange(self.shape[0] + 1)
+        return self._to_radius(np.arange(self.shape[0] + 1), geometry)
+
+    def radius_centers(self, geometry: Geometry) -> FloatArray:
+        """Return the bin centres in px, shape (n_radius,): half way between the edges in the grid's own unit."""
+        return self._to_radius(np.arange(self.shape[0]) + 0.5, geometry)
+
+    @property
+    def eta_centers(self) -> FloatArray:
+        """Shape (n_eta,), half way between the edges [deg]."""
+        return np.asarray(self.eta_min + self.eta_step * (np.arange(self.shape[1]) + 0.5), dtype=np.float64)
+
+    def _to_radius(self, steps: npt.ArrayLike, geometry: Geometry) -> FloatArray:
+        """Return the radius [px] so many steps from radius_min."""
+        positions = self.radius_min + self.radius_step * np.asarray(steps, dtype=np.float64)
         if self.unit == "px":
-            return edges
-        sine = edges * geometry.wavelength / (4.0 * math.pi)
+            return np.asarray(positions, dtype=np.float64)
+        sine = positions * geometry.wavelength / (4.0 * math.pi)
         two_theta = 2.0 * np.arcsin(np.clip(sine, 0.0, 1.0))
         if sine[-1] > 1.0 or two_theta[-1] >= math.pi / 2.0:
             raise InputError(
-                f"q reaches {edges[-1]:g} Å⁻¹, beyond 2theta = 90 deg at wavelength {geometry.wavelength:g} Å; lower radius_max"
+                f"q reaches {positions[-1]:g} Å⁻¹, beyond 2theta = 90 deg at wavelength {geometry.wavelength:g} Å; "
+                "lower radius_max"
             )
         return geometry.radius_of(np.degrees(two_theta))
 

@@ -35,7 +35,7 @@ void test_each_term_by_hand() {
   for (const Case& c : cases) {
     midas::Distortion coefficients{};
     coefficients[static_cast<std::size_t>(c.term)] = 0.25;
-    const midas::DistortionFactor d = midas::distortion_factor(coefficients, rho, angle);
+    const midas::DistortionFactor d = midas::distortion_factor(coefficients, rho, std::cos(angle), std::sin(angle));
     check_close(d.value, 1.0 + 0.25 * c.expected, 1e-15, c.name);
   }
 }
@@ -47,8 +47,8 @@ void test_derivatives() {
     midas::Distortion coefficients;
     for (double& c : coefficients) c = 0.01 * uniform(generator);
     const double rho = 0.6 + 0.5 * uniform(generator), angle = 3.0 * uniform(generator), step = 1e-6;
-    const midas::DistortionFactor d = midas::distortion_factor(coefficients, rho, angle);
-    const auto value = [&](double r, double a) { return midas::distortion_factor(coefficients, r, a).value; };
+    const midas::DistortionFactor d = midas::distortion_factor(coefficients, rho, std::cos(angle), std::sin(angle));
+    const auto value = [&](double r, double a) { return midas::distortion_value(coefficients, r, std::cos(a), std::sin(a)); };
     check_close(d.by_rho, (value(rho + step, angle) - value(rho - step, angle)) / (2 * step), 1e-8, "by rho");
     check_close(d.by_angle, (value(rho, angle + step) - value(rho, angle - step)) / (2 * step), 1e-8, "by angle");
   }
@@ -57,7 +57,7 @@ void test_derivatives() {
 void test_none() {
   const midas::Distortion none{};
   check(midas::is_zero(none), "no coefficient is zero distortion");
-  const midas::DistortionFactor d = midas::distortion_factor(none, 0.9, 1.0);
+  const midas::DistortionFactor d = midas::distortion_factor(none, 0.9, 1.0, 0.0);
   check(d.value == 1.0 && d.by_rho == 0.0 && d.by_angle == 0.0, "the factor of no distortion is exactly one");
 }
 

@@ -5,4 +5,7 @@ PYBIND11_MODULE(_core, m) {
   m.doc() = "The compiled core of midas. Private: use the functions of the midas package.";
   midas_bindings::bind_errors(m);
   midas_bindings::bind_geometry(m);
+  midas_bindings::bind_calibration(m);
+  midas_bindings::bind_cake(m);
+  midas_bindings::bind_simulate(m);
 }

@@ -32,41 +32,61 @@ constexpr std::array<Term, N_DISTORTION> TERMS = {{{2, 0, false},
                                                    {6, 6, true}}};
 constexpr int MAX_ORDER = 6;
 
+// Powers of rho, and cosine and sine of the multiples of E.
+struct Waves {
+  std::array<double, MAX_ORDER + 1> power, cosine, sine;
+};
+
+Waves waves(double rho, double cos_angle, double sin_angle) {
+  Waves w;
+  w.power[0] = w.cosine[0] = 1.0;
+  w.sine[0] = 0.0;
+  for (std::size_t k = 1; k <= MAX_ORDER; ++k) {
+    w.power[k] = w.power[k - 1] * rho;
+    w.cosine[k] = w.cosine[k - 1] * cos_angle - w.sine[k - 1] * sin_angle;
+    w.sine[k] = w.sine[k - 1] * cos_angle + w.cosine[k - 1] * sin_angle;
+  }
+  return w;
+}
+
 }  // namespace
 
-DistortionBasis distortion_basis(double rho, double angle) {
-  std::array<double, MAX_ORDER + 1> power, cosine, sine;
-  power[0] = cosine[0] = 1.0;
-  sine[0] = 0.0;
-  const double c1 = std::cos(angle), s1 = std::sin(angle);
-  for (std::size_t k = 1; k <= MAX_ORDER; ++k) {
-    power[k] = power[k - 1] * rho;
-    cosine[k] = cosine[k - 1] * c1 - sine[k - 1] * s1;
-    sine[k] = sine[k - 1] * c1 + cosine[k - 1] * s1;
-  }
+DistortionBasis distortion_basis(double rho, double cos_angle, double sin_angle) {
+  const Waves w = waves(rho, cos_angle, sin_angle);
   DistortionBasis basis;
   for (std::size_t k = 0; k < N_DISTORTION; ++k) {
     const auto n = static_cast<std::size_t>(TERMS[k].power);
     const auto m = static_cast<std::size_t>(TERMS[k].harmonic);
-    const double wave = TERMS[k].sine ? sine[m] : cosine[m];
-    const double slope = TERMS[k].sine ? cosine[m] : -sine[m];
-    basis.value[k] = power[n] * wave;
-    basis.by_rho[k] = static_cast<double>(n) * power[n - 1] * wave;
-    basis.by_angle[k] = static_cast<double>(m) * power[n] * slope;
+    const double wave = TERMS[k].sine ? w.sine[m] : w.cosine[m];
+    const double slope = TERMS[k].sine ? w.cosine[m] : -w.sine[m];
+    basis.value[k] = w.power[n] * wave;
+    basis.by_rho[k] = static_cast<double>(n) * w.power[n - 1] * wave;
+    basis.by_angle[k] = static_cast<double>(m) * w.power[n] * slope;
   }
   return basis;
 }
 
-DistortionFactor distortion_factor(const Distortion& coefficients, double rho, double angle) {
+DistortionFactor distortion_factor(const Distortion& coefficients, double rho, double cos_angle, double sin_angle) {
   DistortionFactor factor{1.0, 0.0, 0.0};
   if (is_zero(coefficients)) return factor;
-  const DistortionBasis basis = distortion_basis(rho, angle);
+  const DistortionBasis basis = distortion_basis(rho, cos_angle, sin_angle);
   for (std::size_t k = 0; k < N_DISTORTION; ++k) {
     factor.value += coefficients[k] * basis.value[k];
     factor.by_rho += coefficients[k] * basis.by_rho[k];
     factor.by_angle += coefficients[k] * basis.by_angle[k];
   }
   return factor;
+}
+
+double distortion_value(const Distortion& coefficients, double rho, double cos_angle, double sin_angle) {
+  if (is_zero(coefficients)) return 1.0;
+  const Waves w = waves(rho, cos_angle, sin_angle);
+  double value = 1.0;
+  for (std::size_t k = 0; k < N_DISTORTION; ++k) {
+    const auto m = static_cast<std::size_t>(TERMS[k].harmonic);
+    value += coefficients[k] * w.power[static_cast<std::size_t>(TERMS[k].power)] * (TERMS[k].sine ? w.sine[m] : w.cosine[m]);
+  }
+  return value;
 }
 
 bool is_zero(const Distortion& coefficients) {

@@ -42,14 +42,17 @@ struct DistortionBasis {
   std::array<double, N_DISTORTION> by_angle;
 };
 
-// angle is E = 90 deg - eta [rad].
-DistortionBasis distortion_basis(double rho, double angle);
+// The direction is given as cos E and sin E, E = 90 deg - eta: the projection has them without a trigonometric call.
+DistortionBasis distortion_basis(double rho, double cos_angle, double sin_angle);
 
 // D and its derivatives by rho and E.
 struct DistortionFactor {
   double value, by_rho, by_angle;
 };
-DistortionFactor distortion_factor(const Distortion& coefficients, double rho, double angle);
+DistortionFactor distortion_factor(const Distortion& coefficients, double rho, double cos_angle, double sin_angle);
+
+// D alone.
+double distortion_value(const Distortion& coefficients, double rho, double cos_angle, double sin_angle);
 
 bool is_zero(const Distortion& coefficients);
 

@@ -90,11 +90,16 @@ Projection::Ray Projection::ray(double y, double z) const {
 Polar Projection::to_polar(double y, double z) const {
   const Ray r = ray(y, z);
   if (!(r.scale > 0.0)) return {NAN_VALUE, NAN_VALUE, NAN_VALUE};
-  const double eta = wrapped(std::atan2(-r.b, r.c));
   const double r0 = r.scale * r.h;
-  const double d = distortion_factor(geometry_.distortion, r0 / geometry_.distortion_radius, 0.5 * PI - eta).value;
+  const double d = distortion_value(geometry_.distortion, r0 / geometry_.distortion_radius, r.cos_angle(), r.sin_angle());
   const double radius = r0 * d;
-  return {radius, std::atan(radius / geometry_.distance), eta};
+  return {radius, std::atan(radius / geometry_.distance), wrapped(std::atan2(-r.b, r.c))};
+}
+
+double Projection::radius(double y, double z) const {
+  const Ray r = ray(y, z);
+  const double r0 = r.scale * r.h;
+  return r0 * distortion_value(geometry_.distortion, r0 / geometry_.distortion_radius, r.cos_angle(), r.sin_angle());
 }
 
 Polar Projection::to_polar(double y, double z, PixelGradient& gradient) const {
@@ -106,7 +111,7 @@ Polar Projection::to_polar(double y, double z, PixelGradient& gradient) const {
   }
   const double eta = wrapped(std::atan2(-r.b, r.c));
   const double r0 = r.scale * r.h, rho_scale = 1.0 / geometry_.distortion_radius;
-  const DistortionFactor d = distortion_factor(geometry_.distortion, r0 * rho_scale, 0.5 * PI - eta);
+  const DistortionFactor d = distortion_factor(geometry_.distortion, r0 * rho_scale, r.cos_angle(), r.sin_angle());
   const auto differentiate = [&](const Column& col, double step, double& radius_by, double& eta_by) {
     const double da = col[0] * step, db = col[1] * step, dc = col[2] * step;
     const double dr0 = r.scale * ((r.b * db + r.c * dc) / r.h - r.h * da / geometry_.distance * r.scale);
@@ -126,9 +131,8 @@ double Projection::radius_gradient(double y, double z, GeometryGradient& gradien
     return NAN_VALUE;
   }
   const double length = geometry_.distance, rho_scale = 1.0 / geometry_.distortion_radius;
-  const double eta = std::atan2(-r.b, r.c);
   const double r0 = r.scale * r.h;
-  const DistortionBasis basis = distortion_basis(r0 * rho_scale, 0.5 * PI - eta);
+  const DistortionBasis basis = distortion_basis(r0 * rho_scale, r.cos_angle(), r.sin_angle());
   DistortionFactor d{1.0, 0.0, 0.0};
   for (std::size_t k = 0; k < N_DISTORTION; ++k) {
     d.value += geometry_.distortion[k] * basis.value[k];
@@ -159,18 +163,19 @@ double Projection::radius_gradient(double y, double z, GeometryGradient& gradien
 void Projection::to_pixel(double radius, double eta, double& y, double& z) const {
   // Undo the distortion along the ray (eta does not change): solve r0 * D(r0) = radius by Newton's method.
   double r0 = radius;
+  const double sin_eta = std::sin(eta), cos_eta = std::cos(eta);
   if (!is_zero(geometry_.distortion)) {
     constexpr int MAX_NEWTON = 50;
     const double rho_scale = 1.0 / geometry_.distortion_radius;
     for (int i = 0; i < MAX_NEWTON; ++i) {
-      const DistortionFactor d = distortion_factor(geometry_.distortion, r0 * rho_scale, 0.5 * PI - eta);
+      const DistortionFactor d = distortion_factor(geometry_.distortion, r0 * rho_scale, sin_eta, cos_eta);
       const double step = (r0 * d.value - radius) / (d.value + r0 * rho_scale * d.by_rho);
       r0 -= step;
       if (std::abs(step) <= 1e-12 * std::abs(r0) || !std::isfinite(r0)) break;
     }
   }
   // Intersect the ray through (L, -r0 sin eta, r0 cos eta) with the detector plane normal . (x - (L, 0, 0)) = 0.
-  const double plane_y = -r0 * std::sin(eta), plane_z = r0 * std::cos(eta), length = geometry_.distance;
+  const double plane_y = -r0 * sin_eta, plane_z = r0 * cos_eta, length = geometry_.distance;
   const double along = column_x_[0] * length + column_x_[1] * plane_y + column_x_[2] * plane_z;
   const double s = column_x_[0] * length / along;
   if (!(s > 0.0)) {

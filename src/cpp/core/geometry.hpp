@@ -71,6 +71,9 @@ class Projection {
   // NaN in every field where the pixel lies at or behind the sample plane (L + a <= 0).
   Polar to_polar(double y, double z) const;
 
+  // The radius alone [um], at a fraction of the cost of to_polar.
+  double radius(double y, double z) const;
+
   // As to_polar; also the derivatives of (radius, eta) by (y, z).
   Polar to_polar(double y, double z, PixelGradient& gradient) const;
 
@@ -86,6 +89,9 @@ class Projection {
     double a, b, c;  // the same in the lab [um]
     double scale;    // L / (L + a)
     double h;        // hypot(b, c) [um]
+    // cos E and sin E of the direction E = 90 deg - eta (1 and 0 at the beam, where it is undefined and D is 1)
+    double cos_angle() const { return h > 0.0 ? -b / h : 1.0; }
+    double sin_angle() const { return h > 0.0 ? c / h : 0.0; }
   };
   Ray ray(double y, double z) const;
 

@@ -1,1 +1,22 @@
-"""."""
+"""Caking: from frames to intensity over (R, η)."""
+
+from __future__ import annotations
+
+from midas.cake.integrate import integrate, integrate_with_map
+from midas.cake.map import CakedFrames, CakeMap, build_map
+from midas.cake.options import IntegrationOptions
+from midas.cake.result import Cake, Profile
+from midas.cake.series import SeriesFiles, integrate_files
+
+__all__ = [
+    "Cake",
+    "CakeMap",
+    "CakedFrames",
+    "IntegrationOptions",
+    "Profile",
+    "SeriesFiles",
+    "build_map",
+    "integrate",
+    "integrate_files",
+    "integrate_with_map",
+]

@@ -1,1 +1,7 @@
-"""."""
+"""Calibration: from one image of a calibrant to the exact geometry of the detector."""
+
+from midas.calibration.calibrate import calibrate
+from midas.calibration.options import CalibrationParams
+from midas.calibration.result import Calibration, RingSummary
+
+__all__ = ["Calibration", "CalibrationParams", "RingSummary", "calibrate"]

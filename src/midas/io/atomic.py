@@ -91,3 +91,37 @@ def _reason(error: Exception, temporary: Path) -> str | None:
     if os.strerror(errno.ENOSPC) in str(error):
         return _REASONS[errno.ENOSPC]
     return None
+
+
+@contextlib.contextmanager
+def output_folder(folder: Path | str) -> Iterator[Path]:
+    """Make a folder for results, parents included; after an error, remove again what was made and is still empty.
+
+    Raises
+    ------
+    OutputError
+        The folder cannot be made, or is a file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as parent, output_folder(Path(parent) / "a" / "b") as folder:
+    ...     folder.is_dir()
+    True
+    """
+    folder = Path(folder)
+    made = [p for p in (folder, *folder.parents) if not p.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = _REASONS.get(error.errno or 0, error.strerror or "the system refused")
+        if isinstance(error, FileExistsError):
+            reason = "a file of that name is in the way; name another folder"
+        raise OutputError(f"cannot make the folder {folder}: {reason}") from error
+    try:
+        yield folder
+    except BaseException:
+        for path in made:
+            with contextlib.suppress(OSError):
+                path.rmdir()
+        raise

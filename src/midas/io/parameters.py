@@ -103,6 +103,19 @@ class Parameters:
             lines = [*kept_before, *new, *kept_after]
         return replace(self, lines=tuple(lines))
 
+    def with_geometry(self, geometry: Geometry) -> Parameters:
+        """Return parameters in which all that a geometry says has its values; everything else stays.
+
+        Examples
+        --------
+        >>> g = Geometry(distance=1e6, beam_center=(10, 20), pixel_size=200, wavelength=0.18)
+        >>> parse_params("Lsd 5e5\nFolder data\n").with_geometry(g).get("Lsd")
+        1000000.0
+        """
+        stale = [(name, 0.0) for name in DISTORTION_NAMES if name in self]
+        known = self.updated([*stale, *_geometry_pairs(geometry)])
+        return known.updated([("ImTransOpt", geometry.image_transforms or (0,))])
+
     def text(self) -> str:
         """Return the whole text, each line as it was read."""
         return "".join(line.text for line in self.lines)

@@ -1,0 +1,163 @@
+// Levenberg-Marquardt least squares for small problems with bounds, without heap memory.
+//
+// Minimises cost(p) = sum r_i(p)^2 from the normal equations a model supplies. Marquardt's scaling, and the damping
+// strategy of Nielsen (IMM-REP-1999-05, Technical University of Denmark, eq. 2.21). Bounds are held by an active set: a
+// parameter on its bound whose step would leave the box is held for that step, and every trial is clamped to the box.
+#ifndef MIDAS_LEVMAR_HPP
+#define MIDAS_LEVMAR_HPP
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+namespace midas {
+
+struct LevmarOptions {
+  int max_iterations = 50;
+  double tolerance = 1e-10;  // relative decrease of the cost, and step over parameter scale, at which the fit has converged
+};
+
+struct LevmarResult {
+  double cost = 0.0;  // sum of squared residuals at the end
+  int iterations = 0;
+  bool converged = false;
+};
+
+// A symmetric matrix of at most MAX rows, row-major with stride MAX, used in its lower triangle.
+template <int MAX>
+using SmallMatrix = std::array<double, static_cast<std::size_t>(MAX) * MAX>;
+
+// Factors a = L L^T in place (lower triangle). False where a is not positive definite.
+template <int MAX>
+bool cholesky(SmallMatrix<MAX>& a, int n) {
+  const auto at = [&a](int i, int j) -> double& { return a[static_cast<std::size_t>(i * MAX + j)]; };
+  for (int j = 0; j < n; ++j) {
+    double diagonal = at(j, j);
+    for (int k = 0; k < j; ++k) diagonal -= at(j, k) * at(j, k);
+    if (!(diagonal > 1e-15 * std::abs(at(j, j)))) return false;
+    at(j, j) = std::sqrt(diagonal);
+    for (int i = j + 1; i < n; ++i) {
+      double sum = at(i, j);
+      for (int k = 0; k < j; ++k) sum -= at(i, k) * at(j, k);
+      at(i, j) = sum / at(j, j);
+    }
+  }
+  return true;
+}
+
+// Solves L L^T x = b in place.
+template <int MAX>
+void cholesky_solve(const SmallMatrix<MAX>& l, int n, double* b) {
+  const auto at = [&l](int i, int j) { return l[static_cast<std::size_t>(i * MAX + j)]; };
+  for (int i = 0; i < n; ++i) {
+    for (int k = 0; k < i; ++k) b[i] -= at(i, k) * b[k];
+    b[i] /= at(i, i);
+  }
+  for (int i = n - 1; i >= 0; --i) {
+    for (int k = i + 1; k < n; ++k) b[i] -= at(k, i) * b[k];
+    b[i] /= at(i, i);
+  }
+}
+
+// The inverse of a symmetric positive definite matrix, both triangles filled, scaled to unit diagonal on the way (the
+// parameters differ by many orders of magnitude). False where it is singular.
+template <int MAX>
+bool invert(const SmallMatrix<MAX>& a, int n, SmallMatrix<MAX>& inverse) {
+  std::array<double, MAX> scale{};
+  SmallMatrix<MAX> l{};
+  for (int i = 0; i < n; ++i) {
+    const double diagonal = a[static_cast<std::size_t>(i * MAX + i)];
+    if (!(diagonal > 0.0)) return false;
+    scale[static_cast<std::size_t>(i)] = 1.0 / std::sqrt(diagonal);
+  }
+  for (int i = 0; i < n; ++i)
+    for (int j = 0; j <= i; ++j) {
+      const auto k = static_cast<std::size_t>(i * MAX + j);
+      l[k] = a[k] * scale[static_cast<std::size_t>(i)] * scale[static_cast<std::size_t>(j)];
+    }
+  if (!cholesky<MAX>(l, n)) return false;
+  for (int j = 0; j < n; ++j) {
+    std::array<double, MAX> unit{};
+    unit[static_cast<std::size_t>(j)] = 1.0;
+    cholesky_solve<MAX>(l, n, unit.data());
+    for (int i = 0; i < n; ++i) {
+      inverse[static_cast<std::size_t>(i * MAX + j)] =
+          unit[static_cast<std::size_t>(i)] * scale[static_cast<std::size_t>(i)] * scale[static_cast<std::size_t>(j)];
+    }
+  }
+  return true;
+}
+
+// Model: double normal_equations(const double* p, SmallMatrix<MAX>& jtj, double* jtr) fills the lower triangle of J^T J
+// and J^T r and returns the cost; double cost(const double* p) returns the cost alone (NaN refuses the trial).
+// p starts inside [lower, upper] and ends at the best point found.
+template <int MAX, class Model>
+LevmarResult levmar(const Model& model, int n, double* p, const double* lower, const double* upper,
+                    const LevmarOptions& options) {
+  SmallMatrix<MAX> jtj, damped;
+  std::array<double, MAX> jtr, step, trial, largest{};
+  LevmarResult result;
+  result.cost = model.normal_equations(p, jtj, jtr.data());
+  double damping = 1e-3, growth = 2.0;
+  while (result.iterations < options.max_iterations && std::isfinite(result.cost)) {
+    ++result.iterations;
+    damped = jtj;
+    for (int i = 0; i < n; ++i) {
+      const auto k = static_cast<std::size_t>(i);
+      const double diagonal = jtj[static_cast<std::size_t>(i * MAX + i)];
+      largest[k] = std::max(largest[k], diagonal);
+      step[k] = -jtr[k];
+      damped[static_cast<std::size_t>(i * MAX + i)] = diagonal + damping * largest[k];
+      const bool held = (p[i] <= lower[i] && step[k] < 0.0) || (p[i] >= upper[i] && step[k] > 0.0) || largest[k] == 0.0;
+      if (held) {
+        for (int j = 0; j < n; ++j) damped[static_cast<std::size_t>(std::max(i, j) * MAX + std::min(i, j))] = 0.0;
+        damped[static_cast<std::size_t>(i * MAX + i)] = 1.0;
+        step[k] = 0.0;
+      }
+    }
+    double predicted = 0.0, moved = 0.0, trial_cost = result.cost;
+    const bool solved = cholesky<MAX>(damped, n);
+    if (solved) {
+      cholesky_solve<MAX>(damped, n, step.data());
+      for (int i = 0; i < n; ++i) {
+        const auto k = static_cast<std::size_t>(i);
+        trial[k] = std::min(std::max(p[i] + step[k], lower[i]), upper[i]);
+        step[k] = trial[k] - p[i];
+        predicted += step[k] * (damping * largest[k] * step[k] - jtr[k]);
+        moved = std::max(moved, std::abs(step[k]) * std::sqrt(largest[k]));
+      }
+      trial_cost = model.cost(trial.data());
+    }
+    // `moved` is the largest change of the residual vector that one parameter's step makes.
+    const double gain = result.cost - trial_cost;
+    const bool tiny = solved && moved * moved <= options.tolerance * options.tolerance * (result.cost + 1e-300);
+    if (solved && gain > 0.0) {
+      const double ratio = predicted > 0.0 ? gain / predicted : 1.0;
+      damping *= std::max(1.0 / 3.0, 1.0 - std::pow(2.0 * ratio - 1.0, 3));
+      growth = 2.0;
+      const bool small_gain = gain <= options.tolerance * result.cost;
+      std::copy(trial.begin(), trial.begin() + n, p);
+      result.cost = model.normal_equations(p, jtj, jtr.data());
+      if (tiny || small_gain || result.cost == 0.0) {
+        result.converged = true;
+        break;
+      }
+    } else {
+      if (tiny) {
+        result.converged = true;
+        break;
+      }
+      damping *= growth;
+      growth *= 2.0;
+      if (!(damping < 1e16)) {  // no descent in any direction: the cost is flat to rounding
+        result.converged = solved;
+        break;
+      }
+    }
+  }
+  return result;
+}
+
+}  // namespace midas
+
+#endif

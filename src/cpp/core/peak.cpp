@@ -1,0 +1,417 @@
+// Pseudo-Voigt fits to the pixels of each (ring group, eta bin). Equations and source: peak.hpp.
+#include "peak.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <string>
+
+#include "error.hpp"
+#include "levmar.hpp"
+#include "parallel.hpp"
+
+namespace midas {
+
+namespace {
+
+constexpr double LN2 = 0.69314718055994530942;
+constexpr double INF = std::numeric_limits<double>::infinity();
+constexpr std::int64_t ROWS_PER_BLOCK = 32;  // fixed, so that the order of pixels in a bin does not depend on the threads
+
+struct Sample {
+  float radius;  // [px], from the middle of the window
+  float eta;     // [rad], from the middle of the bin
+  float value;   // [counts]
+};
+
+struct BinnedSample {
+  std::int32_t bin;
+  Sample sample;
+};
+
+// Neighbouring samples taken together: their mean radius and value, and how many they are. Cells a quarter pixel wide
+// change a profile of width w by less than (0.25 / w)^2 / 12 of its curvature and make the fits several times shorter.
+struct Cell {
+  double radius;  // [px], from the middle of the window
+  double value;   // [counts]
+  double count;
+};
+constexpr double CELL_WIDTH = 0.25;  // [px]
+
+using Parameters = std::array<double, MAX_PEAK_PARAMETERS>;
+
+class PeakModel {
+ public:
+  PeakModel(const std::vector<Cell>& cells, const std::vector<double>& weights, int n_peaks)
+      : cells_(cells), weights_(weights), n_peaks_(n_peaks) {}
+
+  static double value(const double* p, int n_peaks, double x) {
+    double f = p[0] + p[1] * x;
+    for (int k = 0; k < n_peaks; ++k) {
+      const double u = 2.0 * (x - p[N_SHARED + 2 * k]) / p[2], u2 = u * u;
+      f += p[N_SHARED + 2 * k + 1] * (p[3] / (1.0 + u2) + (1.0 - p[3]) * std::exp(-LN2 * u2));
+    }
+    return f;
+  }
+
+  double cost(const double* p) const {
+    double sum = 0.0;
+    for (std::size_t i = 0; i < cells_.size(); ++i) {
+      const double r = value(p, n_peaks_, cells_[i].radius) - cells_[i].value;
+      sum += weights_[i] * r * r;
+    }
+    return sum;
+  }
+
+  double normal_equations(const double* p, SmallMatrix<MAX_PEAK_PARAMETERS>& jtj, double* jtr) const {
+    const int n = N_SHARED + 2 * n_peaks_;
+    jtj.fill(0.0);
+    std::fill(jtr, jtr + n, 0.0);
+    double sum = 0.0;
+    Parameters g;
+    const double mixing = p[3];
+    for (std::size_t i = 0; i < cells_.size(); ++i) {
+      const double x = cells_[i].radius, weight = weights_[i];
+      double f = p[0] + p[1] * x;
+      g[0] = 1.0;
+      g[1] = x;
+      g[2] = g[3] = 0.0;
+      for (int k = 0; k < n_peaks_; ++k) {
+        const auto c = static_cast<std::size_t>(N_SHARED + 2 * k);
+        const double height = p[c + 1], u = 2.0 * (x - p[c]) / p[2], u2 = u * u;
+        const double lorentz = 1.0 / (1.0 + u2), gauss = std::exp(-LN2 * u2);
+        const double shape = mixing * lorentz + (1.0 - mixing) * gauss;
+        // d shape / du; u changes by -2/w per unit centre and -u/w per unit width
+        const double slope = -2.0 * u * (mixing * lorentz * lorentz + (1.0 - mixing) * LN2 * gauss);
+        f += height * shape;
+        g[2] -= height * slope * u / p[2];
+        g[3] += height * (lorentz - gauss);
+        g[c] = -2.0 * height * slope / p[2];
+        g[c + 1] = shape;
+      }
+      const double r = f - cells_[i].value;
+      sum += weight * r * r;
+      for (int a = 0; a < n; ++a) {
+        const double wg = weight * g[static_cast<std::size_t>(a)];
+        jtr[a] += wg * r;
+        for (int b = 0; b <= a; ++b) jtj[static_cast<std::size_t>(a * MAX_PEAK_PARAMETERS + b)] += wg * g[static_cast<std::size_t>(b)];
+      }
+    }
+    return sum;
+  }
+
+ private:
+  const std::vector<Cell>& cells_;
+  const std::vector<double>& weights_;
+  int n_peaks_;
+};
+
+// All pixels of all windows, sorted by bin (group-major, eta-minor), in image order within a bin.
+struct BinnedPixels {
+  std::vector<Sample> samples;
+  std::vector<std::int64_t> first;  // n_bins + 1
+};
+
+// The group each whole pixel of radius may belong to: windows are few and disjoint, so a table beats a search.
+std::vector<std::int32_t> group_table(const std::vector<RingGroup>& groups) {
+  const double last = groups.back().high;
+  std::vector<std::int32_t> table(static_cast<std::size_t>(last) + 2, -1);
+  for (std::size_t g = 0; g < groups.size(); ++g) {
+    const auto from = static_cast<std::size_t>(std::max(0.0, std::floor(groups[g].low)));
+    for (std::size_t r = from; r <= static_cast<std::size_t>(groups[g].high); ++r) {
+      if (table[r] < 0) table[r] = static_cast<std::int32_t>(g);
+    }
+  }
+  return table;
+}
+
+BinnedPixels bin_pixels(const Projection& projection, const float* image, const std::uint8_t* mask, std::int64_t n_z,
+                        std::int64_t n_y, const std::vector<RingGroup>& groups, std::int64_t n_eta, int threads) {
+  const std::int64_t n_blocks = (n_z + ROWS_PER_BLOCK - 1) / ROWS_PER_BLOCK;
+  const auto n_bins = static_cast<std::int64_t>(groups.size()) * n_eta;
+  const std::vector<std::int32_t> table = group_table(groups);
+  const double last = groups.back().high, per_px = 1.0 / projection.geometry().pixel_size;
+  const double eta_step = 2.0 * PI / static_cast<double>(n_eta);
+  std::vector<std::vector<BinnedSample>> blocks(static_cast<std::size_t>(n_blocks));
+  (void)threads;
+#pragma omp parallel for num_threads(threads) schedule(dynamic)
+  for (std::int64_t block = 0; block < n_blocks; ++block) {
+    std::vector<BinnedSample>& out = blocks[static_cast<std::size_t>(block)];
+    const std::int64_t end = std::min(n_z, (block + 1) * ROWS_PER_BLOCK);
+    for (std::int64_t z = block * ROWS_PER_BLOCK; z < end; ++z) {
+      for (std::int64_t y = 0; y < n_y; ++y) {
+        const std::int64_t i = z * n_y + y;
+        if ((mask != nullptr && mask[i] != 0) || !std::isfinite(image[i])) continue;
+        const double center = projection.radius(static_cast<double>(y), static_cast<double>(z)) * per_px;
+        // A pixel counts over its area: its mean radius exceeds its centre's by 1 / (24 R), the curvature of the arc
+        // through it (second-order Taylor over the unit square).
+        const double radius = center + 1.0 / (24.0 * std::max(center, 1.0));
+        if (!(radius < last)) continue;
+        std::int32_t g = table[static_cast<std::size_t>(radius)];
+        if (g < 0) continue;
+        const auto n_groups = static_cast<std::int32_t>(groups.size());
+        if (radius >= groups[static_cast<std::size_t>(g)].high && g + 1 < n_groups) ++g;  // two windows meet in this pixel
+        const RingGroup& group = groups[static_cast<std::size_t>(g)];
+        if (radius < group.low || radius >= group.high) continue;
+        const double eta = projection.to_polar(static_cast<double>(y), static_cast<double>(z)).eta;
+        const auto e = std::min(n_eta - 1, static_cast<std::int64_t>((eta + PI) / eta_step));
+        const double middle = -PI + (static_cast<double>(e) + 0.5) * eta_step;
+        out.push_back({static_cast<std::int32_t>(g * n_eta + e),
+                       {static_cast<float>(radius - 0.5 * (group.low + group.high)), static_cast<float>(eta - middle),
+                        image[i]}});
+      }
+    }
+  }
+  BinnedPixels pixels;
+  pixels.first.assign(static_cast<std::size_t>(n_bins) + 1, 0);
+  for (const auto& block : blocks)
+    for (const BinnedSample& s : block) ++pixels.first[static_cast<std::size_t>(s.bin) + 1];
+  for (std::size_t b = 1; b < pixels.first.size(); ++b) pixels.first[b] += pixels.first[b - 1];
+  pixels.samples.resize(static_cast<std::size_t>(pixels.first.back()));
+  std::vector<std::int64_t> next(pixels.first.begin(), pixels.first.end() - 1);
+  for (const auto& block : blocks)
+    for (const BinnedSample& s : block) pixels.samples[static_cast<std::size_t>(next[static_cast<std::size_t>(s.bin)]++)] = s.sample;
+  return pixels;
+}
+
+// Start values: background from the outer pixels of the window, each height from the pixels near its expected centre.
+Parameters start_values(const Sample* samples, std::int64_t n, const RingGroup& group, double fwhm) {
+  const double middle = 0.5 * (group.low + group.high), half = 0.5 * (group.high - group.low);
+  const int n_peaks = static_cast<int>(group.centers.size());
+  Parameters p{};
+  double edge_sum = 0.0;
+  std::int64_t edge_count = 0;
+  for (std::int64_t i = 0; i < n; ++i) {
+    if (std::abs(static_cast<double>(samples[i].radius)) > 0.7 * half) {
+      edge_sum += static_cast<double>(samples[i].value);
+      ++edge_count;
+    }
+  }
+  p[0] = edge_count > 0 ? edge_sum / static_cast<double>(edge_count) : 0.0;
+  p[2] = fwhm;
+  p[3] = 0.5;
+  // A ring is looked for within half a gap of where it is expected: the brightest mean over one pixel of radius.
+  for (int k = 0; k < n_peaks; ++k) {
+    const double expected = group.centers[static_cast<std::size_t>(k)] - middle;
+    double reach = 0.7 * half;
+    if (n_peaks > 1) {
+      reach = INF;
+      for (int j = 0; j < n_peaks; ++j) {
+        if (j != k) reach = std::min(reach, 0.4 * std::abs(group.centers[static_cast<std::size_t>(j)] - middle - expected));
+      }
+    }
+    const double from = std::max(expected - reach, -half);
+    const auto n_cells = static_cast<std::size_t>(std::max(1.0, std::ceil(std::min(expected + reach, half) - from)));
+    std::vector<double> sum(n_cells, 0.0), count(n_cells, 0.0);
+    for (std::int64_t i = 0; i < n; ++i) {
+      const double cell = std::floor(static_cast<double>(samples[i].radius) - from);
+      if (cell >= 0.0 && cell < static_cast<double>(n_cells)) {
+        sum[static_cast<std::size_t>(cell)] += static_cast<double>(samples[i].value);
+        count[static_cast<std::size_t>(cell)] += 1.0;
+      }
+    }
+    double center = expected, best = -INF;
+    for (std::size_t c = 0; c < n_cells; ++c) {
+      if (count[c] > 0.0 && sum[c] / count[c] > best) {
+        best = sum[c] / count[c];
+        center = from + static_cast<double>(c) + 0.5;
+      }
+    }
+    p[static_cast<std::size_t>(N_SHARED + 2 * k)] = center;
+    p[static_cast<std::size_t>(N_SHARED + 2 * k + 1)] = std::isfinite(best) ? std::max(best - p[0], 0.0) : 0.0;
+  }
+  return p;
+}
+
+struct Bounds {
+  Parameters lower, upper;
+};
+
+Bounds bounds_of(const RingGroup& group, const PeakOptions& options) {
+  const double middle = 0.5 * (group.low + group.high), half = 0.5 * (group.high - group.low);
+  const std::size_t n_peaks = group.centers.size();
+  Bounds b;
+  b.lower.fill(-INF);
+  b.upper.fill(INF);
+  b.lower[2] = 0.5;
+  b.upper[2] = half;
+  b.lower[3] = 0.0;
+  b.upper[3] = 1.0;
+  for (std::size_t k = 0; k < n_peaks; ++k) {
+    const std::size_t c = N_SHARED + 2 * k;
+    const double expected = group.centers[k] - middle;
+    // centres keep their order: each stays on its side of the midpoints
+    const double left = k == 0 ? -half : 0.5 * (group.centers[k - 1] + group.centers[k]) - middle;
+    const double right = k + 1 == n_peaks ? half : 0.5 * (group.centers[k] + group.centers[k + 1]) - middle;
+    b.lower[c] = std::max(left, expected - options.max_shift);
+    b.upper[c] = std::min(right, expected + options.max_shift);
+    b.lower[c + 1] = 0.0;
+  }
+  return b;
+}
+
+// Samples grouped by radius; `kept` (may be empty: all) says which count.
+std::vector<Cell> make_cells(const Sample* samples, std::int64_t n, const std::vector<bool>& kept, double half) {
+  const auto n_cells = static_cast<std::size_t>(2.0 * half / CELL_WIDTH) + 2;
+  std::vector<Cell> cells(n_cells, {0.0, 0.0, 0.0});
+  for (std::int64_t i = 0; i < n; ++i) {
+    if (!kept.empty() && !kept[static_cast<std::size_t>(i)]) continue;
+    const double radius = static_cast<double>(samples[i].radius);
+    Cell& cell = cells[std::min(n_cells - 1, static_cast<std::size_t>(std::max(0.0, (radius + half) / CELL_WIDTH)))];
+    cell.radius += radius;
+    cell.value += static_cast<double>(samples[i].value);
+    cell.count += 1.0;
+  }
+  cells.erase(std::remove_if(cells.begin(), cells.end(), [](const Cell& c) { return c.count == 0.0; }), cells.end());
+  for (Cell& c : cells) {
+    c.radius /= c.count;
+    c.value /= c.count;
+  }
+  return cells;
+}
+
+// The model's Poisson variance, not the data's: weights from the data themselves bias the fit low.
+double poisson_variance(double expected) { return std::max(expected, 1.0); }
+
+// Which samples lie within `clip` standard deviations of the model; a spotty ring's own scatter counts where it exceeds
+// Poisson noise.
+std::vector<bool> inliers(const Sample* samples, std::int64_t n, const double* p, int n_peaks, double clip) {
+  std::vector<float> pulls(static_cast<std::size_t>(n));
+  for (std::int64_t i = 0; i < n; ++i) {
+    const double f = PeakModel::value(p, n_peaks, static_cast<double>(samples[i].radius));
+    const double residual = static_cast<double>(samples[i].value) - f;
+    pulls[static_cast<std::size_t>(i)] = static_cast<float>(std::abs(residual) / std::sqrt(poisson_variance(f)));
+  }
+  std::vector<float> sorted = pulls;
+  const auto middle = sorted.begin() + n / 2;
+  std::nth_element(sorted.begin(), middle, sorted.end());
+  const double limit = clip * std::max(1.0, 1.4826 * static_cast<double>(*middle));  // 1.4826: MAD to standard deviation
+  std::vector<bool> kept(static_cast<std::size_t>(n));
+  for (std::size_t i = 0; i < kept.size(); ++i) kept[i] = static_cast<double>(pulls[i]) <= limit;
+  return kept;
+}
+
+// Reduced chi-square of single pixels with Poisson variance.
+double pixel_chi2(const Sample* samples, std::int64_t n, const std::vector<bool>& kept, const double* p, int n_peaks,
+                  int n_parameters) {
+  double sum = 0.0, used = 0.0;
+  for (std::int64_t i = 0; i < n; ++i) {
+    if (!kept[static_cast<std::size_t>(i)]) continue;
+    const double f = PeakModel::value(p, n_peaks, static_cast<double>(samples[i].radius));
+    const double residual = static_cast<double>(samples[i].value) - f;
+    sum += residual * residual / poisson_variance(f);
+    used += 1.0;
+  }
+  return sum / std::max(1.0, used - n_parameters);
+}
+
+// Fits one bin and writes its rings' points.
+void fit_bin(const Projection& projection, const Sample* samples, std::int64_t n, const RingGroup& group, double eta_middle,
+             double eta_step, std::int64_t eta_bin, const PeakOptions& options, std::vector<RingPoint>& points) {
+  const int n_peaks = static_cast<int>(group.centers.size()), n_parameters = N_SHARED + 2 * n_peaks;
+  if (n < std::max<std::int64_t>(options.min_pixels, 2 * n_parameters)) return;
+  const Bounds bounds = bounds_of(group, options);
+  Parameters p = start_values(samples, n, group, options.fwhm);
+  for (std::size_t i = 0; i < static_cast<std::size_t>(n_parameters); ++i) p[i] = std::clamp(p[i], bounds.lower[i], bounds.upper[i]);
+
+  const double middle = 0.5 * (group.low + group.high), half = 0.5 * (group.high - group.low);
+  std::vector<Cell> cells = make_cells(samples, n, {}, half);
+  std::vector<double> weights;
+  for (const Cell& c : cells) weights.push_back(c.count);
+  constexpr LevmarOptions ROUGH{15, 1e-3}, FINE{40, 1e-6};
+  const PeakModel model(cells, weights, n_peaks);
+  levmar<MAX_PEAK_PARAMETERS>(model, n_parameters, p.data(), bounds.lower.data(), bounds.upper.data(), ROUGH);
+
+  const std::vector<bool> kept = inliers(samples, n, p.data(), n_peaks, options.clip);
+  cells = make_cells(samples, n, kept, half);
+  weights.clear();
+  for (const Cell& c : cells) weights.push_back(c.count / poisson_variance(PeakModel::value(p.data(), n_peaks, c.radius)));
+  const LevmarResult fit =
+      levmar<MAX_PEAK_PARAMETERS>(model, n_parameters, p.data(), bounds.lower.data(), bounds.upper.data(), FINE);
+
+  SmallMatrix<MAX_PEAK_PARAMETERS> jtj, covariance;
+  Parameters jtr;
+  model.normal_equations(p.data(), jtj, jtr.data());
+  const bool regular = invert<MAX_PEAK_PARAMETERS>(jtj, n_parameters, covariance);
+  const double chi2 = pixel_chi2(samples, n, kept, p.data(), n_peaks, n_parameters);
+  const double inflation = std::max(1.0, chi2);
+  const auto sigma = [&](int i) {
+    return regular ? std::sqrt(covariance[static_cast<std::size_t>(i * MAX_PEAK_PARAMETERS + i)] * inflation) : INF;
+  };
+  const double width = p[2], px = projection.geometry().pixel_size;
+  for (int k = 0; k < n_peaks; ++k) {
+    const int c = N_SHARED + 2 * k;
+    const double center = p[static_cast<std::size_t>(c)], reach = std::max(width, 1.0);
+    double eta_sum = 0.0;
+    std::int64_t near = 0;
+    for (std::int64_t i = 0; i < n; ++i) {
+      if (std::abs(static_cast<double>(samples[i].radius) - center) < reach) {
+        eta_sum += static_cast<double>(samples[i].eta);
+        ++near;
+      }
+    }
+    RingPoint point{};
+    point.ring = group.numbers[static_cast<std::size_t>(k)];
+    point.eta_bin = eta_bin;
+    point.radius = center + middle;
+    point.radius_sigma = sigma(c);
+    point.eta = eta_middle + (near > 0 ? eta_sum / static_cast<double>(near) : 0.0);
+    projection.to_pixel(point.radius * px, point.eta, point.y, point.z);
+    point.height = p[static_cast<std::size_t>(c + 1)];
+    point.background = p[0] + p[1] * center;
+    point.fwhm = width;
+    point.mixing = p[3];
+    point.snr = point.height / sigma(c + 1);
+    point.chi2 = chi2;
+    point.coverage = static_cast<double>(near) / (2.0 * reach * eta_step * point.radius);
+    point.n_pixels = n;
+    // The fit's own error falls below any bound it could sit on; a centre or width on its bound is no measurement.
+    const auto at_bound = [&](int i) {
+      const auto j = static_cast<std::size_t>(i);
+      return p[j] <= bounds.lower[j] || p[j] >= bounds.upper[j];
+    };
+    point.converged = fit.converged && regular && !at_bound(c) && !at_bound(2) && point.height > 0.0;
+    points.push_back(point);
+  }
+}
+
+void check(const std::vector<RingGroup>& groups, const PeakOptions& options) {
+  if (groups.empty()) throw InputError("there are no ring windows to fit; expected at least one ring on the detector");
+  double previous = 0.0;
+  for (const RingGroup& g : groups) {
+    if (g.centers.empty() || g.centers.size() > MAX_PEAKS || g.centers.size() != g.numbers.size()) {
+      throw InputError("a ring window holds " + std::to_string(g.centers.size()) + " rings; expected 1 to " + std::to_string(MAX_PEAKS));
+    }
+    if (!(g.low >= previous) || !(g.high > g.low) || !(g.high < 1e6)) {
+      throw InputError("ring windows must ascend without overlap; one runs from " + std::to_string(g.low) + " to " +
+                       std::to_string(g.high) + " px");
+    }
+    previous = g.high;
+  }
+  if (!(options.eta_step > 0.0) || options.eta_step > 2.0 * PI) throw InputError("eta_step must lie between 0 and 360 deg");
+}
+
+}  // namespace
+
+std::vector<RingPoint> fit_rings(const Projection& projection, const float* image, const std::uint8_t* mask, std::int64_t n_z,
+                                 std::int64_t n_y, const std::vector<RingGroup>& groups, const PeakOptions& options) {
+  check(groups, options);
+  const int threads = resolve_threads(options.n_threads);
+  const auto n_eta = std::max<std::int64_t>(1, std::llround(2.0 * PI / options.eta_step));
+  const double eta_step = 2.0 * PI / static_cast<double>(n_eta);
+  const BinnedPixels pixels = bin_pixels(projection, image, mask, n_z, n_y, groups, n_eta, threads);
+  const auto n_bins = static_cast<std::int64_t>(groups.size()) * n_eta;
+  std::vector<std::vector<RingPoint>> found(static_cast<std::size_t>(n_bins));
+#pragma omp parallel for num_threads(threads) schedule(dynamic, 8)
+  for (std::int64_t bin = 0; bin < n_bins; ++bin) {
+    const auto b = static_cast<std::size_t>(bin);
+    const std::int64_t first = pixels.first[b], e = bin % n_eta;
+    fit_bin(projection, pixels.samples.data() + first, pixels.first[b + 1] - first, groups[static_cast<std::size_t>(bin / n_eta)],
+            -PI + (static_cast<double>(e) + 0.5) * eta_step, eta_step, e, options, found[b]);
+  }
+  std::vector<RingPoint> points;
+  for (const auto& f : found) points.insert(points.end(), f.begin(), f.end());
+  return points;
+}
+
+}  // namespace midas

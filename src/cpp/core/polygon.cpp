@@ -1,0 +1,185 @@
+// Areas of polygons inside disks and wedges about the origin, edge by edge. Equations and source: polygon.hpp.
+#include "polygon.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <utility>
+
+#include "error.hpp"
+#include "geometry.hpp"
+
+namespace midas {
+
+namespace {
+
+constexpr double TURN = 2.0 * PI;
+constexpr double SAME_TURN = 1e-9;          // rad: edges that close a turn to within this close it exactly
+constexpr double UNIFORM_TOLERANCE = 1e-9;  // of a step
+
+// The zones of a full turn: the bins' edges from the first one, and the gap that is left.
+std::vector<double> zone_edges(const std::vector<double>& edges) {
+  std::vector<double> zones;
+  zones.reserve(edges.size() + 1);
+  for (const double e : edges) zones.push_back(e - edges.front());
+  if (zones.back() > TURN - SAME_TURN) {
+    if (zones.size() > 2 && !(zones[zones.size() - 2] < TURN - SAME_TURN)) {
+      throw InputError("the eta bins cover more than a full turn: the last one begins " +
+                       std::to_string(zones[zones.size() - 2] / PI * 180.0) + " deg after the first");
+    }
+    zones.back() = TURN;
+  } else {
+    zones.push_back(TURN);
+  }
+  return zones;
+}
+
+}  // namespace
+
+double angle_between(double cross_ab, double dot_ab) {
+  // A pixel far from the beam subtends a small angle: the series is exact to rounding below 0.02 (next term x^10 / 11).
+  if (std::abs(cross_ab) < 0.02 * dot_ab) {
+    const double x = cross_ab / dot_ab, s = x * x;
+    return x * (1.0 - s * (1.0 / 3.0 - s * (1.0 / 5.0 - s * (1.0 / 7.0 - s * (1.0 / 9.0)))));
+  }
+  return std::atan2(cross_ab, dot_ab);
+}
+
+Edges::Edges(std::vector<double> edges) : edges_(std::move(edges)) {
+  if (edges_.size() < 2)
+    throw InputError("there are " + std::to_string(edges_.size()) + " bin edges; expected at least 2");
+  const double step = (edges_.back() - edges_.front()) / static_cast<double>(n_bins());
+  bool uniform = true;
+  for (std::size_t k = 0; k + 1 < edges_.size(); ++k) {
+    if (!std::isfinite(edges_[k]) || !(edges_[k + 1] > edges_[k]) || !std::isfinite(edges_[k + 1])) {
+      throw InputError("bin edges " + std::to_string(edges_[k]) + ", " + std::to_string(edges_[k + 1]) +
+                       " do not ascend; expected finite, strictly ascending edges");
+    }
+    const double expected = edges_.front() + step * static_cast<double>(k);
+    uniform = uniform && std::abs(edges_[k] - expected) <= UNIFORM_TOLERANCE * step;
+  }
+  if (uniform) per_step_ = 1.0 / step;
+}
+
+std::int64_t Edges::locate(double x) const {
+  if (!(x >= edges_.front())) return -1;
+  if (x >= edges_.back()) return n_bins();
+  if (per_step_ == 0.0) return std::upper_bound(edges_.begin(), edges_.end(), x) - edges_.begin() - 1;
+  auto k = std::min(static_cast<std::int64_t>((x - edges_.front()) * per_step_), n_bins() - 1);
+  while ((*this)[k] > x) --k;
+  while ((*this)[k + 1] <= x) ++k;
+  return k;
+}
+
+double EdgePiece::angle() const { return angle_between(cross, start_radius * start_radius + dot(start, step)); }
+
+double EdgePiece::area_in_disk(double radius) const {
+  if (farthest <= radius) return 0.5 * cross;
+  const double sector = 0.5 * radius * radius;
+  if (nearest >= radius) return sector * angle();
+  // |start + t step| = radius: a t^2 + 2 b t + c = 0, each root without cancellation
+  const double a = dot(step, step), b = dot(start, step);
+  const double c = (start_radius - radius) * (start_radius + radius);
+  const double discriminant = b * b - a * c;
+  if (!(discriminant > 0.0)) return sector * angle();
+  const double q = -(b + std::copysign(std::sqrt(discriminant), b));
+  const double t1 = q / a, t2 = c / q;
+  const double enter = std::max(0.0, std::min(t1, t2)), leave = std::min(1.0, std::max(t1, t2));
+  if (!(enter < leave)) return sector * angle();
+  double area = 0.5 * (leave - enter) * cross;
+  const double start2 = start_radius * start_radius;
+  if (enter > 0.0) area += sector * angle_between(enter * cross, start2 + enter * b);
+  if (leave < 1.0) {
+    const double to_end = 1.0 - leave;  // dot(start + leave step, start + step)
+    area += sector * angle_between(to_end * cross, start2 + (1.0 + leave) * b + leave * a);
+  }
+  return area;
+}
+
+EdgePiece make_piece(std::int64_t zone, const Point& start, const Point& end) {
+  EdgePiece piece;
+  piece.zone = zone;
+  piece.start = start;
+  piece.step = {end.x - start.x, end.y - start.y};
+  piece.cross = cross(start, piece.step);
+  piece.start_radius = std::sqrt(dot(start, start));
+  const double end_radius = std::sqrt(dot(end, end));
+  piece.farthest = std::max(piece.start_radius, end_radius);
+  piece.nearest = std::min(piece.start_radius, end_radius);
+  const double length2 = dot(piece.step, piece.step), along = -dot(start, piece.step);
+  if (along > 0.0 && along < length2) piece.nearest = std::abs(piece.cross) / std::sqrt(length2);
+  return piece;
+}
+
+AngularZones::AngularZones(std::vector<double> edges)
+    : n_bins_(Edges(edges).n_bins()), first_(edges.front()), zones_(zone_edges(edges)) {
+  for (std::int64_t k = 0; k < n_zones(); ++k)
+    rays_.push_back({std::cos(first_ + zones_[k]), std::sin(first_ + zones_[k])});
+}
+
+double AngularZones::relative(double angle) const {
+  double u = angle - first_;
+  u -= TURN * std::floor(u / TURN);
+  return u < TURN ? u : 0.0;
+}
+
+std::int64_t AngularZones::locate(double angle) const { return zones_.locate(relative(angle)); }
+
+void AngularZones::split(const Point& start, const Point& end, double start_angle,
+                         std::vector<EdgePiece>& pieces) const {
+  const Point step = {end.x - start.x, end.y - start.y};
+  const double swept = cross(start, step);
+  if (swept == 0.0) return;  // along a ray, or of no length: no area
+  const double from = relative(start_angle), to = from + angle_between(swept, dot(start, end));
+  const bool forward = swept > 0.0;
+  std::int64_t zone = zones_.locate(from);
+  double t = 0.0, turns = 0.0;
+  Point here = start;
+  while (true) {
+    const std::int64_t boundary = forward ? zone + 1 : zone;
+    const double limit = zones_[boundary] + turns;
+    if (forward ? to <= limit : to >= limit) break;
+    const Point& ray = rays_[static_cast<std::size_t>(boundary % n_zones())];
+    const double side_start = cross(ray, start), side_step = cross(ray, step);
+    const double crossing = side_step != 0.0 ? -side_start / side_step : t;
+    const double next_t = std::min(1.0, std::max(t, crossing));
+    const Point next = {start.x + next_t * step.x, start.y + next_t * step.y};
+    if (next_t > t) pieces.push_back(make_piece(zone, here, next));
+    t = next_t;
+    here = next;
+    zone += forward ? 1 : -1;
+    if (zone == n_zones()) {
+      zone = 0;
+      turns += TURN;
+    } else if (zone < 0) {
+      zone = n_zones() - 1;
+      turns -= TURN;
+    }
+  }
+  if (t < 1.0) pieces.push_back(make_piece(zone, here, end));
+}
+
+double polygon_area(const std::vector<Point>& vertices) {
+  double sum = 0.0;
+  const Point& o = vertices.front();  // from a vertex: no loss of digits far from the origin
+  for (std::size_t i = 1; i + 1 < vertices.size(); ++i) {
+    sum += cross({vertices[i].x - o.x, vertices[i].y - o.y}, {vertices[i + 1].x - o.x, vertices[i + 1].y - o.y});
+  }
+  return 0.5 * sum;
+}
+
+double polygon_sector_area(const std::vector<Point>& vertices, double inner, double outer, double from, double to) {
+  const AngularZones zones({from, to});
+  std::vector<EdgePiece> pieces;
+  for (std::size_t i = 0; i < vertices.size(); ++i) {
+    const Point &a = vertices[i], &b = vertices[(i + 1) % vertices.size()];
+    zones.split(a, b, std::atan2(a.y, a.x), pieces);
+  }
+  double area = 0.0;
+  for (const EdgePiece& piece : pieces) {
+    if (piece.zone == 0) area += piece.area_in_disk(outer) - piece.area_in_disk(inner);
+  }
+  return area;
+}
+
+}  // namespace midas

@@ -1,0 +1,307 @@
+"""Frames in, cake out: mask, dark, corrections, sums over groups of frames, their variance."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from midas.cake.corrections import pixel_scale
+from midas.cake.map import CakedFrames, CakeMap, build_map
+from midas.cake.options import IntegrationOptions
+from midas.cake.pixels import Dark, FrameInput, prepare_dark, prepare_mask
+from midas.cake.result import CONDITIONS, Cake
+from midas.detector import Detector, transform_image
+from midas.errors import InputError
+from midas.geometry import FloatArray, Geometry
+from midas.grid import CakeGrid
+
+_SUSPICIOUS_NEGATIVES = 0.2  # fraction of a float frame; gaps and bad pixels are a few per cent
+
+
+def integrate(
+    frames: Any,
+    geometry: Geometry,
+    grid: CakeGrid,
+    *,
+    dark: npt.ArrayLike | None = None,
+    mask: npt.ArrayLike | None = None,
+    detector: Detector | None = None,
+    options: IntegrationOptions | None = None,
+    n_threads: int = 0,
+) -> Cake:
+    """Return the cake of detector frames: intensity over radius and eta, summed over groups of frames.
+
+    Normalised intensity of a frame is sum(area·(raw - dark)) / sum(area) over the valid pixels of a bin (SPEC
+    section 5); n frames are summed into one pattern, and the number really summed is stored. Where a bin has no valid
+    pixel in some frames of a group, the mean over the others stands for them; in none: NaN.
+
+    Parameters
+    ----------
+    frames
+        Shape (n_z, n_y) or (n_frames, n_z, n_y): an array, `midas.io` Frames, or anything of that shape that gives a
+        2-D array for frames[i] (HDF5 and zarr data sets). As read from the file: the geometry's image transforms are
+        applied here, except to Frames that say they have been.
+    geometry, grid
+        Where pixels are, and the bins.
+    dark, mask
+        Shape (n_z, n_y), laid out as the frames; a stack of darks is averaged; the mask is non-zero where a pixel must
+        not be used.
+    detector
+        Its mask and saturation count, in the geometry's frame; None takes the shape from the frames.
+    options
+        `IntegrationOptions`; None takes the defaults.
+    n_threads
+        0 uses all; the result is the same for any number.
+
+    Raises
+    ------
+    InputError
+        Shapes disagree, a dtype is unusable, image transforms disagree, or nothing is left after masking.
+
+    Examples
+    --------
+    >>> g = Geometry(distance=1e6, beam_center=(20, 20), pixel_size=200, wavelength=0.18)
+    >>> cake = integrate(np.full((3, 41, 41), 5.0), g, CakeGrid(2, 18, 2, eta_step=90),
+    ...                  options=IntegrationOptions(frames_per_sum=2))
+    >>> cake.intensity.shape, cake.frames.tolist(), cake.intensity[:, 0, 0].round(6).tolist()
+    ((2, 8, 4), [2, 1], [10.0, 5.0])
+    """
+    shape, transformed = _frame_shape(frames, geometry)
+    transforms = () if transformed else geometry.image_transforms
+    if detector is None:
+        turned = (shape[2], shape[1]) if sum(t == 3 for t in transforms) % 2 else (shape[1], shape[2])
+        detector = Detector(turned, geometry.pixel_size)
+    cake_map = build_map(geometry, detector, grid, transformed=transformed, n_threads=n_threads)
+    return integrate_with_map(frames, cake_map, dark=dark, mask=mask, options=options, n_threads=n_threads)
+
+
+def integrate_with_map(
+    frames: Any,
+    cake_map: CakeMap,
+    *,
+    dark: npt.ArrayLike | None = None,
+    mask: npt.ArrayLike | None = None,
+    options: IntegrationOptions | None = None,
+    n_threads: int = 0,
+) -> Cake:
+    """Return the cake of detector frames by a map that exists: as `integrate`, for one frame file after another.
+
+    Examples
+    --------
+    >>> g = Geometry(distance=1e6, beam_center=(20, 20), pixel_size=200, wavelength=0.18)
+    >>> cake_map = build_map(g, Detector((41, 41), 200), CakeGrid(2, 18, 2, eta_step=90))
+    >>> integrate_with_map(np.full((41, 41), 5.0), cake_map).intensity.shape
+    (1, 8, 4)
+    """
+    options = options or IntegrationOptions()
+    shape, transformed = _frame_shape(frames, cake_map.geometry)
+    if transformed != cake_map.transformed and cake_map.geometry.image_transforms:
+        raise InputError(
+            f"the map was built for frames {'with' if cake_map.transformed else 'without'} image transforms applied; "
+            "read the frames so, or build the map with the other value of transformed"
+        )
+    transforms = () if cake_map.transformed else cake_map.geometry.image_transforms
+    if shape[1:] != cake_map.frame_shape:
+        raise InputError(
+            f"the frames have {shape[1]} x {shape[2]} pixels but the detector's shape {cake_map.detector.shape} with "
+            f"image transforms {transforms} needs {cake_map.frame_shape[0]} x {cake_map.frame_shape[1]}; check both"
+        )
+    mean_dark = prepare_dark(dark, cake_map.frame_shape, options.dark_frames)
+    inputs = _prepare(cake_map, mean_dark, mask, transforms, options, n_threads)
+    return _run(_Run(cake_map, inputs, mean_dark, options), frames, shape[0])
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    cake_map: CakeMap
+    inputs: FrameInput
+    dark: Dark | None
+    options: IntegrationOptions
+
+
+def _frame_shape(frames: Any, geometry: Geometry) -> tuple[tuple[int, int, int], bool]:
+    """Return (n_frames, rows, columns) and whether the image transforms are applied already."""
+    if not hasattr(frames, "shape"):
+        raise InputError(
+            f"frames is a {type(frames).__name__}; expected an array of shape (rows, columns) or "
+            "(frames, rows, columns); read files with midas.read_frames"
+        )
+    shape = tuple(int(n) for n in frames.shape)
+    if len(shape) == 2:
+        shape = (1, *shape)
+    if len(shape) != 3 or min(shape) < 1:
+        raise InputError(
+            f"frames have shape {tuple(frames.shape)}; expected (rows, columns) or (frames, rows, columns)"
+        )
+    done = tuple(getattr(frames, "image_transforms", ()))
+    if done and done != geometry.image_transforms:
+        raise InputError(
+            f"the frames were read with image transforms (ImTransOpt) {done}, the geometry was found with "
+            f"{geometry.image_transforms}; read the frames with the geometry's, or without any"
+        )
+    return (shape[0], shape[1], shape[2]), bool(done) or not geometry.image_transforms
+
+
+def _prepare(
+    cake_map: CakeMap,
+    dark: Dark | None,
+    mask: npt.ArrayLike | None,
+    transforms: tuple[int, ...],
+    options: IntegrationOptions,
+    n_threads: int,
+) -> FrameInput:
+    masked = prepare_mask(mask, cake_map.frame_shape)
+    scale = None
+    if options.solid_angle or options.polarization is not None:
+        scale = pixel_scale(
+            cake_map.geometry,
+            cake_map.detector.shape,
+            solid_angle=options.solid_angle,
+            polarization=options.polarization,
+            polarization_axis=options.polarization_axis,
+            n_threads=n_threads,
+        )
+        # Each transform is its own inverse: back to the layout of the frames as read.
+        scale = transform_image(scale, transforms[::-1]).astype(np.float64, copy=False)
+    return FrameInput(
+        dark=None if dark is None else dark.counts,
+        scale=scale,
+        mask=masked if dark is None else dark.merged_mask(masked),
+        bad_values=tuple(float(v) for v in options.bad_values),
+        saturation=cake_map.detector.saturation,
+        negative_counts=options.negative_counts,
+        normalize=options.normalize,
+        n_threads=n_threads,
+    )
+
+
+def _frames(frames: Any, n: int) -> Iterator[npt.NDArray[Any]]:
+    if len(frames.shape) == 2:
+        yield np.asarray(frames)
+        return
+    for i in range(n):
+        yield np.asarray(frames[i])
+
+
+def _warn_of_negatives(frame: npt.NDArray[Any], options: IntegrationOptions) -> None:
+    if frame.dtype.kind != "f" or options.negative_counts:
+        return
+    fraction = float(np.count_nonzero(frame < 0)) / frame.size
+    if fraction > _SUSPICIOUS_NEGATIVES:
+        warnings.warn(
+            f"{100 * fraction:.0f} % of the pixels of the first frame are negative and are left out as bad pixels; if "
+            "the dark was subtracted before, pass IntegrationOptions(negative_counts=True)",
+            stacklevel=4,
+        )
+
+
+class _GroupSum:
+    """The sum over the frames of a group, bin by bin."""
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self.intensity = np.zeros(shape)
+        self.variance = np.zeros(shape)
+        self.n_valid = np.zeros(shape)
+
+    def add(self, caked: CakedFrames) -> None:
+        valid = caked.bin_area > 0.0
+        np.add(self.intensity, caked.intensity, out=self.intensity, where=valid)
+        if caked.variance is not None:
+            np.add(self.variance, caked.variance, out=self.variance, where=valid)
+        self.n_valid += valid
+
+    def total(self, n_frames: int, dark_variance: FloatArray | None) -> tuple[FloatArray, FloatArray]:
+        """Return intensity and variance of the sum over n_frames; the error of the one dark adds up linearly."""
+        filled = np.divide(n_frames, self.n_valid, out=np.full(self.n_valid.shape, np.nan), where=self.n_valid > 0)
+        variance = self.variance * filled**2
+        if dark_variance is not None:
+            variance += n_frames**2 * dark_variance
+        return self.intensity * filled, variance
+
+
+def _run(run: _Run, frames: Any, n: int) -> Cake:
+    options, n_bins = run.options, run.cake_map.shape
+    dark_variance = None
+    if run.dark is not None and options.variance:
+        inputs = run.inputs.for_dark()
+        dark_variance = run.dark.variance(lambda image: run.cake_map.apply_prepared(image, inputs, True))
+    groups = options.groups(n)
+    intensity = np.empty((len(groups), *n_bins))
+    variance = np.empty_like(intensity)
+    individual = np.empty((n, *n_bins)) if options.individual else None
+    area = np.zeros(n_bins)
+    images = _frames(frames, n)
+    for k, (first, end) in enumerate(groups):
+        group = _GroupSum(n_bins)
+        for i in range(first, end):
+            frame = next(images)
+            if i == 0:
+                _warn_of_negatives(frame, options)
+            caked = run.cake_map.apply_prepared(frame, run.inputs, options.variance)
+            group.add(caked)
+            area += caked.bin_area
+            if individual is not None:
+                individual[i] = caked.intensity
+            if options.progress is not None:
+                options.progress(i + 1, n)
+        intensity[k], variance[k] = group.total(end - first, dark_variance)
+    return _result(run, frames, groups, (intensity, variance, area / n), individual)
+
+
+def _result(
+    run: _Run,
+    frames: Any,
+    groups: list[tuple[int, int]],
+    sums: tuple[FloatArray, FloatArray, FloatArray],
+    individual: FloatArray | None,
+) -> Cake:
+    options, cake_map = run.options, run.cake_map
+    intensity, variance, area = sums
+    if not area.any():
+        raise InputError(
+            "no bin holds a valid pixel: the frames are masked or without counts over the range of the grid"
+        )
+    n = groups[-1][1]
+    omega = np.asarray(options.omega_start + options.omega_step * np.arange(n), dtype=np.float64)
+    first = np.array([g[0] for g in groups])
+    last = np.array([g[1] - 1 for g in groups])
+    return Cake(
+        intensity=intensity,
+        sigma=np.sqrt(variance) if options.variance else None,
+        bin_area=area,
+        radius=cake_map.grid.radius_centers(cake_map.geometry),
+        eta=cake_map.grid.eta_centers,
+        geometry=cake_map.geometry,
+        frames=last - first + 1,
+        frame_numbers=last + options.first_frame_number,
+        first_omega=omega[first],
+        last_omega=omega[last],
+        eta_overlap=np.asarray(cake_map.core.eta_overlap),
+        normalized=options.normalize,
+        individual=individual,
+        individual_omega=omega if individual is not None else None,
+        first_frame_number=options.first_frame_number,
+        **_conditions(getattr(frames, "metadata", {}), groups),
+    )
+
+
+def _conditions(metadata: Mapping[str, Any], groups: list[tuple[int, int]]) -> dict[str, FloatArray]:
+    """Return the means over each group of what the file says of temperature, pressure and ion chambers; NaN unknown."""
+    found = {}
+    by_name = {str(key).lower(): value for key, value in metadata.items()}
+    n = groups[-1][1]
+    for name in CONDITIONS:
+        try:
+            values = np.asarray(by_name.get(name, np.nan), dtype=np.float64).ravel()
+        except (TypeError, ValueError):
+            values = np.full(1, np.nan)
+        if values.size not in (1, n):
+            raise InputError(f"the file gives {values.size} values of {name} for {n} frames; expected 1 or {n}")
+        per_frame = np.broadcast_to(values, n)
+        found[name] = np.array([per_frame[a:b].mean() for a, b in groups])
+    return found

@@ -1,0 +1,275 @@
+"""The map from pixels to cake bins, built once for a geometry, a detector and a grid, then applied to frames."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from midas import _core
+from midas.cake.pixels import FrameInput, RawLayout, check_stack, native_frame, prepare_dark, prepare_mask
+from midas.detector import Detector
+from midas.errors import InputError
+from midas.geometry import FloatArray, Geometry
+from midas.grid import CakeGrid
+
+if TYPE_CHECKING:
+    import scipy.sparse
+
+_ALGORITHM = 1  # goes up when a change of the core moves the areas
+_PIXEL_SIZE_TOLERANCE = 1e-6  # relative
+
+
+@dataclass(frozen=True, eq=False)
+class CakedFrames:
+    """Frames summed over the bins of a map; with a leading axis of frames where a stack was given.
+
+    A bin without a valid pixel has intensity and variance NaN and area 0.
+    """
+
+    intensity: FloatArray
+    """Shape (n_radius, n_eta) or (n_frames, n_radius, n_eta): sum(area·(raw - dark)) / sum(area), counts per px²; not
+    divided with normalize=False [counts]."""
+    variance: FloatArray | None
+    """Shape of `intensity`: its variance, sum(area²·raw) / sum(area)² plus the dark's; None unless asked for."""
+    bin_area: FloatArray
+    """Shape of `intensity`: area of the valid pixels in each bin [px²]."""
+
+
+@dataclass(frozen=True, eq=False)
+class CakeMap:
+    """How much of each pixel lies in each bin: made by `build_map`, applied to frames with `apply`.
+
+    Bins are numbered R index · n_eta + eta index. Pickling keeps geometry, detector and grid and builds the map again:
+    the same bytes, without sending them.
+    """
+
+    geometry: Geometry
+    """The geometry it was built for."""
+    detector: Detector
+    """Shape and mask it was built for."""
+    grid: CakeGrid
+    """Its bins."""
+    transformed: bool
+    """True: frames given to `apply` have the geometry's image transforms applied; False: they are as read from file."""
+    key: str
+    """SHA-256 of all that shaped the map: geometry, detector, mask, grid, transforms, algorithm."""
+    core: _core.CakeMap = field(repr=False)
+    """The compiled map."""
+    layout: RawLayout = field(repr=False)
+    """Where each pixel is in the frames given to `apply`."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of bins (n_radius, n_eta)."""
+        return self.grid.shape
+
+    @property
+    def frame_shape(self) -> tuple[int, int]:
+        """Rows and columns of the frames that `apply` takes."""
+        return self.layout.shape
+
+    @property
+    def bin_area(self) -> FloatArray:
+        """Area of the pixels in each bin, shape (n_radius, n_eta) [px²]; 0 where there is none."""
+        offsets = self.core.offsets
+        cumulated = np.concatenate([[0.0], np.cumsum(self.core.areas, dtype=np.float64)])
+        area = cumulated[offsets[1:]] - cumulated[offsets[:-1]]
+        area[offsets[1:] == offsets[:-1]] = 0.0
+        return np.asarray(area.reshape(self.shape))
+
+    def apply(
+        self,
+        frames: npt.ArrayLike,
+        *,
+        dark: npt.ArrayLike | None = None,
+        mask: npt.ArrayLike | None = None,
+        variance: bool = False,
+        normalize: bool = True,
+        negative_counts: bool = False,
+        n_threads: int = 0,
+    ) -> CakedFrames:
+        """Return a frame or a stack of frames summed over the bins.
+
+        Masked pixels, negative values, the largest value of an unsigned type, values that are not finite and those at
+        or above the detector's saturation are left out of sum and area. The result is the same for any n_threads.
+
+        Parameters
+        ----------
+        frames
+            Shape (n_z, n_y) or (n_frames, n_z, n_y); uint8, uint16, uint32, int16, int32, float32 and float64 are read
+            in place where they are C-contiguous.
+        dark
+            Shape (n_z, n_y), or a stack that is averaged; subtracted. A pixel without a valid dark is left out.
+        mask
+            Shape (n_z, n_y), non-zero where a pixel must not be used; on top of the detector's.
+        variance
+            True: also the variance. A count's variance is the count, without a floor: a bin of zeros has variance 0.
+        normalize
+            False: the sums are not divided by the area.
+        negative_counts
+            True: negative values are counts, as in frames whose dark is subtracted, and not marks of bad pixels.
+        n_threads
+            0 uses all.
+
+        Raises
+        ------
+        InputError
+            Frame, dark or mask have another shape than the map's `frame_shape`, or an unusable dtype.
+
+        Examples
+        --------
+        >>> g = Geometry(distance=1e6, beam_center=(10, 10), pixel_size=200, wavelength=0.18)
+        >>> cake_map = build_map(g, Detector((21, 21), 200), CakeGrid(0, 9, 3, eta_step=90))
+        >>> cake_map.apply(np.full((21, 21), 7, dtype=np.uint16)).intensity.round(6)[0].tolist()
+        [7.0, 7.0, 7.0, 7.0]
+        """
+        images = check_stack(frames, self.frame_shape)
+        mean_dark = prepare_dark(dark, self.frame_shape)
+        bad = prepare_mask(mask, self.frame_shape)
+        inputs = FrameInput(
+            dark=None if mean_dark is None else mean_dark.counts,
+            mask=bad if mean_dark is None else mean_dark.merged_mask(bad),
+            saturation=self.detector.saturation,
+            negative_counts=negative_counts,
+            normalize=normalize,
+            n_threads=n_threads,
+        )
+        stack = [images] if images.ndim == 2 else images
+        results = [self.apply_prepared(frame, inputs, variance) for frame in stack]
+        if variance and mean_dark is not None:
+            extra = mean_dark.variance(lambda image: self.apply_prepared(image, inputs.for_dark(), True))
+            results = [replace(r, variance=r.variance + extra) for r in results if r.variance is not None]
+        if images.ndim == 2:
+            return results[0]
+        return CakedFrames(
+            np.stack([r.intensity for r in results]),
+            np.stack([r.variance for r in results if r.variance is not None]) if variance else None,
+            np.stack([r.bin_area for r in results]),
+        )
+
+    def apply_prepared(self, frame: npt.NDArray[Any], inputs: FrameInput, variance: bool) -> CakedFrames:
+        """Return one frame summed over the bins, with inputs that are checked already; no variance of the dark."""
+        return CakedFrames(
+            *self.core.apply(
+                native_frame(frame, self.frame_shape),
+                dark=inputs.dark,
+                scale=inputs.scale,
+                mask=inputs.mask,
+                bad_values=inputs.bad_values,
+                saturation=np.inf if inputs.saturation is None else inputs.saturation,
+                negative_counts=inputs.negative_counts,
+                normalize=inputs.normalize,
+                variance=variance,
+                n_threads=inputs.n_threads,
+            )
+        )
+
+    def to_scipy(self) -> scipy.sparse.csr_array:
+        """Return the areas as a sparse matrix, shape (n_radius·n_eta, n_pixels), float32 [px²].
+
+        Columns number the pixels of a frame of `frame_shape`, row by row. The arrays are shared with the map.
+
+        Examples
+        --------
+        >>> g = Geometry(distance=1e6, beam_center=(10, 10), pixel_size=200, wavelength=0.18)
+        >>> matrix = build_map(g, Detector((21, 21), 200), CakeGrid(0, 20, 2)).to_scipy()
+        >>> round(float(matrix.sum()), 3)  # every pixel, of 1 px²
+        441.0
+        """
+        from scipy import sparse
+
+        shape = (self.shape[0] * self.shape[1], self.core.n_pixels)
+        return sparse.csr_array((self.core.areas, self.core.pixels, self.core.offsets), shape=shape)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle what it was built from."""
+        return _rebuild, (self.geometry, self.detector, self.grid, self.transformed)
+
+
+def build_map(
+    geometry: Geometry, detector: Detector, grid: CakeGrid, *, transformed: bool = False, n_threads: int = 0
+) -> CakeMap:
+    """Return the map of pixel areas per bin for a geometry, a detector and a grid.
+
+    The weight of a pixel in a bin is the exact area [px²] of the mapped pixel quadrilateral cut by two arcs and two
+    rays (SPEC section 5). Bins past a full turn from the first eta edge are cut there, so no pixel counts twice.
+
+    Parameters
+    ----------
+    geometry, grid
+        Where pixels are, and the bins.
+    detector
+        Shape and mask in the geometry's frame, that is, after its image transforms; masked pixels are left out.
+    transformed
+        False: the frames to come are as read from the file, and the geometry's `image_transforms` are built into the
+        map. True: they are transformed already.
+    n_threads
+        0 uses all; the map is the same for any number.
+
+    Raises
+    ------
+    InputError
+        The pixel sizes disagree, every pixel is masked, or no pixel lies in the range of the grid.
+
+    Examples
+    --------
+    >>> g = Geometry(distance=1e6, beam_center=(10, 10), pixel_size=200, wavelength=0.18)
+    >>> build_map(g, Detector((21, 21), 200), CakeGrid(0, 9, 1, eta_step=45)).shape
+    (9, 8)
+    """
+    if abs(detector.pixel_size - geometry.pixel_size) > _PIXEL_SIZE_TOLERANCE * geometry.pixel_size:
+        raise InputError(
+            f"the detector's pixel_size is {detector.pixel_size:g} µm and the geometry's {geometry.pixel_size:g} µm; "
+            "expected the same"
+        )
+    mask = detector.mask
+    if mask is not None and mask.all():
+        raise InputError("every pixel of the detector is masked; check the sense of the mask: True leaves a pixel out")
+    layout = RawLayout.of(detector.shape, () if transformed else geometry.image_transforms)
+    core = _core.CakeMap(
+        geometry.projection,
+        shape=detector.shape,
+        layout=(layout.first, layout.step_z, layout.step_y),
+        radius_edges=grid.radius_edges(geometry),
+        eta_edges=grid.eta_edges,
+        mask=None if mask is None else mask.view(np.uint8),
+        n_threads=n_threads,
+    )
+    if core.offsets[-1] == 0:
+        raise InputError(
+            f"no pixel lies in the bins, radius {grid.radius_min:g} to {grid.radius_max:g} {grid.unit} and eta "
+            f"{grid.eta_min:g} to {grid.eta_max:g} deg; check the range of the grid and the beam "
+            f"centre {geometry.beam_center}"
+        )
+    return CakeMap(geometry, detector, grid, transformed, _key(geometry, detector, grid, layout), core, layout)
+
+
+def _rebuild(geometry: Geometry, detector: Detector, grid: CakeGrid, transformed: bool) -> CakeMap:
+    return build_map(geometry, detector, grid, transformed=transformed)
+
+
+def _key(geometry: Geometry, detector: Detector, grid: CakeGrid, layout: RawLayout) -> str:
+    """Return a SHA-256 over everything that changes the map."""
+    # repr of a float is exact, so two geometries share a key only when every bit agrees.
+    shape = {
+        "algorithm": _ALGORITHM,
+        "distance": geometry.distance,
+        "beam_center": geometry.beam_center,
+        "pixel_size": float(geometry.pixel_size),
+        "tilts": geometry.tilts,
+        "distortion": sorted((k, v) for k, v in geometry.distortion.items() if v != 0.0),
+        "distortion_radius": geometry.distortion_radius,
+        "layout": (layout.first, layout.step_z, layout.step_y),
+        "detector": detector.shape,
+    }
+    digest = hashlib.sha256(json.dumps(shape, sort_keys=True).encode())
+    for array in (grid.radius_edges(geometry), grid.eta_edges):
+        digest.update(b"edges" + array.tobytes())
+    if detector.mask is not None:
+        digest.update(b"mask" + np.packbits(detector.mask).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,171 @@
+"""Frames, darks and masks made ready for the core: layout, dtype, validity."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from midas.errors import InputError
+from midas.geometry import FloatArray
+
+Bytes = npt.NDArray[np.uint8]
+
+_NATIVE = ("uint8", "uint16", "uint32", "int16", "int32", "float32", "float64")
+
+
+@dataclass(frozen=True)
+class RawLayout:
+    """Where the pixel (y, z) of the geometry's frame lies in a frame as stored: element first + y·step_y + z·step_z."""
+
+    shape: tuple[int, int]
+    """Rows and columns of the stored frame."""
+    first: int
+    step_z: int
+    step_y: int
+
+    @classmethod
+    def of(cls, shape: tuple[int, int], transforms: Sequence[int]) -> RawLayout:
+        """Return the layout of a stored frame that `transforms`, applied in order, turn into one of `shape`.
+
+        Examples
+        --------
+        >>> RawLayout.of((2, 3), [1])
+        RawLayout(shape=(2, 3), first=2, step_z=3, step_y=-1)
+        """
+        stored = shape if sum(t == 3 for t in transforms) % 2 == 0 else (shape[1], shape[0])
+        (rows, columns), first, step_z, step_y = stored, 0, stored[1], 1
+        for t in transforms:
+            if t == 1:
+                first, step_y = first + (columns - 1) * step_y, -step_y
+            elif t == 2:
+                first, step_z = first + (rows - 1) * step_z, -step_z
+            else:
+                rows, columns, step_z, step_y = columns, rows, step_y, step_z
+        return cls(stored, first, step_z, step_y)
+
+
+@dataclass(frozen=True, eq=False)
+class FrameInput:
+    """What every frame of a run is combined with; arrays have the frames' shape and the dtype of the core."""
+
+    dark: FloatArray | None = None
+    """Counts, finite."""
+    scale: FloatArray | None = None
+    """Multiplies the counts less the dark."""
+    mask: Bytes | None = None
+    """Non-zero leaves a pixel out."""
+    bad_values: tuple[float, ...] = ()
+    """Values that mark a pixel without counts."""
+    saturation: float | None = None
+    """Counts at and above which a pixel is left out."""
+    negative_counts: bool = False
+    """Negative values are counts."""
+    normalize: bool = True
+    """Divide by the area."""
+    n_threads: int = 0
+
+    def for_dark(self) -> FrameInput:
+        """Return the input with which a dark is caked as if it were a frame, for its variance."""
+        return replace(self, dark=None, saturation=None, bad_values=(), negative_counts=True)
+
+
+class _HasVariance(Protocol):
+    @property
+    def variance(self) -> FloatArray | None: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Dark:
+    """A dark frame: the mean of `n_frames`."""
+
+    counts: FloatArray
+    """Shape (n_z, n_y), float64; 0 where invalid."""
+    invalid: Bytes
+    """Shape (n_z, n_y): 1 where the dark has no count."""
+    n_frames: int
+
+    def merged_mask(self, mask: Bytes | None) -> Bytes | None:
+        """Return a mask that also leaves out the pixels without a dark."""
+        if not self.invalid.any():
+            return mask
+        return self.invalid if mask is None else np.bitwise_or(mask, self.invalid)
+
+    def variance(self, apply: Callable[[npt.NDArray[Any]], _HasVariance]) -> FloatArray:
+        """Return what the dark adds to the variance of each bin of one frame: its own Poisson noise over n_frames."""
+        variance = apply(self.counts).variance
+        assert variance is not None
+        return variance / self.n_frames
+
+
+def check_stack(frames: npt.ArrayLike, shape: tuple[int, int]) -> npt.NDArray[Any]:
+    """Return a frame or a stack as an array; raise InputError unless its last two axes are `shape`."""
+    images = np.asarray(frames)
+    if images.ndim not in (2, 3) or images.shape[-2:] != shape:
+        raise InputError(
+            f"the frames have shape {images.shape}; expected (rows, columns) {shape}, or a stack of them"
+            + (" (rows and columns are swapped)" if images.shape[-2:] == shape[::-1] else "")
+        )
+    return images
+
+
+def native_frame(frame: npt.NDArray[Any], shape: tuple[int, int]) -> npt.NDArray[Any]:
+    """Return a frame in a dtype of the core, C-contiguous; the same array where it is that already."""
+    frame = np.asarray(frame)
+    if frame.shape != shape:
+        raise InputError(f"a frame has shape {frame.shape}; expected {shape}")
+    kind = frame.dtype.kind
+    if kind not in "uif":
+        raise InputError(f"the frame has dtype {frame.dtype}; expected integers or floating point numbers")
+    if frame.dtype.name in _NATIVE:
+        return np.ascontiguousarray(frame, dtype=frame.dtype.newbyteorder("="))
+    wide = frame.astype(np.float64)
+    if kind == "u":
+        wide[frame == np.iinfo(frame.dtype).max] = np.nan
+    return wide
+
+
+def prepare_mask(mask: npt.ArrayLike | None, shape: tuple[int, int]) -> Bytes | None:
+    """Return a mask as bytes, 1 where a pixel is left out; raise InputError for another shape or one that masks all."""
+    if mask is None:
+        return None
+    masked = np.asarray(mask) != 0
+    if masked.shape != shape:
+        raise InputError(f"the mask has shape {masked.shape}; expected {shape}, that of the frames")
+    if masked.all():
+        raise InputError("the mask leaves out every pixel; expected 0 (False) where a pixel is used")
+    return np.ascontiguousarray(masked).view(np.uint8)
+
+
+def prepare_dark(dark: npt.ArrayLike | None, shape: tuple[int, int], n_frames: int = 1) -> Dark | None:
+    """Return the dark as float64 counts; a stack is averaged, each pixel over the frames in which it counts.
+
+    A pixel is invalid where it is not finite, negative in an integer dtype, or at the largest value of an unsigned one.
+    """
+    if dark is None:
+        return None
+    images = check_stack(dark, shape)
+    if images.dtype.kind not in "uif":
+        raise InputError(f"the dark has dtype {images.dtype}; expected integers or floating point numbers")
+    stack = [images] if images.ndim == 2 else images
+    total, count = np.zeros(shape), np.zeros(shape, dtype=np.int64)
+    for image in stack:
+        valid = _is_dark(image)
+        np.add(total, image, out=total, where=valid)
+        count += valid
+    invalid = count == 0
+    if invalid.all():
+        raise InputError("the dark has no valid pixel; expected counts")
+    counts = np.divide(total, count, out=np.zeros(shape), where=~invalid)
+    return Dark(counts, invalid.view(np.uint8), n_frames if images.ndim == 2 else len(images))
+
+
+def _is_dark(image: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    if image.dtype.kind == "f":
+        return np.asarray(np.isfinite(image))
+    if image.dtype.kind == "u":
+        return np.asarray(image != np.iinfo(image.dtype).max)
+    return np.asarray(image >= 0)

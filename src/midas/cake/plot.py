@@ -1,0 +1,89 @@
+"""The picture of a cake."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from midas.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from midas.cake.result import Cake
+
+_LABELS = {"2theta": "2θ [deg]", "q": "q [Å⁻¹]", "d": "d [Å]", "px": "radius [px]"}
+_GREY = "0.85"
+
+
+def plot_cake(cake: Cake, *, index: int = 0, unit: str = "2theta") -> Figure:
+    """Return a figure of one sum of a cake: intensity over the axis and eta, above its profile with one sigma.
+
+    The colour scale is that of the square root and ends at the 0.2 and 99.8 % points, so weak rings show beside strong
+    ones; bins without a pixel are grey.
+    """
+    from matplotlib.colors import PowerNorm
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MultipleLocator
+
+    if not -len(cake.intensity) <= index < len(cake.intensity):
+        raise InputError(f"index is {index} of {len(cake.intensity)} sums; expected 0 to {len(cake.intensity) - 1}")
+    axis = cake.axis(unit)
+    shown = np.isfinite(axis)
+    image = np.ma.masked_invalid(cake.intensity[index][shown].T)
+    values = image.compressed()
+    if values.size == 0:
+        raise InputError(f"sum {index} of the cake has no bin with a valid pixel; there is nothing to plot")
+    low, high = np.percentile(values, [0.2, 99.8])
+    figure = Figure(figsize=(9.0, 6.5), layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
+    top.set_facecolor(_GREY)
+    mesh = top.pcolormesh(
+        _edges(axis[shown]),
+        _edges(cake.eta),
+        image,
+        norm=PowerNorm(0.5, vmin=float(low), vmax=float(max(high, low + 1e-12))),
+        cmap="viridis",
+        rasterized=True,
+    )
+    label = "counts / px²" if cake.normalized else "counts"
+    figure.colorbar(mesh, ax=top, label=label, pad=0.01, extend="both")
+    top.set_ylabel("η [deg]")
+    if np.ptp(cake.eta) > 180.0:
+        top.yaxis.set_major_locator(MultipleLocator(45.0))
+    top.set_title(_title(cake, index), fontsize="medium")
+    _draw_profile(cake, index, bottom, axis)
+    bottom.set_xlabel(_LABELS[unit])
+    bottom.set_ylabel(label)
+    return figure
+
+
+def _draw_profile(cake: Cake, index: int, axes: object, axis: np.ndarray) -> None:
+    from matplotlib.axes import Axes
+
+    assert isinstance(axes, Axes)
+    profile = cake.profile()
+    intensity = profile.intensity[index]
+    axes.plot(axis, intensity, color="C0", lw=0.9, label="profile")
+    if profile.sigma is not None:
+        sigma = profile.sigma[index]
+        axes.fill_between(axis, intensity - sigma, intensity + sigma, color="C0", alpha=0.3, lw=0, label="±1 σ")
+        axes.legend(frameon=False, loc="upper right")
+    axes.grid(alpha=0.3)
+    axes.margins(x=0)
+
+
+def _title(cake: Cake, index: int) -> str:
+    frames = int(cake.frames[index])
+    omega = f", ω {cake.omega[index]:g} deg" if cake.first_omega[0] != cake.last_omega[-1] else ""
+    last = int(cake.frame_numbers[index])
+    return f"frame {last}{omega}" if frames == 1 else f"sum of {frames} frames, {last - frames + 1} to {last}{omega}"
+
+
+def _edges(centers: np.ndarray) -> np.ndarray:
+    """Return bin edges half way between centres."""
+    if len(centers) == 1:
+        return np.array([centers[0] - 0.5, centers[0] + 0.5])
+    middle = 0.5 * (centers[1:] + centers[:-1])
+    return np.concatenate([[2 * centers[0] - middle[0]], middle, [2 * centers[-1] - middle[-1]]])

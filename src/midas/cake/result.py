@@ -1,0 +1,272 @@
+"""The cake: what comes out of an integration, with its axes, its files and its picture."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from midas.errors import InputError
+from midas.geometry import FloatArray, Geometry
+from midas.io.atomic import atomic_path
+from midas.io.gsas_zarr import INSTRUMENT_DEFAULTS, CakeFile, write_cake_file
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+CONDITIONS = ("temperature", "pressure", "i", "i0")
+
+UNITS = ("2theta", "q", "d", "px")
+"""Axes a picture or a pattern can have: 2θ [deg], q [Å⁻¹], d [Å], radius [px]."""
+
+
+@dataclass(frozen=True, eq=False)
+class Profile:
+    """Patterns over radius alone: one row for each sum of a cake."""
+
+    radius: FloatArray
+    """Shape (n_radius,), bin centres [px]."""
+    two_theta: FloatArray
+    """Shape (n_radius,) [deg]."""
+    intensity: FloatArray
+    """Shape (n_sums, n_radius): sum(intensity·bin_area) / sum(bin_area) over eta; the plain sum for a cake that is not
+    normalised. NaN where no bin holds a pixel."""
+    sigma: FloatArray | None
+    """Shape of `intensity`: its standard deviation; pixels that two eta bins share are counted once."""
+    bin_area: FloatArray
+    """Shape (n_radius,), area of the valid pixels [px²]."""
+
+
+@dataclass(frozen=True, eq=False)
+class Cake:
+    """Intensity over radius and eta, summed over groups of frames.
+
+    Examples
+    --------
+    >>> from midas import CakeGrid, Geometry
+    >>> from midas.cake import integrate
+    >>> g = Geometry(distance=1e6, beam_center=(20, 20), pixel_size=200, wavelength=0.18)
+    >>> cake = integrate(np.full((41, 41), 5, dtype=np.uint16), g, CakeGrid(2, 18, 2, eta_step=90))
+    >>> cake
+    Cake(1 sum of 1 frame, 8 radius x 4 eta bins, 2theta 0.034 to 0.195 deg)
+    >>> cake.profile().intensity.round(6)[0, :3].tolist()
+    [5.0, 5.0, 5.0]
+    """
+
+    intensity: FloatArray
+    """Shape (n_sums, n_radius, n_eta): sum over the frames of sum(area·(raw - dark)) / sum(area), counts per px² times
+    frames; without the division where `normalized` is False. NaN where a bin has no valid pixel."""
+    sigma: FloatArray | None
+    """Shape of `intensity`: its standard deviation from Poisson counts, the dark's included. 0 where all pixels of the
+    bin count 0: Poisson counts say nothing better. None where it was not asked for."""
+    bin_area: FloatArray
+    """Shape (n_radius, n_eta): area of the valid pixels, mean over frames [px²]; 0 where there is none."""
+    radius: FloatArray
+    """Shape (n_radius,): bin centres [px]."""
+    eta: FloatArray
+    """Shape (n_eta,): bin centres [deg]."""
+    geometry: Geometry
+    """The geometry it was made with."""
+    frames: npt.NDArray[np.int64]
+    """Shape (n_sums,): frames really summed."""
+    frame_numbers: npt.NDArray[np.int64]
+    """Shape (n_sums,): number of the last frame of each sum, counted from 0 in the file."""
+    first_omega: FloatArray
+    """Shape (n_sums,): omega of the first frame [deg]."""
+    last_omega: FloatArray
+    """Shape (n_sums,): omega of the last frame [deg]."""
+    temperature: FloatArray
+    """Shape (n_sums,): mean over the frames of the sum, in the unit of the source; NaN unknown."""
+    pressure: FloatArray
+    """As `temperature`."""
+    i: FloatArray
+    """As `temperature`: transmitted beam."""
+    i0: FloatArray
+    """As `temperature`: incident beam."""
+    eta_overlap: FloatArray
+    """Shape (n_radius,): variance of a sum over eta, over the sum of the bins' variances; above 1 because pixels on a
+    border of eta are in two bins."""
+    normalized: bool = True
+    """False: intensities are plain weighted sums (`Normalize 0`)."""
+    individual: FloatArray | None = None
+    """Shape (n_frames, n_radius, n_eta): each frame's intensity, where these were kept."""
+    individual_omega: FloatArray | None = None
+    """Shape (n_frames,) [deg]."""
+    first_frame_number: int = 0
+    """Number of the first frame in the file, counted from 0."""
+
+    @property
+    def two_theta(self) -> FloatArray:
+        """2θ of the bin centres, shape (n_radius,) [deg]."""
+        return self.geometry.two_theta_of(self.radius)
+
+    @property
+    def q(self) -> FloatArray:
+        """4π sin(θ)/λ of the bin centres, shape (n_radius,) [Å⁻¹]."""
+        return np.asarray(4.0 * np.pi * np.sin(np.radians(self.two_theta) / 2.0) / self.geometry.wavelength)
+
+    @property
+    def d_spacing(self) -> FloatArray:
+        """λ/(2 sin θ) of the bin centres, shape (n_radius,) [Å]; infinite on the beam."""
+        with np.errstate(divide="ignore"):
+            return np.asarray(2.0 * np.pi / self.q)
+
+    @property
+    def omega(self) -> FloatArray:
+        """Mean omega of each sum, shape (n_sums,) [deg]."""
+        return np.asarray(0.5 * (self.first_omega + self.last_omega))
+
+    def axis(self, unit: str) -> FloatArray:
+        """Return the bin centres in a unit, shape (n_radius,): "2theta" [deg], "q" [Å⁻¹], "d" [Å] or "px"."""
+        if unit not in UNITS:
+            raise InputError(f"unit is {unit!r}; expected one of {', '.join(UNITS)}")
+        return {"2theta": self.two_theta, "q": self.q, "d": self.d_spacing, "px": self.radius}[unit]
+
+    def profile(self) -> Profile:
+        """Return the patterns summed over eta, each bin with the weight of its area."""
+        return Profile(self.radius, self.two_theta, *self._over_eta(), self.bin_area.sum(axis=1))
+
+    def _over_eta(self) -> tuple[FloatArray, FloatArray | None]:
+        weight = np.where(np.isfinite(self.intensity), self.bin_area if self.normalized else 1.0, 0.0)
+        weight[:, self.bin_area == 0.0] = 0.0
+        total = weight.sum(axis=2)
+        divisor = np.where(total > 0.0, total if self.normalized else 1.0, np.nan)
+        intensity = np.nansum(weight * self.intensity, axis=2) / divisor
+        if self.sigma is None:
+            return intensity, None
+        variance = np.nansum((weight * self.sigma) ** 2, axis=2) * self.eta_overlap
+        return intensity, np.asarray(np.sqrt(variance) / divisor)
+
+    def to_zarr(
+        self, path: Path | str, *, instrument: Mapping[str, float] | None = None, sum_images: bool = False
+    ) -> Path:
+        """Write the cake as a `.zarr.zip` for GSAS-II and return its path.
+
+        Parameters
+        ----------
+        path
+            Name, which must end in `.zarr.zip`.
+        instrument
+            Any of Polariz, SH_L, U, V, W, X, Y, Z [centidegrees] that is known better than the defaults; wavelength and
+            distance come from the geometry.
+        sum_images
+            True: also store the sum of all frames (`SumImages 1`).
+
+        Raises
+        ------
+        InputError
+            The name has another suffix, or an instrument parameter is unknown.
+        """
+        return write_cake_file(path, self.to_cake_file(instrument=instrument, sum_images=sum_images))
+
+    def to_cake_file(self, *, instrument: Mapping[str, float] | None = None, sum_images: bool = False) -> CakeFile:
+        """Return what `to_zarr` writes."""
+        known = {**INSTRUMENT_DEFAULTS, "Lam": self.geometry.wavelength, "Distance": self.geometry.distance}
+        unknown = [name for name in instrument or {} if name not in known]
+        if unknown:
+            raise InputError(f"unknown instrument parameter {unknown[0]!r}; expected one of {', '.join(known)}")
+        columns = np.ones_like(self.bin_area)
+        return CakeFile(
+            intensity=self.intensity,
+            variance=None if self.sigma is None else self.sigma**2,
+            frames=self.frames,
+            radius=self.radius[:, None] * columns,
+            two_theta=self.two_theta[:, None] * columns,
+            eta=self.eta * columns,
+            bin_area=self.bin_area,
+            first_omega=self.first_omega,
+            last_omega=self.last_omega,
+            frame_numbers=self.frame_numbers,
+            instrument={**known, **(instrument or {})},
+            individual=self.individual,
+            individual_omega=self.individual_omega,
+            first_frame_number=self.first_frame_number,
+            sum_images=sum_images,
+            metadata=self._metadata(),
+            **{name: getattr(self, name) for name in CONDITIONS},
+        )
+
+    def _metadata(self) -> dict[str, Any]:
+        g = self.geometry
+        geometry = {
+            "distance": g.distance,
+            "beam_center": list(g.beam_center),
+            "pixel_size": float(g.pixel_size),
+            "wavelength": float(g.wavelength),
+            "tilts": list(g.tilts),
+            "distortion": dict(g.distortion),
+            "distortion_radius": g.distortion_radius,
+            "image_transforms": list(g.image_transforms),
+        }
+        return {"version": version("midas-xrd"), "geometry": geometry, "normalized": self.normalized}
+
+    def to_xye(self, path: Path | str, *, index: int = 0) -> Path:
+        """Write the profile of one sum as text, 2θ [deg], intensity and sigma a line, and return its path.
+
+        Bins without a pixel are left out. Where every pixel counted 0, sigma is that of a single count, since programs
+        that read the file divide by it.
+
+        Raises
+        ------
+        InputError
+            The cake has no sigma, or no sum of that index.
+        """
+        if not -len(self.intensity) <= index < len(self.intensity):
+            raise InputError(f"index is {index} of {len(self.intensity)} sums; expected 0 to {len(self.intensity) - 1}")
+        profile = self.profile()
+        if profile.sigma is None:
+            raise InputError("the cake has no sigma, which the third column needs; integrate with variance=True")
+        one_count = 1.0 / profile.bin_area.clip(min=1.0) if self.normalized else np.ones_like(profile.bin_area)
+        intensity, sigma = profile.intensity[index], profile.sigma[index]
+        sigma = np.where(sigma > 0.0, sigma, one_count)
+        keep = np.isfinite(intensity)
+        rows = np.column_stack([profile.two_theta, intensity, sigma])[keep]
+        path = Path(path)
+        with atomic_path(path) as temporary:
+            np.savetxt(temporary, rows, fmt="%.9g", header="2theta [deg]  intensity  sigma", encoding="utf-8")
+        return path
+
+    def plot(self, *, index: int = 0, unit: str = "2theta") -> Figure:
+        """Return a figure of one sum: the cake over eta and, below it, the profile with a band of one sigma.
+
+        Parameters
+        ----------
+        index
+            Which sum.
+        unit
+            Horizontal axis: "2theta", "q", "d" or "px".
+        """
+        from midas.cake.plot import plot_cake
+
+        return plot_cake(self, index=index, unit=unit)
+
+    def __repr__(self) -> str:
+        """Say in one line what is in it."""
+        n, n_radius, n_eta = self.intensity.shape
+        frames = int(self.frames.sum())
+        two_theta = self.two_theta
+        return (
+            f"Cake({n} sum{'s' * (n != 1)} of {frames} frame{'s' * (frames != 1)}, {n_radius} radius x {n_eta} eta "
+            f"bins, 2theta {two_theta[0]:.3f} to {two_theta[-1]:.3f} deg)"
+        )
+
+    def _repr_html_(self) -> str:
+        """Return a small table for notebooks."""
+        filled = float((self.bin_area > 0.0).mean())
+        sizes = ", ".join(str(n) for n in sorted(set(self.frames.tolist())))
+        rows = {
+            "sums of frames": f"{len(self.frames)} ({sizes} frames each)",
+            "bins": f"{len(self.radius)} radius x {len(self.eta)} eta, {100 * filled:.1f} % hold pixels",
+            "2θ": f"{self.two_theta[0]:.4f} to {self.two_theta[-1]:.4f} deg",
+            "η": f"{self.eta[0]:.2f} to {self.eta[-1]:.2f} deg",
+            "ω": f"{self.first_omega[0]:g} to {self.last_omega[-1]:g} deg",
+            "intensity": "counts per px²" if self.normalized else "counts",
+        }
+        cells = "".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in rows.items())
+        return f"<table><caption>Cake</caption>{cells}</table>"

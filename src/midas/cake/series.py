@@ -1,0 +1,245 @@
+"""From image files and a parameter file to caked files."""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from midas.cake.integrate import integrate_with_map
+from midas.cake.map import CakeMap, build_map
+from midas.cake.options import IntegrationOptions
+from midas.cake.result import Cake
+from midas.detector import Detector
+from midas.errors import FormatError, InputError
+from midas.io.frames import Frames, mean_frame, read_frames
+from midas.io.gsas_zarr import SUFFIX, require_suffix
+from midas.io.parameters import Parameters
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_log = logging.getLogger(__name__)
+
+_INSTRUMENT_KEYS = {"Polariz": "Polariz", "SH_L": "SHpL", **{k: k for k in ("U", "V", "W", "X", "Y", "Z")}}
+_DARK_LOCATION = "exchange/dark"
+_WITH_DARK = (".h5", ".hdf5", ".hdf", ".nxs", ".nx5", ".zip", ".zarr")
+_IMAGE_SUFFIXES = (".MIDAS.zip", ".zarr.zip", ".nxs.h5")
+
+
+@dataclass(frozen=True)
+class SeriesFiles:
+    """Where the pieces of an integration are on disk.
+
+    Examples
+    --------
+    >>> [p.name for p in SeriesFiles(Path("s_000009.ge3"), first_number=9, last_number=11).paths]
+    ['s_000009.ge3', 's_000010.ge3', 's_000011.ge3']
+    """
+
+    data: Path
+    """Image file, the first of the series or any other of it."""
+    dark: Path | None = None
+    """Dark image file; None takes the one that the parameters name (`Dark`), if any."""
+    data_location: str | None = None
+    """Dataset of the images inside an HDF5 or zarr file; None finds it."""
+    dark_location: str | None = None
+    """Dataset of the dark: in the file `dark`, or without one in the image file. None takes `exchange/dark` where the
+    image file has it."""
+    first_number: int | None = None
+    """First running number of the series: the last group of digits in the name of `data`; None takes `data` alone."""
+    last_number: int | None = None
+    """Last running number; None takes `first_number` alone."""
+
+    @property
+    def paths(self) -> list[Path]:
+        """Return the image files in order, each number padded as in `data`.
+
+        Raises
+        ------
+        InputError
+            The name has no number, or the last is before the first.
+        """
+        if self.first_number is None:
+            if self.last_number is not None:
+                raise InputError(f"the series ends at {self.last_number} but has no first number; give both")
+            return [self.data]
+        last = self.first_number if self.last_number is None else self.last_number
+        if self.first_number < 0 or last < self.first_number:
+            raise InputError(f"the series runs from {self.first_number} to {last}; expected ascending numbers from 0")
+        found = re.match(r"(.*?)(\d+)((?:\.[A-Za-z]+\d?)*)$", self.data.name)
+        if found is None:
+            raise InputError(f"{self.data}: the name has no running number; expected digits before the suffix")
+        stem, digits, suffix = found.groups()
+        return [self.data.with_name(f"{stem}{n:0{len(digits)}d}{suffix}") for n in range(self.first_number, last + 1)]
+
+
+@dataclass(frozen=True, eq=False)
+class CakedSeries:
+    """What became of the files of a series."""
+
+    written: tuple[Path, ...]
+    """Caked files, in the order of the images."""
+    skipped: tuple[Path, ...]
+    """Caked files that were there already and were left alone."""
+    last: Cake | None
+    """The cake of the last file integrated."""
+
+
+def integrate_files(
+    files: SeriesFiles,
+    parameters: Parameters,
+    output: Path | str,
+    *,
+    skip_existing: bool = False,
+    n_threads: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> CakedSeries:
+    """Cake image files as their MIDAS parameters say and write a `.zarr.zip` for each; the map is built once.
+
+    Parameters
+    ----------
+    files
+        The image files, the dark, and where they are inside.
+    parameters
+        Geometry, bins, masks, `SkipFrame`, `OmegaSumFrames`, `Normalize`, `SumImages`, `SaveIndividualFrames` and the
+        instrument parameters.
+    output
+        A folder, in which each file is called `<name of the image>.zarr.zip`, or for one image a name with that ending.
+    skip_existing
+        True: images whose cake is there are left out.
+    n_threads
+        0 uses all.
+    progress
+        Called with (frames done, frames in all) for each file.
+
+    Raises
+    ------
+    InputError, FormatError
+        A file is missing or cannot be read, a key is missing, or shapes disagree. The cakes written before stay, none
+        is half written.
+    """
+    paths, targets = _paths(files, output)
+    cake_map: CakeMap | None = None
+    cake: Cake | None = None
+    skipped = []
+    for path, target in zip(paths, targets, strict=True):
+        if skip_existing and target.exists():
+            skipped.append(target)
+            continue
+        with _open(path, files.data_location, parameters, parameters.skip_frames) as frames:
+            if cake_map is None:
+                detector = _detector(parameters, frames)
+                cake_map = build_map(
+                    parameters.geometry, detector, parameters.grid, transformed=True, n_threads=n_threads
+                )
+            dark, dark_frames = _read_dark(files, path, parameters)
+            options = replace(_options(parameters, frames), dark_frames=dark_frames, progress=progress)
+            cake = integrate_with_map(frames, cake_map, dark=dark, options=options, n_threads=n_threads)
+        sum_images = bool(int(_number(parameters, "SumImages")))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        cake.to_zarr(target, instrument=_instrument(parameters), sum_images=sum_images)
+        _log.info("%s -> %s", path, target)
+    return CakedSeries(tuple(t for t in targets if t not in skipped), tuple(skipped), cake)
+
+
+def _paths(files: SeriesFiles, output: Path | str) -> tuple[list[Path], list[Path]]:
+    """Return the image files, which exist, and where the cake of each goes."""
+    paths = files.paths
+    targets = [output_path(path, output) for path in paths]
+    if len(set(targets)) < len(targets):
+        raise InputError(f"{len(paths)} images would be written to the one file {output}; name a folder")
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"{path}: no such file; check the name, the folder and the file numbers")
+    return paths, targets
+
+
+def output_path(data: Path, output: Path | str) -> Path:
+    """Return where the cake of an image file goes: `output` itself, or `<name>.zarr.zip` in the folder `output`.
+
+    Examples
+    --------
+    >>> output_path(Path("scan_000012.ge3"), "out").as_posix()
+    'out/scan_000012.ge3.zarr.zip'
+    >>> output_path(Path("scan.MIDAS.zip"), "a.zarr.zip").as_posix()
+    'a.zarr.zip'
+    """
+    output = Path(output)
+    if output.name.endswith(".zip"):
+        return require_suffix(output)
+    # A cake must never replace the image it was made from, nor that of scan.ge2 the one of scan.ge3.
+    suffix = next((s for s in _IMAGE_SUFFIXES if data.name.endswith(s)), "")
+    return output / f"{data.name.removesuffix(suffix)}{SUFFIX}"
+
+
+def _open(path: Path, location: str | None, parameters: Parameters, skip_frames: int) -> Frames:
+    return read_frames(
+        path,
+        data_location=location,
+        skip_frames=skip_frames,
+        image_transforms=parameters.image_transforms,
+        head_size=parameters.head_size,
+        frame_shape=parameters.frame_shape,
+        data_type=int(_number(parameters, "DataType")) if "DataType" in parameters else 1,
+    )
+
+
+def _detector(parameters: Parameters, frames: Frames) -> Detector:
+    """Return the detector of the parameters, or one of the frames' shape where they give none."""
+    if parameters.shape is None:
+        parameters = parameters.updated({"NrPixelsY": frames.shape[2], "NrPixelsZ": frames.shape[1]})
+    return parameters.detector
+
+
+def _read_dark(files: SeriesFiles, data: Path, parameters: Parameters) -> tuple[np.ndarray | None, int]:
+    """Return the mean of the dark frames and how many there are; (None, 1) where there is no dark."""
+    path, location = files.dark or parameters.file("Dark"), files.dark_location
+    if path is None and location is None and not data.name.lower().endswith(_WITH_DARK):
+        return None, 1
+    try:
+        with _open(path or data, location if path else location or _DARK_LOCATION, parameters, 0) as frames:
+            return (frames[0] if len(frames) == 1 else mean_frame(frames)), len(frames)
+    except FormatError:
+        # Nobody asked for the dark inside the image file, and it need not be there.
+        if path is None and location is None:
+            return None, 1
+        raise
+
+
+def _options(parameters: Parameters, frames: Frames) -> IntegrationOptions:
+    start = parameters.omega_start
+    step = parameters.omega_step
+    if "OmegaStart" not in parameters:
+        start = _from_metadata(frames, "omega_start", start)
+    if "OmegaStep" not in parameters:
+        step = _from_metadata(frames, "omega_step", step)
+    return IntegrationOptions(
+        frames_per_sum=parameters.frames_per_sum,
+        omega_start=start,
+        omega_step=step,
+        first_frame_number=parameters.skip_frames,
+        individual=bool(int(_number(parameters, "SaveIndividualFrames"))),
+        normalize=bool(int(_number(parameters, "Normalize"))),
+        bad_values=parameters.bad_values,
+    )
+
+
+def _from_metadata(frames: Frames, key: str, default: float) -> float:
+    value = frames.metadata.get(key)
+    return float(value) if isinstance(value, int | float) else default
+
+
+def _instrument(parameters: Parameters) -> dict[str, float]:
+    return {name: _number(parameters, key) for name, key in _INSTRUMENT_KEYS.items() if key in parameters}
+
+
+def _number(parameters: Parameters, key: str) -> float:
+    value = parameters.get(key)
+    if not isinstance(value, int | float):
+        raise InputError(f"{parameters.name}: {key} is {value!r}; expected a number")
+    return float(value)

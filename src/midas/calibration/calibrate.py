@@ -1,0 +1,235 @@
+"""The public arrow: one calibrant image to a `Calibration`."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from midas.calibration.diagnostics import held_out_strain, judge, ring_table, strong_share
+from midas.calibration.fit import (
+    LoopResult,
+    corner_distance,
+    file_parameter_esds,
+    fit_coarse,
+    parameter_names,
+    radius_range,
+    run_loop,
+)
+from midas.calibration.options import CalibrationParams, params_from
+from midas.calibration.prepare import BoolImage, PreparedImage, prepare_image
+from midas.calibration.result import Calibration
+from midas.calibration.seed import Seed, find_seed, ring_signal
+from midas.crystal import Calibrant, Rings, rings
+from midas.detector import Detector
+from midas.errors import FitError, InputError
+from midas.geometry import Geometry
+from midas.io.frames import Frames, mean_frame, read_image
+
+logger = logging.getLogger(__name__)
+
+_SEED_TWO_THETA = 80.0  # deg: no ring further out helps to find the distance
+_MOST_RINGS = 60  # of the seed's hypotheses
+_USEFUL_RINGS = 400
+
+Progress = Callable[[int, int, str], None]
+
+
+def calibrate(
+    image: npt.ArrayLike | Frames | str | Path,
+    params: CalibrationParams | Mapping[str, Any] | str | Path,
+    *,
+    mask: npt.ArrayLike | None = None,
+    dark: npt.ArrayLike | None = None,
+    n_threads: int = 0,
+    progress: Progress | None = None,
+) -> Calibration:
+    """Return the detector geometry found from one image of a calibrant.
+
+    Needs no guess beyond wavelength and pixel size: the beam centre comes from where the normals of the rings meet, the
+    distance from the ratios of their radii, then every (ring, eta) profile is fitted by a pseudo-Voigt on the pixels
+    themselves and the geometry by least squares on the pseudo-strain (SPEC section 2).
+
+    Parameters
+    ----------
+    image
+        Shape (n_z, n_y), any real dtype [counts]; or `Frames` or a path, whose frames are averaged. Negative values, the
+        maximum of an unsigned dtype and NaN are never counts.
+    params
+        `CalibrationParams`, a dict of its fields (at least wavelength [Å] or energy [keV], and pixel_size [µm]), or a
+        MIDAS parameter file.
+    mask
+        Shape of the image, non-zero where a pixel must not be used.
+    dark
+        Shape of the image [counts], subtracted.
+    n_threads
+        0 uses all cores.
+    progress
+        Called as progress(done, total, message).
+
+    Raises
+    ------
+    InputError
+        The image, mask or a parameter cannot be used as it is.
+    FormatError
+        A file cannot be read.
+    FitError
+        The image shows no rings, or none that the calibrant explains. A fit that does not converge is a result:
+        look at `verdict` and `reasons`.
+
+    Examples
+    --------
+    >>> import midas
+    >>> truth = midas.Geometry(distance=3e5, beam_center=(260, 250), pixel_size=200, wavelength=0.2)
+    >>> shot = midas.simulate(truth, midas.Detector((512, 512), 200), "CeO2", seed=1)
+    >>> cal = midas.calibrate(shot.image, {"wavelength": 0.2, "pixel_size": 200, "calibrant": "CeO2"})
+    >>> cal.verdict, abs(cal.geometry.distance / 3e5 - 1) < 1e-4
+    ('good', True)
+    """
+    started = time.perf_counter()
+    options = params_from(params)
+    calibrant = options.resolve_calibrant()
+    prepared = prepare_image(
+        _pixels(image, options.image_transforms), mask=mask, dark=dark, sentinels=options.sentinels, transforms=options.image_transforms
+    )
+    logger.info(
+        "image %d x %d: %d hot and %d dead pixels masked", *prepared.counts.shape, prepared.n_hot, prepared.n_dead
+    )
+    seed, geometry = _start(prepared, calibrant, options, n_threads)
+    visible = _visible_rings(calibrant, options.wavelength, geometry, prepared.mask)
+    loop = run_loop(prepared, geometry, visible, options, n_threads=n_threads, progress=progress)
+    calibration = _assemble(prepared, seed, visible, loop, options)
+    calibration = replace(calibration, seconds=time.perf_counter() - started)
+    logger.info("%s: mean strain %.1f µε; %s", calibration.verdict, calibration.mean_strain * 1e6, calibration.reason)
+    for reason in calibration.reasons:
+        logger.warning("%s: %s", calibration.verdict, reason)
+    return calibration
+
+
+def _pixels(image: npt.ArrayLike | Frames | str | Path, transforms: tuple[int, ...]) -> npt.ArrayLike:
+    """Return the raw image, without image transforms."""
+    if isinstance(image, (str, Path)):
+        return read_image(image)
+    if isinstance(image, Frames):
+        if image.image_transforms:
+            raise InputError(
+                f"the frames were read with image transforms {image.image_transforms}; read them without any and give the "
+                f"transforms (here {transforms}) to the calibration, so that the geometry carries them"
+            )
+        return image[0] if len(image) == 1 else mean_frame(image)
+    return image
+
+
+def _start(
+    prepared: PreparedImage, calibrant: Calibrant, options: CalibrationParams, n_threads: int
+) -> tuple[Seed, Geometry]:
+    """Return the seed and the geometry fitted to the coarse image.
+
+    A guess that does not lead to rings is overruled, loudly, by what the image says.
+    """
+    candidates = _innermost_rings(calibrant, options.wavelength)
+    signal = ring_signal(prepared)
+    guess = {"beam_center": options.beam_center, "distance": options.distance}
+    try:
+        seed = find_seed(prepared, candidates, options.pixel_size, signal=signal, **guess)  # type: ignore[arg-type]
+        geometry = fit_coarse(signal, seed, candidates, options, n_threads)
+    except FitError:
+        if options.beam_center is None and options.distance is None:
+            raise
+        logger.warning("the guess %s does not fit the image; searching without it", guess)
+        seed = find_seed(prepared, candidates, options.pixel_size, signal=signal)
+        geometry = fit_coarse(signal, seed, candidates, options, n_threads)
+    logger.info(
+        "seed: distance %.2f mm, beam (%.2f, %.2f) px, %d of %d peaks explained",
+        seed.distance / 1000.0,
+        *seed.beam_center,
+        seed.best.n_matched,
+        len(seed.radii),
+    )
+    return seed, geometry
+
+
+def _innermost_rings(calibrant: Calibrant, wavelength: float) -> Rings:
+    """Return the first rings, enough for every distance; listing all that short wavelengths allow would take seconds."""
+    limit = 10.0
+    while True:
+        found = rings(calibrant, wavelength, two_theta_max=limit)
+        if len(found) >= _MOST_RINGS or limit >= _SEED_TWO_THETA:
+            return _first(found, _MOST_RINGS)
+        limit = min(1.6 * limit, _SEED_TWO_THETA)
+
+
+def _first(found: Rings, n: int) -> Rings:
+    """Return the first n rings."""
+    if len(found) <= n:
+        return found
+    cut = {name: getattr(found, name)[:n] for name in ("number", "d_spacing", "two_theta", "q", "hkl", "multiplicity", "intensity")}
+    kept = found.all_number <= n
+    return replace(found, **cut, all_hkl=found.all_hkl[kept], all_number=found.all_number[kept])
+
+
+def _visible_rings(calibrant: Calibrant, wavelength: float, geometry: Geometry, mask: BoolImage) -> Rings:
+    """Return the rings out to the furthest usable pixel."""
+    furthest = float(geometry.two_theta_of(radius_range(geometry, mask)[1] * 1.02))
+    return _first(rings(calibrant, wavelength, two_theta_max=min(furthest, 88.0)), _USEFUL_RINGS)
+
+
+def _available(loop: LoopResult, visible: Rings, mask: BoolImage) -> dict[int, float]:
+    """Return, for each ring that was looked for, the share of its circumference that lies on usable pixels."""
+    eta = np.arange(-179.5, 180.0, 1.0)
+    geometry = loop.fit.geometry
+    shares = {}
+    for k in sorted(loop.fitted_rings):
+        radius = geometry.radius_of(visible.two_theta[k])
+        y, z = geometry.to_pixel(np.full_like(eta, radius), eta, n_threads=1)
+        on = np.isfinite(y) & np.isfinite(z)
+        columns, rows = np.rint(np.where(on, y, -1)).astype(int), np.rint(np.where(on, z, -1)).astype(int)
+        on &= (columns >= 0) & (columns < mask.shape[1]) & (rows >= 0) & (rows < mask.shape[0])
+        on[on] = ~mask[rows[on], columns[on]]
+        if on.sum() > 10:
+            shares[k] = float(on.mean())
+    return shares
+
+
+def _assemble(
+    prepared: PreparedImage, seed: Seed, visible: Rings, loop: LoopResult, options: CalibrationParams
+) -> Calibration:
+    fit, points = loop.fit, loop.points
+    used = np.abs(fit.strain[fit.used])
+    held_out = held_out_strain(fit, points)
+    found = strong_share(loop, visible, options.eta_step, _available(loop, visible, prepared.mask))
+    verdict, reasons = judge(loop, seed, held_out=held_out, eta_step=options.eta_step, found_share=found)
+    geometry = fit.geometry
+    if not any(geometry.distortion.values()):
+        radius = corner_distance(geometry.beam_center, prepared.mask.shape, options.pixel_size)
+        geometry = replace(geometry, distortion_radius=radius)
+    return Calibration(
+        geometry=geometry,
+        detector=Detector(prepared.mask.shape, options.pixel_size, mask=prepared.mask),
+        esd=file_parameter_esds(fit),
+        parameters=tuple(parameter_names(fit.parameters)),
+        covariance=fit.covariance,
+        mean_strain=float(used.mean()),
+        median_strain=float(np.median(used)),
+        std_strain=float(np.std(fit.strain[fit.used])),
+        held_out_strain=held_out,
+        ring_table=ring_table(loop, visible),
+        points=points,
+        strain=fit.strain,
+        used=fit.used,
+        rings=visible,
+        history=loop.history,
+        seed=seed,
+        converged=loop.converged,
+        reason=loop.reason,
+        verdict=verdict,
+        reasons=reasons,
+        seconds=0.0,
+        image=prepared,
+    )

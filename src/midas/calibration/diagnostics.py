@@ -1,0 +1,143 @@
+"""The evidence for and against a calibration, and the verdict it gives."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from midas.calibration.fit import GeometryFit, LoopResult, fit_geometry, pseudo_strain
+from midas.calibration.points import RingPoints
+from midas.calibration.result import RingSummary
+from midas.calibration.seed import Seed
+from midas.crystal import Rings
+from midas.errors import FitError
+from midas.geometry import Geometry
+from midas.units import CENTIDEGREE
+
+_FOLDS = 4
+_FEWEST_RINGS = 3
+_SMALLEST_ARC = 60.0  # deg of azimuth
+_SMALLEST_SHARE = 0.5  # of the strong rings' azimuth bins on the detector
+_LARGEST_RESIDUAL = 0.35  # of the peaks' width: points further off on average are not on these rings
+_OVERFIT = 1.5  # held-out over training strain
+
+
+def held_out_strain(fit: GeometryFit, points: RingPoints) -> float:
+    """Return the mean |strain| of points predicted by fits that left their azimuth out.
+
+    Four-fold: every fourth azimuth bin is left out in turn, the same parameters are refitted on the rest.
+    """
+    used = points.select(fit.used)
+    strain = np.full(len(used), np.nan)
+    for fold in range(_FOLDS):
+        test = used.eta_bin % _FOLDS == fold
+        if not test.any() or (~test).sum() <= 2 * len(fit.parameters):
+            continue
+        try:
+            trained = fit_geometry(fit.geometry, used.select(~test), fit.parameters)
+        except FitError:
+            continue
+        strain[test] = pseudo_strain(trained.geometry, used.select(test))
+    return float(np.nanmean(np.abs(strain))) if np.isfinite(strain).any() else float("nan")
+
+
+def ring_table(loop: LoopResult, rings: Rings) -> tuple[RingSummary, ...]:
+    """Return one summary a ring that has points."""
+    table = []
+    points, fit = loop.points, loop.fit
+    for n in np.unique(points.ring):
+        chosen = points.ring == n
+        kept = chosen & fit.used
+        shown = kept if kept.any() else chosen
+        table.append(
+            RingSummary(
+                number=int(n) + 1,
+                hkl=tuple(int(v) for v in rings.hkl[n]),  # type: ignore[arg-type]
+                d_spacing=float(rings.d_spacing[n]),
+                two_theta=float(rings.two_theta[n]),
+                radius=float(fit.geometry.radius_of(rings.two_theta[n])),
+                n_points=int(kept.sum()),
+                mean_strain=float(np.mean(np.abs(fit.strain[shown]))),
+                bias=float(np.mean(fit.strain[shown])),
+                fwhm=float(np.median(points.fwhm[shown])),
+                outlier=int(n) in loop.outlier_rings,
+            )
+        )
+    return tuple(table)
+
+
+def instrument_profile(geometry: Geometry, points: RingPoints) -> dict[str, float]:
+    """Return constant U, V, W, X, Y, Z with the median width and Lorentzian share of the points.
+
+    Lorentzian and Gaussian widths over the total width, as functions of the Lorentzian share η of the pseudo-Voigt:
+    Γ_L/Γ = 0.72928 η + 0.19289 η² + 0.07783 η³, Γ_G/Γ = sqrt(1 - 0.74417 η - 0.24781 η² - 0.00810 η³)
+    (Thompson, Cox and Hastings, J. Appl. Cryst. 20 (1987) 79, inverted).
+    """
+    edge = points.radius + 0.5 * points.fwhm
+    width = geometry.two_theta_of(edge) - geometry.two_theta_of(edge - points.fwhm)
+    fwhm = float(np.median(width)) / CENTIDEGREE
+    share = float(np.median(points.mixing))
+    lorentz = fwhm * (0.72928 * share + 0.19289 * share**2 + 0.07783 * share**3)
+    gauss = fwhm * math.sqrt(max(0.0, 1.0 - 0.74417 * share - 0.24781 * share**2 - 0.00810 * share**3))
+    return {"U": 0.0, "V": 0.0, "W": gauss**2 / (8.0 * math.log(2.0)), "X": 0.0, "Y": 0.0, "Z": lorentz}
+
+
+def azimuthal_arc(points: RingPoints, eta_step: float) -> float:
+    """Return how much of the circle has points [deg]."""
+    return float(len(np.unique(points.eta_bin)) * eta_step)
+
+
+def judge(
+    loop: LoopResult, seed: Seed, *, held_out: float, eta_step: float, found_share: float
+) -> tuple[str, tuple[str, ...]]:
+    """Return (verdict, reasons): "failed" when the rings are not these rings, "doubtful" when the evidence is thin."""
+    points, fit = loop.points, loop.fit
+    failed, doubtful = [], []
+    used = points.select(fit.used)
+    residual = float(np.median(np.abs(fit.strain[fit.used]) * used.radius / used.fwhm))
+    if residual > _LARGEST_RESIDUAL:
+        failed.append(
+            f"points lie {residual:.2f} of a peak width off the predicted rings: wrong calibrant, wavelength, or distance"
+        )
+    if found_share < _SMALLEST_SHARE:
+        failed.append(f"only {found_share:.0%} of the strong rings predicted on the detector were found")
+    n_rings = len(np.unique(used.ring))
+    if n_rings < _FEWEST_RINGS:
+        doubtful.append(f"only {n_rings} rings were used; distance and tilt rest on too little")
+    arc = azimuthal_arc(used, eta_step)
+    if arc < _SMALLEST_ARC:
+        doubtful.append(f"the rings cover only {arc:.0f} deg of azimuth; beam centre and tilt are hard to tell apart")
+    if not loop.converged:
+        doubtful.append(f"the loop {loop.reason}")
+    if not np.isfinite(fit.covariance).all():
+        doubtful.append("the covariance is singular: some parameters cannot be told apart with these rings")
+    if held_out > _OVERFIT * fit.mean_strain:
+        doubtful.append(
+            f"held-out strain {held_out * 1e6:.0f} µε against {fit.mean_strain * 1e6:.0f} µε in training: overfitted"
+        )
+    if seed.runner_up is not None and seed.runner_up.score > 0.7 * seed.best.score:
+        doubtful.append(
+            f"a distance of {seed.runner_up.distance / 1000:.1f} mm explains the image nearly as well; give a distance guess"
+        )
+    verdict = "failed" if failed else "doubtful" if doubtful else "good"
+    return verdict, tuple(failed + doubtful)
+
+
+def strong_share(loop: LoopResult, rings: Rings, eta_step: float, available: dict[int, float]) -> float:
+    """Return the share of the strong rings' available azimuth bins that have a point.
+
+    `available` maps ring index to the fraction of its circumference on usable pixels.
+    """
+    if not available:
+        return 0.0
+    bins = 360.0 / eta_step
+    intensity = np.nan_to_num(rings.intensity, nan=1.0) / np.tan(np.radians(np.minimum(rings.two_theta, 88.0)))
+    strongest = max(intensity[k] for k in available)
+    expected = found = 0.0
+    for ring, share in available.items():
+        if intensity[ring] < 0.1 * strongest:
+            continue
+        expected += share * bins
+        found += min(share * bins, float((loop.points.ring == ring).sum()))
+    return found / expected if expected else 0.0

@@ -1,0 +1,139 @@
+"""The files a calibration writes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from midas.grid import CakeGrid
+from midas.io.atomic import atomic_path
+from midas.io.parameters import write_refined_params
+
+if TYPE_CHECKING:
+    from midas.calibration.result import Calibration
+
+_LOG_FORMAT = "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
+
+
+def summary(calibration: Calibration) -> dict[str, Any]:
+    """Return what `calibration.json` holds: plain numbers, strings, lists and dicts, null where not finite."""
+    g, seed = calibration.geometry, calibration.seed
+    sigma = np.sqrt(np.diag(calibration.covariance))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        correlation = calibration.covariance / np.outer(sigma, sigma)
+    plain: dict[str, Any] = _plain(
+        {
+            "verdict": calibration.verdict,
+            "reasons": list(calibration.reasons),
+            "converged": calibration.converged,
+            "reason": calibration.reason,
+            "geometry": {
+                "distance": g.distance,
+                "beam_center": list(g.beam_center),
+                "tilts": list(g.tilts),
+                "distortion": {k: v for k, v in g.distortion.items() if v != 0.0},
+                "distortion_radius": g.distortion_radius,
+                "pixel_size": g.pixel_size,
+                "wavelength": g.wavelength,
+                "image_transforms": list(g.image_transforms),
+            },
+            "esd": dict(calibration.esd),
+            "parameters": list(calibration.parameters),
+            "correlation": correlation.tolist(),
+            "mean_strain": calibration.mean_strain,
+            "median_strain": calibration.median_strain,
+            "std_strain": calibration.std_strain,
+            "held_out_strain": calibration.held_out_strain,
+            "n_points": int(calibration.used.sum()),
+            "calibrant": calibration.rings.calibrant.name,
+            "rings": [asdict(r) for r in calibration.ring_table],
+            "iterations": [asdict(i) for i in calibration.history],
+            "seed": {
+                "distance": seed.distance,
+                "beam_center": list(seed.beam_center),
+                "score": seed.best.score,
+                "runner_up_distance": None if seed.runner_up is None else seed.runner_up.distance,
+                "runner_up_score": None if seed.runner_up is None else seed.runner_up.score,
+            },
+            "shape": list(calibration.detector.shape),
+            "hot_pixels": calibration.image.n_hot,
+            "dead_pixels": calibration.image.n_dead,
+            "seconds": calibration.seconds,
+            "midas_version": version("midas-xrd"),
+            "units": "lengths µm, positions px, angles deg, wavelength Å, strain dimensionless",
+        }
+    )
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def default_grid(calibration: Calibration) -> CakeGrid:
+    """Return bins of 1 px by 5 deg from 10 px out to the detector's furthest corner."""
+    furthest = (calibration.geometry.distortion_radius or 0.0) / calibration.geometry.pixel_size
+    return CakeGrid(radius_min=10.0, radius_max=float(math.floor(furthest)), radius_step=1.0)
+
+
+def save(calibration: Calibration, folder: Path, source: Any = None) -> list[Path]:
+    """Write refined_MIDAS_params.txt, calibration.json and calibration.png; return their paths.
+
+    `source` is the parameter file (`midas.io.parameters.Parameters`) whose other settings travel on, or None.
+    """
+    crystal = calibration.rings.calibrant
+    parameters = write_refined_params(
+        folder / "refined_MIDAS_params.txt",
+        calibration.geometry,
+        default_grid(calibration) if source is None or source.get("RMax") is None else source.grid,
+        calibration.detector,
+        space_group=_space_group_number(crystal.space_group),
+        lattice=tuple(crystal.cell),
+        source=source,
+    )
+    record = folder / "calibration.json"
+    with atomic_path(record) as temporary:
+        temporary.write_text(json.dumps(summary(calibration), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    picture = folder / "calibration.png"
+    with atomic_path(picture) as temporary:
+        calibration.plot().savefig(temporary, dpi=110)
+    return [parameters, record, picture]
+
+
+def _space_group_number(name: int | str) -> int:
+    from midas.crystal.calibrants import find_space_group
+
+    return int(find_space_group(name).number)
+
+
+@contextmanager
+def log_to(path: Path) -> Iterator[None]:
+    """Send the library's log to a file (`autocal.log`) while the block runs."""
+    with atomic_path(path) as temporary:
+        handler = logging.FileHandler(temporary, encoding="utf-8")
+        handler.setFormatter(logging.Formatter(_LOG_FORMAT))
+        logger = logging.getLogger("midas")
+        level = logger.level
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+            handler.close()

@@ -1,0 +1,396 @@
+"""The loop that turns a seed into a geometry: fit rings, fit the geometry, drop outlier rings, repeat."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from midas import _core
+from midas.calibration.options import DISTORTION_SETS, CalibrationParams
+from midas.calibration.points import RingPoints, fit_points, ring_windows
+from midas.calibration.prepare import PreparedImage
+from midas.calibration.seed import RingSignal, Seed
+from midas.crystal import Rings
+from midas.errors import FitError
+from midas.geometry import FloatArray, Geometry, distortion_coefficients, distortion_parameters
+
+logger = logging.getLogger(__name__)
+
+BoolArray = npt.NDArray[np.bool_]
+
+DISTANCE, BEAM_Y, BEAM_Z, TILT_X, TILT_Y, TILT_Z = range(6)
+PLACE = (DISTANCE, BEAM_Y, BEAM_Z)
+TILTS = (TILT_Y, TILT_Z)
+
+_CAUCHY = 3.0  # scale of the robust loss in standard deviations
+_OUTLIER = 5.0  # a point further out than this many standard deviations is left out of the final fit
+_MAX_TILT = 80.0  # deg
+_MAX_DISTORTION = 0.2
+_SETTLED = 3.0  # the loop has nothing more to gain when place and distance move by less than this many esd
+_GROWTH = 1.5  # of the radius within which rings are used, from step to step of the first fit
+
+
+@dataclass(frozen=True, eq=False)
+class GeometryFit:
+    """One least-squares fit of the geometry to ring points."""
+
+    geometry: Geometry
+    """The geometry found."""
+    parameters: tuple[int, ...]
+    """Core indices of the refined parameters, in the order of `covariance`."""
+    covariance: FloatArray
+    """Shape (n, n), in the units of the parameters (µm, px, deg, 1)."""
+    strain: FloatArray
+    """Pseudo-strain 1 - R_obs/R_ideal of every point given, shape (n_points,)."""
+    used: BoolArray
+    """Points that the final fit used, shape (n_points,)."""
+    converged: bool
+    """Whether the least squares converged."""
+
+    @property
+    def mean_strain(self) -> float:
+        """Mean |strain| over the used points."""
+        return float(np.mean(np.abs(self.strain[self.used])))
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """One pass of the loop."""
+
+    number: int
+    """From 1."""
+    mean_strain: float
+    """Mean |strain| over the used points."""
+    median_strain: float
+    """Median |strain| over the used points."""
+    n_points: int
+    """Points used."""
+    distance: float
+    """[µm]."""
+    beam_center: tuple[float, float]
+    """[px]."""
+    outlier_rings: tuple[int, ...]
+    """Numbers (from 1) of the rings left out so far."""
+
+
+@dataclass(frozen=True, eq=False)
+class LoopResult:
+    """The best iterate of the loop and how it ended."""
+
+    fit: GeometryFit
+    points: RingPoints
+    history: tuple[Iteration, ...]
+    outlier_rings: frozenset[int]
+    fitted_rings: frozenset[int]
+    """Indices of the rings that had a window: on the detector and apart from their neighbours."""
+    fwhm: float
+    converged: bool
+    reason: str
+
+
+def fit_geometry(
+    geometry: Geometry, points: RingPoints, free: tuple[int, ...], *, floor: float = 0.0, robust_only: bool = False
+) -> GeometryFit:
+    """Return the geometry that puts the points on their Bragg angles.
+
+    Points are weighted by 1/(σ² + s²): σ from the profile fits, s the scatter that the points show beyond it (a detector's
+    own distortion, grain statistics), found by iteration. A robust (Cauchy) fit marks points beyond five standard
+    deviations; the final fit is plain least squares on the rest, its covariance scaled by the reduced chi-square.
+    """
+    sigma = points.radius_sigma / points.radius
+    extra = max(floor, float(np.median(sigma)))
+    strain = np.zeros(len(points))
+    for _ in range(3):
+        result = _least_squares(geometry, points, free, 1.0 / np.hypot(sigma, extra), _CAUCHY)
+        geometry, strain = _moved(geometry, result), np.asarray(result["strain"])
+        scatter = 1.4826 * float(np.median(np.abs(strain)))
+        extra = math.sqrt(max(scatter**2 - float(np.median(sigma)) ** 2, (0.1 * scatter) ** 2, floor**2))
+    weight = 1.0 / np.hypot(sigma, extra)
+    used = np.abs(strain) * weight < _OUTLIER
+    if robust_only or used.sum() <= len(free):
+        used[:] = True
+    else:
+        result = _least_squares(geometry, points.select(used), free, weight[used], 0.0)
+        geometry = _moved(geometry, result)
+        strain = pseudo_strain(geometry, points)
+    freedom = max(1, int(used.sum()) - len(free))
+    chi2 = float(np.sum((strain[used] * weight[used]) ** 2)) / freedom
+    return GeometryFit(
+        geometry=geometry,
+        parameters=tuple(result["parameters"]),
+        covariance=np.asarray(result["covariance"]) * chi2,
+        strain=strain,
+        used=used,
+        converged=bool(result["converged"]),
+    )
+
+
+def pseudo_strain(geometry: Geometry, points: RingPoints) -> FloatArray:
+    """Return 1 - R_obs/R_ideal of each point (SPEC section 2), shape (n,)."""
+    return _core.pseudo_strain(geometry.projection, *_columns(points))
+
+
+def _columns(points: RingPoints) -> tuple[FloatArray, FloatArray, FloatArray]:
+    return tuple(np.ascontiguousarray(c) for c in (points.y, points.z, points.tan_two_theta))  # type: ignore[return-value]
+
+
+def _least_squares(
+    geometry: Geometry, points: RingPoints, free: tuple[int, ...], weight: FloatArray, robust: float
+) -> dict[str, Any]:
+    n = _core.N_GEOMETRY_PARAMETERS
+    lower, upper = np.full(n, -_MAX_DISTORTION), np.full(n, _MAX_DISTORTION)
+    lower[DISTANCE], upper[DISTANCE] = 0.5 * geometry.distance, 2.0 * geometry.distance
+    lower[[BEAM_Y, BEAM_Z]], upper[[BEAM_Y, BEAM_Z]] = -1e5, 1e5
+    lower[[TILT_Y, TILT_Z]], upper[[TILT_Y, TILT_Z]] = -_MAX_TILT, _MAX_TILT
+    return _core.fit_geometry(
+        geometry.projection,
+        *_columns(points),
+        np.ascontiguousarray(weight),
+        free=[k in free for k in range(n)],
+        lower=lower.tolist(),
+        upper=upper.tolist(),
+        robust=robust,
+    )
+
+
+def _moved(geometry: Geometry, result: dict[str, Any]) -> Geometry:
+    return replace(
+        geometry,
+        distance=result["distance"],
+        beam_center=result["beam_center"],
+        tilts=result["tilts"],
+        distortion=distortion_parameters(np.asarray(result["distortion"])),
+    )
+
+
+def corner_distance(beam_center: tuple[float, float], shape: tuple[int, ...], pixel_size: float) -> float:
+    """Return the largest distance from the beam centre to a corner of the detector [µm] (`RhoD`)."""
+    y = max(abs(beam_center[0]), abs(shape[1] - 1 - beam_center[0]))
+    z = max(abs(beam_center[1]), abs(shape[0] - 1 - beam_center[1]))
+    return math.hypot(y, z) * pixel_size
+
+
+def radius_range(geometry: Geometry, mask: BoolArray) -> tuple[float, float]:
+    """Return the smallest and largest radius [px] at which the detector has usable pixels."""
+    step = max(1, min(mask.shape) // 256)
+    rows, columns = np.nonzero(~mask[::step, ::step])
+    radius, _, _ = geometry.to_polar(columns * float(step), rows * float(step), n_threads=1)
+    return float(np.nanmin(radius)), float(np.nanmax(radius))
+
+
+def fit_coarse(signal: RingSignal, seed: Seed, rings: Rings, params: CalibrationParams, n_threads: int) -> Geometry:
+    """Return the geometry fitted to the coarse image, from the inner rings outward.
+
+    Tilt moves a ring by an amount that grows with the square of its radius, so that outer rings are only looked for once
+    the inner ones have said where.
+    """
+    k = signal.binning
+    shift = 0.5 * (k - 1)
+    geometry = Geometry(
+        distance=seed.distance,
+        beam_center=((seed.beam_center[0] - shift) / k, (seed.beam_center[1] - shift) / k),
+        pixel_size=params.pixel_size * k,
+        wavelength=params.wavelength,
+        tilts=(params.tilt_x, 0.0, 0.0),
+    )
+    mask = signal.mask.astype(np.uint8)
+    strong = 0.03
+    low, high = radius_range(geometry, signal.mask)
+    expected = geometry.radius_of(rings.two_theta[rings.two_theta < 80.0])
+    visible = expected[(expected > low) & (expected < high)]
+    if len(visible) < 2:
+        raise FitError("fewer than two rings of the calibrant fall on the detector; at least two are needed for a distance")
+    limit = float(visible[min(3, len(visible) - 1)]) * 1.02
+    fwhm = 2.5
+    while True:
+        half_width = float(np.clip(0.03 * limit, 4.0, 15.0))
+        free = PLACE + (TILTS if len(visible[visible < limit]) >= 3 else ())
+        for _ in range(2):
+            windows = ring_windows(
+                geometry, rings, half_width=half_width, fwhm=2.0, radius_range=(low, limit), strong=strong
+            )
+            points = fit_points(
+                geometry, signal.counts, mask, rings, windows, eta_step=10.0, fwhm=fwhm, n_threads=n_threads
+            )
+            if len(points) < 2 * len(free) + 2:
+                raise FitError(
+                    f"only {len(points)} ring positions were found near where the seed (distance "
+                    f"{seed.distance / 1000:.1f} mm) expects them; too few to fit a geometry"
+                )
+            geometry = fit_geometry(geometry, points, free, floor=1e-4, robust_only=True).geometry
+            fwhm = float(np.clip(np.median(points.fwhm), 1.2, 10.0))
+        if limit >= high:
+            break
+        limit = min(limit * _GROWTH, high * 1.001)
+    return replace(
+        geometry,
+        beam_center=(signal.to_image(geometry.beam_center[0]), signal.to_image(geometry.beam_center[1])),
+        pixel_size=params.pixel_size,
+        image_transforms=params.image_transforms,
+    )
+
+
+def free_parameters(params: CalibrationParams, points: RingPoints) -> tuple[int, ...]:
+    """Return the core indices to refine: what the options ask for, less what so few rings cannot tell apart."""
+    n_rings = len(np.unique(points.ring))
+    free = PLACE + (TILTS if n_rings >= 2 else ())
+    if n_rings >= 3:
+        free += tuple(_core.FIRST_DISTORTION + k for k in DISTORTION_SETS[params.distortion])
+    elif DISTORTION_SETS[params.distortion]:
+        logger.warning("only %d rings: the distortion is held at zero, it cannot be told from the distance", n_rings)
+    return free
+
+
+def run_loop(
+    prepared: PreparedImage,
+    start: Geometry,
+    rings: Rings,
+    params: CalibrationParams,
+    *,
+    n_threads: int = 0,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> LoopResult:
+    """Return the best iterate of: fit every (ring, eta) profile, fit the geometry, leave out outlier rings.
+
+    Ends when an iteration finds no new outlier ring and the mean strain is below `stopping_strain`, when nothing changes
+    any more, or at the cap (SPEC section 2).
+    """
+    mask = prepared.mask.astype(np.uint8)
+    geometry = replace(
+        start, distortion_radius=corner_distance(start.beam_center, mask.shape, params.pixel_size), distortion={}
+    )
+    excluded = frozenset(n - 1 for n in params.rings_to_exclude)
+    outliers: frozenset[int] = frozenset()
+    fwhm, half_width = 3.0, _first_half_width(mask.shape, params)
+    history: list[Iteration] = []
+    best: LoopResult | None = None
+    reason, converged = f"stopped at the cap of {params.max_iterations} iterations", False
+    for number in range(1, params.max_iterations + 1):
+        windows = ring_windows(
+            geometry,
+            rings,
+            half_width=half_width,
+            fwhm=fwhm,
+            radius_range=radius_range(geometry, prepared.mask),
+            excluded=excluded | outliers,
+        )
+        points = fit_points(
+            geometry, prepared.counts, mask, rings, windows, eta_step=params.eta_step, fwhm=fwhm, n_threads=n_threads
+        )
+        free = PLACE + TILTS if number == 1 else free_parameters(params, points)
+        if len(points) <= len(free):
+            raise FitError(
+                f"only {len(points)} ring positions passed the quality cuts, for {len(free)} parameters; "
+                "the image may be too weak, the calibrant wrong, or the seed off"
+            )
+        fit = fit_geometry(geometry, points, free)
+        new = _outlier_rings(fit, points, params.mult_factor) if number > 1 else frozenset()
+        history.append(_iteration(number, fit, outliers | new))
+        logger.info("iteration %d: mean strain %.1f µε over %d points", number, fit.mean_strain * 1e6, int(fit.used.sum()))
+        if progress is not None:
+            progress(number, params.max_iterations, f"mean strain {fit.mean_strain * 1e6:.1f} µε")
+        geometry = fit.geometry
+        fwhm = float(np.clip(np.median(points.fwhm), 1.0, 30.0))
+        half_width = params.width / params.pixel_size if params.width else float(np.clip(3.0 * fwhm + 1.5, 4.5, 60.0))
+        outliers |= new
+        if best is None or (number > 2 and fit.mean_strain < best.fit.mean_strain) or number <= 2:
+            fitted = frozenset(k for w in windows for k in w[3])
+            best = LoopResult(fit, points, (), outliers, fitted, fwhm, False, "")
+        if number <= 2 or new:
+            continue
+        if fit.mean_strain < params.stopping_strain:
+            reason, converged = f"mean strain below the stopping strain of {params.stopping_strain * 1e6:g} µε", True
+        if number > 3 and not converged and _settled(history[-2], history[-1], fit):
+            reason, converged = "settled: beam centre and distance move by less than their standard uncertainties allow", True
+        if converged and number > 3:
+            break
+    assert best is not None
+    return replace(best, history=tuple(history), outlier_rings=outliers, converged=converged, reason=reason)
+
+
+def _first_half_width(shape: tuple[int, ...], params: CalibrationParams) -> float:
+    """The coarse fit is good to a fraction of a coarse cell, but it knows no distortion: look a little further."""
+    if params.width:
+        return params.width / params.pixel_size
+    return float(np.clip(max(shape) / 250.0, 6.0, 16.0))
+
+
+def _outlier_rings(fit: GeometryFit, points: RingPoints, mult_factor: float) -> frozenset[int]:
+    """Rings whose mean |strain| exceeds mult_factor times the median of the rings' means (SPEC section 2)."""
+    numbers = np.unique(points.ring)
+    means = np.array([np.mean(np.abs(fit.strain[points.ring == n])) for n in numbers])
+    return frozenset(int(n) for n in numbers[means > mult_factor * np.median(means)])
+
+
+def _iteration(number: int, fit: GeometryFit, outliers: frozenset[int]) -> Iteration:
+    return Iteration(
+        number=number,
+        mean_strain=fit.mean_strain,
+        median_strain=float(np.median(np.abs(fit.strain[fit.used]))),
+        n_points=int(fit.used.sum()),
+        distance=fit.geometry.distance,
+        beam_center=fit.geometry.beam_center,
+        outlier_rings=tuple(sorted(n + 1 for n in outliers)),
+    )
+
+
+def _settled(before: Iteration, after: Iteration, fit: GeometryFit) -> bool:
+    esd = dict(zip(fit.parameters, np.sqrt(np.diag(fit.covariance)), strict=True))
+    moved = {
+        DISTANCE: after.distance - before.distance,
+        BEAM_Y: after.beam_center[0] - before.beam_center[0],
+        BEAM_Z: after.beam_center[1] - before.beam_center[1],
+    }
+    return all(abs(step) < _SETTLED * esd[k] for k, step in moved.items())
+
+
+def parameter_names(parameters: tuple[int, ...]) -> list[str]:
+    """Return a name for each core index, distortion coefficients as c2(2)... see core/distortion.hpp."""
+    place = ("distance", "beam_center_y", "beam_center_z", "tilt_x", "tilt_y", "tilt_z")
+    return [place[k] if k < len(place) else f"distortion_{k - _core.FIRST_DISTORTION}" for k in parameters]
+
+
+def file_parameter_esds(fit: GeometryFit) -> dict[str, float]:
+    """Return the standard uncertainty of each refined parameter by its name in our units, amplitudes and phases for p-terms.
+
+    Cosine and sine coefficients become amplitude and phase [deg] by linear propagation; the phase of a vanishing amplitude
+    has no meaning and gets NaN.
+    """
+    from midas.geometry import HARMONIC_TERMS, RADIAL_TERMS
+
+    sigma = np.sqrt(np.diag(fit.covariance))
+    position = {k: i for i, k in enumerate(fit.parameters)}
+    esds = {
+        name: float(sigma[position[k]])
+        for k, name in enumerate(("distance", "beam_center_y", "beam_center_z", "tilt_x", "tilt_y", "tilt_z"))
+        if k in position
+    }
+    coefficients = distortion_coefficients(fit.geometry.distortion)
+    for name, k in RADIAL_TERMS.items():
+        if _core.FIRST_DISTORTION + k in position:
+            esds[name] = float(sigma[position[_core.FIRST_DISTORTION + k]])
+    for amplitude_name, phase_name, k in HARMONIC_TERMS:
+        cosine, sine = _core.FIRST_DISTORTION + k, _core.FIRST_DISTORTION + k + 1
+        if cosine not in position:
+            continue
+        if sine not in position:
+            esds[amplitude_name] = float(sigma[position[cosine]])
+            continue
+        pair = [position[cosine], position[sine]]
+        block = fit.covariance[np.ix_(pair, pair)]
+        c, s = coefficients[k], coefficients[k + 1]
+        amplitude = math.hypot(c, s)
+        if amplitude == 0.0:
+            esds[amplitude_name], esds[phase_name] = float(math.sqrt(block[0, 0])), math.nan
+            continue
+        along = np.array([c, s]) / amplitude
+        across = np.array([s, -c]) / amplitude**2
+        esds[amplitude_name] = float(math.sqrt(along @ block @ along))
+        esds[phase_name] = math.degrees(math.sqrt(across @ block @ across))
+    return esds

@@ -1,0 +1,104 @@
+"""A calibration from files to files, as the command line and the pipeline run it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from midas.calibration.calibrate import Progress, calibrate
+from midas.calibration.files import log_to, save
+from midas.calibration.options import CalibrationParams, calibration_values, params_from
+from midas.calibration.result import Calibration
+from midas.crystal import calibrant, calibrant_from_cif
+from midas.errors import InputError
+from midas.io.atomic import output_folder
+from midas.io.frames import read_image, read_mask
+from midas.io.parameters import Parameters, read_params
+
+_SUFFIXES = {0: (".zip", ".zarr"), 1: (".h5", ".hdf5", ".hdf", ".nxs"), 2: (".ge",), 3: (".tif", ".tiff")}
+
+
+@dataclass(frozen=True)
+class CalibrationJob:
+    """Files and settings of one calibration."""
+
+    image: str
+    """Image of the calibrant."""
+    out: Path
+    """Folder for the results; made when it is missing."""
+    params: str = ""
+    """MIDAS parameter file; empty for none."""
+    dark: str = ""
+    """Dark image; empty for none."""
+    mask: str = ""
+    """Mask image, 0 = use; empty for none."""
+    data_location: str | None = None
+    """Dataset inside an HDF5 or zarr file."""
+    file_format: int | None = None
+    """`-ConvertFile`: checked against the file's name."""
+    threshold: float = 0.0
+    """`-Threshold`: only 0 (automatic) is available."""
+    save_hdf5: str = ""
+    """`-SavePlotsHDF`: not available yet."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What the flags say; None where a flag was not given. They win over the parameter file."""
+
+
+def run_job(
+    job: CalibrationJob, *, n_threads: int = 0, progress: Progress | None = None
+) -> tuple[Calibration, list[Path]]:
+    """Read, calibrate, write: return the calibration and the files written.
+
+    Raises
+    ------
+    MidasError
+        The input is unusable; nothing is left behind.
+    """
+    _check(job)
+    source = read_params(job.params) if job.params else None
+    params = _params(job, source)
+    options: dict[str, Any] = {"data_location": job.data_location}
+    if source is not None:
+        options["head_size"] = source.head_size
+        options["skip_frames"] = source.skip_frames
+    image = read_image(job.image, **options)
+    dark = read_image(job.dark, **options) if job.dark else None
+    mask = read_mask(job.mask) if job.mask else None
+    log = job.out / "autocal.log"
+    with output_folder(job.out), log_to(log):
+        calibration = calibrate(image, params, mask=mask, dark=dark, n_threads=n_threads, progress=progress)
+        written = save(calibration, job.out, source)
+    return calibration, [*written, log]
+
+
+def _check(job: CalibrationJob) -> None:
+    if not job.image:
+        raise InputError("no image is given; name it: midas calibrate IMAGE, or -dataFN IMAGE")
+    if job.file_format is not None:
+        expected = _SUFFIXES[job.file_format]
+        if not any(suffix.startswith(expected) for suffix in [Path(job.image).suffix.lower()]):
+            raise InputError(
+                f"-ConvertFile {job.file_format} expects {' or '.join(expected)} but the image is {Path(job.image).name}; "
+                "leave -ConvertFile out to find the format from the file"
+            )
+    if job.threshold != 0.0:
+        raise InputError(f"-Threshold is {job.threshold:g}; only 0 (automatic) is available, leave it out")
+    if job.save_hdf5:
+        raise InputError("-SavePlotsHDF is not available yet; calibration.json and calibration.png hold the results")
+
+
+def _params(job: CalibrationJob, source: Parameters | None) -> CalibrationParams:
+    given = {k: v for k, v in job.settings.items() if v is not None}
+    values = {} if source is None else calibration_values(source)
+    sentinels = [given.pop(k) for k in ("bad_value", "gap_value") if k in given]
+    if sentinels:
+        given["sentinels"] = tuple(sentinels)
+    if "wavelength" in given or "energy" in given:
+        values.pop("wavelength", None)
+    values.update(given)
+    name = values.get("calibrant")
+    if isinstance(name, str):
+        values["calibrant"] = calibrant_from_cif(name) if name.lower().endswith(".cif") else calibrant(name)
+    return params_from(values)

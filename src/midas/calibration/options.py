@@ -1,0 +1,169 @@
+"""What a calibration is told: wavelength, pixel size, calibrant, and how far to go."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from midas.crystal import Calibrant, calibrant, calibrant_from_cell
+from midas.errors import InputError
+from midas.geometry import check_pixel_size, check_wavelength
+from midas.units import wavelength_from_energy
+
+DISTORTION_SETS: dict[str, tuple[int, ...]] = {
+    "none": (),
+    "classic": (0, 5, 9, 10),
+    "full": tuple(range(15)),
+}
+"""Coefficients (core/distortion.hpp) that each choice of distortion refines: classic is p0..p3, full is p0..p14."""
+
+
+@dataclass(frozen=True)
+class CalibrationParams:
+    """What `calibrate` needs to know and may be told. Only wavelength and pixel size have no default.
+
+    Raises
+    ------
+    InputError
+        A value is out of range or an option unknown.
+
+    Examples
+    --------
+    >>> CalibrationParams(wavelength=0.1839, pixel_size=200).calibrant
+    'CeO2'
+    """
+
+    wavelength: float
+    """[Å]."""
+    pixel_size: float
+    """[µm]."""
+    calibrant: str | Calibrant = "CeO2"
+    """Name of a built-in calibrant, or a `Calibrant` of one's own."""
+    distance: float | None = None
+    """A guess [µm]; None finds it from the image."""
+    beam_center: tuple[float, float] | None = None
+    """A guess (y, z) [px]; None finds it from the image."""
+    tilt_x: float = 0.0
+    """Rotation about the beam [deg]: invisible in powder rings, carried and never refined."""
+    distortion: str = "classic"
+    """"none", "classic" (p0..p3) or "full" (p0..p14)."""
+    eta_step: float = 5.0
+    """Azimuthal bin of the ring fits [deg]."""
+    stopping_strain: float = 4e-5
+    """Mean pseudo-strain at which the loop may end."""
+    mult_factor: float = 2.5
+    """A ring is left out when its mean |strain| exceeds this many times the median ring's."""
+    max_iterations: int = 12
+    """Cap of the loop."""
+    width: float | None = None
+    """Half-width of the ring windows [µm]; None chooses it from the rings' own width."""
+    rings_to_exclude: tuple[int, ...] = ()
+    """Ring numbers (from 1) never used."""
+    image_transforms: tuple[int, ...] = ()
+    """`ImTransOpt`: applied to image, dark and mask first; the geometry carries them."""
+    sentinels: tuple[float, ...] = ()
+    """Pixel values that are no counts (`BadPxIntensity`, `GapIntensity`)."""
+
+    def __post_init__(self) -> None:
+        """Check ranges and names."""
+        check_wavelength(self.wavelength)
+        check_pixel_size(self.pixel_size)
+        if self.distortion not in DISTORTION_SETS:
+            raise InputError(f"distortion is {self.distortion!r}; expected one of {', '.join(DISTORTION_SETS)}")
+        for name, low, high in (
+            ("eta_step", 0.1, 90.0),
+            ("stopping_strain", 0.0, 1.0),
+            ("mult_factor", 1.0, math.inf),
+            ("max_iterations", 1, 1000),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise InputError(f"{name} is {value:g}; expected a value from {low:g} to {high:g}")
+        if self.width is not None and not self.width > 0.0:
+            raise InputError(f"width is {self.width:g} µm; expected a value above 0, or None to choose it")
+
+    def resolve_calibrant(self) -> Calibrant:
+        """Return the calibrant named or given."""
+        return self.calibrant if isinstance(self.calibrant, Calibrant) else calibrant(self.calibrant)
+
+
+def params_from(source: CalibrationParams | Mapping[str, Any] | str | Path) -> CalibrationParams:
+    """Return calibration parameters from a MIDAS parameter file, a mapping, or themselves.
+
+    A mapping takes the field names of `CalibrationParams`, and `energy` [keV] instead of `wavelength`.
+
+    Raises
+    ------
+    InputError
+        A key is unknown or one that is needed is missing.
+    FormatError
+        The file cannot be read.
+
+    Examples
+    --------
+    >>> params_from({"energy": 80.725, "pixel_size": 200}).wavelength
+    0.15358835358933418
+    """
+    if isinstance(source, CalibrationParams):
+        return source
+    if isinstance(source, (str, Path)):
+        return _from_file(Path(source))
+    if not isinstance(source, Mapping):
+        raise InputError(
+            f"params is a {type(source).__name__}; expected a MIDAS parameter file, a dict or CalibrationParams"
+        )
+    values = dict(source)
+    if "energy" in values:
+        if "wavelength" in values:
+            raise InputError("both wavelength and energy are given; expected one of them")
+        energy = float(values.pop("energy"))
+        if not energy > 0.0:
+            raise InputError(f"energy is {energy:g}; expected keV above 0")
+        values["wavelength"] = wavelength_from_energy(energy)
+    known = [f.name for f in fields(CalibrationParams)]
+    for key in values:
+        if key not in known:
+            nearest = difflib.get_close_matches(key, [*known, "energy"], 1, 0.4)
+            hint = f"; did you mean {nearest[0]!r}?" if nearest else f"; expected one of {', '.join(known)}"
+            raise InputError(f"unknown calibration parameter {key!r}{hint}")
+    for key, flag in (("wavelength", "--wavelength or --energy"), ("pixel_size", "--pixel-size")):
+        if key not in values:
+            raise InputError(f"{key} is missing; give it in params, with {flag}, or in the parameter file")
+    return CalibrationParams(**values)
+
+
+def _from_file(path: Path) -> CalibrationParams:
+    """Return the parameters a MIDAS text file holds; legacy names are known to midas.io.parameters alone."""
+    from midas.io.parameters import read_params
+
+    file = read_params(path)
+    return params_from(calibration_values(file))
+
+
+def calibration_values(file: Any) -> dict[str, Any]:
+    """Return what a parameter file (`midas.io.parameters.Parameters`) says of a calibration, by our field names."""
+    values: dict[str, Any] = {}
+    for name, key in (
+        ("wavelength", "Wavelength"),
+        ("pixel_size", "px"),
+        ("distance", "Lsd"),
+        ("beam_center", "BC"),
+        ("tilt_x", "tx"),
+        ("mult_factor", "MultFactor"),
+        ("width", "Width"),
+        ("eta_step", "EtaBinSize"),
+    ):
+        if key in file:  # a default of the table is not what this file says
+            values[name] = file.get(key)
+    if "LatticeConstant" in file and "SpaceGroup" in file:
+        values["calibrant"] = calibrant_from_cell(file.get("SpaceGroup"), file.get("LatticeConstant"))
+    excluded = file.get("RingsToExclude")
+    if excluded:
+        values["rings_to_exclude"] = tuple(int(n) for n in excluded)
+    values["image_transforms"] = file.image_transforms
+    values["sentinels"] = tuple(float(v) for v in file.bad_values)
+    return values

@@ -1,0 +1,162 @@
+"""Ring positions: which windows are fitted, and which fits are measurements."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from midas import _core
+from midas.crystal import Rings
+from midas.errors import FitError
+from midas.geometry import FloatArray, Geometry
+
+_WEAKEST = 1e-3  # rings fainter than this share of the strongest one seen are not looked for
+_MERGED = 1.5  # rings closer than this many widths cannot be told apart: neither is used
+_MULTIPLET = 4.0  # rings closer than this many widths are fitted together
+_MIN_SNR = 6.0
+_MIN_COVERAGE = 0.4
+_WIDTH_RANGE = (0.35, 2.5)  # of the median width of all fits
+
+Window = tuple[float, float, list[float], list[int]]
+
+
+@dataclass(frozen=True, eq=False)
+class RingPoints:
+    """Fitted positions of rings, one a (ring, eta bin). All arrays have shape (n,)."""
+
+    ring: npt.NDArray[np.int64]
+    """Index into the ring list, from 0."""
+    eta_bin: npt.NDArray[np.int64]
+    """Index of the azimuthal bin, from 0 at -180 deg."""
+    y: FloatArray
+    """Column [px]."""
+    z: FloatArray
+    """Row [px]."""
+    eta: FloatArray
+    """[deg]."""
+    radius: FloatArray
+    """[px]."""
+    radius_sigma: FloatArray
+    """Standard uncertainty of `radius` [px], from the fit's covariance, inflated by chi-square where that exceeds 1."""
+    height: FloatArray
+    """Peak height over background [counts]."""
+    fwhm: FloatArray
+    """Full width at half maximum [px]."""
+    mixing: FloatArray
+    """Lorentzian share of the profile, 0 to 1."""
+    snr: FloatArray
+    """Height over its standard uncertainty."""
+    chi2: FloatArray
+    """Reduced chi-square of the profile fit with Poisson variances."""
+    tan_two_theta: FloatArray
+    """Tangent of the ring's Bragg angle."""
+
+    def __len__(self) -> int:
+        """Return the number of points."""
+        return len(self.ring)
+
+    def select(self, chosen: npt.NDArray[np.bool_]) -> RingPoints:
+        """Return the points where `chosen` is True."""
+        return RingPoints(**{name: getattr(self, name)[chosen] for name in self.__dataclass_fields__})
+
+
+def ring_windows(
+    geometry: Geometry,
+    rings: Rings,
+    *,
+    half_width: float,
+    fwhm: float,
+    radius_range: tuple[float, float],
+    excluded: frozenset[int] = frozenset(),
+    strong: float = _WEAKEST,
+) -> list[Window]:
+    """Return the radius windows (low, high, radii, ring indices) [px] to fit, ascending and disjoint.
+
+    Rings nearer than four widths share a window and are fitted together; nearer than 1.5 widths they are left out.
+    """
+    usable = np.nonzero(rings.two_theta < 88.0)[0]
+    radius = geometry.radius_of(rings.two_theta[usable])
+    inside = (radius > radius_range[0] + half_width) & (radius < radius_range[1])
+    usable, radius = usable[inside], radius[inside]
+    if len(usable) == 0:
+        return []
+    brightness = np.nan_to_num(rings.intensity[usable], nan=1.0) / radius
+    seen = brightness > strong * brightness.max()
+    usable, radius = usable[seen], radius[seen]
+    windows: list[Window] = []
+    for first, last in _chains(radius, fwhm):
+        low, high = radius[first] - half_width, radius[last - 1] + half_width
+        if first > 0:
+            low = max(low, 0.5 * (radius[first - 1] + radius[first]))
+        if last < len(radius):
+            high = min(high, 0.5 * (radius[last - 1] + radius[last]))
+        if not excluded.intersection(usable[first:last].tolist()):
+            windows.append((float(low), float(high), radius[first:last].tolist(), usable[first:last].tolist()))
+    return windows
+
+
+def _chains(radius: FloatArray, fwhm: float) -> list[tuple[int, int]]:
+    """Return runs (first, one past last) of rings to fit together; rings that cannot be told apart are in none.
+
+    A run too long for one fit, or that holds an unresolved pair, is cut at its widest gap until its parts can be fitted.
+    """
+    gaps = np.diff(radius)
+    cuts = np.flatnonzero(gaps >= _MULTIPLET * fwhm) + 1
+    pending = list(itertools.pairwise([0, *cuts.tolist(), len(radius)]))
+    chains = []
+    while pending:
+        first, last = pending.pop()
+        inner = gaps[first : last - 1]
+        if last - first <= _core.MAX_PEAKS and bool((inner > _MERGED * fwhm).all()):
+            chains.append((first, last))
+        elif inner.max() > _MERGED * fwhm:
+            cut = first + int(np.argmax(inner)) + 1
+            pending += [(first, cut), (cut, last)]
+    return sorted(chains)
+
+
+def fit_points(
+    geometry: Geometry,
+    counts: npt.NDArray[np.float32],
+    mask: npt.NDArray[np.uint8],
+    rings: Rings,
+    windows: list[Window],
+    *,
+    eta_step: float,
+    fwhm: float,
+    n_threads: int = 0,
+) -> RingPoints:
+    """Return the ring positions that pass the quality cuts.
+
+    Used are fits that converged off their bounds, stand out of the noise (height at least 6 esd), have at least 40 % of
+    their pixels valid, and a width like the others'.
+
+    Raises
+    ------
+    FitError
+        There is no window to fit.
+    """
+    if not windows:
+        raise FitError("no ring of the calibrant falls on the detector; check calibrant, wavelength, pixel size and distance")
+    widest = max(w[1] - w[0] for w in windows)
+    found = _core.fit_rings(
+        geometry.projection,
+        counts,
+        mask,
+        windows,
+        eta_step=eta_step,
+        fwhm=fwhm,
+        max_shift=widest,
+        n_threads=n_threads,
+    )
+    good = found["converged"] & (found["snr"] > _MIN_SNR) & (found["coverage"] > _MIN_COVERAGE)
+    good &= np.isfinite(found["y"]) & np.isfinite(found["radius_sigma"]) & (found["radius_sigma"] < 0.5 * found["fwhm"])
+    if good.any():
+        median = float(np.median(found["fwhm"][good]))
+        good &= (found["fwhm"] > _WIDTH_RANGE[0] * median) & (found["fwhm"] < _WIDTH_RANGE[1] * median)
+    tangent = np.tan(np.radians(rings.two_theta))
+    columns = {name: found[name][good] for name in RingPoints.__dataclass_fields__ if name != "tan_two_theta"}
+    return RingPoints(**columns, tan_two_theta=tangent[columns["ring"]])

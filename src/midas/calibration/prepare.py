@@ -1,0 +1,145 @@
+"""From a raw image to what the calibration works on: counts as float32 and the mask of pixels to leave out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from midas.detector import transform_image
+from midas.errors import InputError
+from midas.io.frames import valid_mask
+
+FloatImage = npt.NDArray[np.float32]
+BoolImage = npt.NDArray[np.bool_]
+
+MIN_EDGE = 32
+"""Smallest number of rows and columns a calibration accepts [px]."""
+
+_HOT_RATIO = 5.0  # a pixel this many times its brightest neighbour (over background) is no diffraction
+_HOT_SIGMA = 20.0  # and as many standard deviations of counting noise above it
+_DEAD_RATIO = 0.2  # of the local median: dead pixels, beamstop, its arm, shaded edges
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedImage:
+    """The image a calibration fits, with sentinels, dead and hot pixels masked."""
+
+    counts: FloatImage
+    """Shape (n_z, n_y), counts after dark subtraction and image transforms; 0 where masked."""
+    mask: BoolImage
+    """Shape (n_z, n_y), True where a pixel is not used."""
+    n_hot: int
+    """Pixels masked for standing far above all their neighbours."""
+    n_dead: int
+    """Pixels masked for lying far below their surroundings."""
+
+
+def prepare_image(
+    image: npt.ArrayLike,
+    *,
+    mask: npt.ArrayLike | None = None,
+    dark: npt.ArrayLike | None = None,
+    sentinels: tuple[float, ...] = (),
+    transforms: tuple[int, ...] = (),
+) -> PreparedImage:
+    """Return the image ready for calibration: transformed, dark subtracted, unusable pixels masked.
+
+    Masked are the caller's mask (non-zero = masked), sentinel values (SPEC section 4), NaN, isolated hot pixels and
+    pixels far darker than their surroundings (dead ones, the beamstop).
+
+    Raises
+    ------
+    InputError
+        The image has not two dimensions, is not real numbers, is too small, entirely masked, or holds no counts.
+
+    Examples
+    --------
+    >>> prepare_image(np.full((64, 64), 10, dtype=np.uint16)).mask.any()
+    np.False_
+    """
+    raw = _checked_image(image, "image")
+    unusable = ~valid_mask(raw)
+    for value in sentinels:
+        unusable |= raw == value
+    counts = raw.astype(np.float32)
+    if dark is not None:
+        dark_counts = _checked_image(dark, "dark")
+        if dark_counts.shape != raw.shape:
+            raise InputError(f"the dark has shape {dark_counts.shape}; expected the image's {raw.shape}")
+        counts -= dark_counts.astype(np.float32)
+    if mask is not None:
+        given = np.asarray(mask)
+        if given.shape != raw.shape:
+            raise InputError(f"the mask has shape {given.shape}; expected the image's {raw.shape}")
+        unusable |= given != 0
+    counts = np.asarray(transform_image(counts, transforms), dtype=np.float32)
+    unusable = np.asarray(transform_image(unusable, transforms), dtype=np.bool_)
+    if unusable.all():
+        raise InputError("every pixel of the image is masked; check the mask (0 = use) and the sentinel values")
+    counts[unusable] = 0.0
+    if not counts.any():
+        raise InputError("the image is empty: every usable pixel is 0; expected a calibrant's diffraction rings")
+    hot = _hot_pixels(counts, unusable)
+    dead = _dead_pixels(counts, unusable) & ~hot
+    unusable |= hot | dead
+    counts[unusable] = 0.0
+    return PreparedImage(counts=counts, mask=unusable, n_hot=int(hot.sum()), n_dead=int(dead.sum()))
+
+
+def _checked_image(image: npt.ArrayLike, what: str) -> npt.NDArray[np.generic]:
+    array = np.asarray(image)
+    if array.ndim != 2:
+        raise InputError(f"the {what} has shape {array.shape}; expected two dimensions (rows, columns)")
+    if array.dtype.kind not in "iuf":
+        raise InputError(f"the {what} has dtype {array.dtype}; expected integers or floats")
+    if min(array.shape) < MIN_EDGE:
+        raise InputError(f"the {what} has shape {array.shape}; expected at least {MIN_EDGE} x {MIN_EDGE} pixels")
+    return array
+
+
+def local_median(counts: FloatImage, unusable: BoolImage, size: int) -> FloatImage:
+    """Return the median of the image over squares of about `size` px, masked pixels filled from around them first.
+
+    Taken on every other pixel of every other row, which the median over a square does not notice, and interpolated.
+    """
+    import diplib  # type: ignore[import-untyped,unused-ignore]
+    from scipy import ndimage
+
+    filled, masked = counts[::2, ::2], unusable[::2, ::2]
+    if masked.any():
+        nearest = ndimage.distance_transform_edt(masked, return_distances=False, return_indices=True)
+        filled = filled[tuple(nearest)]
+    kernel = diplib.Kernel(2 * (size // 4) + 1, "rectangular")
+    median = np.asarray(diplib.MedianFilter(diplib.Image(np.ascontiguousarray(filled)), kernel), dtype=np.float32)
+    rows, columns = (np.arange(n, dtype=np.float32) / 2.0 for n in counts.shape)
+    grid = np.meshgrid(rows, columns, indexing="ij")
+    return np.asarray(ndimage.map_coordinates(median, grid, order=1, mode="nearest"), dtype=np.float32)
+
+
+def _hot_pixels(counts: FloatImage, unusable: BoolImage) -> BoolImage:
+    """Pixels alone above all eight neighbours: dead electronics and zingers, never diffraction spread by a detector."""
+    from scipy import ndimage
+
+    ring = np.ones((3, 3), dtype=bool)
+    ring[1, 1] = False
+    neighbours = ndimage.maximum_filter(counts, footprint=ring, mode="nearest")
+    limit = _HOT_RATIO * neighbours + _HOT_SIGMA * np.sqrt(np.maximum(neighbours, 1.0))
+    return np.asarray((counts > limit) & ~unusable, dtype=np.bool_)
+
+
+def _dead_pixels(counts: FloatImage, unusable: BoolImage) -> BoolImage:
+    """Pixels far below the median of a block around them, where that median is significant."""
+    block, thin = 16, 2
+    n_z, n_y = (-(-n // block) for n in counts.shape)
+    padded = np.full((n_z * block, n_y * block), np.nan, dtype=np.float32)
+    padded[: counts.shape[0], : counts.shape[1]] = np.where(unusable, np.nan, counts)
+    tiles = padded.reshape(n_z, block, n_y, block).swapaxes(1, 2)[:, :, ::thin, ::thin]
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # tiles without a usable pixel have median NaN
+        medians = np.nanmedian(tiles.reshape(n_z, n_y, -1), axis=2)
+    level = np.repeat(np.repeat(medians, block, axis=0), block, axis=1)[: counts.shape[0], : counts.shape[1]]
+    return (level > 25.0) & (counts < _DEAD_RATIO * level) & ~unusable

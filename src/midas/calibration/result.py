@@ -1,0 +1,160 @@
+"""The outcome of a calibration: geometry, uncertainties, evidence, verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from midas.calibration.fit import Iteration
+from midas.calibration.points import RingPoints
+from midas.calibration.prepare import PreparedImage
+from midas.calibration.seed import Seed
+from midas.crystal import Rings
+from midas.detector import Detector
+from midas.geometry import FloatArray, Geometry
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class RingSummary:
+    """What the points of one ring say."""
+
+    number: int
+    """From 1, d descending."""
+    hkl: tuple[int, int, int]
+    """One of its reflections."""
+    d_spacing: float
+    """[Å]."""
+    two_theta: float
+    """Bragg angle [deg]."""
+    radius: float
+    """Ideal radius L·tan(2θ) [px]."""
+    n_points: int
+    """Points used in the final fit."""
+    mean_strain: float
+    """Mean |pseudo-strain| of its points."""
+    bias: float
+    """Mean pseudo-strain of its points, with sign."""
+    fwhm: float
+    """Median full width at half maximum [px]."""
+    outlier: bool
+    """Left out as an outlier ring."""
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """A calibrated geometry with what is needed to trust it.
+
+    Examples
+    --------
+    >>> from midas.calibration.result import Calibration
+    >>> Calibration.__name__
+    'Calibration'
+    """
+
+    geometry: Geometry
+    """The best geometry found."""
+    detector: Detector
+    """Shape, pixel size and the mask that was used."""
+    esd: Mapping[str, float]
+    """Standard uncertainty of each refined parameter: distance [µm], beam_center_y/z [px], tilt_y/z [deg], p-terms
+    (phases in deg)."""
+    parameters: tuple[str, ...]
+    """Names of the refined parameters in the order of `covariance`; distortion as cosine and sine coefficients."""
+    covariance: FloatArray
+    """Shape (n, n): covariance of the refined parameters in their units."""
+    mean_strain: float
+    """Mean |pseudo-strain| over the points used."""
+    median_strain: float
+    """Median |pseudo-strain| over the points used."""
+    std_strain: float
+    """Standard deviation of the pseudo-strain over the points used."""
+    held_out_strain: float
+    """Mean |pseudo-strain| of points predicted by a fit that did not see their azimuth; NaN where it could not be done."""
+    ring_table: tuple[RingSummary, ...]
+    """One entry a ring with points."""
+    points: RingPoints
+    """Every ring position that passed the quality cuts."""
+    strain: FloatArray
+    """Shape (n_points,): pseudo-strain of each point."""
+    used: npt.NDArray[np.bool_]
+    """Shape (n_points,): True for the points of the final fit."""
+    rings: Rings
+    """The calibrant's rings."""
+    history: tuple[Iteration, ...]
+    """The iterations of the loop."""
+    seed: Seed
+    """The first guess, with its runner-up."""
+    converged: bool
+    """Whether the loop ended by itself."""
+    reason: str
+    """How the loop ended."""
+    verdict: str
+    """"good", "doubtful" or "failed"."""
+    reasons: tuple[str, ...]
+    """Why the verdict is not "good"; empty when it is."""
+    seconds: float
+    """Wall time of the calibration [s]."""
+    image: PreparedImage
+    """What was fitted."""
+
+    def __repr__(self) -> str:
+        """Return the verdict and the geometry in a few lines."""
+        g, e = self.geometry, self.esd
+        return (
+            f"Calibration: {self.verdict}, mean strain {self.mean_strain * 1e6:.1f} µε "
+            f"(held out {self.held_out_strain * 1e6:.1f}) over {int(self.used.sum())} points of {len(self.ring_table)} rings\n"
+            f"  distance     {g.distance / 1000:.4f} ± {e['distance'] / 1000:.4f} mm\n"
+            f"  beam centre  y {g.beam_center[0]:.4f} ± {e['beam_center_y']:.4f}, "
+            f"z {g.beam_center[1]:.4f} ± {e['beam_center_z']:.4f} px\n"
+            f"  tilts        y {g.tilts[1]:.4f} ± {e.get('tilt_y', 0.0):.4f}, "
+            f"z {g.tilts[2]:.4f} ± {e.get('tilt_z', 0.0):.4f} deg"
+            + "".join(f"\n  {self.verdict}: {reason}" for reason in self.reasons)
+        )
+
+    def _repr_html_(self) -> str:
+        """Return the summary for notebooks."""
+        from html import escape
+
+        return f"<pre>{escape(repr(self))}</pre>"
+
+    def instrument(self) -> dict[str, float]:
+        """Return the profile the calibrant's rings show, as GSAS-II takes it: U, V, W [centidegrees²], X, Y, Z [centidegrees].
+
+        One width for all rings, split by the mean shape of the fits into a Gaussian part (W) and a Lorentzian one (Z);
+        a refinement starts from it. Source: Thompson, Cox and Hastings, J. Appl. Cryst. 20 (1987) 79, for the split.
+        """
+        from midas.calibration.diagnostics import instrument_profile
+
+        return instrument_profile(self.geometry, self.points.select(self.used))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the content of `calibration.json`: plain numbers, strings and lists."""
+        from midas.calibration.files import summary
+
+        return summary(self)
+
+    def plot(self) -> Figure:
+        """Return a figure: the image with the predicted rings, and the strain against 2θ and eta."""
+        from midas.calibration.plot import plot_calibration
+
+        return plot_calibration(self)
+
+    def save(self, folder: str | Path = ".") -> list[Path]:
+        """Write refined_MIDAS_params.txt, calibration.json and calibration.png into a folder; return their paths.
+
+        Raises
+        ------
+        InputError
+            The folder cannot be written to.
+        """
+        from midas.calibration.files import save
+
+        return save(self, Path(folder))

@@ -1,0 +1,116 @@
+"""`midas calibrate`: options of the calibration."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from midas.cli.progress import progress_bar
+
+_NO_DISTANCE = 1_000_000.0  # the manual's way of writing "no guess"
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the subcommand."""
+    parser = subparsers.add_parser(
+        "calibrate",
+        help="find the detector geometry from one image of a calibrant",
+        description="Find the detector geometry from one image of a calibrant. Needs the wavelength (or energy) and the "
+        "pixel size; finds the rest from the image. Exit status 1 unless the verdict is good.",
+        epilog="example: midas calibrate ceo2.tif --energy 80.725 --pixel-size 200 --calibrant CeO2",
+        allow_abbrev=False,
+    )
+    data = parser.add_argument_group("data")
+    data.add_argument("image", nargs="?", help="image of the calibrant (.tif .h5 .ge* .cbf .edf .npy .zip)")
+    data.add_argument("-dataFN", "--data", dest="data", default="", help="the same, as the manual spells it")
+    data.add_argument("-ConvertFile", "--format", dest="format", type=int, choices=(0, 1, 2, 3), default=None,
+                      help="0 zarr, 1 HDF5, 2 GE, 3 TIFF (default: found from the file)")  # fmt: skip
+    data.add_argument("-darkFN", "--dark", dest="dark", default="", help="dark image, subtracted")
+    data.add_argument("-dataLoc", "--data-location", dest="data_location", default=None,
+                      help="dataset inside the HDF5 file (default: exchange/data)")  # fmt: skip
+    data.add_argument("--mask", default="", help="mask image: 0 = use, anything else = masked")
+    data.add_argument("-ImTransOpt", "--image-transforms", dest="transforms", type=int, nargs="+", default=None,
+                      help="image transforms in order: 1 flip columns, 2 flip rows, 3 transpose")  # fmt: skip
+    data.add_argument("-BadPxIntensity", "--bad-value", dest="bad_value", type=float, default=None,
+                      help="pixel value that means a bad pixel")  # fmt: skip
+    data.add_argument("-GapIntensity", "--gap-value", dest="gap_value", type=float, default=None,
+                      help="pixel value that means a gap")  # fmt: skip
+    known = parser.add_argument_group("what is known")
+    known.add_argument("-paramFN", "--params", dest="params", default="", help="MIDAS parameter file")
+    known.add_argument("--wavelength", type=float, default=None, help="wavelength [Å]")
+    known.add_argument("--energy", type=float, default=None, help="photon energy [keV], instead of the wavelength")
+    known.add_argument("--pixel-size", type=float, default=None, help="pixel size [µm]")
+    known.add_argument("--calibrant", default=None, help="built-in calibrant (default: CeO2) or a CIF file")
+    known.add_argument("-LsdGuess", "--distance-guess", dest="distance", type=float, default=_NO_DISTANCE,
+                       help="distance guess [µm]; 1000000 means none")  # fmt: skip
+    known.add_argument("-BCGuess", "--beam-center-guess", dest="beam_center", type=float, nargs=2, default=(0.0, 0.0),
+                       metavar=("Y", "Z"), help="beam centre guess, column then row [px]; 0 0 means none")  # fmt: skip
+    known.add_argument("-FirstRingNr", "--first-ring", dest="first_ring", type=int, default=1,
+                       help="first prominent ring; accepted, not needed")  # fmt: skip
+    fit = parser.add_argument_group("fit")
+    fit.add_argument("--distortion", default=None, help="none, classic (p0..p3, default) or full (p0..p14)")
+    fit.add_argument("-EtaBinSize", "--eta-step", dest="eta_step", type=float, default=None,
+                     help="azimuthal bin of the fit [deg] (default: 5)")  # fmt: skip
+    fit.add_argument("-StoppingStrain", "--stopping-strain", dest="stopping_strain", type=float, default=None,
+                     help="mean pseudo-strain at which the loop may end (default: 0.00004)")  # fmt: skip
+    fit.add_argument("-MultFactor", "--mult-factor", dest="mult_factor", type=float, default=None,
+                     help="a ring is left out when its mean strain exceeds this many times the median (default: 2.5)")  # fmt: skip
+    fit.add_argument("-Threshold", "--threshold", dest="threshold", type=float, default=0.0,
+                     help="threshold of the ring segmentation; only 0, automatic, is available")  # fmt: skip
+    fit.add_argument("-nCPUs", "--threads", dest="threads", type=int, default=0, help="threads (default: all cores)")
+    out = parser.add_argument_group("output")
+    out.add_argument("-resultFolder", "--out", dest="out", default=".", help="folder for the results (default: here)")
+    out.add_argument("-MakePlots", "--show", dest="show", type=int, nargs="?", const=1, default=0, choices=(0, 1),
+                     help="1: show the picture in a window at the end")  # fmt: skip
+    out.add_argument("-SavePlotsHDF", "--save-hdf5", dest="save_hdf5", default="",
+                     help="HDF5 file with all intermediate arrays; not available yet")  # fmt: skip
+    out.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the subcommand and return the exit status."""
+    from midas.calibration.job import CalibrationJob, run_job
+
+    folder = Path(args.out)
+    job = CalibrationJob(
+        image=args.data or args.image or "",
+        params=args.params,
+        dark=args.dark,
+        mask=args.mask,
+        data_location=args.data_location,
+        file_format=args.format,
+        threshold=args.threshold,
+        save_hdf5=args.save_hdf5,
+        out=folder,
+        settings={
+            "wavelength": args.wavelength,
+            "energy": args.energy,
+            "pixel_size": args.pixel_size,
+            "calibrant": args.calibrant,
+            "distance": None if args.distance == _NO_DISTANCE else args.distance,
+            "beam_center": None if tuple(args.beam_center) == (0.0, 0.0) else tuple(args.beam_center),
+            "distortion": args.distortion,
+            "eta_step": args.eta_step,
+            "stopping_strain": args.stopping_strain,
+            "mult_factor": args.mult_factor,
+            "image_transforms": None if args.transforms is None else tuple(args.transforms),
+            "bad_value": args.bad_value,
+            "gap_value": args.gap_value,
+        },
+    )
+    with progress_bar("calibrating") as progress:
+        calibration, written = run_job(job, n_threads=args.threads, progress=progress)
+    if args.json:
+        print(json.dumps(calibration.as_dict(), indent=1))
+    else:
+        print(calibration)
+        print(f"  {calibration.reason}; {len(calibration.history)} iterations, {calibration.seconds:.1f} s")
+        print("  wrote " + ", ".join(str(p) for p in written))
+    if args.show:
+        from midas.plot import show
+
+        show(calibration.plot())
+    sys.stdout.flush()
+    return 0 if calibration.verdict == "good" else 1

@@ -1,0 +1,57 @@
+"""`midas demo`: the main job on simulated data."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from midas.cli.progress import progress_bar
+
+if TYPE_CHECKING:
+    from midas.demo import Demo
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the subcommand."""
+    parser = subparsers.add_parser(
+        "demo",
+        help="the main job on simulated data, to see what midas does: start here",
+        description="Simulates a calibrant image and a sample scan with known truth, calibrates, cakes, refines when "
+        "GSAS-II is there, and prints what was found beside what is true. Under a minute; needs no input.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--out", default="midas-demo", help="folder for the results (default: midas-demo)")
+    parser.add_argument("-nCPUs", "--threads", dest="threads", type=int, default=0, help="cores (default: all)")
+    parser.add_argument("--gsas2-python", default=None, help="interpreter that has GSAS-II")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the subcommand and return the exit status."""
+    from midas.demo import run_demo
+
+    with progress_bar("demo") as progress:
+        demo = run_demo(args.out, n_threads=args.threads, gsas2_python=args.gsas2_python, progress=progress)
+    if args.json:
+        print(json.dumps({"table": [asdict(r) for r in demo.table], "stopped": demo.stopped, "seconds": demo.seconds}))
+    else:
+        _print(demo)
+    refined = demo.refinement is None or demo.refinement["succeeded"] == demo.refinement["total_histograms"]
+    return 0 if demo.calibration.verdict == "good" and refined else 1
+
+
+def _print(demo: Demo) -> None:
+    print(f"{'':20} {'found':>14} {'true':>14} {'esd':>11}  unit   (found-true)/esd")
+    for row in demo.table:
+        print(f"{row.name:20} {row.found:14.6f} {row.true:14.6f} {row.esd:11.6f}  {row.unit:6} {row.pull:6.1f}")
+    print(f"\ncalibration: {demo.calibration.verdict}, mean strain {demo.calibration.mean_strain * 1e6:.1f} µε")
+    print(f"cake: {demo.cake}")
+    if demo.refinement is not None:
+        s = demo.refinement
+        print(f"refinement: {s['succeeded']} of {s['total_histograms']} lineouts, mean Rwp {s['mean_Rwp']:.2f} %")
+    else:
+        print(f"refinement: left out. {demo.stopped}")
+    print(f"\n{demo.seconds:.1f} s; results in {demo.files[0].parent}/: " + ", ".join(p.name for p in demo.files))
+    print("look at calibration.png and cake.png first")

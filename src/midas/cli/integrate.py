@@ -1,0 +1,238 @@
+"""`midas integrate`: arguments and exit status."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+from midas.errors import InputError
+
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the subcommand and its options."""
+    parser = subparsers.add_parser(
+        "integrate",
+        help="cake frames into R-eta patterns and write a .zarr.zip",
+        description="Cake the frames of image files: sum them over bins of radius and eta with exact pixel areas, and "
+        "write <name>.zarr.zip, which GSAS-II and midas refine open.",
+        epilog="Example: midas integrate scan_000012.h5 --param-file refined_MIDAS_params.txt --result-folder caked",
+        allow_abbrev=False,
+    )
+    _add_inputs(parser)
+    _add_controls(parser)
+
+
+def _add_inputs(parser: argparse.ArgumentParser) -> None:
+    files = parser.add_argument_group("files")
+    files.add_argument("data", nargs="?", type=Path, help="image file; the same as -dataFN")
+    files.add_argument(
+        "-dataFN",
+        "--data-file",
+        type=Path,
+        metavar="FILE",
+        help="image file (.h5, .ge*, .tif, .cbf, .MIDAS.zip, .npy ...)",
+    )
+    files.add_argument(
+        "-paramFN",
+        "--param-file",
+        type=Path,
+        metavar="FILE",
+        help="MIDAS parameter file with geometry and bins (required)",
+    )
+    files.add_argument(
+        "-resultFolder",
+        "--result-folder",
+        type=Path,
+        default=Path(),
+        metavar="FOLDER",
+        help="where the .zarr.zip goes, made when it is not there (default: here)",
+    )
+    files.add_argument(
+        "-darkFN",
+        "--dark-file",
+        type=Path,
+        metavar="FILE",
+        help="dark image (default: Dark of the parameters, or none)",
+    )
+    files.add_argument(
+        "-dataLoc",
+        "--data-location",
+        metavar="PATH",
+        help="images inside an HDF5 or zarr file (default: exchange/data, then where NeXus puts them)",
+    )
+    files.add_argument(
+        "-darkLoc",
+        "--dark-location",
+        metavar="PATH",
+        help="dark inside an HDF5 or zarr file (default: exchange/dark where there is one)",
+    )
+    files.add_argument(
+        "-startFileNr",
+        "--first-file-number",
+        type=int,
+        default=-1,
+        metavar="N",
+        help="first number of a series: the last group of digits in the name (default: -1, the one file)",
+    )
+    files.add_argument(
+        "-endFileNr",
+        "--last-file-number",
+        type=int,
+        default=-1,
+        metavar="N",
+        help="last number of the series (default: -1)",
+    )
+
+
+def _add_controls(parser: argparse.ArgumentParser) -> None:
+    control = parser.add_argument_group("control")
+    control.add_argument(
+        "-nCPUs",
+        "--threads",
+        type=int,
+        default=0,
+        metavar="N",
+        help="threads; 0 uses all (default: 0; results are the same)",
+    )
+    control.add_argument(
+        "-nCPUsLocal", "--local-threads", type=int, metavar="N", help="the same as -nCPUs, which it overrides"
+    )
+    control.add_argument(
+        "-skipExisting", "--skip-existing", action="store_true", help="leave out images that have a cake"
+    )
+    control.add_argument(
+        "-logLevel",
+        "--log-level",
+        type=str.upper,
+        choices=_LEVELS,
+        default="INFO",
+        help="how much to say on standard error (default: INFO)",
+    )
+    control.add_argument(
+        "--json", action="store_true", help="print one JSON object and nothing else on standard output"
+    )
+    control.add_argument(
+        "-numFrameChunks",
+        "--frames-per-block",
+        type=int,
+        default=-1,
+        metavar="N",
+        help="changes nothing: frames are always read one at a time",
+    )
+    control.add_argument(
+        "-convertFiles",
+        "--convert-files",
+        type=int,
+        choices=(0, 1),
+        default=1,
+        help="changes nothing: files are read as they are, without conversion",
+    )
+    control.add_argument(
+        "-mapDetector",
+        "--map-detector",
+        type=int,
+        choices=(0, 1),
+        default=1,
+        help="1: build the map (0 is not supported yet)",
+    )
+    control.add_argument(
+        "-preProcThresh",
+        "--preprocess-threshold",
+        type=float,
+        default=-1,
+        metavar="COUNTS",
+        help="-1: off (a threshold is not supported yet)",
+    )
+    control.add_argument(
+        "-writeMat",
+        "--write-mat",
+        type=int,
+        choices=(0, 1),
+        default=0,
+        help="0: no MATLAB file (1 is not supported yet)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Cake the files and return 0."""
+    from midas.cake.series import SeriesFiles, integrate_files
+    from midas.cli.progress import progress_bar
+    from midas.io.parameters import read_params
+
+    _refuse_unsupported(args)
+    logging.getLogger("midas").setLevel(args.log_level)
+    data = _data_file(args)
+    if args.param_file is None:
+        raise InputError(
+            "no parameter file: give -paramFN FILE (or --param-file) with Lsd, BC, px, Wavelength and the bins"
+        )
+    files = SeriesFiles(
+        data=data,
+        dark=args.dark_file,
+        data_location=args.data_location,
+        dark_location=args.dark_location,
+        first_number=None if args.first_file_number < 0 else args.first_file_number,
+        last_number=None if args.last_file_number < 0 else args.last_file_number,
+    )
+    start = time.perf_counter()
+    with progress_bar("caking") as progress:
+        done = integrate_files(
+            files,
+            read_params(args.param_file),
+            args.result_folder,
+            skip_existing=args.skip_existing,
+            n_threads=args.threads if args.local_threads is None else args.local_threads,
+            progress=lambda i, n: progress(i, n, ""),
+        )
+    seconds = time.perf_counter() - start
+    if args.json:
+        report = {
+            "written": [str(p) for p in done.written],
+            "skipped": [str(p) for p in done.skipped],
+            "seconds": seconds,
+        }
+        print(json.dumps(report))
+        return 0
+    for path in done.skipped:
+        print(f"{path} is there already: skipped")
+    if done.last is not None:
+        print(done.last)
+    for path in done.written:
+        print(f"wrote {path}")
+    return 0
+
+
+def _data_file(args: argparse.Namespace) -> Path:
+    if args.data is not None and args.data_file is not None and args.data != args.data_file:
+        raise InputError(
+            f"two image files were given, {args.data} and {args.data_file}; give one, or a range of file numbers"
+        )
+    data = args.data or args.data_file
+    if data is None:
+        raise InputError("no image file: name one, or give -dataFN FILE")
+    return Path(data)
+
+
+def _refuse_unsupported(args: argparse.Namespace) -> None:
+    if args.map_detector == 0:
+        raise InputError(
+            "-mapDetector 0, a stored map, is not supported yet; leave it out: the map is built in seconds"
+        )
+    if args.preprocess_threshold >= 0:
+        raise InputError(
+            f"-preProcThresh {args.preprocess_threshold:g} is not supported yet; leave it out: the dark is subtracted "
+            "as it is"
+        )
+    if args.write_mat == 1:
+        raise InputError("-writeMat 1 is not supported yet; leave it out and read the .zarr.zip with midas or zarr")
+    for flag, value in (("-nCPUs", args.threads), ("-nCPUsLocal", args.local_threads)):
+        if value is not None and value < 0:
+            raise InputError(f"{flag} is {value}; expected 0 for all, or a number of threads")
+    if args.frames_per_block == 0 or args.frames_per_block < -1:
+        raise InputError(f"-numFrameChunks is {args.frames_per_block}; expected -1 or a number of frames")

@@ -1,0 +1,122 @@
+"""`midas run`: options of the whole line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from midas.cli.progress import progress_bar
+from midas.errors import InputError
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the subcommand."""
+    parser = subparsers.add_parser(
+        "run",
+        help="calibrate, integrate and refine in one go",
+        description="Raw data to refined structures: calibrates first when --calibrant-image is given, integrates, "
+        "refines with GSAS-II when CIF files are given. Without GSAS-II it stops after the integration and says so.",
+        epilog="example: midas run -dataFN scan.h5 -paramFN ps.txt --calibrant-image ceo2.tif --cif CeO2.cif "
+        "-resultFolder results",
+        allow_abbrev=False,
+    )
+    data = parser.add_argument_group("integration")
+    data.add_argument("--backend", choices=("batch", "stream"), default="batch", help="batch (default) or stream")
+    data.add_argument("-dataFN", "--data", dest="data", default="", help="images of the sample")
+    data.add_argument("-paramFN", "--params", dest="params", default="", help="MIDAS parameter file")
+    data.add_argument("-resultFolder", "--result-folder", dest="result_folder", default="results",
+                      help="folder for everything that is written (default: results)")  # fmt: skip
+    data.add_argument("-darkFN", "--dark", dest="dark", default="", help="dark images")
+    data.add_argument("-dataLoc", "--data-location", dest="data_location", default=None,
+                      help="dataset of the images (default: exchange/data)")  # fmt: skip
+    data.add_argument("-darkLoc", "--dark-location", dest="dark_location", default=None, help="dataset of the dark")
+    calibration = parser.add_argument_group("calibration")
+    calibration.add_argument("--calibrant-image", default="", help="image of a calibrant to calibrate with first")
+    calibration.add_argument("--calibrant", default=None, help="calibrant (default: CeO2)")
+    calibration.add_argument("--wavelength", type=float, default=None, help="wavelength [Å]")
+    calibration.add_argument("--energy", type=float, default=None, help="photon energy [keV]")
+    calibration.add_argument("--pixel-size", type=float, default=None, help="pixel size [µm]")
+    refinement = parser.add_argument_group("refinement")
+    refinement.add_argument("--cif", "-c", nargs="+", default=(), help="CIF files of the phases")
+    refinement.add_argument("--instprm", "-i", default=None, help="instrument parameter file that wins over the data's")
+    refinement.add_argument("--bkg-terms", type=int, default=6, help="background terms (default: 6)")
+    refinement.add_argument("--limits", type=float, nargs=2, default=None, metavar=("LOW", "HIGH"), help="2theta [deg]")
+    refinement.add_argument("--no-atoms", action="store_true", help="do not refine atoms")
+    refinement.add_argument("--no-export", action="store_true", help="write no CIF and CSV files")
+    refinement.add_argument("--gsas2-python", default=None, help="interpreter that has GSAS-II")
+    control = parser.add_argument_group("control")
+    control.add_argument("--skip-integration", action="store_true", help="refine --zarr-file as it is")
+    control.add_argument("--zarr-file", default="", help="caked file to refine")
+    control.add_argument("--skip-refinement", action="store_true", help="stop after the integration")
+    control.add_argument("-nCPUs", "--threads", dest="threads", type=int, default=0, help="cores (default: all)")
+    control.add_argument("-v", "--verbose", action="store_true", help="say more")
+    control.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the subcommand and return the exit status."""
+    from midas.cake.series import SeriesFiles
+    from midas.pipeline import PipelineJob, run_pipeline
+
+    if args.backend == "stream":
+        raise InputError("--backend stream is not there yet; use batch")
+    if args.skip_integration and not args.zarr_file:
+        raise InputError("--skip-integration needs the caked file: name it with --zarr-file")
+    if not args.cif and not args.skip_refinement:
+        raise InputError("the phases are missing; name their CIF files with --cif, or stop before with --skip-refinement")
+    files = SeriesFiles(
+        data=Path(args.data),
+        dark=Path(args.dark) if args.dark else None,
+        data_location=args.data_location,
+        dark_location=args.dark_location,
+    )
+    job = PipelineJob(
+        out=Path(args.result_folder),
+        files=files if args.data and not args.skip_integration else None,
+        params=args.params,
+        calibrant_image=args.calibrant_image,
+        calibration={k: getattr(args, k) for k in ("calibrant", "wavelength", "energy", "pixel_size")},
+        zarr_file=Path(args.zarr_file) if args.zarr_file else None,
+        cif_files=() if args.skip_refinement else tuple(args.cif),
+        refinement={
+            "instprm": args.instprm,
+            "bkg_terms": args.bkg_terms,
+            "limits": tuple(args.limits) if args.limits else None,
+            "refine_atoms": not args.no_atoms,
+            "export": not args.no_export,
+            "gsas2_python": args.gsas2_python,
+            "n_cpus": args.threads or 1,
+        },
+        n_threads=args.threads,
+    )
+    with progress_bar("running") as progress:
+        result = run_pipeline(job, progress=progress)
+    if args.json:
+        print(
+            json.dumps(
+                {
+                    "calibration": None if result.calibration is None else result.calibration.as_dict(),
+                    "cake_file": str(result.cake_file),
+                    "refinement": result.refinement,
+                    "stopped": result.stopped,
+                },
+                indent=1,
+            )
+        )
+    else:
+        for part in (result.calibration, result.cake):
+            if part is not None:
+                print(part)
+        print(f"caked: {result.cake_file}")
+        if result.stopped:
+            print(result.stopped)
+        elif result.refinement is not None:
+            from midas.cli.refine import print_summary
+
+            print_summary(result.refinement)
+    if result.stopped:
+        return 2
+    calibrated = result.calibration is None or result.calibration.verdict == "good"
+    failed = 0 if result.refinement is None else int(result.refinement["failed"])
+    return 0 if calibrated and failed == 0 else 1

@@ -1,0 +1,74 @@
+"""Flags that say what diffracts and at which wavelength, shared by subcommands."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from midas.errors import InputError
+from midas.units import wavelength_from_energy
+
+if TYPE_CHECKING:
+    from midas.crystal import Calibrant
+
+
+def add_structure_flags(parser: argparse.ArgumentParser) -> None:
+    """Add --calibrant, --space-group with --lattice, and --cif."""
+    parser.add_argument("--calibrant", help="built-in calibrant by name, such as CeO2 or LaB6 (default CeO2)")
+    parser.add_argument("--space-group", help="number or symbol, with --lattice")
+    parser.add_argument(
+        "--lattice",
+        type=float,
+        nargs="+",
+        metavar="V",
+        help="a b c [Å] alpha beta gamma [deg]; a alone for cubic groups, a c for tetragonal and hexagonal ones",
+    )
+    parser.add_argument("--cif", type=Path, help="CIF file of the structure")
+
+
+def add_wavelength_flags(parser: argparse.ArgumentParser) -> None:
+    """Add --wavelength and --energy, one of them required."""
+    group = parser.add_mutually_exclusive_group(required=True)
+    group.add_argument("--wavelength", type=float, help="[Å]")
+    group.add_argument("--energy", type=float, help="[keV]")
+
+
+def structure_from(args: argparse.Namespace) -> Calibrant:
+    """Return the calibrant that the flags name.
+
+    Raises
+    ------
+    InputError
+        Two ways are mixed, or one is incomplete.
+    """
+    from midas.crystal import calibrant, calibrant_from_cell, calibrant_from_cif
+
+    by_cell = args.space_group is not None or args.lattice is not None
+    ways = [args.calibrant is not None, by_cell, args.cif is not None]
+    if sum(ways) > 1:
+        raise InputError("--calibrant, --space-group with --lattice, and --cif exclude each other; give one of them")
+    if args.cif is not None:
+        return calibrant_from_cif(args.cif)
+    if by_cell:
+        if args.space_group is None or args.lattice is None:
+            missing = "--space-group" if args.space_group is None else "--lattice"
+            raise InputError(f"{missing} is missing; give --space-group and --lattice together")
+        return calibrant_from_cell(args.space_group, args.lattice)
+    return calibrant(args.calibrant or "CeO2")
+
+
+def wavelength_from(args: argparse.Namespace) -> float:
+    """Return the wavelength [Å] that the flags give.
+
+    Raises
+    ------
+    InputError
+        The energy is out of range.
+    """
+    if args.energy is None:
+        return float(args.wavelength)
+    if not 1.2 <= args.energy <= 1300.0:
+        hint = "; it looks like eV" if args.energy > 1300.0 else ""
+        raise InputError(f"energy is {args.energy:g}{hint}; midas takes keV, between 1.2 and 1300")
+    return wavelength_from_energy(args.energy)

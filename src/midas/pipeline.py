@@ -1,0 +1,160 @@
+"""Raw data to refined structures: calibrate, integrate, refine, in one folder."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from midas.cake import Cake
+from midas.cake.series import SeriesFiles, integrate_file
+from midas.calibration import Calibration
+from midas.calibration.files import default_grid
+from midas.calibration.job import CalibrationJob, run_job
+from midas.errors import InputError, RefinementError
+from midas.io.atomic import output_folder
+from midas.io.gsas_zarr import SUFFIX
+from midas.io.parameters import Parameters, read_params
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class PipelineJob:
+    """What a run starts from and which of its steps it takes."""
+
+    out: Path
+    """Folder of the results; made when it is missing."""
+    files: SeriesFiles | None = None
+    """Images to integrate, and their dark; None needs `zarr_file`."""
+    params: str = ""
+    """MIDAS parameter file with geometry, bins and scan; the geometry may come from `calibrant_image` instead."""
+    calibrant_image: str = ""
+    """Image of a calibrant to calibrate with first; empty takes the geometry of `params`."""
+    calibration: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of that calibration, as `CalibrationJob.settings`."""
+    zarr_file: Path | None = None
+    """A caked file to refine without integrating."""
+    cif_files: tuple[str, ...] = ()
+    """Phases to refine; empty stops after the integration."""
+    refinement: Mapping[str, Any] = field(default_factory=dict)
+    """Options of `run_refinement`."""
+    n_threads: int = 0
+    """0 uses all cores."""
+
+
+@dataclass(frozen=True, eq=False)
+class PipelineResult:
+    """What a run produced; None for the steps not taken."""
+
+    calibration: Calibration | None
+    """The geometry found."""
+    cake: Cake | None
+    """The integrated patterns."""
+    cake_file: Path
+    """The caked file."""
+    refinement: dict[str, Any] | None
+    """The summary of the refinement."""
+    stopped: str
+    """Why the run ended after the integration; empty when it did not."""
+
+
+def run_pipeline(job: PipelineJob, *, progress: Progress | None = None) -> PipelineResult:
+    """Calibrate when a calibrant image is given, integrate, refine; return what came of it.
+
+    Without GSAS-II the run ends after the integration and says so in `stopped`.
+
+    Raises
+    ------
+    InputError
+        Something needed is missing; the message names it.
+    MidasError
+        A step cannot be done; the results of the steps before it are complete.
+    """
+    _check(job)
+    with output_folder(job.out):
+        calibration, cake = None, None
+        cake_file = job.zarr_file
+        if cake_file is None:
+            source = read_params(job.params) if job.params else None
+            if job.calibrant_image:
+                calibration = _calibrated(job, progress)
+            assert job.files is not None
+            cake, cake_file = integrate_file(
+                job.files,
+                _parameters(source, calibration),
+                job.out,
+                n_threads=job.n_threads,
+                progress=None if progress is None else lambda done, total: progress(done, total, "frames"),
+            )
+        refinement, stopped = _refined(job, cake_file, progress)
+    return PipelineResult(calibration, cake, cake_file, refinement, stopped)
+
+
+def _check(job: PipelineJob) -> None:
+    if job.zarr_file is None:
+        if job.files is None:
+            raise InputError("there is nothing to integrate; name the data with -dataFN, or a caked file with --zarr-file")
+        if not job.params and not job.calibrant_image:
+            raise InputError("the geometry is missing; give it with -paramFN, or an image of a calibrant with --calibrant-image")
+    elif not str(job.zarr_file).endswith(SUFFIX):
+        raise InputError(f"{job.zarr_file} does not end in {SUFFIX}; expected a caked file")
+    for cif in job.cif_files:
+        if not Path(cif).is_file():
+            raise InputError(f"the CIF {cif} is not there; check --cif")
+
+
+def _calibrated(job: PipelineJob, progress: Progress | None) -> Calibration:
+    calibration, _ = run_job(
+        CalibrationJob(image=job.calibrant_image, out=job.out, params=job.params, settings=job.calibration),
+        n_threads=job.n_threads,
+        progress=progress,
+    )
+    if calibration.verdict == "failed":
+        raise InputError(
+            f"the calibration failed ({calibration.reasons[0]}); nothing was integrated, see {job.out / 'calibration.png'}"
+        )
+    return calibration
+
+
+def _parameters(source: Parameters | None, calibration: Calibration | None) -> Parameters:
+    """Return the parameters of the integration: the user's file, with the geometry just found where there is one."""
+    if calibration is None:
+        assert source is not None
+        return source
+    grid, shape = default_grid(calibration), calibration.detector.shape
+    parameters = (source or Parameters()).with_geometry(calibration.geometry)
+    missing = {
+        "RMin": grid.radius_min,
+        "RMax": grid.radius_max,
+        "RBinSize": grid.radius_step,
+        "EtaMin": grid.eta_min,
+        "EtaMax": grid.eta_max,
+        "EtaBinSize": grid.eta_step,
+        "NrPixelsY": shape[1],
+        "NrPixelsZ": shape[0],
+    }
+    return parameters.updated({key: value for key, value in missing.items() if key not in parameters})
+
+
+def _refined(job: PipelineJob, cake_file: Path, progress: Progress | None) -> tuple[dict[str, Any] | None, str]:
+    if not job.cif_files:
+        return None, ""
+    from midas.refine import run_refinement
+
+    try:
+        summary = run_refinement(
+            data_file=cake_file,
+            cif_files=list(job.cif_files),
+            output_dir=job.out / "refinement",
+            progress=progress,
+            **job.refinement,
+        )
+    except RefinementError as error:
+        logger.warning("%s", error)
+        return None, f"{error} The run ended after the integration; {cake_file} is complete."
+    return summary, ""

@@ -1,0 +1,212 @@
+"""Whether a stage, and in the end a whole fit, may be believed: rules on plain numbers, the same for every engine.
+
+Only the standard library and numpy are used, and nothing of midas: engine workers load this file by its path, because
+they may run in another interpreter.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+MAX_CELL_CHANGE = 0.03
+"""Largest believable relative change of a cell length (and of an angle) from the one of the CIF."""
+MAX_RWP_GROWTH = 1e-3
+"""Relative growth of Rwp still taken for rounding."""
+NEGLIGIBLE_GAIN = 0.01
+"""A stage that could not have lowered Rwp by more than this, relatively, was not needed."""
+MIN_EXPLAINED_PARTIAL = 0.5
+MIN_EXPLAINED_SUCCESS = 0.9
+"""Share of the signal above background that the model must explain to count as partial, and as success."""
+MAX_R_WP = 50.0
+"""No fit with an Rwp [%] above this is a success, whatever the noise."""
+PRESENT_ESDS = 3.0
+"""A phase whose scale is not this many esds above zero is not in the data."""
+
+
+@dataclass(frozen=True)
+class StageFacts:
+    """What an engine knows after one attempt at a stage."""
+
+    fresh: bool = True
+    """True when this attempt itself produced a covariance matrix (not an older one left in place)."""
+    converged: bool = True
+    max_shift_esd: float | None = 0.0
+    """Largest shift over esd; None or NaN when the engine has none."""
+    singular: int = 0
+    """Number of singular directions of the least-squares matrix."""
+    dropped: tuple[str, ...] = ()
+    """Parameters that the engine took out by itself."""
+    messages: tuple[str, ...] = ()
+    """Complaints of the engine, as it worded them."""
+    r_wp: float | None = None
+    """Rwp [%] after the attempt."""
+    r_wp_before: float | None = None
+    """Rwp [%] of the last accepted stage; None for the first."""
+    cells: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    """a, b, c [Å], alpha, beta, gamma [deg] of each phase."""
+    reference_cells: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    """The same from the CIF."""
+    uiso: dict[str, float] = field(default_factory=dict)
+    """Smallest isotropic displacement [Å²] of each phase."""
+    gaussian_variance: float = 1.0
+    """Smallest Gaussian variance over the range [centidegree²]."""
+    lorentzian_width: float = 0.0
+    """Smallest Lorentzian width over the range [centidegree]."""
+
+
+def stage_problems(facts: StageFacts) -> list[str]:
+    """Return every reason not to believe a stage; an empty list means that it may be kept.
+
+    Examples
+    --------
+    >>> stage_problems(StageFacts(r_wp=8.0, r_wp_before=9.0))
+    []
+    >>> stage_problems(StageFacts(r_wp=8.0, converged=False))
+    ['not converged']
+    """
+    problems = list(facts.messages)
+    if not facts.fresh:
+        problems.append("the least squares ended without a covariance matrix")
+    if not facts.converged:
+        problems.append("not converged")
+    if facts.max_shift_esd is None or not math.isfinite(facts.max_shift_esd):
+        problems.append("the shifts are not finite")
+    if facts.singular:
+        problems.append(f"singular in {facts.singular} direction{'s' if facts.singular != 1 else ''}")
+    if facts.dropped:
+        problems.append(f"parameters dropped: {', '.join(facts.dropped)}")
+    problems += _rwp_problems(facts) + _cell_problems(facts) + _shape_problems(facts)
+    return problems
+
+
+def _rwp_problems(facts: StageFacts) -> list[str]:
+    if facts.r_wp is None or not math.isfinite(facts.r_wp):
+        return ["Rwp is not a finite number"]
+    if facts.r_wp_before is not None and facts.r_wp > facts.r_wp_before * (1.0 + MAX_RWP_GROWTH):
+        return [f"Rwp grew from {facts.r_wp_before:.3f} to {facts.r_wp:.3f} %"]
+    return []
+
+
+def _cell_problems(facts: StageFacts) -> list[str]:
+    problems = []
+    for name, cell in facts.cells.items():
+        reference = facts.reference_cells.get(name)
+        if reference is None:
+            continue
+        for axis, value, start in zip(("a", "b", "c", "alpha", "beta", "gamma"), cell, reference, strict=False):
+            if not math.isfinite(value) or abs(value - start) > MAX_CELL_CHANGE * start:
+                problems.append(f"{name}: {axis} = {value:.5g} is implausible, the CIF has {start:.5g}")
+                break
+    return problems
+
+
+def _shape_problems(facts: StageFacts) -> list[str]:
+    problems = [f"{name}: Uiso = {value:.4g} Å² is not positive" for name, value in facts.uiso.items() if not value > 0]
+    if not facts.gaussian_variance > 0:
+        problems.append(f"the Gaussian variance reaches {facts.gaussian_variance:.4g} centidegree² within the range")
+    if not facts.lorentzian_width >= -1e-9:
+        problems.append(f"the Lorentzian width reaches {facts.lorentzian_width:.4g} centidegree within the range")
+    return problems
+
+
+def is_present(scale: float, esd: float) -> bool:
+    """Return whether a phase with this scale factor is in the data at all.
+
+    Examples
+    --------
+    >>> is_present(1.0, 0.1), is_present(0.2, 0.1), is_present(-5.0, 0.1)
+    (True, False, False)
+    """
+    return math.isfinite(scale) and math.isfinite(esd) and esd > 0 and scale > PRESENT_ESDS * esd
+
+
+def r_wp(observed: ArrayLike, calculated: ArrayLike, weights: ArrayLike) -> float:
+    """Return Rwp = 100 sqrt(sum w (o-c)² / sum w o²) [%], background included; NaN without any signal.
+
+    Examples
+    --------
+    >>> r_wp([10.0, 10.0], [10.0, 9.0], [1.0, 1.0])
+    7.0710678118654755
+    """
+    o, c, w = (np.asarray(v, dtype=float) for v in (observed, calculated, weights))
+    total = float(np.sum(w * o**2))
+    return 100.0 * math.sqrt(float(np.sum(w * (o - c) ** 2)) / total) if total > 0 else math.nan
+
+
+def explained_fraction(
+    observed: ArrayLike, calculated: ArrayLike, background: ArrayLike, weights: ArrayLike
+) -> float | None:
+    """Return the share of the signal above the background that the model explains, the noise left aside.
+
+    With chi² of the model and chi0² of the background alone over N points, it is 1 - (chi² - N) / (chi0² - N): 1 for a fit
+    as good as the noise, 0 for one no better than background. None when there is no signal above the noise to explain.
+    A flat Rwp cannot tell: on a high background a phase that is absent has an Rwp below 1 %.
+
+    Examples
+    --------
+    >>> explained_fraction([1.0, 11.0, 1.0], [1.0, 11.0, 1.0], [1.0, 1.0, 1.0], [1.0, 1.0, 1.0])
+    1.0
+    """
+    o, c, b, w = (np.asarray(v, dtype=float) for v in (observed, calculated, background, weights))
+    n = float(np.count_nonzero(w > 0))
+    unexplained = max(float(np.sum(w * (o - c) ** 2)) - n, 0.0)
+    signal = float(np.sum(w * (o - b) ** 2)) - n
+    if not math.isfinite(signal) or not math.isfinite(unexplained) or signal <= 3.0 * math.sqrt(2.0 * n):
+        return None
+    return 1.0 - unexplained / signal
+
+
+@dataclass(frozen=True)
+class FitFacts:
+    """What is known when the last stage is done."""
+
+    stopped: str | None = None
+    """Why the refinement stopped before its end (a required stage that could not be kept)."""
+    rolled_back: tuple[str, ...] = ()
+    """Names of the optional stages that could not be kept, though they were needed."""
+    absent: tuple[str, ...] = ()
+    """Phases found not to be in the data, each with its figures."""
+    n_phases: int = 1
+    r_wp: float | None = None
+    gof: float | None = None
+    explained: float | None = None
+    """Of `explained_fraction`."""
+
+
+def verdict(facts: FitFacts) -> tuple[str, str | None]:
+    """Return the status of a whole fit ("success", "partial" or "failed") and the reason when it is not success.
+
+    Examples
+    --------
+    >>> verdict(FitFacts(r_wp=4.0, gof=1.1, explained=0.999))
+    ('success', None)
+    >>> verdict(FitFacts(r_wp=0.8, gof=1.0, explained=0.02))[0]
+    'failed'
+    """
+    if len(facts.absent) >= facts.n_phases:
+        return "failed", "; ".join(facts.absent)
+    if facts.stopped:
+        return "failed", facts.stopped
+    if facts.r_wp is None or not math.isfinite(facts.r_wp):
+        return "failed", "no Rwp could be computed"
+    if facts.explained is None:
+        return "failed", "there is no signal above the background to fit"
+    if facts.explained < MIN_EXPLAINED_PARTIAL:
+        return "failed", (
+            f"the model explains only {max(facts.explained, 0.0):.0%} of the signal above the background: "
+            "wrong phase, wrong cell or wrong wavelength"
+        )
+    if facts.r_wp > MAX_R_WP and (facts.gof is None or facts.gof > 2.0):
+        return "failed", f"Rwp is {facts.r_wp:.1f} %, far above what counting statistics explain"
+    reasons = list(facts.absent)
+    if facts.rolled_back:
+        reasons.append(f"rolled back: {', '.join(facts.rolled_back)}")
+    if facts.explained < MIN_EXPLAINED_SUCCESS:
+        reasons.append(f"the model explains only {facts.explained:.0%} of the signal above the background")
+    if facts.r_wp > MAX_R_WP:
+        reasons.append(f"Rwp is {facts.r_wp:.1f} %")
+    return ("partial", "; ".join(reasons)) if reasons else ("success", None)

@@ -1,0 +1,301 @@
+"""The only importer of GSAS-II: a process that refines histograms, one JSON line in, one JSON line out.
+
+Run as ``PYTHON worker.py --home DIR [--path FOLDER] [--probe]`` by whatever interpreter GSAS-II lives in, so nothing of
+midas is imported; only the neighbouring `judge.py`, which is as self-contained, is loaded by its path. GSAS-II is imported
+once and kept warm. What it prints, from Python, C or Fortran, goes to a file and comes back with the result.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import json
+import os
+import shutil
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+MAX_LOG = 20000
+"""Characters of captured output sent back; the end is kept."""
+KEPT, ROLLED_BACK, NOT_NEEDED, NOT_REACHED = "kept", "rolled back", "not needed", "not reached"
+
+
+def load_neighbour(name: str) -> Any:
+    """Return a module lying beside this file, loaded without importing the package it belongs to."""
+    full = f"midas_worker_{name}"
+    if full not in sys.modules:
+        spec = importlib.util.spec_from_file_location(full, HERE / f"{name}.py")
+        if spec is None or spec.loader is None:
+            raise ImportError(f"{name}.py is missing beside {__file__}")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[full] = module
+        spec.loader.exec_module(module)
+    return sys.modules[full]
+
+
+def prepare_home(folder: Path) -> None:
+    """Make `folder` the private HOME: with a settings file, and with what the user compiled or added kept in reach.
+
+    Without ``~/.GSASII/config.ini`` GSAS-II imports any module called ``config`` that is on the path.
+    """
+    settings = folder / ".GSASII"
+    settings.mkdir(parents=True, exist_ok=True)
+    (settings / "config.ini").write_text("[GUI settings]\n", encoding="utf-8")
+    own = Path.home() / ".GSASII"
+    for name in ("bin", "bindist", "GSASII-bin", "AllBinaries", "imports"):
+        if (own / name).is_dir() and not (settings / name).exists():
+            (settings / name).symlink_to(own / name, target_is_directory=True)
+    os.environ["HOME"] = os.environ["USERPROFILE"] = str(folder)
+
+
+def import_gsas2(path: str | None) -> Any:
+    """Return GSAS-II's scripting module, from a folder put first on the path or from where it is installed."""
+    sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != HERE]
+    if path:
+        sys.path.insert(0, path)
+    try:
+        spec = importlib.util.find_spec("GSASII.GSASIIscriptable")
+    except ModuleNotFoundError:
+        spec = None
+    prefix = "GSASII." if spec is not None else ""
+    scripting = importlib.import_module(f"{prefix}GSASIIscriptable")
+    location = importlib.import_module(f"{prefix}GSASIIpath")
+    if getattr(location, "BinaryPathLoaded", True) is False:
+        raise ImportError("its compiled binaries are missing or do not fit this interpreter")
+    try:
+        importlib.import_module("CifFile")
+    except ModuleNotFoundError:
+        try:
+            importlib.import_module(f"{prefix}CifFile")
+        except ModuleNotFoundError:
+            raise ImportError("its CIF reader needs the package pycifrw, which this interpreter lacks") from None
+    return scripting
+
+
+def describe(scripting: Any) -> dict[str, Any]:
+    """Return what was found: version, folder and interpreter."""
+    location = sys.modules[scripting.__name__.replace("GSASIIscriptable", "GSASIIpath")]
+    version = None
+    for name in ("GetVersionNumber", "GetVersionTag"):
+        if hasattr(location, name):
+            version = str(getattr(location, name)())
+            break
+    folder = str(Path(scripting.__file__).resolve().parent)
+    return {"found": True, "engine": "GSAS-II", "version": version, "folder": folder, "python": sys.executable}
+
+
+class Captured:
+    """The process's standard output and error, redirected to a file at the level of file descriptors."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.reply = os.fdopen(os.dup(1), "w", encoding="utf-8")
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
+        os.dup2(self._fd, 1)
+        os.dup2(self._fd, 2)
+
+    def clear(self) -> None:
+        """Forget what was captured so far."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.ftruncate(self._fd, 0)
+
+    def text(self) -> str:
+        """Return the end of what was captured since the last `clear`."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        return self.path.read_text(encoding="utf-8", errors="replace")[-MAX_LOG:]
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Write one line to whoever started this process."""
+        self.reply.write(json.dumps(message) + "\n")
+        self.reply.flush()
+
+
+def refine(scripting: Any, job: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Return the result of one histogram, stage by stage, as plain data."""
+    model_module, judge = load_neighbour("gsas2_model"), load_neighbour("judge")
+    model = model_module.Model(scripting, job, folder)
+    records, stopped, absent = run_stages(model, job["stages"], judge)
+    o, c, b, w = model.observed, model.calculated, model.background, model.weights
+    explained = judge.explained_fraction(o, c, b, w)
+    r_wp, gof = judge.r_wp(o, c, w), model.gof()
+    status, reason = judge.verdict(
+        judge.FitFacts(
+            stopped=stopped,
+            rolled_back=tuple(r["name"] for r in records if r["outcome"] == ROLLED_BACK),
+            absent=tuple(absent),
+            n_phases=len(job["phases"]),
+            r_wp=r_wp,
+            gof=gof,
+            explained=explained,
+        )
+    )
+    warnings = list(job.get("warnings", []))
+    result = {
+        "index": job["index"],
+        "status": status,
+        "reason": reason,
+        "r_wp": _finite(r_wp),
+        "gof": _finite(gof),
+        "explained": explained,
+        "stages": records,
+        **model.results(),
+        "curves": model.curves(),
+        "reflections": model.reflections(),
+    }
+    if job["export"]:
+        result["project"] = export(model, job, folder, status, warnings)
+    return {**result, "warnings": warnings}
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and abs(value) < float("inf") else None
+
+
+def run_stages(model: Any, stages: list[dict[str, Any]], judge: Any) -> tuple[list[dict[str, Any]], str | None, list[str]]:
+    """Run the stages in order; return their records, why it stopped early (or None), and the phases not in the data."""
+    records: list[dict[str, Any]] = []
+    absent: list[str] = []
+    kept: set[str] = set()
+    stopped: str | None = None
+    for stage in stages:
+        if stopped:
+            records.append(_record(stage["name"], NOT_REACHED))
+            continue
+        record, kept = run_stage(model, stage, kept, judge)
+        records.append(record)
+        if record["outcome"] == KEPT and "scale" in record["refined"]:
+            gone = {n: s for n, s in model.scales().items() if not judge.is_present(*s)}
+            absent += [_absence(name, *scale) for name, scale in gone.items()]
+            if len(absent) == len(model.phase_names):
+                stopped = "no phase is in the data"
+            elif gone:
+                model.leave_out(list(gone))
+                again, kept = run_stage(model, stage, kept - set(stage["refine"]), judge, anew=True)
+                records[-1] = again
+                record = again
+        if record["outcome"] == ROLLED_BACK and stage["required"]:
+            stopped = f"{stage['name']}: {'; '.join(record['problems'])}"
+            missing = model.phases_without_reflections()
+            if missing:
+                stopped = f"no reflection of {', '.join(missing)} lies within the range fitted; {stopped}"
+    return records, stopped, absent
+
+
+def _absence(name: str, scale: float, esd: float) -> str:
+    return f"{name} is not in the data where its CIF puts it (scale {scale:.3g}, esd {esd:.2g})"
+
+
+def _record(name: str, outcome: str, **more: Any) -> dict[str, Any]:
+    empty = {"refined": [], "r_wp": None, "gof": None, "problems": [], "seconds": 0.0}
+    return {"name": name, "outcome": outcome, **empty, **more}
+
+
+def run_stage(
+    model: Any, stage: dict[str, Any], kept: set[str], judge: Any, *, anew: bool = False
+) -> tuple[dict[str, Any], set[str]]:
+    """Try a stage and its alternatives; return the record and the parameters free afterwards."""
+    begin = time.perf_counter()
+    before = None if not kept or anew else model.r_wp()
+    problems: list[str] = []
+    best = float("inf")
+    model.mark()
+    for names in [stage["refine"], *stage["alternatives"]]:
+        facts, found = attempt(model, kept | set(names), stage["max_cycles"], before, judge)
+        if not found:
+            record = _record(stage["name"], KEPT, refined=list(names), r_wp=facts.r_wp, gof=_finite(model.gof()))
+            record.update(problems=problems, seconds=time.perf_counter() - begin)
+            return record, kept | set(names)
+        problems.append(f"{'+'.join(names)}: {', '.join(found)}")
+        if facts is not None and facts.r_wp is not None and facts.r_wp == facts.r_wp:
+            best = min(best, facts.r_wp)
+        model.go_back()
+    # A stage that could not have lowered Rwp is no loss, e.g. a Lorentzian width where the peaks are Gaussian.
+    idle = before is not None and not stage["required"] and before * (1.0 - judge.NEGLIGIBLE_GAIN) <= best < float("inf")
+    record = _record(stage["name"], NOT_NEEDED if idle else ROLLED_BACK, problems=problems)
+    record.update(r_wp=_finite(before), gof=_finite(model.gof()), seconds=time.perf_counter() - begin)
+    return record, kept
+
+
+def attempt(model: Any, names: set[str], cycles: int, before: float | None, judge: Any) -> tuple[Any, list[str]]:
+    """Free the parameters, refine, and return the facts with what speaks against them (at most one continuation)."""
+    facts, problems = None, ["not tried"]
+    for _ in range(2):
+        try:
+            facts = judge.StageFacts(**model.refine(names, cycles), r_wp_before=before)
+        except Exception as error:  # noqa: BLE001 - whatever the engine raises is this histogram's result, not our end
+            traceback.print_exc()
+            return facts, [f"{type(error).__name__}: {error}"]
+        problems = judge.stage_problems(facts)
+        if problems != ["not converged"]:
+            break
+    return facts, problems
+
+
+def export(model: Any, job: dict[str, Any], folder: Path, status: str, warnings: list[str]) -> str | None:
+    """Write project and CIFs and move them to the output folder; return the project's name."""
+    stem, target = f"hist_{job['index']:04d}", Path(job["output_dir"])
+    written = [model.save(folder / f"{stem}.gpx", target / f"{stem}.gpx")]
+    if status in ("success", "partial"):
+        for name in model.phase_names:
+            try:
+                written.append(model.write_cif(name, folder / f"{stem}_{name}.cif"))
+            except Exception as error:  # noqa: BLE001 - the fit stands without its CIF, the record says so
+                traceback.print_exc()
+                warnings.append(f"no CIF of {name} could be written: {error}")
+    for path in written:
+        shutil.copyfile(path, target / f".{path.name}.part")
+        (target / f".{path.name}.part").replace(target / path.name)
+    return f"{stem}.gpx"
+
+
+def answer(scripting: Any, job: dict[str, Any], captured: Captured, folder: Path) -> dict[str, Any]:
+    """Return the result of a job whatever happens to it, with what was printed meanwhile."""
+    begin = time.perf_counter()
+    work = folder / f"hist_{job['index']:04d}"
+    captured.clear()
+    try:
+        work.mkdir(exist_ok=True)
+        result = refine(scripting, job, work)
+    except Exception as error:  # noqa: BLE001 - the record carries the traceback, the other histograms go on
+        reason = f"{type(error).__name__}: {error}"
+        result = {"index": job["index"], "status": "failed", "reason": reason, "error": traceback.format_exc()}
+        result["warnings"] = list(job.get("warnings", []))
+    shutil.rmtree(work, ignore_errors=True)
+    return {**result, "seconds": time.perf_counter() - begin, "log": captured.text()}
+
+
+def main() -> int:
+    """Say what was found, then answer jobs until the input ends."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--home", required=True)
+    parser.add_argument("--path")
+    parser.add_argument("--probe", action="store_true")
+    options = parser.parse_args()
+    home = Path(options.home).resolve()
+    prepare_home(home)
+    os.chdir(home)
+    captured = Captured(home / "output.txt")
+    try:
+        scripting = import_gsas2(options.path)
+        hello = describe(scripting)
+    except Exception as error:  # noqa: BLE001 - a broken installation is an answer too
+        traceback.print_exc()
+        captured.send({"found": False, "problem": f"{error}", "missing": isinstance(error, ModuleNotFoundError)})
+        return 1
+    captured.send(hello)
+    if options.probe:
+        return 0
+    for line in sys.stdin:
+        captured.send(answer(scripting, json.loads(line), captured, home))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,236 @@
+"""From frames to cakes: groups, darks, transforms, corrections, variance against scatter."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+
+from midas import CakeGrid, Detector, Geometry, IntegrationOptions, build_map, integrate
+from midas.cake.corrections import polarization_factor, solid_angle_factor
+from midas.detector import transform_image
+from midas.errors import InputError
+
+N = 100
+GRID = CakeGrid(2, 45, 1.5, eta_step=20)
+
+
+def make_geometry(**changes: object) -> Geometry:
+    values = {
+        "distance": 1e5,
+        "beam_center": (48.3, 51.7),
+        "pixel_size": 200,
+        "wavelength": 0.3,
+        "tilts": (0, 0.5, 0.2),
+    }
+    return Geometry(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def poisson(rate: float, n: int, seed: int = 7) -> np.ndarray:
+    return np.random.default_rng(seed).poisson(rate, (n, N, N)).astype(np.uint16)
+
+
+def test_groups_are_sums_and_the_last_is_shorter() -> None:
+    stack = poisson(20.0, 7)
+    options = IntegrationOptions(frames_per_sum=3, omega_start=10.0, omega_step=0.5, individual=True)
+    cake = integrate(stack, make_geometry(), GRID, options=options)
+    assert cake.individual is not None
+    assert cake.frames.tolist() == [3, 3, 1]
+    assert cake.frame_numbers.tolist() == [2, 5, 6]
+    assert cake.first_omega.tolist() == [10.0, 11.5, 13.0]
+    assert cake.last_omega.tolist() == [11.0, 12.5, 13.0]
+    np.testing.assert_allclose(cake.intensity[1], cake.individual[3:6].sum(axis=0), rtol=1e-12)
+    everything = integrate(stack, make_geometry(), GRID, options=IntegrationOptions(frames_per_sum=-1))
+    assert everything.frames.tolist() == [7]
+    np.testing.assert_allclose(everything.intensity[0], cake.intensity.sum(axis=0), rtol=1e-12)
+
+
+def test_dark_is_subtracted_once() -> None:
+    raw = np.full((N, N), 30, dtype=np.uint16)
+    dark = np.full((N, N), 12, dtype=np.uint16)
+    cake = integrate(raw, make_geometry(), GRID, dark=dark)
+    np.testing.assert_allclose(cake.intensity, 18.0, rtol=1e-12)
+    # Negative differences are kept: the mean over noise stays right.
+    cake = integrate(dark, make_geometry(), GRID, dark=raw.astype(np.float32))
+    np.testing.assert_allclose(cake.intensity, -18.0, rtol=1e-12)
+
+
+@pytest.mark.parametrize("transforms", [(1,), (2,), (3,), (1, 3), (3, 2, 1), (3, 3)])
+def test_frames_as_read_equal_transformed_frames(transforms: tuple[int, ...]) -> None:
+    raw = np.random.default_rng(1).poisson(40.0, (2, N, N + 14)).astype(np.int32)
+    dark = np.random.default_rng(2).poisson(4.0, (N, N + 14)).astype(np.int32)
+    mask = np.random.default_rng(3).random((N, N + 14)) < 0.05
+    options = IntegrationOptions(solid_angle=True, polarization=0.9)
+    given = integrate(raw, make_geometry(image_transforms=transforms), GRID, dark=dark, mask=mask, options=options)
+    turned = [transform_image(a, transforms) for a in (raw, dark, mask)]
+    expected = integrate(turned[0], make_geometry(), GRID, dark=turned[1], mask=turned[2], options=options)
+    np.testing.assert_allclose(given.intensity, expected.intensity, rtol=1e-12)
+    np.testing.assert_array_equal(given.bin_area, expected.bin_area)
+
+
+def test_transforms_that_disagree_are_refused() -> None:
+    class Read:
+        shape, image_transforms = (1, N, N), (2,)
+
+    with pytest.raises(InputError, match=r"ImTransOpt.*\(2,\).*\(1,\)"):
+        integrate(Read(), make_geometry(image_transforms=(1,)), GRID)
+
+
+def test_corrections_at_the_bin() -> None:
+    g = make_geometry(tilts=(0, 0, 0))
+    image = np.full((N, N), 1000.0)
+    cake = integrate(image, g, GRID, options=IntegrationOptions(solid_angle=True))
+    expected = 1000.0 / solid_angle_factor(cake.two_theta)
+    np.testing.assert_allclose(cake.intensity[0], np.broadcast_to(expected[:, None], GRID.shape), rtol=2e-3)
+    cake = integrate(image, g, GRID, options=IntegrationOptions(polarization=0.99))
+    expected = 1000.0 / polarization_factor(cake.two_theta[:, None], cake.eta[None, :])
+    np.testing.assert_allclose(cake.intensity[0], expected, rtol=2e-3)
+
+
+def test_a_bin_without_pixels_is_nan_with_area_zero() -> None:
+    cake = integrate(np.ones((N, N)), make_geometry(), CakeGrid(2, 400, 10, eta_step=20))
+    empty = cake.bin_area == 0.0
+    assert empty.any()
+    assert np.isnan(cake.intensity[0][empty]).all()
+    assert np.isfinite(cake.intensity[0][~empty]).all()
+    assert cake.sigma is not None
+    assert np.isnan(cake.sigma[0][empty]).all()
+
+
+def test_a_bin_missing_in_one_frame_is_filled_from_the_others() -> None:
+    stack = np.full((4, N, N), 8.0)
+    stack[1] = np.nan
+    cake = integrate(stack, make_geometry(), GRID, options=IntegrationOptions(frames_per_sum=-1))
+    np.testing.assert_allclose(cake.intensity, 32.0, rtol=1e-12)
+
+
+def test_sigma_is_the_scatter_of_repeated_frames() -> None:
+    frames = 600
+    rate = 30.0 + 10.0 * np.sin(np.arange(N) / 9.0)[None, :] * np.ones((N, 1))
+    stack = np.random.default_rng(11).poisson(rate, (frames, N, N)).astype(np.uint16)
+    for grid in (GRID, CakeGrid(2, 45, 0.4, eta_step=3), CakeGrid(2, 45, 1, eta_step=360)):
+        cake = integrate(stack, make_geometry(), grid)
+        assert cake.sigma is not None
+        profile = cake.profile()
+        assert profile.sigma is not None
+        for intensity, sigma in ((cake.intensity, cake.sigma), (profile.intensity, profile.sigma)):
+            ratio = np.sqrt(np.mean(sigma**2, axis=0)) / intensity.std(axis=0, ddof=1)
+            # One bin's scatter from 600 frames is good to 3 %; the mean over bins far better.
+            assert np.mean(ratio) == pytest.approx(1.0, abs=0.02)
+
+
+def test_sigma_of_a_sum_has_the_dark_once() -> None:
+    rng = np.random.default_rng(5)
+    sums = []
+    for _ in range(300):
+        stack = rng.poisson(20.0, (4, N, N)).astype(np.uint16)
+        dark = rng.poisson(10.0, (N, N)).astype(np.uint16)
+        options = IntegrationOptions(frames_per_sum=-1)
+        sums.append(integrate(stack, make_geometry(), CakeGrid(10, 40, 10, eta_step=60), dark=dark, options=options))
+    scatter = np.std([c.intensity for c in sums], axis=0, ddof=1)
+    sigma = np.sqrt(np.mean([np.square(c.sigma) for c in sums], axis=0))
+    assert np.mean(sigma / scatter) == pytest.approx(1.0, abs=0.03)
+
+
+def test_profile_is_the_cake_with_one_eta_bin() -> None:
+    stack = poisson(15.0, 2)
+    many = integrate(stack, make_geometry(), CakeGrid(2, 90, 1, eta_step=5)).profile()
+    one = integrate(stack, make_geometry(), CakeGrid(2, 90, 1, eta_step=360))
+    np.testing.assert_allclose(many.intensity, one.intensity[:, :, 0], rtol=1e-6)
+    np.testing.assert_allclose(many.bin_area, one.bin_area[:, 0], rtol=1e-6)
+    assert many.sigma is not None
+    assert one.sigma is not None
+    inside = slice(3, 40)  # rings that the detector holds whole
+    np.testing.assert_allclose(many.sigma[:, inside], one.sigma[:, inside, 0], rtol=0.02)
+
+
+def test_q_bins_are_uniform_in_q() -> None:
+    g = make_geometry()
+    cake = integrate(np.ones((N, N)), g, CakeGrid(0.1, 1.5, 0.02, unit="q"))
+    np.testing.assert_allclose(np.diff(cake.q), 0.02, rtol=1e-9)
+    np.testing.assert_allclose(cake.q * cake.d_spacing, 2 * np.pi, rtol=1e-12)
+
+
+def test_the_map_is_rebuilt_from_its_pickle_and_keyed_by_all_that_shapes_it() -> None:
+    g, detector = make_geometry(), Detector((N, N), 200)
+    cake_map = build_map(g, detector, GRID)
+    again = pickle.loads(pickle.dumps(cake_map))
+    assert again.key == cake_map.key
+    assert again.core.areas.tobytes() == cake_map.core.areas.tobytes()
+    mask = np.zeros((N, N), dtype=bool)
+    mask[0, 0] = True
+    others = [
+        build_map(make_geometry(beam_center=(48.3, 51.7000001)), detector, GRID),
+        build_map(make_geometry(image_transforms=(1,)), detector, GRID),
+        build_map(g, Detector((N, N), 200, mask=mask), GRID),
+        build_map(g, detector, CakeGrid(2, 45, 1.5, eta_step=10)),
+    ]
+    assert len({cake_map.key, *(m.key for m in others)}) == 5
+
+
+def test_progress_and_threads() -> None:
+    calls: list[tuple[int, int]] = []
+    stack = poisson(5.0, 3)
+    options = IntegrationOptions(progress=lambda done, n: calls.append((done, n)))
+    one = integrate(stack, make_geometry(), GRID, options=options, n_threads=1)
+    assert calls == [(1, 3), (2, 3), (3, 3)]
+    seven = integrate(stack, make_geometry(), GRID, n_threads=7)
+    assert one.intensity.tobytes() == seven.intensity.tobytes()
+
+
+@pytest.mark.parametrize("dtype", [">u2", "int64", "uint64", "float16"])
+def test_other_dtypes_are_converted(dtype: str) -> None:
+    cake = integrate(np.full((N, N), 9, dtype=dtype), make_geometry(), GRID)
+    np.testing.assert_allclose(cake.intensity, 9.0, rtol=1e-12)
+
+
+def test_negative_floats_are_warned_about() -> None:
+    image = np.random.default_rng(1).normal(0.0, 1.0, (N, N))
+    with pytest.warns(UserWarning, match="negative_counts=True"):
+        integrate(image, make_geometry(), GRID)
+    cake = integrate(image, make_geometry(), GRID, options=IntegrationOptions(negative_counts=True))
+    assert abs(float(np.average(cake.intensity[0], weights=cake.bin_area))) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("frames", "message"),
+    [
+        ("image.tif", "is a str"),
+        (np.zeros(5), "shape"),
+        (np.zeros((0, 5, 5)), "shape"),
+        (np.full((N, N), np.nan), "no bin holds a valid pixel"),
+    ],
+)
+def test_refused_frames(frames: object, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        integrate(frames, make_geometry(), GRID)
+
+
+@pytest.mark.parametrize(
+    "bad", [{"frames_per_sum": 0}, {"dark_frames": 0}, {"polarization": 2.0}, {"omega_step": np.nan}]
+)
+def test_refused_options(bad: dict[str, float]) -> None:
+    with pytest.raises(InputError, match=next(iter(bad)).split("_")[0]):
+        IntegrationOptions(**bad)  # type: ignore[arg-type]
+
+
+def test_plot_and_text(tmp_path: object) -> None:
+    cake = integrate(poisson(20.0, 2), make_geometry(), CakeGrid(2, 90, 1))
+    for unit in ("2theta", "q", "d", "px"):
+        figure = cake.plot(unit=unit)
+        assert len(figure.axes) == 3  # cake, profile, colour bar
+    with pytest.raises(InputError, match="unit"):
+        cake.plot(unit="nm")
+    assert "2θ" in cake._repr_html_()
+
+
+def test_to_xye(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    cake = integrate(poisson(20.0, 1), make_geometry(), CakeGrid(2, 400, 1))
+    rows = np.loadtxt(cake.to_xye(tmp_path / "a.xye"))
+    profile = cake.profile()
+    keep = np.isfinite(profile.intensity[0])
+    assert 0 < keep.sum() < keep.size
+    np.testing.assert_allclose(rows[:, 0], profile.two_theta[keep], rtol=1e-8)
+    np.testing.assert_allclose(rows[:, 1], profile.intensity[0][keep], rtol=1e-8)
+    assert (rows[:, 2] > 0).all()

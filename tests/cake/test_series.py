@@ -1,0 +1,148 @@
+"""Image files and parameters in, caked files out; the arguments of `midas integrate`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from midas import InputError
+from midas.cake import SeriesFiles, integrate_files
+from midas.cli.integrate import add_parser, run
+from midas.io.gsas_zarr import read_cake_file
+from midas.io.parameters import Parameters, parse_params
+
+N = 64
+TEXT = f"""Lsd 300000
+BC 30.2 31.7
+px 200
+Wavelength 0.2
+NrPixelsY {N}
+NrPixelsZ {N}
+RMin 2
+RMax 28
+RBinSize 1
+EtaBinSize 30
+OmegaStart -10
+OmegaStep 0.5
+OmegaSumFrames 2
+SkipFrame 1
+SHpL 0.003
+"""
+
+
+@pytest.fixture
+def parameters() -> Parameters:
+    return parse_params(TEXT)
+
+
+def write_stack(path: Path, n: int, seed: int = 1) -> np.ndarray:
+    stack = np.random.default_rng(seed).poisson(25.0, (n, N, N)).astype(np.uint16)
+    np.save(path, stack)
+    return stack
+
+
+def test_a_file_and_its_dark(parameters: Parameters, tmp_path: Path) -> None:
+    stack = write_stack(tmp_path / "s_000007.npy", 6)
+    np.save(tmp_path / "dark.npy", np.full((3, N, N), 5, dtype=np.uint16))
+    files = SeriesFiles(tmp_path / "s_000007.npy", dark=tmp_path / "dark.npy")
+    done = integrate_files(files, parameters, tmp_path / "out")
+    assert [p.name for p in done.written] == ["s_000007.npy.zarr.zip"]
+    read = read_cake_file(done.written[0])
+    assert read.frames.tolist() == [2, 2, 1]
+    assert read.frame_numbers.tolist() == [2, 4, 5]
+    assert read.first_omega.tolist() == [-10.0, -9.0, -8.0]
+    assert read.instrument["SH_L"] == 0.003
+    assert read.individual is not None
+    assert read.first_frame_number == 1
+    # The first frame is skipped and the dark subtracted once.
+    mean = float(np.average(read.intensity[0], weights=read.bin_area))
+    assert mean == pytest.approx(2 * (stack[1:3].mean() - 5.0), rel=0.02)
+
+
+def test_a_series_builds_the_map_once_and_skips_what_is_there(
+    parameters: Parameters, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from midas.cake import series
+
+    for k in (98, 99, 100):
+        write_stack(tmp_path / f"s_{k:06d}.npy", 3, seed=k)
+    built = []
+    original = series.build_map
+    monkeypatch.setattr(series, "build_map", lambda *a, **k: built.append(1) or original(*a, **k))
+    files = SeriesFiles(tmp_path / "s_000098.npy", first_number=98, last_number=100)
+    done = integrate_files(files, parameters, tmp_path / "out")
+    assert [p.name[:8] for p in done.written] == ["s_000098", "s_000099", "s_000100"]
+    assert built == [1]
+    again = integrate_files(files, parameters, tmp_path / "out", skip_existing=True)
+    assert (len(again.skipped), again.written, again.last) == (3, (), None)
+
+
+def test_the_dark_inside_an_hdf5_file_is_found(parameters: Parameters, tmp_path: Path) -> None:
+    import h5py
+
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["exchange/data"] = np.full((3, N, N), 30, dtype=np.uint16)
+        file["exchange/dark"] = np.full((2, N, N), 10, dtype=np.uint16)
+    done = integrate_files(SeriesFiles(tmp_path / "a.h5"), parameters, tmp_path)
+    assert done.last is not None
+    np.testing.assert_allclose(done.last.intensity, 40.0, rtol=1e-12)
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        file["exchange/data"] = np.full((3, N, N), 30, dtype=np.uint16)
+    done = integrate_files(SeriesFiles(tmp_path / "b.h5"), parameters, tmp_path)
+    assert done.last is not None
+    np.testing.assert_allclose(done.last.intensity, 60.0, rtol=1e-12)
+
+
+def test_bad_series_leave_nothing(parameters: Parameters, tmp_path: Path) -> None:
+    write_stack(tmp_path / "s_000001.npy", 3)
+    data = tmp_path / "s_000001.npy"
+    for files, message in (
+        (SeriesFiles(data, first_number=1, last_number=2), "s_000002.npy: no such file"),
+        (SeriesFiles(data, first_number=3, last_number=2), "ascending"),
+        (SeriesFiles(data, last_number=2), "no first number"),
+        (SeriesFiles(tmp_path / "nonumber.npy", first_number=1), "no running number"),
+    ):
+        with pytest.raises(InputError, match=message):
+            integrate_files(files, parameters, tmp_path / "out")
+    wrong = parameters.updated({"NrPixelsY": N + 1})
+    with pytest.raises(InputError, match="pixels"):
+        integrate_files(SeriesFiles(data), wrong, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def parse(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    add_parser(parser.add_subparsers(dest="command"))
+    return parser.parse_args(["integrate", *words])
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_stack(tmp_path / "s_000001.npy", 4)
+    (tmp_path / "ps.txt").write_text(TEXT)
+    words = ("-dataFN", str(tmp_path / "s_000001.npy"), "-paramFN", str(tmp_path / "ps.txt"))
+    assert run(parse(*words, "-resultFolder", str(tmp_path / "out"), "-nCPUs", "2")) == 0
+    assert "s_000001.npy.zarr.zip" in capsys.readouterr().out
+    assert (tmp_path / "out" / "s_000001.npy.zarr.zip").is_file()
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [("-mapDetector", "0"), ("-preProcThresh", "3"), ("-writeMat", "1"), ("-nCPUs", "-2"), ("-numFrameChunks", "0")],
+)
+def test_what_is_not_supported_is_refused(tmp_path: Path, flags: tuple[str, str]) -> None:
+    with pytest.raises(InputError, match=flags[0]):
+        run(parse("a.npy", "-paramFN", "ps.txt", *flags))
+
+
+def test_both_spellings() -> None:
+    old = parse(
+        "-dataFN", "a", "-paramFN", "b", "-darkLoc", "c", "-startFileNr", "3", "-nCPUsLocal", "4", "-skipExisting"
+    )
+    new = parse(
+        "--data-file", "a", "--param-file", "b", "--dark-location", "c", "--first-file-number", "3",
+        "--local-threads", "4", "--skip-existing",
+    )  # fmt: skip
+    assert vars(old) == vars(new)

@@ -1,0 +1,108 @@
+"""Ring fits of the core: positions of rings drawn with known radii."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import midas
+from midas import _core
+from midas.errors import InputError
+
+SHAPE = (300, 320)
+GEOMETRY = midas.Geometry(
+    distance=2e5, beam_center=(150.3, 140.8), pixel_size=100.0, wavelength=0.2, tilts=(0.0, 1.0, -0.5)
+)
+
+
+def draw(radii, heights, *, fwhm=4.0, mixing=0.4, background=50.0, seed=None):
+    """Return an image of pseudo-Voigt rings sampled at the pixel centres, with Poisson noise when a seed is given."""
+    z, y = np.mgrid[: SHAPE[0], : SHAPE[1]].astype(float)
+    radius, _, _ = GEOMETRY.to_polar(y, z)
+    image = np.full(SHAPE, background)
+    for center, height in zip(radii, heights, strict=True):
+        u2 = (2.0 * (radius - center) / fwhm) ** 2
+        image += height * (mixing / (1.0 + u2) + (1.0 - mixing) * np.exp(-np.log(2.0) * u2))
+    if seed is not None:
+        image = np.random.default_rng(seed).poisson(image)
+    return image.astype(np.float32)
+
+
+def fit(image, windows, *, mask=None, eta_step=10.0, n_threads=0):
+    masked = np.zeros(SHAPE, np.uint8) if mask is None else mask
+    return _core.fit_rings(
+        GEOMETRY.projection, image, masked, windows, eta_step=eta_step, fwhm=3.0, max_shift=20.0, n_threads=n_threads
+    )
+
+
+def test_a_ring_is_found_where_it_was_drawn():
+    found = fit(draw([80.25], [1000.0]), [(68.0, 92.0, [79.0], [0])])
+    assert len(found["radius"]) == 36
+    assert found["converged"].all()
+    np.testing.assert_allclose(found["radius"], 80.25, atol=2e-3)  # px: quarter-pixel cells on a noise-free ring
+    np.testing.assert_allclose(found["fwhm"], 4.0, rtol=5e-3)
+    np.testing.assert_allclose(found["height"], 1000.0, rtol=1e-2)
+
+
+def test_points_lie_on_the_ring():
+    found = fit(draw([80.25], [1000.0]), [(68.0, 92.0, [79.0], [0])])
+    radius, _, eta = GEOMETRY.to_polar(found["y"], found["z"])
+    np.testing.assert_allclose(radius, found["radius"], rtol=1e-12)
+    np.testing.assert_allclose(eta, found["eta"], atol=1e-9)
+
+
+def test_close_rings_are_told_apart():
+    found = fit(draw([80.0, 87.0], [1000.0, 300.0], fwhm=3.0), [(70.0, 97.0, [80.5, 87.5], [3, 4])])
+    first, second = (found["radius"][found["ring"] == k] for k in (3, 4))
+    np.testing.assert_allclose(first, 80.0, atol=5e-3)
+    np.testing.assert_allclose(second, 87.0, atol=2e-2)
+
+
+def test_errors_match_the_scatter_of_noisy_images():
+    pulls = []
+    for seed in range(12):
+        found = fit(draw([80.25], [60.0], background=20.0, seed=seed), [(68.0, 92.0, [80.0], [0])])
+        good = found["converged"]
+        assert good.mean() > 0.9
+        pulls.extend((found["radius"][good] - 80.25) / found["radius_sigma"][good])
+    assert 0.9 < np.std(pulls) < 1.15  # ~420 pulls: the standard deviation is known to 0.035
+    assert abs(np.mean(pulls)) < 0.15  # and the mean to 0.05
+
+
+def test_masked_and_hot_pixels_do_not_move_a_ring():
+    image = draw([80.25], [1000.0])
+    mask = np.zeros(SHAPE, np.uint8)
+    mask[100:110] = 1
+    image[100:110] = 1e6
+    found = fit(image, [(68.0, 92.0, [79.0], [0])], mask=mask)
+    ok = found["converged"] & (found["coverage"] > 0.4)
+    assert ok.sum() > 30
+    np.testing.assert_allclose(found["radius"][ok], 80.25, atol=5e-3)
+
+
+def test_threads_do_not_change_a_bit():
+    image = draw([80.25, 120.0], [500.0, 200.0], seed=3)
+    windows = [(68.0, 92.0, [80.0], [0]), (110.0, 130.0, [120.0], [1])]
+    results = [fit(image, windows, n_threads=n) for n in (1, 2, 7)]
+    for other in results[1:]:
+        for name, column in results[0].items():
+            np.testing.assert_array_equal(column, other[name], err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("windows", "message"),
+    [
+        ([], "no ring windows"),
+        ([(70.0, 60.0, [65.0], [0])], "ascend without overlap"),
+        ([(60.0, 80.0, [65.0], [0]), (75.0, 90.0, [80.0], [1])], "ascend without overlap"),
+        ([(60.0, 90.0, [62.0, 66.0, 70.0, 75.0, 80.0], [0, 1, 2, 3, 4])], "holds 5 rings"),
+    ],
+)
+def test_impossible_windows_are_refused(windows, message):
+    with pytest.raises(InputError, match=message):
+        fit(draw([80.0], [100.0]), windows)
+
+
+def test_image_and_mask_must_agree():
+    with pytest.raises(InputError, match="same number"):
+        fit(draw([80.0], [100.0]), [(68.0, 92.0, [79.0], [0])], mask=np.zeros((3, 3), np.uint8))

@@ -1,0 +1,237 @@
+"""The caked file: its members, both readers, what GSAS-II's reader relies on."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from midas import CakeGrid, FormatError, Geometry, InputError, IntegrationOptions, integrate
+from midas.cake import Cake
+from midas.io.gsas_zarr import CakeFile, read_cake_file, write_cake_file
+
+ZARR2_PYTHON = os.environ.get("MIDAS_TEST_ZARR2_PYTHON")
+"""An interpreter with zarr 2.18, to read our files with it."""
+
+
+class PlainZarr:
+    """zarr format 2 read with zipfile, json and numcodecs alone: what the file is, not what a library makes of it."""
+
+    def __init__(self, path: Path) -> None:
+        self.zip = zipfile.ZipFile(path)
+        self.names = self.zip.namelist()
+
+    def attrs(self, name: str) -> dict[str, Any]:
+        return json.loads(self.zip.read(f"{name}/.zattrs" if name else ".zattrs"))
+
+    def array(self, name: str) -> np.ndarray:
+        from numcodecs import get_codec
+
+        about = json.loads(self.zip.read(f"{name}/.zarray"))
+        assert about["zarr_format"] == 2
+        assert about["chunks"] == about["shape"]
+        chunk = self.zip.read(f"{name}/{'.'.join('0' * len(about['shape']))}")
+        data = get_codec(about["compressor"]).decode(chunk)
+        return np.frombuffer(data, dtype=about["dtype"]).reshape(about["shape"])
+
+    def members(self, group: str) -> list[str]:
+        assert json.loads(self.zip.read(f"{group}/.zgroup")) == {"zarr_format": 2}
+        return [n.split("/")[1] for n in self.names if n.startswith(f"{group}/") and n.endswith("/.zarray")]
+
+
+@pytest.fixture
+def cake() -> Cake:
+    geometry = Geometry(
+        distance=3e5, beam_center=(30, 29), pixel_size=200, wavelength=0.2, tilts=(0, 1, 0), image_transforms=(2,)
+    )
+    stack = np.random.default_rng(7).poisson(30.0, (25, 60, 60)).astype(np.uint16)
+    options = IntegrationOptions(frames_per_sum=10, omega_start=-5, omega_step=0.25, individual=True)
+    return integrate(stack, geometry, CakeGrid(0, 60, 2, eta_step=30), options=options)
+
+
+def test_members_and_attributes(cake: Cake, tmp_path: Path) -> None:
+    with zipfile.ZipFile(cake.to_zarr(tmp_path / "a.zarr.zip", sum_images=True)) as archive:
+        names = archive.namelist()
+    assert len(set(names)) == len(names)  # no member twice
+    plain = PlainZarr(tmp_path / "a.zarr.zip")
+    sums = ["LastFrameNumber_000009", "LastFrameNumber_000019", "LastFrameNumber_000024"]
+    assert plain.members("OmegaSumFrame") == sums == sorted(sums)
+    assert plain.members("OmegaSumFrameVariance") == sums
+    rows = plain.array("REtaMap")
+    assert rows.shape == (4, 30, 12)
+    np.testing.assert_allclose(rows[0][:, 0], np.arange(1, 60, 2))
+    np.testing.assert_allclose(rows[1][:, 0], np.degrees(np.arctan(np.arange(1, 60, 2) * 200 / 3e5)))
+    np.testing.assert_allclose(rows[2][0], np.arange(-165, 180, 30))
+    assert plain.attrs("REtaMap") == {
+        "Header": "Radius,2Theta,Eta,BinArea",
+        "Units": "Pixels,Degrees,Degrees,Pixels",
+        "nRBins": 30,
+        "nEtaBins": 12,
+    }
+    assert plain.attrs("OmegaSumFrame/LastFrameNumber_000024") == {
+        "FirstOme": 0.0,
+        "LastOme": 1.0,
+        "LastFrameNumber": 24,
+        "Number Of Frames Summed": 5,
+    }
+    instrument = {
+        name: plain.array(f"InstrumentParameters/{name}").tolist() for name in plain.members("InstrumentParameters")
+    }
+    assert instrument == {
+        "Polariz": [0.99], "Lam": [0.2], "SH_L": [0.002], "U": [1.163], "V": [-0.126], "W": [0.063],
+        "X": [0.0], "Y": [0.0], "Z": [0.0], "Distance": [3e5],
+    }  # fmt: skip
+    assert len(plain.members("IntegrationResult")) == 25
+    assert plain.attrs("IntegrationResult/FrameNr_000002") == {"omega": -4.5, "Header": "Radius,Eta"}
+    assert plain.array("Omegas").shape == (25,)
+    assert plain.attrs("SumFrames") == {"nFrames": 25}
+    assert plain.attrs("")["midas"]["geometry"]["image_transforms"] == [2]
+
+
+def test_masked_bins_have_area_zero_and_finite_intensity(cake: Cake, tmp_path: Path) -> None:
+    path = cake.to_zarr(tmp_path / "a.zarr.zip")
+    plain = PlainZarr(path)
+    area = plain.array("REtaMap")[3]
+    masked = area == 0.0
+    assert masked.any()
+    for name in plain.members("OmegaSumFrame"):
+        values = plain.array(f"OmegaSumFrame/{name}")
+        assert np.isfinite(values).all()
+        assert (values[masked] == 0.0).all()
+        assert (values[~masked] > 0.0).all()
+    assert np.isnan(read_cake_file(path).intensity[:, masked]).all()
+
+
+def test_reads_back_what_was_written(cake: Cake, tmp_path: Path) -> None:
+    written = replace(cake.to_cake_file(instrument={"W": 0.1}), temperature=np.array([295.0, 296.0, np.nan]))
+    read = read_cake_file(write_cake_file(tmp_path / "a.zarr.zip", written))
+    arrays = "intensity variance individual radius two_theta eta bin_area frames first_omega last_omega frame_numbers"
+    for name in [*arrays.split(), "temperature", "pressure", "individual_omega"]:
+        np.testing.assert_array_equal(getattr(read, name), getattr(written, name), err_msg=name)
+    assert read.instrument == written.instrument
+    assert read.metadata == written.metadata
+
+
+def test_a_sum_without_value_in_a_used_bin_is_zero_in_the_file_and_nan_again_in_memory(
+    cake: Cake, tmp_path: Path
+) -> None:
+    values = cake.to_cake_file()
+    intensity, variance = values.intensity.copy(), np.array(values.variance)
+    intensity[1, 3, 4] = variance[1, 3, 4] = np.nan
+    path = write_cake_file(tmp_path / "a.zarr.zip", replace(values, intensity=intensity, variance=variance))
+    assert PlainZarr(path).array("OmegaSumFrame/LastFrameNumber_000019")[3, 4] == 0.0
+    assert np.isnan(read_cake_file(path).intensity[1, 3, 4])
+
+
+def test_same_cake_same_bytes(cake: Cake, tmp_path: Path) -> None:
+    one, two = cake.to_zarr(tmp_path / "1.zarr.zip"), cake.to_zarr(tmp_path / "2.zarr.zip")
+    assert one.read_bytes() == two.read_bytes()
+
+
+def test_what_the_gsas2_reader_does(cake: Cake, tmp_path: Path) -> None:
+    """The steps of SPEC section 6 with the zarr library: an unmasked lineout, divided by its frames."""
+    import zarr
+
+    store = zarr.storage.ZipStore(str(cake.to_zarr(tmp_path / "a.zarr.zip")), mode="r")
+    root = zarr.open_group(store, mode="r")
+    assert all(name in root for name in ("InstrumentParameters", "REtaMap", "OmegaSumFrame"))
+    rows = np.array(root["REtaMap"])
+    names = list(root["OmegaSumFrame"])
+    for name in names:
+        stored = root["OmegaSumFrame"][name]
+        k = cake.frame_numbers.tolist().index(stored.attrs["LastFrameNumber"])
+        use = rows[3][:, 2] != 0
+        y = stored[:, 2][use] / stored.attrs["Number Of Frames Summed"]
+        np.testing.assert_allclose(y, cake.intensity[k][use, 2] / cake.frames[k])
+    assert float(root["InstrumentParameters"]["Lam"][0]) == 0.2
+    store.close()
+
+
+@pytest.mark.gsas2
+@pytest.mark.filterwarnings("ignore")  # GSAS-II's own
+def test_gsas2_reads_it(cake: Cake, tmp_path: Path) -> None:
+    reader_module = pytest.importorskip("GSASII.imports.G2pwd_MIDAS", reason="install GSAS-II to run it (not on PyPI)")
+    path = str(cake.to_zarr(tmp_path / "a.zarr.zip"))
+    reader, buffer, patterns = reader_module.MIDAS_Zarr_Reader(), {}, []
+    reader.selections = []
+    assert reader.ContentsValidator(path)
+    while True:
+        assert reader.Reader(path, None, buffer=buffer)
+        patterns.append((reader.pwdparms["Instrument Parameters"][0]["Azimuth"][0], reader.powderdata))
+        if not reader.repeat:
+            break
+    used = [j for j in range(12) if (cake.bin_area[:, j] > 0).sum() > 20]
+    assert len(patterns) == len(used) * len(cake.frames)
+    for n, (azimuth, data) in enumerate(patterns):
+        k, j = n // len(used), used[n % len(used)]
+        use = cake.bin_area[:, j] > 0
+        assert azimuth == pytest.approx(90.0 - cake.eta[j])
+        np.testing.assert_allclose(data[0], cake.two_theta[use])
+        np.testing.assert_allclose(data[1], cake.intensity[k][use, j] / cake.frames[k])
+
+
+@pytest.mark.skipif(
+    not ZARR2_PYTHON, reason="name an interpreter that has zarr 2.18 in MIDAS_TEST_ZARR2_PYTHON to run it"
+)
+def test_zarr_2_reads_it(cake: Cake, tmp_path: Path) -> None:
+    path = cake.to_zarr(tmp_path / "a.zarr.zip")
+    script = (
+        "import sys, json, zarr\n"
+        "assert zarr.__version__.startswith('2.18')\n"
+        "root = zarr.open(sys.argv[1], mode='r')\n"
+        "sums = root['OmegaSumFrame']\n"
+        "print(json.dumps({'names': list(sums), 'total': [float(sums[n][:].sum()) for n in sums],\n"
+        "  'frames': [sums[n].attrs['Number Of Frames Summed'] for n in sums],\n"
+        "  'lam': float(root['InstrumentParameters/Lam'][0])}))"
+    )
+    done = subprocess.run([str(ZARR2_PYTHON), "-c", script, str(path)], capture_output=True, text=True, check=True)
+    seen = json.loads(done.stdout)
+    assert seen["frames"] == [10, 10, 5]
+    assert seen["lam"] == 0.2
+    np.testing.assert_allclose(seen["total"], np.nansum(cake.intensity, axis=(1, 2)), rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["a.zarr", "a.zip", "a.h5", ".zarr.zip"])
+def test_other_names_are_refused(cake: Cake, tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match=r"\.zarr\.zip"):
+        cake.to_zarr(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_half_written(cake: Cake, tmp_path: Path) -> None:
+    values = cake.to_cake_file()
+    with pytest.raises(TypeError):
+        write_cake_file(tmp_path / "a.zarr.zip", replace(values, metadata={"bad": object()}))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_files_of_another_kind_are_refused(cake: Cake, tmp_path: Path) -> None:
+    (tmp_path / "text.zarr.zip").write_text("no zip")
+    with zipfile.ZipFile(tmp_path / "other.zarr.zip", "w") as archive:
+        archive.writestr("a.txt", "nothing")
+    whole = cake.to_zarr(tmp_path / "a.zarr.zip").read_bytes()
+    (tmp_path / "cut.zarr.zip").write_bytes(whole[: len(whole) // 2])
+    for name in ("absent", "text", "other", "cut"):
+        with pytest.raises(FormatError, match=name):
+            read_cake_file(tmp_path / f"{name}.zarr.zip")
+
+
+def test_shapes_are_checked(cake: Cake) -> None:
+    values = cake.to_cake_file()
+    for name, value, message in (
+        ("radius", values.radius[1:], "radius has shape"),
+        ("frames", values.frames[1:], "frames has shape"),
+        ("frame_numbers", values.frame_numbers[::-1], "ascending"),
+        ("instrument", {"Lam": 0.2}, "Polariz"),
+        ("variance", values.bin_area, "variance has shape"),
+    ):
+        with pytest.raises(InputError, match=message):
+            replace(values, **{name: value})
+    assert isinstance(values, CakeFile)
