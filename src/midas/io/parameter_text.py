@@ -119,6 +119,8 @@ def _cast(value: object, row: ParameterKey) -> Value:
         number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         raise InputError(f"{row.name} is {value!r}; expected a number: {row.meaning}") from None
+    if not math.isfinite(number):
+        raise InputError(f"{row.name} is {number}; expected a finite number: {row.meaning}")
     return int(number) if row.kind is int and number == int(number) else number
 
 
@@ -144,6 +146,8 @@ _OWN_NAMES = {
     "skip_frames": "SkipFrame",
 }
 
+_OWN_SEQUENCES = {"tilts": ("tx", "ty", "tz"), "shape": ("NrPixelsZ", "NrPixelsY")}
+
 
 def file_pairs(name: str, value: object) -> list[tuple[str, object]]:
     """Return the file's keys and values for one of midas's own names."""
@@ -152,14 +156,16 @@ def file_pairs(name: str, value: object) -> list[tuple[str, object]]:
         if not isinstance(energy, float) or not energy > 0.0:
             raise InputError(f"energy is {value!r}; expected keV above 0")
         return [("Wavelength", wavelength_from_energy(energy))]
-    if name == "tilts" and isinstance(value, Iterable):
-        return list(zip(("tx", "ty", "tz"), value, strict=True))
-    if name == "shape" and isinstance(value, Iterable):
-        return list(zip(("NrPixelsZ", "NrPixelsY"), value, strict=True))
+    if name in _OWN_SEQUENCES:
+        keys = _OWN_SEQUENCES[name]
+        numbers = tuple(value) if isinstance(value, Iterable) else ()
+        if len(numbers) != len(keys):
+            raise InputError(f"{name} is {value!r}; expected {len(keys)} numbers, for {', '.join(keys)}")
+        return list(zip(keys, numbers, strict=True))
     if name == "distortion" and isinstance(value, Mapping):
         return list(value.items())
     if name not in _OWN_NAMES and find_key(name) is None:
-        near = difflib.get_close_matches(name, [*_OWN_NAMES, "energy", "tilts", "shape", "distortion"], n=1)
+        near = difflib.get_close_matches(name, [*_OWN_NAMES, *_OWN_SEQUENCES, "energy", "distortion"], n=1)
         hint = f"; did you mean {near[0]}?" if near else did_you_mean(name)
         raise InputError(f"unknown parameter {name!r}{hint}")
     return [(_OWN_NAMES.get(name, name), value)]

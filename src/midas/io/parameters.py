@@ -161,7 +161,7 @@ class Parameters:
     @property
     def name(self) -> str:
         """The file's name, for messages."""
-        return "the parameters" if self.path is None else str(self.path)
+        return "the parameter set" if self.path is None else str(self.path)
 
     @property
     def unknown(self) -> tuple[str, ...]:
@@ -205,9 +205,8 @@ class Parameters:
         self.require("Lsd", "BC", "px", "Wavelength")
         center = self._floats("BC")
         radius = self._float("RhoD") if "RhoD" in self else None
-        self._check_distortion_radius(radius)
         try:
-            return Geometry(
+            geometry = Geometry(
                 distance=self._float("Lsd"),
                 beam_center=(center[0], center[1]),
                 pixel_size=self.pixel_size,
@@ -218,7 +217,10 @@ class Parameters:
                 image_transforms=self.image_transforms,
             )
         except MidasError as error:
+            self._check_distortion_radius(radius)  # knows the detector, so it says more
             raise type(error)(f"{self.name}: {error}") from None
+        self._check_distortion_radius(radius)
+        return geometry
 
     @property
     def detector(self) -> Detector:
