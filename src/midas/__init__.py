@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
-from midas.calibration import Calibration, CalibrationParams, calibrate
 from midas.cake import Cake, CakeMap, IntegrationOptions, build_map, integrate
+from midas.calibration import Calibration, CalibrationParams, calibrate
 from midas.crystal import Calibrant, Rings, calibrant, calibrant_from_cell, calibrant_from_cif, rings
 from midas.detector import Detector
 from midas.errors import FitError, FormatError, GeometryError, InputError, MidasError, OutputError, RefinementError
 from midas.geometry import Geometry
 from midas.grid import CakeGrid
+from midas.io.frames import Frames, read_frames, read_image
+from midas.io.parameters import Parameters, read_params
 from midas.simulation import PeakProfile, Simulation, SimulationOptions, simulate, simulate_scan
 
 __version__ = version("midas-xrd")
@@ -18,31 +20,36 @@ __version__ = version("midas-xrd")
 __all__ = [
     "Cake",
     "CakeGrid",
-    "Calibration",
-    "CalibrationParams",
     "CakeMap",
     "Calibrant",
+    "Calibration",
+    "CalibrationParams",
     "Detector",
     "FitError",
     "FormatError",
+    "Frames",
     "Geometry",
     "GeometryError",
     "InputError",
     "IntegrationOptions",
     "MidasError",
     "OutputError",
+    "Parameters",
     "PeakProfile",
     "RefinementError",
     "Rings",
     "Simulation",
     "SimulationOptions",
     "__version__",
-    "calibrate",
     "build_map",
-    "integrate",
     "calibrant",
     "calibrant_from_cell",
     "calibrant_from_cif",
+    "calibrate",
+    "integrate",
+    "read_frames",
+    "read_image",
+    "read_params",
     "rings",
     "simulate",
     "simulate_scan",

@@ -147,7 +147,7 @@ class Geometry:
             raise InputError(f"unknown distortion parameter {unknown[0]!r}; expected p0..p14")
         if self.distortion_radius is None and any(distortion.values()):
             raise GeometryError(
-                "the distortion has no distortion_radius (RhoD), without which its coefficients mean nothing; give it in µm"
+                "the distortion has no distortion_radius (RhoD), which its coefficients refer to; give it in µm"
             )
         if self.distortion_radius is not None and not self.distortion_radius > 100.0 * self.pixel_size:
             raise GeometryError(

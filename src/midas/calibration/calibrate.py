@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from midas.calibration.diagnostics import held_out_strain, judge, ring_table, strong_share
+from midas.calibration.diagnostics import explained_share, held_out_strain, judge, ring_table, strong_share
 from midas.calibration.fit import (
     LoopResult,
     corner_distance,
@@ -25,7 +25,7 @@ from midas.calibration.fit import (
 from midas.calibration.options import CalibrationParams, params_from
 from midas.calibration.prepare import BoolImage, PreparedImage, prepare_image
 from midas.calibration.result import Calibration
-from midas.calibration.seed import Seed, find_seed, ring_signal
+from midas.calibration.seed import RingSignal, Seed, find_seed, ring_signal
 from midas.crystal import Calibrant, Rings, rings
 from midas.detector import Detector
 from midas.errors import FitError, InputError
@@ -52,8 +52,8 @@ def calibrate(
 ) -> Calibration:
     """Return the detector geometry found from one image of a calibrant.
 
-    Needs no guess beyond wavelength and pixel size: the beam centre is where the normals of the rings meet, the distance
-    comes from the ratios of their radii, then every (ring, eta) profile is fitted by a pseudo-Voigt on the pixels
+    Needs no guess beyond wavelength and pixel size: the beam centre is where the normals of the rings meet, the
+    distance comes from the ratios of their radii, then every (ring, eta) profile is fitted by a pseudo-Voigt on the pixels
     themselves and the geometry by least squares on the pseudo-strain (SPEC section 2).
 
     Parameters
@@ -105,10 +105,11 @@ def calibrate(
     logger.info(
         "image %d x %d: %d hot and %d dead pixels masked", *prepared.counts.shape, prepared.n_hot, prepared.n_dead
     )
-    seed, geometry = _start(prepared, calibrant, options, n_threads)
+    signal = ring_signal(prepared)
+    seed, geometry = _start(prepared, signal, calibrant, options, n_threads)
     visible = _visible_rings(calibrant, options.wavelength, geometry, prepared.mask)
     loop = run_loop(prepared, geometry, visible, options, n_threads=n_threads, progress=progress)
-    calibration = _assemble(prepared, seed, visible, loop, options)
+    calibration = _assemble(prepared, signal, seed, visible, loop, options)
     calibration = replace(calibration, seconds=time.perf_counter() - started)
     logger.info("%s: mean strain %.1f µε; %s", calibration.verdict, calibration.mean_strain * 1e6, calibration.reason)
     for reason in calibration.reasons:
@@ -131,14 +132,13 @@ def _pixels(image: npt.ArrayLike | Frames | str | Path, transforms: tuple[int, .
 
 
 def _start(
-    prepared: PreparedImage, calibrant: Calibrant, options: CalibrationParams, n_threads: int
+    prepared: PreparedImage, signal: RingSignal, calibrant: Calibrant, options: CalibrationParams, n_threads: int
 ) -> tuple[Seed, Geometry]:
     """Return the seed and the geometry fitted to the coarse image.
 
     A guess that does not lead to rings is overruled, loudly, by what the image says.
     """
     candidates = _innermost_rings(calibrant, options.wavelength)
-    signal = ring_signal(prepared)
     guess = {"beam_center": options.beam_center, "distance": options.distance}
     try:
         seed = find_seed(prepared, candidates, options.pixel_size, signal=signal, **guess)  # type: ignore[arg-type]
@@ -205,13 +205,22 @@ def _available(loop: LoopResult, visible: Rings, mask: BoolImage) -> dict[int, f
 
 
 def _assemble(
-    prepared: PreparedImage, seed: Seed, visible: Rings, loop: LoopResult, options: CalibrationParams
+    prepared: PreparedImage,
+    signal: RingSignal,
+    seed: Seed,
+    visible: Rings,
+    loop: LoopResult,
+    options: CalibrationParams,
 ) -> Calibration:
     fit, points = loop.fit, loop.points
     used = np.abs(fit.strain[fit.used])
     held_out = held_out_strain(fit, points)
     found = strong_share(loop, visible, options.eta_step, _available(loop, visible, prepared.mask))
-    verdict, reasons = judge(loop, seed, held_out=held_out, eta_step=options.eta_step, found_share=found)
+    explained = explained_share(signal, fit.geometry, visible)
+    verdict, reasons = judge(
+        loop, seed, held_out=held_out, eta_step=options.eta_step, found_share=found, explained=explained
+    )
+    logger.info("%.0f %% of the strong rings found, %.0f %% of the peaks explained", 100 * found, 100 * explained)
     geometry = fit.geometry
     if not any(geometry.distortion.values()):
         radius = corner_distance(geometry.beam_center, prepared.mask.shape, options.pixel_size)

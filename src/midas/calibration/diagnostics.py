@@ -9,7 +9,7 @@ import numpy as np
 from midas.calibration.fit import GeometryFit, LoopResult, fit_geometry, pseudo_strain
 from midas.calibration.points import RingPoints
 from midas.calibration.result import RingSummary
-from midas.calibration.seed import Seed
+from midas.calibration.seed import RingSignal, Seed, ring_radii
 from midas.crystal import Rings
 from midas.errors import FitError
 from midas.geometry import Geometry
@@ -18,7 +18,8 @@ from midas.units import CENTIDEGREE
 _FOLDS = 4
 _FEWEST_RINGS = 3
 _SMALLEST_ARC = 60.0  # deg of azimuth
-_SMALLEST_SHARE = 0.5  # of the strong rings' azimuth bins on the detector
+_FEW, _MOST = 0.5, 0.8  # shares of rings found and of rings explained: below the first is failed, the second doubtful
+_SAME_PEAK = 2.0  # coarse cells between a peak and the ring that explains it
 _LARGEST_RESIDUAL = 0.35  # of the peaks' width: points further off on average are not on these rings
 _OVERFIT = 1.5  # held-out over training strain
 
@@ -89,7 +90,7 @@ def azimuthal_arc(points: RingPoints, eta_step: float) -> float:
 
 
 def judge(
-    loop: LoopResult, seed: Seed, *, held_out: float, eta_step: float, found_share: float
+    loop: LoopResult, seed: Seed, *, held_out: float, eta_step: float, found_share: float, explained: float
 ) -> tuple[str, tuple[str, ...]]:
     """Return (verdict, reasons): "failed" when the rings are not these rings, "doubtful" when the evidence is thin."""
     points, fit = loop.points, loop.fit
@@ -101,8 +102,14 @@ def judge(
             f"points lie {residual:.2f} of a peak width off the predicted rings: "
             "wrong calibrant, wavelength, or distance"
         )
-    if found_share < _SMALLEST_SHARE:
-        failed.append(f"only {found_share:.0%} of the strong rings predicted on the detector were found")
+    for share, what in (
+        (found_share, "of the strong rings that the calibrant should show were found"),
+        (explained, "of the rings on the image belong to the calibrant"),
+    ):
+        if share < _FEW:
+            failed.append(f"only {share:.0%} {what}")
+        elif share < _MOST:
+            doubtful.append(f"only {share:.0%} {what}")
     n_rings = len(np.unique(used.ring))
     if n_rings < _FEWEST_RINGS:
         doubtful.append(f"only {n_rings} rings were used; distance and tilt rest on too little")
@@ -126,19 +133,34 @@ def judge(
 
 
 def strong_share(loop: LoopResult, rings: Rings, eta_step: float, available: dict[int, float]) -> float:
-    """Return the share of the strong rings' available azimuth bins that have a point.
+    """Return the share of the strong rings looked for that were found.
 
-    `available` maps ring index to the fraction of its circumference on usable pixels.
+    `available` maps ring index to the fraction of its circumference on usable pixels. A ring counts in full when four in
+    ten of its azimuth bins there have a point, else in proportion: texture and spots leave bins empty.
     """
     if not available:
         return 0.0
     bins = 360.0 / eta_step
     intensity = np.nan_to_num(rings.intensity, nan=1.0) / np.tan(np.radians(np.minimum(rings.two_theta, 88.0)))
     strongest = max(intensity[k] for k in available)
-    expected = found = 0.0
-    for ring, share in available.items():
-        if intensity[ring] < 0.1 * strongest:
-            continue
-        expected += share * bins
-        found += min(share * bins, float((loop.points.ring == ring).sum()))
-    return found / expected if expected else 0.0
+    strong = [k for k in available if intensity[k] > 0.1 * strongest]
+    counts = [float((loop.points.ring == k).sum()) for k in strong]
+    shares = [min(1.0, n / (0.4 * available[k] * bins)) for k, n in zip(strong, counts, strict=True)]
+    return float(np.mean(shares))
+
+
+def explained_share(signal: RingSignal, geometry: Geometry, rings: Rings) -> float:
+    """Return the share of the peaks of the azimuthal mean that lie on rings of the calibrant, weighted by their strength.
+
+    Peaks count by the square root of their height over the noise: another phase's faint rings weigh little, a wrong
+    calibrant's missed strong ones much.
+    """
+    z, y = np.mgrid[: signal.signal.shape[0], : signal.signal.shape[1]]
+    radius, _, _ = geometry.to_polar(signal.to_image(y), signal.to_image(z))
+    radii, strengths, _ = ring_radii(signal, radius / signal.binning)
+    if len(radii) == 0:
+        return 0.0
+    expected = geometry.radius_of(rings.two_theta) / signal.binning
+    offsets = np.abs(radii[:, None] - expected[None, :]).min(axis=1)
+    weights = np.sqrt(strengths)
+    return float(np.sum(weights[offsets < _SAME_PEAK]) / np.sum(weights))

@@ -11,7 +11,7 @@ from typing import Any
 
 from midas.crystal import Calibrant, calibrant, calibrant_from_cell
 from midas.errors import InputError
-from midas.geometry import check_pixel_size, check_wavelength
+from midas.geometry import check_distance, check_pixel_size, check_wavelength
 from midas.units import wavelength_from_energy
 
 DISTORTION_SETS: dict[str, tuple[int, ...]] = {
@@ -72,6 +72,8 @@ class CalibrationParams:
         """Check ranges and names."""
         check_wavelength(self.wavelength)
         check_pixel_size(self.pixel_size)
+        if self.distance is not None:
+            check_distance(self.distance)
         if self.distortion not in DISTORTION_SETS:
             raise InputError(f"distortion is {self.distortion!r}; expected one of {', '.join(DISTORTION_SETS)}")
         for name, low, high in (

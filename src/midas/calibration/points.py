@@ -101,7 +101,7 @@ def ring_windows(
 def _chains(radius: FloatArray, fwhm: float) -> list[tuple[int, int]]:
     """Return runs (first, one past last) of rings to fit together; rings that cannot be told apart are in none.
 
-    A run too long for one fit, or that holds an unresolved pair, is cut at its widest gap until its parts can be fitted.
+    A run too long for one fit, or that holds an unresolved pair, is cut at its widest gap until its parts fit.
     """
     gaps = np.diff(radius)
     cuts = np.flatnonzero(gaps >= _MULTIPLET * fwhm) + 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -45,7 +46,7 @@ class RingSignal:
     binning: int
     """Pixels of the image along an edge of a cell."""
 
-    def to_image(self, position: float) -> float:
+    def to_image(self, position: Any) -> Any:
         """Return the image coordinate [px] of a coordinate on the coarse grid."""
         return position * self.binning + 0.5 * (self.binning - 1)
 
@@ -198,15 +199,22 @@ def _sharpen(start: tuple[float, float], y: FloatArray, z: FloatArray, weights: 
     return center
 
 
-def ring_radii(rings: RingSignal, center: tuple[float, float]) -> tuple[FloatArray, FloatArray, tuple[float, float]]:
+def radii_around(rings: RingSignal, center: tuple[float, float]) -> FloatArray:
+    """Return the distance of every cell from a point (y, z) of the coarse grid, shape as `signal`."""
+    z, y = np.mgrid[: rings.signal.shape[0], : rings.signal.shape[1]]
+    return np.hypot(y - center[0], z - center[1])
+
+
+def ring_radii(rings: RingSignal, radius_map: FloatArray) -> tuple[FloatArray, FloatArray, tuple[float, float]]:
     """Return (radii, strengths, covered range) of the peaks of the azimuthal mean, on the coarse grid.
 
-    A radius is covered where at least 3 % of its circumference lies on usable cells.
+    `radius_map` gives the radius of every cell. A radius is covered where at least 3 % of its circumference lies on usable
+    cells.
     """
     from scipy import ndimage, signal
 
-    rows, columns = np.nonzero(~rings.mask)
-    radius = np.hypot(columns - center[0], rows - center[1])
+    rows, columns = np.nonzero(~rings.mask & np.isfinite(radius_map))
+    radius = radius_map[rows, columns]
     step = 0.5
     index = (radius / step).astype(np.int64)
     count = np.bincount(index)
@@ -337,15 +345,15 @@ def find_seed(
     else:
         shift = 0.5 * (coarse.binning - 1)
         center = ((beam_center[0] - shift) / coarse.binning, (beam_center[1] - shift) / coarse.binning)
-    radii, strengths, covered = ring_radii(coarse, center)
+    radii, strengths, covered = ring_radii(coarse, radii_around(coarse, center))
     cell = pixel_size * coarse.binning  # µm
     limits = (2e3 / cell, 3e7 / cell) if distance is None else (0.7 * distance / cell, 1.4 * distance / cell)
     hypotheses = find_distance(radii, strengths, covered, rings, limits)
     if not hypotheses or hypotheses[0].score <= 0.0 or hypotheses[0].n_matched < 2:
         raise FitError(
             f"cannot tell the distance: {len(radii)} rings were found around ({coarse.to_image(center[0]):.0f}, "
-            f"{coarse.to_image(center[1]):.0f}) px but no distance puts {rings.calibrant.name} on them; check calibrant, "
-            "wavelength and pixel size, or give a distance and a beam centre"
+            f"{coarse.to_image(center[1]):.0f}) px but no distance puts {rings.calibrant.name} on them; check "
+            "calibrant, wavelength and pixel size, or give a distance and a beam centre"
         )
     best = hypotheses[0]
     other = next((h for h in hypotheses[1:] if abs(h.distance / best.distance - 1.0) > 0.02), None)

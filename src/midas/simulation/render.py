@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from midas import _core
 from midas.crystal import Calibrant, Rings, rings
+from midas.crystal import calibrant as find_calibrant
 from midas.detector import Detector
 from midas.errors import InputError
 from midas.geometry import Geometry
@@ -49,7 +50,7 @@ class Simulation:
 def simulate(
     geometry: Geometry,
     detector: Detector,
-    calibrant: Calibrant,
+    calibrant: Calibrant | str,
     *,
     options: SimulationOptions | None = None,
     seed: int = 0,
@@ -75,13 +76,13 @@ def simulate(
 
     Examples
     --------
-    >>> from midas.crystal import calibrant
     >>> g = Geometry(distance=2e5, beam_center=(64, 64), pixel_size=200, wavelength=0.2)
-    >>> s = simulate(g, Detector(shape=(128, 128), pixel_size=200), calibrant("CeO2"), seed=7)
+    >>> s = simulate(g, Detector(shape=(128, 128), pixel_size=200), "CeO2", seed=7)
     >>> s.image.shape, bool(s.image.max() > 500)
     ((128, 128), True)
     """
     options = SimulationOptions() if options is None else options
+    calibrant = find_calibrant(calibrant) if isinstance(calibrant, str) else calibrant
     if detector.pixel_size != geometry.pixel_size:
         raise InputError(
             f"the detector's pixels are {detector.pixel_size:g} µm, the geometry's {geometry.pixel_size:g} µm; "

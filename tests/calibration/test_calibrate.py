@@ -1,0 +1,242 @@
+"""Calibration end to end: simulated truth recovered, real images, and what is said when it cannot be done."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import midas
+from midas.calibration.options import params_from
+from midas.simulation import SimulationOptions
+
+WAVELENGTH = 0.2
+SHAPE = (700, 760)
+
+
+def geometry(**changes):
+    values = {
+        "distance": 3.2e5,
+        "beam_center": (391.3, 338.6),
+        "pixel_size": 200.0,
+        "wavelength": WAVELENGTH,
+        "tilts": (0.0, 0.7, -1.2),
+    }
+    return midas.Geometry(**(values | changes))
+
+
+def shot(truth, *, calibrant="CeO2", seed=1, shape=SHAPE, **look):
+    options = SimulationOptions(**({"peak_counts": 3000.0, "background": 20.0, "dtype": "uint32"} | look))
+    return midas.simulate(truth, midas.Detector(shape, truth.pixel_size), calibrant, options=options, seed=seed).image
+
+
+def known(**more):
+    return {"wavelength": WAVELENGTH, "pixel_size": 200.0, "calibrant": "CeO2"} | more
+
+
+def assert_recovered(calibration, truth):
+    found = calibration.geometry
+    assert np.hypot(*np.subtract(found.beam_center, truth.beam_center)) < 0.05  # px
+    assert abs(found.distance / truth.distance - 1.0) < 1e-4
+    assert calibration.verdict == "good", calibration.reasons
+
+
+@pytest.fixture(scope="module")
+def truth():
+    return geometry()
+
+
+@pytest.fixture(scope="module")
+def image(truth):
+    return shot(truth)
+
+
+@pytest.fixture(scope="module")
+def calibration(image):
+    return midas.calibrate(image, known())
+
+
+def test_the_truth_is_found_from_the_image_alone(calibration, truth):
+    assert_recovered(calibration, truth)
+    np.testing.assert_allclose(calibration.geometry.tilts, truth.tilts, atol=0.01)  # deg
+
+
+def test_the_errors_cover_the_truth(calibration, truth):
+    pulls = [
+        (calibration.geometry.distance - truth.distance) / calibration.esd["distance"],
+        (calibration.geometry.beam_center[0] - truth.beam_center[0]) / calibration.esd["beam_center_y"],
+        (calibration.geometry.beam_center[1] - truth.beam_center[1]) / calibration.esd["beam_center_z"],
+        (calibration.geometry.tilts[1] - truth.tilts[1]) / calibration.esd["tilt_y"],
+        (calibration.geometry.tilts[2] - truth.tilts[2]) / calibration.esd["tilt_z"],
+    ]
+    assert np.abs(pulls).max() < 4.0, pulls
+
+
+@pytest.mark.parametrize("case", range(6))
+def test_random_geometries_are_found(case):
+    rng = np.random.default_rng(100 + case)
+    truth = geometry(
+        distance=float(np.exp(rng.uniform(np.log(1.5e5), np.log(2e6)))),
+        beam_center=tuple(np.array(SHAPE[::-1]) * (0.5 + rng.uniform(-0.2, 0.2, 2))),
+        tilts=(0.0, *rng.uniform(-2.0, 2.0, 2)),
+    )
+    wavelength = min(0.3, 7e4 / truth.distance)  # Å: so that about ten rings fill this small detector at any distance
+    truth = replace(truth, wavelength=wavelength)
+    assert_recovered(midas.calibrate(shot(truth, seed=case), known(wavelength=wavelength)), truth)
+
+
+def test_distortion_is_found(truth):
+    bent = replace(
+        truth, distortion={"p0": 4e-4, "p1": 3e-4, "p2": -1e-3, "p3": 35.0}, distortion_radius=1.0e5
+    )
+    calibration = midas.calibrate(shot(bent, peak_counts=2e4), known())
+    z, y = np.mgrid[50:650:40, 50:700:40].astype(float)
+    radius, _, _ = calibration.geometry.to_polar(y, z)
+    expected, _, _ = bent.to_polar(y, z)
+    scale = calibration.geometry.distance / bent.distance  # rings fix angles: radius over distance
+    np.testing.assert_allclose(radius / scale, expected, atol=0.02)  # px, wherever there are rings
+
+
+def test_gaps_hot_pixels_and_beamstop_do_no_harm(truth):
+    image = shot(
+        truth, dtype="int32", module_shape=(195, 243), hot_fraction=2e-4, dead_fraction=2e-4, beamstop_radius=15.0,
+        beamstop_arm=60.0, spottiness=0.3, falloff=200.0,
+    )  # fmt: skip
+    assert (image == -1).any()
+    assert_recovered(midas.calibrate(image, known()), truth)
+
+
+@pytest.mark.parametrize("name", ["LaB6", "Si"])
+def test_other_calibrants(truth, name):
+    assert_recovered(midas.calibrate(shot(truth, calibrant=name), known(calibrant=name)), truth)
+
+
+def test_image_transforms_travel_with_the_geometry(truth, image):
+    flipped = np.ascontiguousarray(image[:, ::-1])
+    calibration = midas.calibrate(flipped, known(image_transforms=(1,)))
+    assert_recovered(calibration, truth)
+    assert calibration.geometry.image_transforms == (1,)
+
+
+def test_a_wrong_guess_is_overruled(truth, image, caplog):
+    calibration = midas.calibrate(image, known(distance=9e5, beam_center=(100.0, 600.0)))
+    assert_recovered(calibration, truth)
+    assert "searching without it" in caplog.text
+
+
+def test_threads_do_not_change_the_result(image, calibration):
+    for n in (1, 7):
+        again = midas.calibrate(image, known(), n_threads=n)
+        assert again.geometry.distance == calibration.geometry.distance
+        assert again.geometry.beam_center == calibration.geometry.beam_center
+
+
+def test_the_wrong_calibrant_is_never_good(image):
+    for name in ("LaB6", "Al2O3"):
+        try:
+            calibration = midas.calibrate(image, known(calibrant=name))
+        except midas.FitError as error:
+            assert "calibrant" in str(error) or "seed" in str(error)  # noqa: PT017
+        else:
+            assert calibration.verdict != "good"
+
+
+def test_files(calibration, tmp_path):
+    calibration.save(tmp_path)
+    names = {p.name for p in tmp_path.iterdir()}
+    assert names == {"refined_MIDAS_params.txt", "calibration.json", "calibration.png"}
+    record = json.loads((tmp_path / "calibration.json").read_text())
+    assert record["geometry"]["distance"] == calibration.geometry.distance
+    assert record["verdict"] == "good"
+    assert len(record["rings"]) == len(calibration.ring_table)
+    again = midas.read_params(tmp_path / "refined_MIDAS_params.txt").geometry
+    assert again.distance == calibration.geometry.distance
+    assert again.beam_center == calibration.geometry.beam_center
+    assert dict(again.distortion)["p2"] == calibration.geometry.distortion["p2"]
+
+
+def test_the_result_shows_itself(calibration):
+    assert repr(calibration).startswith("Calibration: good")
+    assert "distance" in calibration._repr_html_()
+    figure = calibration.plot()
+    assert len(figure.axes) >= 3
+
+
+@pytest.mark.data
+def test_ge_image(shared_data):
+    calibration = midas.calibrate(shared_data / "ceo2_ge_80p725keV.tif", {"energy": 80.725, "pixel_size": 200})
+    g = calibration.geometry
+    np.testing.assert_allclose(g.beam_center, (1030.75, 1007.32), atol=0.1)
+    assert abs(g.distance - 1050.77e3) < 0.5e3  # µm
+    assert calibration.mean_strain < 15e-6
+    assert calibration.held_out_strain < 1.15 * calibration.mean_strain
+    assert calibration.verdict == "good"
+
+
+@pytest.mark.data
+def test_pilatus_image(shared_data):
+    calibration = midas.calibrate(shared_data / "ceo2_pilatus1m.tif", {"wavelength": 0.4066, "pixel_size": 172})
+    g = calibration.geometry
+    np.testing.assert_allclose(g.beam_center, (486.92, 529.92), atol=0.15)
+    assert calibration.mean_strain < 3.3e-4
+    assert calibration.verdict == "good"
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((100, 100)), "empty"),
+        (np.full((100, 100), np.nan), "every pixel of the image is masked"),
+        (np.zeros((100, 100, 3)), "two dimensions"),
+        (np.ones((10, 10)), "at least 32"),
+        (np.ones((100, 100), dtype=complex), "dtype complex128"),
+        (np.array([["a"] * 50] * 50), "dtype"),
+    ],
+)
+def test_unusable_images_are_refused(image, message):
+    with pytest.raises(midas.InputError, match=message):
+        midas.calibrate(image, known())
+
+
+def test_an_image_without_rings_is_refused():
+    noise = np.random.default_rng(3).poisson(50.0, SHAPE)
+    with pytest.raises(midas.FitError, match="no rings|cannot tell"):
+        midas.calibrate(noise, known())
+
+
+def test_masks_and_darks_of_another_shape_are_refused(image):
+    for what in ("mask", "dark"):
+        with pytest.raises(midas.InputError, match=f"the {what} has shape"):
+            midas.calibrate(image, known(), **{what: np.zeros((50, 50))})
+    with pytest.raises(midas.InputError, match="every pixel of the image is masked"):
+        midas.calibrate(image, known(), mask=np.ones(SHAPE))
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"pixel_size": 200}, "wavelength is missing.*--energy"),
+        ({"wavelength": 0.2}, "pixel_size is missing.*--pixel-size"),
+        ({"wavelength": 0.2, "energy": 60, "pixel_size": 200}, "both wavelength and energy"),
+        ({"wavelength": 80.7, "pixel_size": 200}, "energy in keV"),
+        ({"wavelength": 0.2, "pixel_size": 2e-4}, "metres or mm"),
+        ({"wavelength": 0.2, "pixel_size": 200, "distance": 0.21}, "looks like metres"),
+        ({"wavelength": 0.2, "pixel_size": 200, "calibrant": "CeO3"}, "CeO2"),
+        ({"wavelength": 0.2, "pixel_size": 200, "distortion": "p"}, "expected one of none, classic, full"),
+        ({"wavelength": 0.2, "pixel_size": 200, "eta_stepp": 5}, "did you mean 'eta_step'"),
+        ({"wavelength": 0.2, "pixel_size": 200, "eta_step": 0}, "eta_step is 0"),
+        (7, "expected a MIDAS parameter file"),
+    ],
+)
+def test_unusable_parameters_are_refused(image, params, message):
+    with pytest.raises((midas.InputError, midas.GeometryError), match=message):
+        midas.calibrate(image, params)
+
+
+def test_a_parameter_file_is_enough(tmp_path, image, truth):
+    path = tmp_path / "ps.txt"
+    path.write_text("Wavelength 0.2\npx 200\nSpaceGroup 225\nLatticeConstant 5.41165 5.41165 5.41165 90 90 90\n")
+    assert params_from(path).wavelength == 0.2
+    assert_recovered(midas.calibrate(image, path), truth)
