@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from midas import InputError
-from midas.cake import SeriesFiles, integrate_files
+from midas.cake import SeriesFiles, integrate_file, integrate_files
 from midas.cli.integrate import add_parser, run
 from midas.io.gsas_zarr import read_cake_file
 from midas.io.parameters import Parameters, parse_params
@@ -57,6 +57,9 @@ def test_a_file_and_its_dark(parameters: Parameters, tmp_path: Path) -> None:
     assert read.instrument["SH_L"] == 0.003
     assert read.individual is not None
     assert read.first_frame_number == 1
+    cake, path = integrate_file(files, parameters, tmp_path / "b.zarr.zip")
+    assert path.read_bytes() == done.written[0].read_bytes()
+    assert cake.frames.tolist() == [2, 2, 1]
     # The first frame is skipped and the dark subtracted once.
     mean = float(np.average(read.intensity[0], weights=read.bin_area))
     assert mean == pytest.approx(2 * (stack[1:3].mean() - 5.0), rel=0.02)

@@ -6,7 +6,7 @@ from midas.cake.integrate import integrate, integrate_with_map
 from midas.cake.map import CakedFrames, CakeMap, build_map
 from midas.cake.options import IntegrationOptions
 from midas.cake.result import Cake, Profile
-from midas.cake.series import SeriesFiles, integrate_files
+from midas.cake.series import SeriesFiles, integrate_file, integrate_files
 
 __all__ = [
     "Cake",
@@ -17,6 +17,7 @@ __all__ = [
     "SeriesFiles",
     "build_map",
     "integrate",
+    "integrate_file",
     "integrate_files",
     "integrate_with_map",
 ]

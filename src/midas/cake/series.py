@@ -147,6 +147,30 @@ def integrate_files(
     return CakedSeries(tuple(t for t in targets if t not in skipped), tuple(skipped), cake)
 
 
+def integrate_file(
+    files: SeriesFiles,
+    parameters: Parameters,
+    output: Path | str,
+    *,
+    n_threads: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Cake, Path]:
+    """Cake one image file as `integrate_files` does; return the cake and the path written.
+
+    Raises
+    ------
+    InputError, FormatError
+        As `integrate_files`; also when `files` is a series of several.
+    """
+    if len(files.paths) != 1:
+        raise InputError(
+            f"{files.data} begins a series of {len(files.paths)} files; expected one, or use integrate_files"
+        )
+    done = integrate_files(files, parameters, output, n_threads=n_threads, progress=progress)
+    assert done.last is not None
+    return done.last, done.written[0]
+
+
 def _paths(files: SeriesFiles, output: Path | str) -> tuple[list[Path], list[Path]]:
     """Return the image files, which exist, and where the cake of each goes."""
     paths = files.paths
