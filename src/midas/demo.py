@@ -270,5 +270,9 @@ def _p2_row(calibration: Calibration) -> Comparison:
     assert TRUTH.distortion_radius is not None
     scale = (TRUTH.distortion_radius / g.distortion_radius) ** 2
     return Comparison(
-        "distortion p2", "1e-6", g.distortion["p2"] * scale * 1e6, TRUTH.distortion["p2"] * 1e6, calibration.esd["p2"] * scale * 1e6
+        "distortion p2",
+        "1e-6",
+        g.distortion["p2"] * scale * 1e6,
+        TRUTH.distortion["p2"] * 1e6,
+        calibration.esd["p2"] * scale * 1e6,
     )

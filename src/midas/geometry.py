@@ -118,7 +118,8 @@ class Geometry:
     distortion_radius: float | None = None
     """Length that normalises the radius in the distortion [µm] (`RhoD`); required when a p-term is not 0."""
     image_transforms: tuple[int, ...] = ()
-    """Transforms applied to the raw image before this geometry holds (`ImTransOpt`): 1 flip columns, 2 flip rows, 3 transpose."""
+    """Transforms (`ImTransOpt`) that turn the raw image into the one this geometry describes: 1 flip columns, 2 flip
+    rows, 3 transpose."""
     panels: None = None
     """Per-panel corrections of tiled detectors; not available yet, leave None."""
 
@@ -146,11 +147,11 @@ class Geometry:
             raise InputError(f"unknown distortion parameter {unknown[0]!r}; expected p0..p14")
         if self.distortion_radius is None and any(distortion.values()):
             raise GeometryError(
-                "the distortion has no distortion_radius (RhoD): the coefficients mean nothing without it; give it in µm"
+                "the distortion has no distortion_radius (RhoD), without which its coefficients mean nothing; give it in µm"
             )
         if self.distortion_radius is not None and not self.distortion_radius > 100.0 * self.pixel_size:
             raise GeometryError(
-                f"distortion_radius (RhoD) is {self.distortion_radius:g} µm, under 100 pixels of {self.pixel_size:g} µm: "
+                f"distortion_radius (RhoD) is {self.distortion_radius:g} µm, under 100 px of {self.pixel_size:g} µm: "
                 "it looks like px or mm; midas takes µm, of the order of the detector's half diagonal"
             )
         object.__setattr__(self, "distortion", MappingProxyType(distortion))
@@ -185,7 +186,7 @@ class Geometry:
     def to_pixel(
         self, radius: npt.ArrayLike, eta: npt.ArrayLike, *, n_threads: int = 0
     ) -> tuple[FloatArray, FloatArray]:
-        """Return the pixel position (column y, row z) [px] seen at radius [px] and eta [deg]: the inverse of `to_polar`.
+        """Return the pixel position (y, z) [px] seen at radius [px] and eta [deg]: the inverse of `to_polar`.
 
         NaN where the ray does not meet the detector plane.
         """
@@ -251,5 +252,7 @@ def _checked_transforms(transforms: tuple[int, ...]) -> tuple[int, ...]:
     kept = tuple(int(t) for t in transforms if int(t) != 0)
     wrong = [t for t in kept if t not in (1, 2, 3)]
     if wrong:
-        raise InputError(f"image transform {wrong[0]} is unknown; expected 0 none, 1 flip columns, 2 flip rows or 3 transpose")
+        raise InputError(
+            f"image transform {wrong[0]} is unknown; expected 0 none, 1 flip columns, 2 flip rows or 3 transpose"
+        )
     return kept

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from midas.cake import Cake
-from midas.cake.series import SeriesFiles, integrate_file
+from midas.cake.series import SeriesFiles, integrate_files
 from midas.calibration import Calibration
 from midas.calibration.files import default_grid
 from midas.calibration.job import CalibrationJob, run_job
@@ -17,8 +16,6 @@ from midas.errors import InputError, RefinementError
 from midas.io.atomic import output_folder
 from midas.io.gsas_zarr import SUFFIX
 from midas.io.parameters import Parameters, read_params
-
-logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int, str], None]
 
@@ -54,11 +51,11 @@ class PipelineResult:
     calibration: Calibration | None
     """The geometry found."""
     cake: Cake | None
-    """The integrated patterns."""
-    cake_file: Path
-    """The caked file."""
-    refinement: dict[str, Any] | None
-    """The summary of the refinement."""
+    """The patterns of the last file integrated."""
+    cake_files: tuple[Path, ...]
+    """The caked files, one for each image file."""
+    refinements: tuple[dict[str, Any], ...]
+    """The summary of the refinement of each caked file."""
     stopped: str
     """Why the run ended after the integration; empty when it did not."""
 
@@ -78,29 +75,34 @@ def run_pipeline(job: PipelineJob, *, progress: Progress | None = None) -> Pipel
     _check(job)
     with output_folder(job.out):
         calibration, cake = None, None
-        cake_file = job.zarr_file
-        if cake_file is None:
+        cake_files: tuple[Path, ...] = () if job.zarr_file is None else (job.zarr_file,)
+        if not cake_files:
             source = read_params(job.params) if job.params else None
             if job.calibrant_image:
                 calibration = _calibrated(job, progress)
             assert job.files is not None
-            cake, cake_file = integrate_file(
+            series = integrate_files(
                 job.files,
                 _parameters(source, calibration),
                 job.out,
                 n_threads=job.n_threads,
                 progress=None if progress is None else lambda done, total: progress(done, total, "frames"),
             )
-        refinement, stopped = _refined(job, cake_file, progress)
-    return PipelineResult(calibration, cake, cake_file, refinement, stopped)
+            cake, cake_files = series.last, (*series.written, *series.skipped)
+        refinements, stopped = _refined(job, cake_files, progress)
+    return PipelineResult(calibration, cake, cake_files, refinements, stopped)
 
 
 def _check(job: PipelineJob) -> None:
     if job.zarr_file is None:
         if job.files is None:
-            raise InputError("there is nothing to integrate; name the data with -dataFN, or a caked file with --zarr-file")
+            raise InputError(
+                "there is nothing to integrate; name the data with -dataFN, or a caked file with --zarr-file"
+            )
         if not job.params and not job.calibrant_image:
-            raise InputError("the geometry is missing; give it with -paramFN, or an image of a calibrant with --calibrant-image")
+            raise InputError(
+                "the geometry is missing; give it with -paramFN, or an image of a calibrant with --calibrant-image"
+            )
     elif not str(job.zarr_file).endswith(SUFFIX):
         raise InputError(f"{job.zarr_file} does not end in {SUFFIX}; expected a caked file")
     for cif in job.cif_files:
@@ -116,7 +118,8 @@ def _calibrated(job: PipelineJob, progress: Progress | None) -> Calibration:
     )
     if calibration.verdict == "failed":
         raise InputError(
-            f"the calibration failed ({calibration.reasons[0]}); nothing was integrated, see {job.out / 'calibration.png'}"
+            f"the calibration failed ({calibration.reasons[0]}); nothing was integrated, "
+            f"see {job.out / 'calibration.png'}"
         )
     return calibration
 
@@ -141,20 +144,25 @@ def _parameters(source: Parameters | None, calibration: Calibration | None) -> P
     return parameters.updated({key: value for key, value in missing.items() if key not in parameters})
 
 
-def _refined(job: PipelineJob, cake_file: Path, progress: Progress | None) -> tuple[dict[str, Any] | None, str]:
+def _refined(
+    job: PipelineJob, cake_files: tuple[Path, ...], progress: Progress | None
+) -> tuple[tuple[dict[str, Any], ...], str]:
     if not job.cif_files:
-        return None, ""
+        return (), ""
     from midas.refine import run_refinement
 
-    try:
-        summary = run_refinement(
-            data_file=cake_file,
-            cif_files=list(job.cif_files),
-            output_dir=job.out / "refinement",
-            progress=progress,
-            **job.refinement,
-        )
-    except RefinementError as error:
-        logger.warning("%s", error)
-        return None, f"{error} The run ended after the integration; {cake_file} is complete."
-    return summary, ""
+    summaries = []
+    for cake_file in cake_files:
+        name = cake_file.name.removesuffix(SUFFIX)
+        try:
+            summary = run_refinement(
+                data_file=cake_file,
+                cif_files=list(job.cif_files),
+                output_dir=job.out / "refinement" / name if len(cake_files) > 1 else job.out / "refinement",
+                progress=progress,
+                **job.refinement,
+            )
+        except RefinementError as error:
+            return tuple(summaries), f"{error} The run ended after the integration; its files are complete."
+        summaries.append(summary)
+    return tuple(summaries), ""

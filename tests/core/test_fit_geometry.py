@@ -62,7 +62,12 @@ def test_the_jacobian_of_the_strain_is_its_numeric_derivative():
     steps = {0: 1.0, 1: 1e-3, 2: 1e-3, 4: 1e-3, 5: 1e-3}
 
     def strain(k, step):
-        values = [TRUTH.distance, *TRUTH.beam_center, *TRUTH.tilts, *midas.geometry.distortion_coefficients(TRUTH.distortion)]
+        values = [
+            TRUTH.distance,
+            *TRUTH.beam_center,
+            *TRUTH.tilts,
+            *midas.geometry.distortion_coefficients(TRUTH.distortion),
+        ]
         values[k] += step
         projection = _core.Projection(
             distance=values[0], beam_y=values[1], beam_z=values[2], pixel_size=150.0, tilts=values[3:6],
@@ -77,7 +82,9 @@ def test_the_jacobian_of_the_strain_is_its_numeric_derivative():
     jacobian = np.stack(columns, axis=1)
     expected = np.linalg.inv(jacobian.T @ jacobian)
     sigma = np.sqrt(np.diag(expected))
-    np.testing.assert_allclose(found["covariance"] / np.outer(sigma, sigma), expected / np.outer(sigma, sigma), atol=1e-5)
+    np.testing.assert_allclose(
+        found["covariance"] / np.outer(sigma, sigma), expected / np.outer(sigma, sigma), atol=1e-5
+    )
 
 
 def test_a_robust_fit_ignores_outliers():

@@ -52,15 +52,15 @@ def calibrate(
 ) -> Calibration:
     """Return the detector geometry found from one image of a calibrant.
 
-    Needs no guess beyond wavelength and pixel size: the beam centre comes from where the normals of the rings meet, the
-    distance from the ratios of their radii, then every (ring, eta) profile is fitted by a pseudo-Voigt on the pixels
+    Needs no guess beyond wavelength and pixel size: the beam centre is where the normals of the rings meet, the distance
+    comes from the ratios of their radii, then every (ring, eta) profile is fitted by a pseudo-Voigt on the pixels
     themselves and the geometry by least squares on the pseudo-strain (SPEC section 2).
 
     Parameters
     ----------
     image
-        Shape (n_z, n_y), any real dtype [counts]; or `Frames` or a path, whose frames are averaged. Negative values, the
-        maximum of an unsigned dtype and NaN are never counts.
+        Shape (n_z, n_y), any real dtype [counts]; or `Frames` or a path, whose frames are averaged. Negative values,
+        the maximum of an unsigned dtype and NaN are never counts.
     params
         `CalibrationParams`, a dict of its fields (at least wavelength [Å] or energy [keV], and pixel_size [µm]), or a
         MIDAS parameter file.
@@ -96,7 +96,11 @@ def calibrate(
     options = params_from(params)
     calibrant = options.resolve_calibrant()
     prepared = prepare_image(
-        _pixels(image, options.image_transforms), mask=mask, dark=dark, sentinels=options.sentinels, transforms=options.image_transforms
+        _pixels(image, options.image_transforms),
+        mask=mask,
+        dark=dark,
+        sentinels=options.sentinels,
+        transforms=options.image_transforms,
     )
     logger.info(
         "image %d x %d: %d hot and %d dead pixels masked", *prepared.counts.shape, prepared.n_hot, prepared.n_dead
@@ -119,8 +123,8 @@ def _pixels(image: npt.ArrayLike | Frames | str | Path, transforms: tuple[int, .
     if isinstance(image, Frames):
         if image.image_transforms:
             raise InputError(
-                f"the frames were read with image transforms {image.image_transforms}; read them without any and give the "
-                f"transforms (here {transforms}) to the calibration, so that the geometry carries them"
+                f"the frames were read with image transforms {image.image_transforms}; read them without any and give "
+                f"the transforms (here {transforms}) to the calibration, so that the geometry carries them"
             )
         return image[0] if len(image) == 1 else mean_frame(image)
     return image
@@ -156,7 +160,7 @@ def _start(
 
 
 def _innermost_rings(calibrant: Calibrant, wavelength: float) -> Rings:
-    """Return the first rings, enough for every distance; listing all that short wavelengths allow would take seconds."""
+    """Return the first rings, enough for every distance: to list all that short wavelengths allow takes seconds."""
     limit = 10.0
     while True:
         found = rings(calibrant, wavelength, two_theta_max=limit)
@@ -169,7 +173,10 @@ def _first(found: Rings, n: int) -> Rings:
     """Return the first n rings."""
     if len(found) <= n:
         return found
-    cut = {name: getattr(found, name)[:n] for name in ("number", "d_spacing", "two_theta", "q", "hkl", "multiplicity", "intensity")}
+    cut = {
+        name: getattr(found, name)[:n]
+        for name in ("number", "d_spacing", "two_theta", "q", "hkl", "multiplicity", "intensity")
+    }
     kept = found.all_number <= n
     return replace(found, **cut, all_hkl=found.all_hkl[kept], all_number=found.all_number[kept])
 

@@ -98,7 +98,8 @@ def judge(
     residual = float(np.median(np.abs(fit.strain[fit.used]) * used.radius / used.fwhm))
     if residual > _LARGEST_RESIDUAL:
         failed.append(
-            f"points lie {residual:.2f} of a peak width off the predicted rings: wrong calibrant, wavelength, or distance"
+            f"points lie {residual:.2f} of a peak width off the predicted rings: "
+            "wrong calibrant, wavelength, or distance"
         )
     if found_share < _SMALLEST_SHARE:
         failed.append(f"only {found_share:.0%} of the strong rings predicted on the detector were found")
@@ -118,7 +119,7 @@ def judge(
         )
     if seed.runner_up is not None and seed.runner_up.score > 0.7 * seed.best.score:
         doubtful.append(
-            f"a distance of {seed.runner_up.distance / 1000:.1f} mm explains the image nearly as well; give a distance guess"
+            f"a distance of {seed.runner_up.distance / 1000:.1f} mm explains the image nearly as well; give a guess"
         )
     verdict = "failed" if failed else "doubtful" if doubtful else "good"
     return verdict, tuple(failed + doubtful)

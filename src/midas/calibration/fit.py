@@ -99,8 +99,8 @@ def fit_geometry(
 ) -> GeometryFit:
     """Return the geometry that puts the points on their Bragg angles.
 
-    Points are weighted by 1/(σ² + s²): σ from the profile fits, s the scatter that the points show beyond it (a detector's
-    own distortion, grain statistics), found by iteration. A robust (Cauchy) fit marks points beyond five standard
+    Points are weighted by 1/(σ² + s²): σ from the profile fits, s the scatter that the points show beyond it (the
+    detector's own distortion, grain statistics), found by iteration. A robust (Cauchy) fit marks points beyond five standard
     deviations; the final fit is plain least squares on the rest, its covariance scaled by the reduced chi-square.
     """
     sigma = points.radius_sigma / points.radius
@@ -187,8 +187,8 @@ def radius_range(geometry: Geometry, mask: BoolArray) -> tuple[float, float]:
 def fit_coarse(signal: RingSignal, seed: Seed, rings: Rings, params: CalibrationParams, n_threads: int) -> Geometry:
     """Return the geometry fitted to the coarse image, from the inner rings outward.
 
-    Tilt moves a ring by an amount that grows with the square of its radius, so that outer rings are only looked for once
-    the inner ones have said where.
+    Tilt moves a ring by an amount that grows with the square of its radius, so that outer rings are only looked for
+    once the inner ones have said where.
     """
     k = signal.binning
     shift = 0.5 * (k - 1)
@@ -205,7 +205,9 @@ def fit_coarse(signal: RingSignal, seed: Seed, rings: Rings, params: Calibration
     expected = geometry.radius_of(rings.two_theta[rings.two_theta < 80.0])
     visible = expected[(expected > low) & (expected < high)]
     if len(visible) < 2:
-        raise FitError("fewer than two rings of the calibrant fall on the detector; at least two are needed for a distance")
+        raise FitError(
+            "fewer than two rings of the calibrant fall on the detector; at least two are needed for a distance"
+        )
     limit = float(visible[min(3, len(visible) - 1)]) * 1.02
     fwhm = 2.5
     while True:
@@ -258,8 +260,8 @@ def run_loop(
 ) -> LoopResult:
     """Return the best iterate of: fit every (ring, eta) profile, fit the geometry, leave out outlier rings.
 
-    Ends when an iteration finds no new outlier ring and the mean strain is below `stopping_strain`, when nothing changes
-    any more, or at the cap (SPEC section 2).
+    Ends when an iteration finds no new outlier ring and the mean strain is below `stopping_strain`, when nothing
+    changes any more, or at the cap (SPEC section 2).
     """
     mask = prepared.mask.astype(np.uint8)
     geometry = replace(
@@ -292,7 +294,9 @@ def run_loop(
         fit = fit_geometry(geometry, points, free)
         new = _outlier_rings(fit, points, params.mult_factor) if number > 1 else frozenset()
         history.append(_iteration(number, fit, outliers | new))
-        logger.info("iteration %d: mean strain %.1f µε over %d points", number, fit.mean_strain * 1e6, int(fit.used.sum()))
+        logger.info(
+            "iteration %d: mean strain %.1f µε over %d points", number, fit.mean_strain * 1e6, int(fit.used.sum())
+        )
         if progress is not None:
             progress(number, params.max_iterations, f"mean strain {fit.mean_strain * 1e6:.1f} µε")
         geometry = fit.geometry
@@ -307,7 +311,10 @@ def run_loop(
         if fit.mean_strain < params.stopping_strain:
             reason, converged = f"mean strain below the stopping strain of {params.stopping_strain * 1e6:g} µε", True
         if number > 3 and not converged and _settled(history[-2], history[-1], fit):
-            reason, converged = "settled: beam centre and distance move by less than their standard uncertainties allow", True
+            reason, converged = (
+                "settled: beam centre and distance move by less than their standard uncertainties allow",
+                True,
+            )
         if converged and number > 3:
             break
     assert best is not None
@@ -315,7 +322,7 @@ def run_loop(
 
 
 def _first_half_width(shape: tuple[int, ...], params: CalibrationParams) -> float:
-    """The coarse fit is good to a fraction of a coarse cell, but it knows no distortion: look a little further."""
+    """Return how far to look at first [px]: the coarse fit is good to part of a cell, but it knows no distortion."""
     if params.width:
         return params.width / params.pixel_size
     return float(np.clip(max(shape) / 250.0, 6.0, 16.0))
@@ -357,10 +364,10 @@ def parameter_names(parameters: tuple[int, ...]) -> list[str]:
 
 
 def file_parameter_esds(fit: GeometryFit) -> dict[str, float]:
-    """Return the standard uncertainty of each refined parameter by its name in our units, amplitudes and phases for p-terms.
+    """Return the standard uncertainty of each refined parameter by its name, amplitudes and phases for p-terms.
 
-    Cosine and sine coefficients become amplitude and phase [deg] by linear propagation; the phase of a vanishing amplitude
-    has no meaning and gets NaN.
+    Cosine and sine coefficients become amplitude and phase [deg] by linear propagation; the phase of a vanishing
+    amplitude has no meaning and gets NaN.
     """
     from midas.geometry import HARMONIC_TERMS, RADIAL_TERMS
 

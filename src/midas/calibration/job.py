@@ -80,7 +80,8 @@ def _check(job: CalibrationJob) -> None:
         expected = _SUFFIXES[job.file_format]
         if not any(suffix.startswith(expected) for suffix in [Path(job.image).suffix.lower()]):
             raise InputError(
-                f"-ConvertFile {job.file_format} expects {' or '.join(expected)} but the image is {Path(job.image).name}; "
+                f"-ConvertFile {job.file_format} expects {' or '.join(expected)} but the image is "
+                f"{Path(job.image).name}; "
                 "leave -ConvertFile out to find the format from the file"
             )
     if job.threshold != 0.0:

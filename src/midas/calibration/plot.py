@@ -47,7 +47,10 @@ def draw_image(calibration: Calibration, axes: Axes) -> None:
     level = np.log1p(np.clip(shown - low, 0.0, None))
     n_z, n_y = image.counts.shape
     axes.imshow(
-        level, cmap="gray", vmax=float(np.log1p(max(high - low, 1.0))), extent=(-0.5, n_y - 0.5, n_z - 0.5, -0.5),
+        level,
+        cmap="gray",
+        vmax=float(np.log1p(max(high - low, 1.0))),
+        extent=(-0.5, n_y - 0.5, n_z - 0.5, -0.5),
         interpolation="nearest",
     )
     eta = np.linspace(-180.0, 180.0, 721)
@@ -72,7 +75,11 @@ def draw_strain_against_two_theta(calibration: Calibration, axes: Axes) -> None:
     axes.plot(
         [r.two_theta for r in calibration.ring_table],
         [r.bias * 1e6 for r in calibration.ring_table],
-        "_", color="#f97316", ms=10, mew=2, label="ring mean",
+        "_",
+        color="#f97316",
+        ms=10,
+        mew=2,
+        label="ring mean",
     )
     _finish(axes, strain[used], "2θ [deg]")
     axes.legend(fontsize=8, loc="upper right", ncols=3)

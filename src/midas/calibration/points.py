@@ -140,7 +140,9 @@ def fit_points(
         There is no window to fit.
     """
     if not windows:
-        raise FitError("no ring of the calibrant falls on the detector; check calibrant, wavelength, pixel size and distance")
+        raise FitError(
+            "no ring of the calibrant falls on the detector; check calibrant, wavelength, pixel size and distance"
+        )
     widest = max(w[1] - w[0] for w in windows)
     found = _core.fit_rings(
         geometry.projection,

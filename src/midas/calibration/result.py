@@ -64,8 +64,8 @@ class Calibration:
     detector: Detector
     """Shape, pixel size and the mask that was used."""
     esd: Mapping[str, float]
-    """Standard uncertainty of each refined parameter: distance [µm], beam_center_y/z [px], tilt_y/z [deg], p-terms
-    (phases in deg)."""
+    """Standard uncertainty of each refined parameter: distance [µm], beam_center_y and beam_center_z [px], tilt_y and
+    tilt_z [deg], p-terms (phases in deg)."""
     parameters: tuple[str, ...]
     """Names of the refined parameters in the order of `covariance`; distortion as cosine and sine coefficients."""
     covariance: FloatArray
@@ -77,7 +77,7 @@ class Calibration:
     std_strain: float
     """Standard deviation of the pseudo-strain over the points used."""
     held_out_strain: float
-    """Mean |pseudo-strain| of points predicted by a fit that did not see their azimuth; NaN where it could not be done."""
+    """Mean |pseudo-strain| of points predicted by a fit that did not see their azimuth; NaN where there are too few."""
     ring_table: tuple[RingSummary, ...]
     """One entry a ring with points."""
     points: RingPoints
@@ -110,7 +110,8 @@ class Calibration:
         g, e = self.geometry, self.esd
         return (
             f"Calibration: {self.verdict}, mean strain {self.mean_strain * 1e6:.1f} µε "
-            f"(held out {self.held_out_strain * 1e6:.1f}) over {int(self.used.sum())} points of {len(self.ring_table)} rings\n"
+            f"(held out {self.held_out_strain * 1e6:.1f}) over {int(self.used.sum())} points "
+            f"of {len(self.ring_table)} rings\n"
             f"  distance     {g.distance / 1000:.4f} ± {e['distance'] / 1000:.4f} mm\n"
             f"  beam centre  y {g.beam_center[0]:.4f} ± {e['beam_center_y']:.4f}, "
             f"z {g.beam_center[1]:.4f} ± {e['beam_center_z']:.4f} px\n"
@@ -126,7 +127,7 @@ class Calibration:
         return f"<pre>{escape(repr(self))}</pre>"
 
     def instrument(self) -> dict[str, float]:
-        """Return the profile the calibrant's rings show, as GSAS-II takes it: U, V, W [centidegrees²], X, Y, Z [centidegrees].
+        """Return the rings' profile as GSAS-II takes it: U, V, W [centidegrees²], X, Y, Z [centidegrees].
 
         One width for all rings, split by the mean shape of the fits into a Gaussian part (W) and a Lorentzian one (Z);
         a refinement starts from it. Source: Thompson, Cox and Hastings, J. Appl. Cryst. 20 (1987) 79, for the split.

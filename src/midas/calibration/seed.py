@@ -256,7 +256,11 @@ def find_distance(
 
 def _nearest(values: FloatArray, targets: FloatArray) -> npt.NDArray[np.int64]:
     """Index of the target nearest to each value; targets ascend."""
-    right = np.clip(np.searchsorted(targets, values), 1, len(targets) - 1) if len(targets) > 1 else np.zeros(len(values), int)
+    right = (
+        np.clip(np.searchsorted(targets, values), 1, len(targets) - 1)
+        if len(targets) > 1
+        else np.zeros(len(values), int)
+    )
     left = np.maximum(right - 1, 0)
     return np.where(np.abs(values - targets[left]) <= np.abs(values - targets[right]), left, right)
 
@@ -345,7 +349,9 @@ def find_seed(
         )
     best = hypotheses[0]
     other = next((h for h in hypotheses[1:] if abs(h.distance / best.distance - 1.0) > 0.02), None)
-    scaled = [None if h is None else Hypothesis(h.distance * cell, h.score, h.n_matched, h.found) for h in (best, other)]
+    scaled = [
+        None if h is None else Hypothesis(h.distance * cell, h.score, h.n_matched, h.found) for h in (best, other)
+    ]
     assert scaled[0] is not None
     return Seed(
         beam_center=(coarse.to_image(center[0]), coarse.to_image(center[1])),

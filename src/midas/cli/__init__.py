@@ -58,5 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"midas {args.command}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"midas {args.command}: interrupted; files named above are complete, nothing else was kept", file=sys.stderr)
+        print(
+            f"midas {args.command}: interrupted; files named above are complete, nothing else was kept", file=sys.stderr
+        )
         return INTERRUPTED

@@ -17,8 +17,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "calibrate",
         help="find the detector geometry from one image of a calibrant",
-        description="Find the detector geometry from one image of a calibrant. Needs the wavelength (or energy) and the "
-        "pixel size; finds the rest from the image. Exit status 1 unless the verdict is good.",
+        description="Find the detector geometry from one image of a calibrant. Needs the wavelength (or energy) and "
+        "the pixel size; finds the rest from the image. Exit status 1 unless the verdict is good.",
         epilog="example: midas calibrate ceo2.tif --energy 80.725 --pixel-size 200 --calibrant CeO2",
         allow_abbrev=False,
     )

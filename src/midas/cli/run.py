@@ -64,7 +64,9 @@ def run(args: argparse.Namespace) -> int:
     if args.skip_integration and not args.zarr_file:
         raise InputError("--skip-integration needs the caked file: name it with --zarr-file")
     if not args.cif and not args.skip_refinement:
-        raise InputError("the phases are missing; name their CIF files with --cif, or stop before with --skip-refinement")
+        raise InputError(
+            "the phases are missing; name their CIF files with --cif, or stop before with --skip-refinement"
+        )
     files = SeriesFiles(
         data=Path(args.data),
         dark=Path(args.dark) if args.dark else None,
@@ -97,8 +99,8 @@ def run(args: argparse.Namespace) -> int:
             json.dumps(
                 {
                     "calibration": None if result.calibration is None else result.calibration.as_dict(),
-                    "cake_file": str(result.cake_file),
-                    "refinement": result.refinement,
+                    "cake_files": [str(p) for p in result.cake_files],
+                    "refinements": list(result.refinements),
                     "stopped": result.stopped,
                 },
                 indent=1,
@@ -108,15 +110,15 @@ def run(args: argparse.Namespace) -> int:
         for part in (result.calibration, result.cake):
             if part is not None:
                 print(part)
-        print(f"caked: {result.cake_file}")
-        if result.stopped:
-            print(result.stopped)
-        elif result.refinement is not None:
+        print("caked: " + ", ".join(str(p) for p in result.cake_files))
+        for summary in result.refinements:
             from midas.cli.refine import print_summary
 
-            print_summary(result.refinement)
+            print_summary(summary)
+        if result.stopped:
+            print(result.stopped)
     if result.stopped:
         return 2
     calibrated = result.calibration is None or result.calibration.verdict == "good"
-    failed = 0 if result.refinement is None else int(result.refinement["failed"])
+    failed = sum(int(summary["failed"]) for summary in result.refinements)
     return 0 if calibrated and failed == 0 else 1

@@ -20,8 +20,8 @@ def save_simulation(simulation: Simulation, path: str | Path) -> tuple[Path, Pat
     """Write the image by its extension and `<path>.truth.json` beside it; return both paths.
 
     `.tif`/`.tiff` (float64 becomes float32, which other programs can read), `.npy`, or `.h5`/`.hdf5` (image at
-    `exchange/data`, shape (1, n_z, n_y)). Each file is written beside its place and renamed, so a reader never sees half
-    of one.
+    `exchange/data`, shape (1, n_z, n_y)). Each file is written beside its place and renamed, so a reader never sees
+    half of one.
 
     Raises
     ------
