@@ -197,8 +197,8 @@ def test_gradient_equals_numeric_differences(rng):
         y, z = y[far], z[far]
         gradient = projection(g).radius_gradient(y, z)
         for k, step in enumerate(steps):
-            up = _nudged(g, k, step).to_polar(y, z)[0]
-            down = _nudged(g, k, -step).to_polar(y, z)[0]
+            up = _nudged(g, k, step).to_polar(y, z, n_threads=1)[0]
+            down = _nudged(g, k, -step).to_polar(y, z, n_threads=1)[0]
             numeric = (up - down) / (2 * step)
             scale = np.abs(numeric).max()
             np.testing.assert_allclose(gradient[:, k], numeric, atol=2e-6 * scale, rtol=1e-5, err_msg=f"parameter {k}")

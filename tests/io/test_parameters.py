@@ -56,7 +56,8 @@ ORDER = """Lsd BC tx ty tz p0 p1 p2 p3 p9 p10 RhoD Wavelength px RMin RMax RBinS
 EtaBinSize DoSmoothing DoPeakFit skipFrame MultiplePeaks ImTransOpt ImTransOpt BadPxIntensity GapIntensity
 SpaceGroup LatticeConstant"""
 
-SPELLED = """Lsd BC tx ty tz RhoD px PixelSize pxY pxZ NrPixels NrPixelsY NrPixelsZ Wavelength SpaceGroup LatticeConstant
+SPELLED = """
+Lsd BC tx ty tz RhoD px PixelSize pxY pxZ NrPixels NrPixelsY NrPixelsZ Wavelength SpaceGroup LatticeConstant
 LatticeParameter RMin RMax RBinSize EtaMin EtaMax EtaBinSize OmegaStart OmegaFirstFile OmegaStep OmegaSumFrames
 SkipFrame HeadSize DataType Dark Folder FileStem Ext StartNr EndNr Padding ImTransOpt GapIntensity BadPxIntensity
 GapFile BadPxFile MaskFile DistortionFile Normalize SumImages SaveIndividualFrames DoPeakFit MultiplePeaks

@@ -104,7 +104,7 @@ class Parameters:
         return replace(self, lines=tuple(lines))
 
     def with_geometry(self, geometry: Geometry) -> Parameters:
-        """Return parameters in which all that a geometry says has its values; everything else stays.
+        r"""Return parameters in which all that a geometry says has its values; everything else stays.
 
         Examples
         --------

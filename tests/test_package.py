@@ -1,0 +1,43 @@
+"""The package as a whole: quick to import, complete, typed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import midas
+
+HEAVY = ("scipy", "matplotlib", "zarr", "h5py", "hdf5plugin", "fabio", "tifffile", "diplib", "gemmi", "rich", "GSASII")
+
+
+def imported_by(statement: str) -> set[str]:
+    code = f"import sys, json; {statement}; print(json.dumps(sorted(sys.modules)))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(json.loads(out.stdout))
+
+
+def test_import_loads_nothing_heavy():
+    assert imported_by("import midas").isdisjoint(HEAVY)
+
+
+def test_command_line_loads_nothing_heavy_before_it_has_work():
+    assert imported_by("import midas.cli").isdisjoint(HEAVY)
+
+
+def test_version_is_that_of_the_metadata():
+    assert midas.__version__ == version("midas-xrd")
+
+
+def test_every_exported_name_is_there_and_documented():
+    for name in midas.__all__:
+        assert hasattr(midas, name), name
+        assert name == "__version__" or getattr(midas, name).__doc__, name
+
+
+def test_types_travel_with_the_package():
+    folder = Path(midas.__file__).parent
+    assert (folder / "py.typed").exists()
+    assert (folder / "_core.pyi").exists()
