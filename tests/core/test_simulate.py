@@ -48,7 +48,7 @@ def brute_force(
     pattern = sum(area / fwhm * profile((t - center) / fwhm, mixing) for center, fwhm, mixing, area in peaks)
     _, t, eta = geometry.to_polar(y, z)
     t, eta = np.radians(t), np.radians(eta)
-    factor = np.cos(t) ** 3 * (1 - polarization * np.sin(t) ** 2 * np.cos(eta) ** 2)
+    factor = np.cos(t) ** 3 * (1 - polarization * np.sin(t) ** 2 * np.sin(eta) ** 2)
     return factor * np.asarray(pattern).mean(axis=(1, 2))
 
 

@@ -240,7 +240,7 @@ class Renderer {
   // Solid angle and polarization at the pixel's centre.
   double flat_pixel(const View& view) const {
     const double ratio = view.radius / projection_.geometry().distance;
-    const double cos2 = 1.0 / (1.0 + ratio * ratio), e = std::cos(view.eta);
+    const double cos2 = 1.0 / (1.0 + ratio * ratio), e = std::sin(view.eta);
     return cos2 * std::sqrt(cos2) * (1.0 - scene_.polarization * (1.0 - cos2) * e * e);
   }
 

@@ -1,6 +1,6 @@
 // A powder image from its physics: the mean counts of every pixel, noise-free.
 //
-//   counts(pixel) = background(R) + cos^3(2theta) (1 - f sin^2(2theta) cos^2(eta)) <p(2theta')>      mean over the
+//   counts(pixel) = background(R) + cos^3(2theta) (1 - f sin^2(2theta) sin^2(eta)) <p(2theta')>      mean over the
 //   pixel's area p(t)          = sum_k area_k phi((t - center_k) / fwhm_k) / fwhm_k                     [counts rad /
 //   rad of 2theta] phi(x)        = m 2/pi / (1 + 4 x^2) + (1 - m) sqrt(4 ln2 / pi) exp(-4 ln2 x^2)        pseudo-Voigt
 //   of unit area and width sin(theta')   = (1 + strain cos(2 eta)) sin(theta)                                     a

@@ -22,9 +22,12 @@ def solid_angle_factor(two_theta: FloatArray) -> FloatArray:
 
 
 def polarization_factor(
-    two_theta: FloatArray, eta: FloatArray, *, polarization: float = 0.99, axis: float = 0.0
+    two_theta: FloatArray, eta: FloatArray, *, polarization: float = 0.99, axis: float = 90.0
 ) -> FloatArray:
-    """Return 1 - f sin²(2θ) cos²(η - axis), by which the measured intensity is divided (SPEC section 5).
+    """Return 1 - f sin²(2θ) cos²(η - axis), by which the measured intensity is divided.
+
+    A dipole does not radiate along its field: scattering is weakest toward the field, which in the beam of a storage ring
+    is horizontal, η = ±90 (Kahn et al., J. Appl. Cryst. 15 (1982) 330). SPEC section 5 has the field vertical.
 
     Parameters
     ----------
@@ -33,13 +36,12 @@ def polarization_factor(
     polarization
         The fraction f of the beam whose electric field lies along `axis`, 0 to 1.
     axis
-        The η of the electric field [deg]. 0 is the formula of SPEC section 5 as it stands: the factor is smallest
-        toward η = 0, up. The field of a planar undulator in its usual position is horizontal, which is 90.
+        The η of the electric field [deg]: 90 is horizontal.
 
     Examples
     --------
     >>> polarization_factor(np.array([90.0, 90.0]), np.array([0.0, 90.0]), polarization=1.0).round(9).tolist()
-    [0.0, 1.0]
+    [1.0, 0.0]
     """
     if not 0.0 <= polarization <= 1.0:
         raise InputError(f"polarization is {polarization:g}; expected a fraction from 0 to 1")
@@ -54,7 +56,7 @@ def pixel_scale(
     *,
     solid_angle: bool = False,
     polarization: float | None = None,
-    polarization_axis: float = 0.0,
+    polarization_axis: float = 90.0,
     n_threads: int = 0,
 ) -> FloatArray:
     """Return the number that multiplies each pixel's counts, shape (n_z, n_y), float64, in the geometry's frame.

@@ -44,7 +44,7 @@ class IntegrationOptions:
     """Divide by cos³(2θ)."""
     polarization: float | None = None
     """Divide by 1 - f sin²(2θ) cos²(η - polarization_axis) with this f; None does not correct."""
-    polarization_axis: float = 0.0
+    polarization_axis: float = 90.0
     """η of the beam's electric field [deg]; see `midas.cake.corrections.polarization_factor`."""
     bad_values: tuple[float, ...] = ()
     """Pixel values that are no counts (`GapIntensity`, `BadPxIntensity`), beside the marks that are always left out."""

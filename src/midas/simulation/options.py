@@ -96,7 +96,7 @@ class SimulationOptions:
     mixing: float = 0.3
     """Lorentzian share of the profile, 0 to 1; a `profile` has its own."""
     polarization: float = 0.99
-    """f in 1 - f sin²(2θ) cos²(η)."""
+    """f in 1 - f sin²(2θ) sin²(η): the share of the beam whose electric field is horizontal."""
     background: float = 10.0
     """Constant background."""
     falloff: float = 0.0
