@@ -20,6 +20,7 @@ from midas.simulation.options import FloatArray, SimulationOptions
 
 _N_NOISE_BLOCKS = 32  # fixed, so that the noise does not depend on the number of threads
 _ETA_BINS_PER_SPOT = 8
+_MOST_PIXELS = 2**28
 _TAIL = 0.5  # deg beyond the corner: rings there still reach in
 _REFERENCE_MULTIPLICITY = 24.0
 
@@ -88,6 +89,8 @@ def simulate(
             f"the detector's pixels are {detector.pixel_size:g} µm, the geometry's {geometry.pixel_size:g} µm; "
             "make them equal"
         )
+    if detector.n_pixels > _MOST_PIXELS:
+        raise InputError(f"the detector has {detector.n_pixels:.3g} pixels; expected at most {_MOST_PIXELS:.3g}")
     if seed < 0 or frame < 0:
         raise InputError(f"seed {seed} and frame {frame} were given; expected 0 or more")
     defect_seed = np.random.SeedSequence(seed)
