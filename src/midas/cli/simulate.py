@@ -100,15 +100,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _geometry_from(args: argparse.Namespace) -> Any:
+    from midas.detector import Detector
     from midas.geometry import Geometry
-    from midas.simulation import corner_distance
 
     rows, columns = args.shape
     center = tuple(args.beam_center) if args.beam_center else ((columns - 1) / 2.0, (rows - 1) / 2.0)
     distortion = _distortion_from(args.distortion)
     radius = args.distortion_radius
     if distortion and radius is None:
-        radius = corner_distance(center, (rows, columns), args.pixel_size)
+        radius = Detector((rows, columns), args.pixel_size).farthest_corner(center)
     return Geometry(
         distance=args.distance,
         beam_center=center,

@@ -160,19 +160,6 @@ def two_theta_max(geometry: Geometry, detector: Detector) -> float:
     return largest if math.isfinite(largest) else 89.9  # NaN: the panel reaches behind the sample
 
 
-def corner_distance(beam_center: tuple[float, float], shape: tuple[int, int], pixel_size: float) -> float:
-    """Return the distance from the beam to the farthest corner [µm], the usual `distortion_radius`.
-
-    Examples
-    --------
-    >>> corner_distance((29.5, 39.5), (80, 60), 100.0)
-    5000.0
-    """
-    y = max(beam_center[0] + 0.5, shape[1] - 0.5 - beam_center[0])
-    z = max(beam_center[1] + 0.5, shape[0] - 0.5 - beam_center[1])
-    return math.hypot(y, z) * pixel_size
-
-
 def _peaks(
     listed: list[tuple[Rings, float]], geometry: Geometry, options: SimulationOptions
 ) -> tuple[FloatArray, FloatArray]:
