@@ -15,21 +15,8 @@ SMALL = ["--energy", "60", "--distance", "200000", "--pixel-size", "200", "--sha
 
 def test_writes_the_image_and_the_truth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "a.npy"
-    more = [
-        "--calibrant",
-        "LaB6",
-        "--beam-center",
-        "40.5",
-        "50.25",
-        "--tilts",
-        "0",
-        "0.5",
-        "1",
-        "--distortion",
-        "p0=1e-4",
-        "--peak-counts",
-        "500",
-    ]
+    more = ["--calibrant", "LaB6", "--beam-center", "40.5", "50.25", "--tilts", "0", "0.5", "1"]
+    more += ["--distortion", "p0=1e-4", "--peak-counts", "500"]
     assert main(["simulate", "--out", str(out), *SMALL, *more, "--seed", "3"]) == 0
     assert "LaB6" in capsys.readouterr().out
     assert np.load(out).shape == (220, 200)
