@@ -67,8 +67,8 @@ def distortion_parameters(coefficients: FloatArray) -> dict[str, float]:
 
     Examples
     --------
-    >>> distortion_parameters(distortion_coefficients({"p1": 2e-4, "p3": 30.0}))["p3"]
-    30.000000000000004
+    >>> round(distortion_parameters(distortion_coefficients({"p1": 2e-4, "p3": 30.0}))["p3"], 9)
+    30.0
     """
     parameters = dict.fromkeys(DISTORTION_NAMES, 0.0)
     for name, k in RADIAL_TERMS.items():
