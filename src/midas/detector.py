@@ -52,7 +52,7 @@ class Detector:
             object.__setattr__(self, "mask", mask)
 
     def farthest_corner(self, beam_center: Sequence[float]) -> float:
-        """Return the distance [µm] from a beam centre (y, z) [px] to the farthest corner, the usual `distortion_radius`.
+        """Return the distance [µm] from a beam centre (y, z) [px] to the farthest corner: the `distortion_radius`.
 
         Examples
         --------

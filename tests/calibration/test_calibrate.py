@@ -220,7 +220,7 @@ def test_unusable_images_are_refused(image, message):
 
 def test_an_image_without_rings_is_refused():
     noise = np.random.default_rng(3).poisson(50.0, SHAPE)
-    with pytest.raises(midas.FitError, match="no rings|cannot tell"):
+    with pytest.raises(midas.FitError, match=r"no rings|cannot tell"):
         midas.calibrate(noise, known())
 
 

@@ -52,8 +52,8 @@ def calibrate(
     """Return the detector geometry found from one image of a calibrant.
 
     Needs no guess beyond wavelength and pixel size: the beam centre is where the normals of the rings meet, the
-    distance comes from the ratios of their radii, then every (ring, eta) profile is fitted by a pseudo-Voigt on the pixels
-    themselves and the geometry by least squares on the pseudo-strain (SPEC section 2).
+    distance comes from the ratios of their radii, then every (ring, eta) profile is fitted by a pseudo-Voigt on the
+    pixels themselves and the geometry by least squares on the pseudo-strain (SPEC section 2).
 
     Parameters
     ----------

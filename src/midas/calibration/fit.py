@@ -102,7 +102,8 @@ def fit_geometry(
 
     Points are weighted by 1/(σ² + s²): σ from the profile fits, s the scatter that the points show beyond it (the
     detector's own distortion, grain statistics), found by iteration. A robust (Cauchy) fit marks points beyond five
-    standard deviations; the final fit is plain least squares on the rest, its covariance scaled by the reduced chi-square.
+    standard deviations; the final fit is plain least squares on the rest, its covariance scaled by the reduced
+    chi-square.
     """
     sigma = points.radius_sigma / points.radius
     extra = max(floor, float(np.median(sigma)))
