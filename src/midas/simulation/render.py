@@ -64,8 +64,8 @@ def simulate(
     of grains in reflecting position (cosθ) times a grain's integrated reflectivity (1/sin2θ), spread over the cone's
     circumference on the unit sphere (sin2θ); Warren, X-ray Diffraction (1969), chapter 4. The profile φ has unit area
     in 2θ. A flat pixel takes cos³(2θ) of it and polarization leaves 1 - f sin²(2θ) sin²(η) (a horizontal field; how a
-    tilt changes the solid angle across the detector is left out, as the correction leaves it out). Rings without known |F|²
-    count as m|F|² = 1. How pixels are integrated: core/simulate.hpp.
+    tilt changes the solid angle across the detector is left out, as the correction leaves it out). Rings without known
+    |F|² count as m|F|² = 1. How pixels are integrated: core/simulate.hpp.
 
     `frame` numbers the exposures of one sample and detector: spots and noise differ, dead and hot pixels stay. The same
     seed and frame give the same bytes for any number of threads.
