@@ -13,30 +13,17 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int, str], None]]:
     if not sys.stderr.isatty():
         yield _silent
         return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from tqdm import tqdm
 
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-        console=Console(stderr=True),
-        transient=True,
+    with tqdm(
+        desc=title, leave=False, bar_format="{desc}: {bar} {n_fmt}/{total_fmt} [{elapsed}<{remaining}]{postfix}"
     ) as bar:
-        task = bar.add_task(title, total=None, note="")
 
         def update(done: int, total: int, message: str = "") -> None:
-            bar.update(task, completed=done, total=total, note=message)
+            bar.total = total
+            bar.set_postfix_str(message, refresh=False)
+            bar.update(done - bar.n)
+            bar.refresh()
 
         yield update
 
