@@ -12,6 +12,7 @@ from midas.errors import FitError, FormatError, GeometryError, InputError, Midas
 from midas.geometry import Geometry
 from midas.grid import CakeGrid
 from midas.io.frames import Frames, read_frames, read_image
+from midas.io.gsas_zarr import CakeFile, read_cake_file
 from midas.io.parameters import Parameters, read_params
 from midas.simulation import PeakProfile, Simulation, SimulationOptions, simulate, simulate_scan
 
@@ -19,6 +20,7 @@ __version__ = version("midas-xrd")
 
 __all__ = [
     "Cake",
+    "CakeFile",
     "CakeGrid",
     "CakeMap",
     "Calibrant",
@@ -47,6 +49,7 @@ __all__ = [
     "calibrant_from_cif",
     "calibrate",
     "integrate",
+    "read_cake_file",
     "read_frames",
     "read_image",
     "read_params",

@@ -57,6 +57,7 @@ def fit_geometry(
     robust: float = 0.0,
 ) -> dict[str, Any]: ...
 def pseudo_strain(projection: Projection, y: Float64, z: Float64, tan_two_theta: Float64) -> Float64: ...
+
 class CakeMap:
     def __init__(
         self,
@@ -95,6 +96,7 @@ class CakeMap:
         variance: bool = False,
         n_threads: int = 0,
     ) -> tuple[Float64, Float64 | None, Float64]: ...
+
 def render_powder(
     projection: Projection,
     n_z: int,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -49,6 +50,18 @@ class Detector:
                 raise InputError(f"the mask has shape {mask.shape}; expected the detector's {shape}")
             mask.setflags(write=False)
             object.__setattr__(self, "mask", mask)
+
+    def farthest_corner(self, beam_center: Sequence[float]) -> float:
+        """Return the distance [µm] from a beam centre (y, z) [px] to the farthest corner: the `distortion_radius`.
+
+        Examples
+        --------
+        >>> Detector(shape=(80, 60), pixel_size=100.0).farthest_corner((29.5, 39.5))
+        5000.0
+        """
+        y = max(abs(beam_center[0] + 0.5), abs(self.shape[1] - 0.5 - beam_center[0]))
+        z = max(abs(beam_center[1] + 0.5), abs(self.shape[0] - 0.5 - beam_center[1]))
+        return math.hypot(y, z) * self.pixel_size
 
     @property
     def n_pixels(self) -> int:

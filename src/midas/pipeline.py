@@ -151,7 +151,7 @@ def _refined(
         return (), ""
     from midas.refine import run_refinement
 
-    summaries = []
+    summaries: list[dict[str, Any]] = []
     for cake_file in cake_files:
         name = cake_file.name.removesuffix(SUFFIX)
         try:

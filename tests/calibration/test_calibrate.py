@@ -74,23 +74,41 @@ def test_the_errors_cover_the_truth(calibration, truth):
     assert np.abs(pulls).max() < 4.0, pulls
 
 
-@pytest.mark.parametrize("case", range(6))
-def test_random_geometries_are_found(case):
+def random_geometry(case):
     rng = np.random.default_rng(100 + case)
-    truth = geometry(
-        distance=float(np.exp(rng.uniform(np.log(1.5e5), np.log(2e6)))),
+    distance = float(np.exp(rng.uniform(np.log(1.5e5), np.log(2e6))))
+    return geometry(
+        distance=distance,
         beam_center=tuple(np.array(SHAPE[::-1]) * (0.5 + rng.uniform(-0.2, 0.2, 2))),
         tilts=(0.0, *rng.uniform(-2.0, 2.0, 2)),
+        wavelength=min(0.3, 7e4 / distance),  # Å: about ten rings fill this small detector at any distance
     )
-    wavelength = min(0.3, 7e4 / truth.distance)  # Å: so that about ten rings fill this small detector at any distance
-    truth = replace(truth, wavelength=wavelength)
-    assert_recovered(midas.calibrate(shot(truth, seed=case), known(wavelength=wavelength)), truth)
+
+
+def test_twenty_random_geometries_are_found_with_honest_errors():
+    pulls = []
+    for case in range(20):
+        truth = random_geometry(case)
+        calibration = midas.calibrate(shot(truth, seed=case), known(wavelength=truth.wavelength))
+        assert_recovered(calibration, truth)
+        found, esd = calibration.geometry, calibration.esd
+        pulls.append(
+            [
+                (found.distance - truth.distance) / esd["distance"],
+                (found.beam_center[0] - truth.beam_center[0]) / esd["beam_center_y"],
+                (found.beam_center[1] - truth.beam_center[1]) / esd["beam_center_z"],
+                (found.tilts[1] - truth.tilts[1]) / esd["tilt_y"],
+                (found.tilts[2] - truth.tilts[2]) / esd["tilt_z"],
+            ]
+        )
+    spread = np.std(pulls, axis=0)
+    print("standard deviation of (found - true)/esd:", spread.round(2), "mean:", np.mean(pulls, axis=0).round(2))
+    assert (spread > 0.5).all(), spread
+    assert (spread < 2.0).all(), spread
 
 
 def test_distortion_is_found(truth):
-    bent = replace(
-        truth, distortion={"p0": 4e-4, "p1": 3e-4, "p2": -1e-3, "p3": 35.0}, distortion_radius=1.0e5
-    )
+    bent = replace(truth, distortion={"p0": 4e-4, "p1": 3e-4, "p2": -1e-3, "p3": 35.0}, distortion_radius=1.0e5)
     calibration = midas.calibrate(shot(bent, peak_counts=2e4), known())
     z, y = np.mgrid[50:650:40, 50:700:40].astype(float)
     radius, _, _ = calibration.geometry.to_polar(y, z)
@@ -202,7 +220,7 @@ def test_unusable_images_are_refused(image, message):
 
 def test_an_image_without_rings_is_refused():
     noise = np.random.default_rng(3).poisson(50.0, SHAPE)
-    with pytest.raises(midas.FitError, match="no rings|cannot tell"):
+    with pytest.raises(midas.FitError, match=r"no rings|cannot tell"):
         midas.calibrate(noise, known())
 
 

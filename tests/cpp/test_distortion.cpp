@@ -48,7 +48,9 @@ void test_derivatives() {
     for (double& c : coefficients) c = 0.01 * uniform(generator);
     const double rho = 0.6 + 0.5 * uniform(generator), angle = 3.0 * uniform(generator), step = 1e-6;
     const midas::DistortionFactor d = midas::distortion_factor(coefficients, rho, std::cos(angle), std::sin(angle));
-    const auto value = [&](double r, double a) { return midas::distortion_value(coefficients, r, std::cos(a), std::sin(a)); };
+    const auto value = [&](double r, double a) {
+      return midas::distortion_value(coefficients, r, std::cos(a), std::sin(a));
+    };
     check_close(d.by_rho, (value(rho + step, angle) - value(rho - step, angle)) / (2 * step), 1e-8, "by rho");
     check_close(d.by_angle, (value(rho, angle + step) - value(rho, angle - step)) / (2 * step), 1e-8, "by angle");
   }

@@ -1,9 +1,8 @@
 // Levenberg-Marquardt on problems with known answers.
-#include "levmar.hpp"
-
 #include <vector>
 
 #include "check.hpp"
+#include "levmar.hpp"
 
 namespace {
 

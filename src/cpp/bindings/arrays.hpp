@@ -22,8 +22,8 @@ using Array = py::array_t<T, py::array::c_style>;
 
 inline void require_same_size(const py::array& a, const py::array& b, const char* what) {
   if (a.size() != b.size()) {
-    throw midas::InputError(std::string(what) + " have " + std::to_string(a.size()) + " and " + std::to_string(b.size()) +
-                            " elements; expected the same number");
+    throw midas::InputError(std::string(what) + " have " + std::to_string(a.size()) + " and " +
+                            std::to_string(b.size()) + " elements; expected the same number");
   }
 }
 

@@ -1,4 +1,5 @@
-// midas._core.fit_rings and fit_geometry: core/peak.hpp and core/fit_geometry.hpp. Angles are degrees on the Python side.
+// midas._core.fit_rings and fit_geometry: core/peak.hpp and core/fit_geometry.hpp. Angles are degrees on the Python
+// side.
 #include "arrays.hpp"
 #include "fit_geometry.hpp"
 #include "module.hpp"
@@ -74,7 +75,9 @@ midas::StrainPoints view(const Array<double>& y, const Array<double>& z, const A
 }
 
 // The factor that turns a core parameter into its Python unit (tilts: rad to deg).
-double unit_of(int parameter) { return parameter >= midas::TILT_X && parameter <= midas::TILT_Z ? 1.0 / RAD_PER_DEG : 1.0; }
+double unit_of(int parameter) {
+  return parameter >= midas::TILT_X && parameter <= midas::TILT_Z ? 1.0 / RAD_PER_DEG : 1.0;
+}
 
 py::dict fit_geometry(const midas::Projection& start, const Array<double>& y, const Array<double>& z,
                       const Array<double>& tan_two_theta, const Array<double>& weight,
@@ -99,7 +102,8 @@ py::dict fit_geometry(const midas::Projection& start, const Array<double>& y, co
   for (std::size_t i = 0; i < result.parameters.size(); ++i)
     for (std::size_t j = 0; j < result.parameters.size(); ++j) {
       const std::size_t k = i * result.parameters.size() + j;
-      covariance.mutable_data()[k] = result.covariance[k] * unit_of(result.parameters[i]) * unit_of(result.parameters[j]);
+      covariance.mutable_data()[k] =
+          result.covariance[k] * unit_of(result.parameters[i]) * unit_of(result.parameters[j]);
     }
   const midas::Geometry& g = result.geometry;
   py::dict d;
@@ -131,10 +135,11 @@ void bind_calibration(py::module_& m) {
   m.attr("FIRST_DISTORTION") = static_cast<int>(midas::FIRST_DISTORTION);
   m.attr("MAX_PEAKS") = midas::MAX_PEAKS;
   m.def("fit_rings", &fit_rings, py::arg("projection"), py::arg("image").noconvert(), py::arg("mask").noconvert(),
-        py::arg("windows"), py::kw_only(), py::arg("eta_step"), py::arg("fwhm"), py::arg("max_shift"), py::arg("n_threads") = 0);
+        py::arg("windows"), py::kw_only(), py::arg("eta_step"), py::arg("fwhm"), py::arg("max_shift"),
+        py::arg("n_threads") = 0);
   m.def("fit_geometry", &fit_geometry, py::arg("start"), py::arg("y").noconvert(), py::arg("z").noconvert(),
-        py::arg("tan_two_theta").noconvert(), py::arg("weight").noconvert(), py::kw_only(), py::arg("free"), py::arg("lower"),
-        py::arg("upper"), py::arg("robust") = 0.0);
+        py::arg("tan_two_theta").noconvert(), py::arg("weight").noconvert(), py::kw_only(), py::arg("free"),
+        py::arg("lower"), py::arg("upper"), py::arg("robust") = 0.0);
   m.def("pseudo_strain", &pseudo_strain, py::arg("projection"), py::arg("y").noconvert(), py::arg("z").noconvert(),
         py::arg("tan_two_theta").noconvert());
 }

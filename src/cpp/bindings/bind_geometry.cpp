@@ -45,7 +45,8 @@ py::tuple to_polar(const midas::Projection& projection, const Array<double>& y, 
   return py::make_tuple(radius, two_theta, eta);
 }
 
-py::tuple to_pixel(const midas::Projection& projection, const Array<double>& radius, const Array<double>& eta_deg, int n_threads) {
+py::tuple to_pixel(const midas::Projection& projection, const Array<double>& radius, const Array<double>& eta_deg,
+                   int n_threads) {
   require_same_size(radius, eta_deg, "radius and eta");
   auto y = empty_like<double>(radius), z = empty_like<double>(radius);
   std::vector<double> eta(eta_deg.data(), eta_deg.data() + eta_deg.size());

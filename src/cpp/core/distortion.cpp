@@ -84,7 +84,8 @@ double distortion_value(const Distortion& coefficients, double rho, double cos_a
   double value = 1.0;
   for (std::size_t k = 0; k < N_DISTORTION; ++k) {
     const auto m = static_cast<std::size_t>(TERMS[k].harmonic);
-    value += coefficients[k] * w.power[static_cast<std::size_t>(TERMS[k].power)] * (TERMS[k].sine ? w.sine[m] : w.cosine[m]);
+    value +=
+        coefficients[k] * w.power[static_cast<std::size_t>(TERMS[k].power)] * (TERMS[k].sine ? w.sine[m] : w.cosine[m]);
   }
   return value;
 }

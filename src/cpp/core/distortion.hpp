@@ -3,9 +3,8 @@
 //   D = 1 + sum_k c_k rho^n_k f_k(m_k E),   f = 1, cos or sin
 //
 // Files write the harmonic terms as (amplitude, phase): amplitude * cos(m E + phase). Inside they are cosine and sine
-// coefficients, c cos(m E) + s sin(m E) with c = amplitude cos(phase), s = -amplitude sin(phase): a phase is undefined at
-// zero amplitude, the coefficients are not. The conversion is python's (midas.geometry).
-// Source: SPEC section 1.
+// coefficients, c cos(m E) + s sin(m E) with c = amplitude cos(phase), s = -amplitude sin(phase): a phase is undefined
+// at zero amplitude, the coefficients are not. The conversion is python's (midas.geometry). Source: SPEC section 1.
 #ifndef MIDAS_DISTORTION_HPP
 #define MIDAS_DISTORTION_HPP
 

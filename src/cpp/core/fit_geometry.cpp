@@ -119,7 +119,8 @@ FitGeometryResult fit_geometry(const Geometry& start, const StrainPoints& points
                    " parameters; more rings or eta bins are needed, or fewer free parameters");
   }
   const StrainModel model(start, points, result.parameters, options.robust);
-  result.fit = levmar<N_GEOMETRY_PARAMETERS>(model, n, p.data(), lower.data(), upper.data(), {options.max_iterations, 1e-9});
+  result.fit =
+      levmar<N_GEOMETRY_PARAMETERS>(model, n, p.data(), lower.data(), upper.data(), {options.max_iterations, 1e-9});
   result.geometry = model.geometry(p.data());
   SmallMatrix<N_GEOMETRY_PARAMETERS> jtj, inverse;
   GeometryGradient jtr;

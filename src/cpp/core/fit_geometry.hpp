@@ -2,8 +2,8 @@
 //
 //   r_i = w_i [ R(y_i, z_i; parameters) / (L tan 2theta_i) - 1 ]         (minus the pseudo-strain, SPEC section 2)
 //
-// Minimised by Levenberg-Marquardt with the analytic Jacobian of core/geometry.cpp. With `robust` c > 0 the loss of each
-// point is Cauchy's, c^2 log(1 + r^2 / c^2), by iteratively reweighted normal equations (Huber & Ronchetti, Robust
+// Minimised by Levenberg-Marquardt with the analytic Jacobian of core/geometry.cpp. With `robust` c > 0 the loss of
+// each point is Cauchy's, c^2 log(1 + r^2 / c^2), by iteratively reweighted normal equations (Huber & Ronchetti, Robust
 // Statistics, 2nd ed., section 7.8); the covariance is that of the weighted normal equations.
 #ifndef MIDAS_FIT_GEOMETRY_HPP
 #define MIDAS_FIT_GEOMETRY_HPP
@@ -35,9 +35,10 @@ struct FitGeometryOptions {
 
 struct FitGeometryResult {
   Geometry geometry;
-  std::vector<int> parameters;     // indices (GeometryParameter) of the free ones
-  std::vector<double> covariance;  // n_free x n_free, for unit weighted variance; NaN where the normal matrix is singular
-  std::vector<double> strain;      // 1 - R / R_ideal of each point at the end
+  std::vector<int> parameters;  // indices (GeometryParameter) of the free ones
+  std::vector<double>
+      covariance;              // n_free x n_free, for unit weighted variance; NaN where the normal matrix is singular
+  std::vector<double> strain;  // 1 - R / R_ideal of each point at the end
   LevmarResult fit;
 };
 

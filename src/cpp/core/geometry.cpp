@@ -43,7 +43,8 @@ double wrapped(double eta) { return eta >= PI ? eta - 2.0 * PI : eta; }
 
 void require_positive(double value, const char* name) {
   if (!(value > 0.0) || !std::isfinite(value)) {
-    throw GeometryError(std::string(name) + " is " + std::to_string(value) + "; expected a finite length above zero in um");
+    throw GeometryError(std::string(name) + " is " + std::to_string(value) +
+                        "; expected a finite length above zero in um");
   }
 }
 
@@ -91,7 +92,8 @@ Polar Projection::to_polar(double y, double z) const {
   const Ray r = ray(y, z);
   if (!(r.scale > 0.0)) return {NAN_VALUE, NAN_VALUE, NAN_VALUE};
   const double r0 = r.scale * r.h;
-  const double d = distortion_value(geometry_.distortion, r0 / geometry_.distortion_radius, r.cos_angle(), r.sin_angle());
+  const double d =
+      distortion_value(geometry_.distortion, r0 / geometry_.distortion_radius, r.cos_angle(), r.sin_angle());
   const double radius = r0 * d;
   return {radius, std::atan(radius / geometry_.distance), wrapped(std::atan2(-r.b, r.c))};
 }
@@ -189,8 +191,8 @@ void Projection::to_pixel(double radius, double eta, double& y, double& z) const
   z = geometry_.beam_z + zc / geometry_.pixel_size;
 }
 
-void to_polar(const Projection& projection, const double* y, const double* z, std::int64_t n, double* radius, double* two_theta,
-              double* eta, int n_threads) {
+void to_polar(const Projection& projection, const double* y, const double* z, std::int64_t n, double* radius,
+              double* two_theta, double* eta, int n_threads) {
   const int threads = resolve_threads(n_threads);
   (void)threads;
 #pragma omp parallel for num_threads(threads) schedule(static)
@@ -202,8 +204,8 @@ void to_polar(const Projection& projection, const double* y, const double* z, st
   }
 }
 
-void to_pixel(const Projection& projection, const double* radius, const double* eta, std::int64_t n, double* y, double* z,
-              int n_threads) {
+void to_pixel(const Projection& projection, const double* radius, const double* eta, std::int64_t n, double* y,
+              double* z, int n_threads) {
   const int threads = resolve_threads(n_threads);
   (void)threads;
 #pragma omp parallel for num_threads(threads) schedule(static)

@@ -30,7 +30,7 @@ struct Geometry {
   double tilt_x = 0.0;      // about the beam [rad]
   double tilt_y = 0.0;      // [rad]
   double tilt_z = 0.0;      // [rad]
-  Distortion distortion;
+  Distortion distortion{};
   double distortion_radius = 1.0;  // normalises R0 in the distortion [um]
 };
 
@@ -97,16 +97,16 @@ class Projection {
 
   Geometry geometry_;
   using Column = std::array<double, 3>;
-  Column column_y_, column_z_;                // T . e_y, T . e_z
-  Column column_x_;                           // T . e_x, the detector's normal
-  std::array<Column, 3> tilt_y_, tilt_z_;     // d column_y_ / d tilt_k and d column_z_ / d tilt_k, k = x, y, z
+  Column column_y_, column_z_;             // T . e_y, T . e_z
+  Column column_x_;                        // T . e_x, the detector's normal
+  std::array<Column, 3> tilt_y_, tilt_z_;  // d column_y_ / d tilt_k and d column_z_ / d tilt_k, k = x, y, z
 };
 
 // Arrays of n positions. Outputs have n elements each; any output pointer may be null.
-void to_polar(const Projection& projection, const double* y, const double* z, std::int64_t n, double* radius, double* two_theta,
-              double* eta, int n_threads);
-void to_pixel(const Projection& projection, const double* radius, const double* eta, std::int64_t n, double* y, double* z,
-              int n_threads);
+void to_polar(const Projection& projection, const double* y, const double* z, std::int64_t n, double* radius,
+              double* two_theta, double* eta, int n_threads);
+void to_pixel(const Projection& projection, const double* radius, const double* eta, std::int64_t n, double* y,
+              double* z, int n_threads);
 
 }  // namespace midas
 

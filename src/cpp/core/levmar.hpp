@@ -14,7 +14,8 @@ namespace midas {
 
 struct LevmarOptions {
   int max_iterations = 50;
-  double tolerance = 1e-10;  // relative decrease of the cost, and step over parameter scale, at which the fit has converged
+  double tolerance =
+      1e-10;  // relative decrease of the cost, and step over parameter scale, at which the fit has converged
 };
 
 struct LevmarResult {

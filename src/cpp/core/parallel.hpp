@@ -20,9 +20,11 @@ inline int resolve_threads(int n_threads) {
 
 }  // namespace midas
 
-// Marks a hot kernel that the compiler builds for several instruction sets, chosen at run time where the loader can do it
-// (GCC on x86-64 Linux). Mark the loop inside the parallel region: OpenMP's outlined bodies do not inherit the choice.
-#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__linux__) && !defined(__SANITIZE_ADDRESS__)
+// Marks a hot kernel that the compiler builds for several instruction sets, chosen at run time where the loader can do
+// it (GCC on x86-64 Linux). Mark the loop inside the parallel region: OpenMP's outlined bodies do not inherit the
+// choice.
+#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__linux__) && \
+    !defined(__SANITIZE_ADDRESS__)
 #define MIDAS_DISPATCH __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
 #define MIDAS_DISPATCH

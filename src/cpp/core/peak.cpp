@@ -16,7 +16,8 @@ namespace {
 
 constexpr double LN2 = 0.69314718055994530942;
 constexpr double INF = std::numeric_limits<double>::infinity();
-constexpr std::int64_t ROWS_PER_BLOCK = 32;  // fixed, so that the order of pixels in a bin does not depend on the threads
+constexpr std::int64_t ROWS_PER_BLOCK =
+    32;  // fixed, so that the order of pixels in a bin does not depend on the threads
 
 struct Sample {
   float radius;  // [px], from the middle of the window
@@ -94,7 +95,8 @@ class PeakModel {
       for (int a = 0; a < n; ++a) {
         const double wg = weight * g[static_cast<std::size_t>(a)];
         jtr[a] += wg * r;
-        for (int b = 0; b <= a; ++b) jtj[static_cast<std::size_t>(a * MAX_PEAK_PARAMETERS + b)] += wg * g[static_cast<std::size_t>(b)];
+        for (int b = 0; b <= a; ++b)
+          jtj[static_cast<std::size_t>(a * MAX_PEAK_PARAMETERS + b)] += wg * g[static_cast<std::size_t>(b)];
       }
     }
     return sum;
@@ -150,7 +152,8 @@ BinnedPixels bin_pixels(const Projection& projection, const float* image, const 
         std::int32_t g = table[static_cast<std::size_t>(radius)];
         if (g < 0) continue;
         const auto n_groups = static_cast<std::int32_t>(groups.size());
-        if (radius >= groups[static_cast<std::size_t>(g)].high && g + 1 < n_groups) ++g;  // two windows meet in this pixel
+        if (radius >= groups[static_cast<std::size_t>(g)].high && g + 1 < n_groups)
+          ++g;  // two windows meet in this pixel
         const RingGroup& group = groups[static_cast<std::size_t>(g)];
         if (radius < group.low || radius >= group.high) continue;
         const double eta = projection.to_polar(static_cast<double>(y), static_cast<double>(z)).eta;
@@ -170,7 +173,8 @@ BinnedPixels bin_pixels(const Projection& projection, const float* image, const 
   pixels.samples.resize(static_cast<std::size_t>(pixels.first.back()));
   std::vector<std::int64_t> next(pixels.first.begin(), pixels.first.end() - 1);
   for (const auto& block : blocks)
-    for (const BinnedSample& s : block) pixels.samples[static_cast<std::size_t>(next[static_cast<std::size_t>(s.bin)]++)] = s.sample;
+    for (const BinnedSample& s : block)
+      pixels.samples[static_cast<std::size_t>(next[static_cast<std::size_t>(s.bin)]++)] = s.sample;
   return pixels;
 }
 
@@ -197,7 +201,8 @@ Parameters start_values(const Sample* samples, std::int64_t n, const RingGroup& 
     if (n_peaks > 1) {
       reach = INF;
       for (int j = 0; j < n_peaks; ++j) {
-        if (j != k) reach = std::min(reach, 0.4 * std::abs(group.centers[static_cast<std::size_t>(j)] - middle - expected));
+        if (j != k)
+          reach = std::min(reach, 0.4 * std::abs(group.centers[static_cast<std::size_t>(j)] - middle - expected));
       }
     }
     const double from = std::max(expected - reach, -half);
@@ -285,7 +290,8 @@ std::vector<bool> inliers(const Sample* samples, std::int64_t n, const double* p
   std::vector<float> sorted = pulls;
   const auto middle = sorted.begin() + n / 2;
   std::nth_element(sorted.begin(), middle, sorted.end());
-  const double limit = clip * std::max(1.0, 1.4826 * static_cast<double>(*middle));  // 1.4826: MAD to standard deviation
+  const double limit =
+      clip * std::max(1.0, 1.4826 * static_cast<double>(*middle));  // 1.4826: MAD to standard deviation
   std::vector<bool> kept(static_cast<std::size_t>(n));
   for (std::size_t i = 0; i < kept.size(); ++i) kept[i] = static_cast<double>(pulls[i]) <= limit;
   return kept;
@@ -306,13 +312,15 @@ double pixel_chi2(const Sample* samples, std::int64_t n, const std::vector<bool>
 }
 
 // Fits one bin and writes its rings' points.
-void fit_bin(const Projection& projection, const Sample* samples, std::int64_t n, const RingGroup& group, double eta_middle,
-             double eta_step, std::int64_t eta_bin, const PeakOptions& options, std::vector<RingPoint>& points) {
+void fit_bin(const Projection& projection, const Sample* samples, std::int64_t n, const RingGroup& group,
+             double eta_middle, double eta_step, std::int64_t eta_bin, const PeakOptions& options,
+             std::vector<RingPoint>& points) {
   const int n_peaks = static_cast<int>(group.centers.size()), n_parameters = N_SHARED + 2 * n_peaks;
   if (n < std::max<std::int64_t>(options.min_pixels, 2 * n_parameters)) return;
   const Bounds bounds = bounds_of(group, options);
   Parameters p = start_values(samples, n, group, options.fwhm);
-  for (std::size_t i = 0; i < static_cast<std::size_t>(n_parameters); ++i) p[i] = std::clamp(p[i], bounds.lower[i], bounds.upper[i]);
+  for (std::size_t i = 0; i < static_cast<std::size_t>(n_parameters); ++i)
+    p[i] = std::clamp(p[i], bounds.lower[i], bounds.upper[i]);
 
   const double middle = 0.5 * (group.low + group.high), half = 0.5 * (group.high - group.low);
   std::vector<Cell> cells = make_cells(samples, n, {}, half);
@@ -325,7 +333,8 @@ void fit_bin(const Projection& projection, const Sample* samples, std::int64_t n
   const std::vector<bool> kept = inliers(samples, n, p.data(), n_peaks, options.clip);
   cells = make_cells(samples, n, kept, half);
   weights.clear();
-  for (const Cell& c : cells) weights.push_back(c.count / poisson_variance(PeakModel::value(p.data(), n_peaks, c.radius)));
+  for (const Cell& c : cells)
+    weights.push_back(c.count / poisson_variance(PeakModel::value(p.data(), n_peaks, c.radius)));
   const LevmarResult fit =
       levmar<MAX_PEAK_PARAMETERS>(model, n_parameters, p.data(), bounds.lower.data(), bounds.upper.data(), FINE);
 
@@ -380,7 +389,8 @@ void check(const std::vector<RingGroup>& groups, const PeakOptions& options) {
   double previous = 0.0;
   for (const RingGroup& g : groups) {
     if (g.centers.empty() || g.centers.size() > MAX_PEAKS || g.centers.size() != g.numbers.size()) {
-      throw InputError("a ring window holds " + std::to_string(g.centers.size()) + " rings; expected 1 to " + std::to_string(MAX_PEAKS));
+      throw InputError("a ring window holds " + std::to_string(g.centers.size()) + " rings; expected 1 to " +
+                       std::to_string(MAX_PEAKS));
     }
     if (!(g.low >= previous) || !(g.high > g.low) || !(g.high < 1e6)) {
       throw InputError("ring windows must ascend without overlap; one runs from " + std::to_string(g.low) + " to " +
@@ -388,13 +398,15 @@ void check(const std::vector<RingGroup>& groups, const PeakOptions& options) {
     }
     previous = g.high;
   }
-  if (!(options.eta_step > 0.0) || options.eta_step > 2.0 * PI) throw InputError("eta_step must lie between 0 and 360 deg");
+  if (!(options.eta_step > 0.0) || options.eta_step > 2.0 * PI)
+    throw InputError("eta_step must lie between 0 and 360 deg");
 }
 
 }  // namespace
 
-std::vector<RingPoint> fit_rings(const Projection& projection, const float* image, const std::uint8_t* mask, std::int64_t n_z,
-                                 std::int64_t n_y, const std::vector<RingGroup>& groups, const PeakOptions& options) {
+std::vector<RingPoint> fit_rings(const Projection& projection, const float* image, const std::uint8_t* mask,
+                                 std::int64_t n_z, std::int64_t n_y, const std::vector<RingGroup>& groups,
+                                 const PeakOptions& options) {
   check(groups, options);
   const int threads = resolve_threads(options.n_threads);
   const auto n_eta = std::max<std::int64_t>(1, std::llround(2.0 * PI / options.eta_step));
@@ -406,8 +418,9 @@ std::vector<RingPoint> fit_rings(const Projection& projection, const float* imag
   for (std::int64_t bin = 0; bin < n_bins; ++bin) {
     const auto b = static_cast<std::size_t>(bin);
     const std::int64_t first = pixels.first[b], e = bin % n_eta;
-    fit_bin(projection, pixels.samples.data() + first, pixels.first[b + 1] - first, groups[static_cast<std::size_t>(bin / n_eta)],
-            -PI + (static_cast<double>(e) + 0.5) * eta_step, eta_step, e, options, found[b]);
+    fit_bin(projection, pixels.samples.data() + first, pixels.first[b + 1] - first,
+            groups[static_cast<std::size_t>(bin / n_eta)], -PI + (static_cast<double>(e) + 0.5) * eta_step, eta_step, e,
+            options, found[b]);
   }
   std::vector<RingPoint> points;
   for (const auto& f : found) points.insert(points.end(), f.begin(), f.end());

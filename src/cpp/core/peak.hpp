@@ -1,7 +1,7 @@
 // Positions of calibrant rings: pseudo-Voigt fits to the pixels of each (ring group, eta bin).
 //
-// Pixels are fitted where they are, at their own radius: nothing is re-binned, so no width is added and every pixel keeps
-// its Poisson noise. The model over a window that holds one ring or several close ones (a multiplet) is
+// Pixels are fitted where they are, at their own radius: nothing is re-binned, so no width is added and every pixel
+// keeps its Poisson noise. The model over a window that holds one ring or several close ones (a multiplet) is
 //
 //   f(R) = b0 + b1 (R - R_mid) + sum_k h_k [ m / (1 + u_k^2) + (1 - m) exp(-ln2 u_k^2) ],   u_k = 2 (R - c_k) / w
 //
@@ -24,8 +24,8 @@ constexpr int MAX_PEAK_PARAMETERS = N_SHARED + 2 * MAX_PEAKS;
 
 // A window of radius and the rings expected in it.
 struct RingGroup {
-  double low, high;                  // window [px]
-  std::vector<double> centers;       // expected radii, ascending [px]
+  double low, high;                   // window [px]
+  std::vector<double> centers;        // expected radii, ascending [px]
   std::vector<std::int64_t> numbers;  // the rings' indices in the caller's list
 };
 
@@ -40,7 +40,7 @@ struct PeakOptions {
 
 // One fitted ring position.
 struct RingPoint {
-  std::int64_t ring;      // index in the caller's list
+  std::int64_t ring;  // index in the caller's list
   std::int64_t eta_bin;
   double radius;          // [px]
   double radius_sigma;    // [px], scaled by the reduced chi-square where that exceeds 1

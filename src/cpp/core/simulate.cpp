@@ -234,7 +234,8 @@ class Renderer {
     const double rings =
         radius > NEAR_BEAM ? over_pixel(view) : near_beam(static_cast<double>(y), static_cast<double>(z));
     const double fall = radius / scene_.falloff_radius;
-    return flat_pixel(view) * rings + scene_.background + scene_.falloff / (1.0 + fall * fall);
+    // Differences of the integral may be a rounding below zero where there is next to nothing.
+    return flat_pixel(view) * std::max(0.0, rings) + scene_.background + scene_.falloff / (1.0 + fall * fall);
   }
 
   // Solid angle and polarization at the pixel's centre.

@@ -26,8 +26,8 @@ def polarization_factor(
 ) -> FloatArray:
     """Return 1 - f sin²(2θ) cos²(η - axis), by which the measured intensity is divided.
 
-    A dipole does not radiate along its field: scattering is weakest toward the field, which in the beam of a storage ring
-    is horizontal, η = ±90 (Kahn et al., J. Appl. Cryst. 15 (1982) 330). SPEC section 5 has the field vertical.
+    A dipole does not radiate along its field: scattering is weakest toward the field, which in a storage ring's beam is
+    horizontal, η = ±90 (Kahn et al., J. Appl. Cryst. 15 (1982) 330). SPEC section 5 has the field vertical.
 
     Parameters
     ----------

@@ -15,7 +15,6 @@ import numpy.typing as npt
 from midas.calibration.diagnostics import explained_share, held_out_strain, judge, ring_table, strong_share
 from midas.calibration.fit import (
     LoopResult,
-    corner_distance,
     file_parameter_esds,
     fit_coarse,
     parameter_names,
@@ -53,8 +52,8 @@ def calibrate(
     """Return the detector geometry found from one image of a calibrant.
 
     Needs no guess beyond wavelength and pixel size: the beam centre is where the normals of the rings meet, the
-    distance comes from the ratios of their radii, then every (ring, eta) profile is fitted by a pseudo-Voigt on the pixels
-    themselves and the geometry by least squares on the pseudo-strain (SPEC section 2).
+    distance comes from the ratios of their radii, then every (ring, eta) profile is fitted by a pseudo-Voigt on the
+    pixels themselves and the geometry by least squares on the pseudo-strain (SPEC section 2).
 
     Parameters
     ----------
@@ -221,13 +220,9 @@ def _assemble(
         loop, seed, held_out=held_out, eta_step=options.eta_step, found_share=found, explained=explained
     )
     logger.info("%.0f %% of the strong rings found, %.0f %% of the peaks explained", 100 * found, 100 * explained)
-    geometry = fit.geometry
-    if not any(geometry.distortion.values()):
-        radius = corner_distance(geometry.beam_center, prepared.mask.shape, options.pixel_size)
-        geometry = replace(geometry, distortion_radius=radius)
     return Calibration(
-        geometry=geometry,
-        detector=Detector(prepared.mask.shape, options.pixel_size, mask=prepared.mask),
+        geometry=fit.geometry,
+        detector=Detector(prepared.shape, options.pixel_size, mask=prepared.mask),
         esd=file_parameter_esds(fit),
         parameters=tuple(parameter_names(fit.parameters)),
         covariance=fit.covariance,

@@ -135,8 +135,8 @@ def judge(
 def strong_share(loop: LoopResult, rings: Rings, eta_step: float, available: dict[int, float]) -> float:
     """Return the share of the strong rings looked for that were found.
 
-    `available` maps ring index to the fraction of its circumference on usable pixels. A ring counts in full when four in
-    ten of its azimuth bins there have a point, else in proportion: texture and spots leave bins empty.
+    `available` maps ring index to the fraction of its circumference on usable pixels. A ring counts in full when four
+    in ten of its azimuth bins there have a point, else in proportion: texture and spots leave bins empty.
     """
     if not available:
         return 0.0
@@ -150,7 +150,7 @@ def strong_share(loop: LoopResult, rings: Rings, eta_step: float, available: dic
 
 
 def explained_share(signal: RingSignal, geometry: Geometry, rings: Rings) -> float:
-    """Return the share of the peaks of the azimuthal mean that lie on rings of the calibrant, weighted by their strength.
+    """Return the share of the peaks of the azimuthal mean that lie on rings of the calibrant, weighted by strength.
 
     Peaks count by the square root of their height over the noise: another phase's faint rings weigh little, a wrong
     calibrant's missed strong ones much.

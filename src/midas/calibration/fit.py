@@ -17,6 +17,7 @@ from midas.calibration.points import RingPoints, fit_points, ring_windows
 from midas.calibration.prepare import PreparedImage
 from midas.calibration.seed import RingSignal, Seed
 from midas.crystal import Rings
+from midas.detector import Detector
 from midas.errors import FitError
 from midas.geometry import FloatArray, Geometry, distortion_coefficients, distortion_parameters
 
@@ -101,7 +102,8 @@ def fit_geometry(
 
     Points are weighted by 1/(σ² + s²): σ from the profile fits, s the scatter that the points show beyond it (the
     detector's own distortion, grain statistics), found by iteration. A robust (Cauchy) fit marks points beyond five
-    standard deviations; the final fit is plain least squares on the rest, its covariance scaled by the reduced chi-square.
+    standard deviations; the final fit is plain least squares on the rest, its covariance scaled by the reduced
+    chi-square.
     """
     sigma = points.radius_sigma / points.radius
     extra = max(floor, float(np.median(sigma)))
@@ -167,13 +169,6 @@ def _moved(geometry: Geometry, result: dict[str, Any]) -> Geometry:
         tilts=result["tilts"],
         distortion=distortion_parameters(np.asarray(result["distortion"])),
     )
-
-
-def corner_distance(beam_center: tuple[float, float], shape: tuple[int, ...], pixel_size: float) -> float:
-    """Return the largest distance from the beam centre to a corner of the detector [µm] (`RhoD`)."""
-    y = max(abs(beam_center[0]), abs(shape[1] - 1 - beam_center[0]))
-    z = max(abs(beam_center[1]), abs(shape[0] - 1 - beam_center[1]))
-    return math.hypot(y, z) * pixel_size
 
 
 def radius_range(geometry: Geometry, mask: BoolArray) -> tuple[float, float]:
@@ -264,9 +259,8 @@ def run_loop(
     changes any more, or at the cap (SPEC section 2).
     """
     mask = prepared.mask.astype(np.uint8)
-    geometry = replace(
-        start, distortion_radius=corner_distance(start.beam_center, mask.shape, params.pixel_size), distortion={}
-    )
+    detector = Detector(prepared.shape, params.pixel_size)
+    geometry = replace(start, distortion_radius=detector.farthest_corner(start.beam_center), distortion={})
     excluded = frozenset(n - 1 for n in params.rings_to_exclude)
     outliers: frozenset[int] = frozenset()
     fwhm, half_width = 3.0, _first_half_width(mask.shape, params)

@@ -35,6 +35,11 @@ class PreparedImage:
     n_dead: int
     """Pixels masked for lying far below their surroundings."""
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns (n_z, n_y)."""
+        return (self.counts.shape[0], self.counts.shape[1])
+
 
 def prepare_image(
     image: npt.ArrayLike,

@@ -202,14 +202,14 @@ def _sharpen(start: tuple[float, float], y: FloatArray, z: FloatArray, weights: 
 def radii_around(rings: RingSignal, center: tuple[float, float]) -> FloatArray:
     """Return the distance of every cell from a point (y, z) of the coarse grid, shape as `signal`."""
     z, y = np.mgrid[: rings.signal.shape[0], : rings.signal.shape[1]]
-    return np.hypot(y - center[0], z - center[1])
+    return np.asarray(np.hypot(y - center[0], z - center[1]), dtype=np.float64)
 
 
 def ring_radii(rings: RingSignal, radius_map: FloatArray) -> tuple[FloatArray, FloatArray, tuple[float, float]]:
     """Return (radii, strengths, covered range) of the peaks of the azimuthal mean, on the coarse grid.
 
-    `radius_map` gives the radius of every cell. A radius is covered where at least 3 % of its circumference lies on usable
-    cells.
+    `radius_map` gives the radius of every cell. A radius is covered where at least 3 % of its circumference lies on
+    usable cells.
     """
     from scipy import ndimage, signal
 

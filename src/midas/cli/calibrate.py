@@ -56,7 +56,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     fit.add_argument("-StoppingStrain", "--stopping-strain", dest="stopping_strain", type=float, default=None,
                      help="mean pseudo-strain at which the loop may end (default: 0.00004)")  # fmt: skip
     fit.add_argument("-MultFactor", "--mult-factor", dest="mult_factor", type=float, default=None,
-                     help="a ring is left out beyond this many times the median ring's strain (default: 2.5)")  # fmt: skip
+                     help="leave out rings beyond this many times the median strain (default: 2.5)")  # fmt: skip
     fit.add_argument("-Threshold", "--threshold", dest="threshold", type=float, default=0.0,
                      help="threshold of the ring segmentation; only 0, automatic, is available")  # fmt: skip
     fit.add_argument("-nCPUs", "--threads", dest="threads", type=int, default=0, help="threads (default: all cores)")

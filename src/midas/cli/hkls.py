@@ -12,13 +12,15 @@ from midas.cli.structure import add_structure_flags, add_wavelength_flags, struc
 _ROWS_SHOWN = 40
 
 
-def add_parser(subparsers: Any) -> argparse.ArgumentParser:
-    """Add the subcommand and return its parser."""
-    parser: argparse.ArgumentParser = subparsers.add_parser(
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the subcommand."""
+    parser = subparsers.add_parser(
         "hkls",
         help="list the rings of a calibrant and write hkls.csv",
         description="List the powder rings of a calibrant, of a space group and cell, or of a CIF, and write hkls.csv: "
         "one row for each reflection.",
+        epilog="example: midas hkls --calibrant LaB6 --energy 60 --distance 1000000",
+        allow_abbrev=False,
     )
     add_structure_flags(parser)
     add_wavelength_flags(parser)
@@ -26,7 +28,6 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument("--two-theta-max", type=float, default=30.0, help="largest 2theta [deg] (default %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("hkls.csv"), help="file to write (default %(default)s)")
     parser.add_argument("--json", action="store_true", help="print the rings as JSON instead of a table")
-    return parser
 
 
 def run(args: argparse.Namespace) -> int:

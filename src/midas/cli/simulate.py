@@ -29,12 +29,14 @@ _OPTION_FLAGS = (  # flag, type, meaning; the name of the option is the flag's
 )
 
 
-def add_parser(subparsers: Any) -> argparse.ArgumentParser:
-    """Add the subcommand and return its parser."""
-    parser: argparse.ArgumentParser = subparsers.add_parser(
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the subcommand."""
+    parser = subparsers.add_parser(
         "simulate",
         help="simulate a calibrant image with known truth",
         description="Simulate the powder image of a calibrant, and write the truth beside it as <image>.truth.json.",
+        epilog="example: midas simulate --out ceo2.tif --energy 80 --distance 1000000 --pixel-size 200 --seed 1",
+        allow_abbrev=False,
     )
     parser.add_argument("--out", type=Path, required=True, help="image to write: .tif, .npy or .h5")
     add_structure_flags(parser)
@@ -71,7 +73,6 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="of the random numbers (default %(default)s)")
     parser.add_argument("--threads", type=int, default=0, help="0 takes all (default %(default)s)")
     parser.add_argument("--json", action="store_true", help="print the truth as JSON")
-    return parser
 
 
 def run(args: argparse.Namespace) -> int:
@@ -99,15 +100,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _geometry_from(args: argparse.Namespace) -> Any:
+    from midas.detector import Detector
     from midas.geometry import Geometry
-    from midas.simulation import corner_distance
 
     rows, columns = args.shape
     center = tuple(args.beam_center) if args.beam_center else ((columns - 1) / 2.0, (rows - 1) / 2.0)
     distortion = _distortion_from(args.distortion)
     radius = args.distortion_radius
     if distortion and radius is None:
-        radius = corner_distance(center, (rows, columns), args.pixel_size)
+        radius = Detector((rows, columns), args.pixel_size).farthest_corner(center)
     return Geometry(
         distance=args.distance,
         beam_center=center,

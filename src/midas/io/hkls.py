@@ -8,6 +8,7 @@ import numpy as np
 
 from midas.crystal import Rings, reciprocal_vectors
 from midas.errors import InputError
+from midas.io.atomic import atomic_path
 
 HKLS_HEADER = "h k l D-spacing RingNr g1 g2 g3 Theta 2Theta Radius"
 """The file's first line."""
@@ -25,7 +26,9 @@ def write_hkls(path: str | Path, rings: Rings, distance: float) -> Path:
     Raises
     ------
     InputError
-        The distance [µm] is not a detector's, there is no ring, or the folder is missing.
+        The distance [µm] is not a detector's, or there is no ring.
+    OutputError
+        The file cannot be written.
 
     Examples
     --------
@@ -42,14 +45,8 @@ def write_hkls(path: str | Path, rings: Rings, distance: float) -> Path:
         raise InputError(f"distance {distance:g}{hint}; midas takes µm, at least {_SMALLEST_DISTANCE:g}")
     if len(rings) == 0:
         raise InputError(f"{rings.calibrant.name} has no ring in the range asked for; raise two_theta_max")
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: the folder {path.parent} does not exist; create it first")
-    part = path.with_name(path.name + ".part")
-    try:
+    with atomic_path(path) as part:
         part.write_text("\n".join([HKLS_HEADER, *_rows(rings, distance)]) + "\n", encoding="ascii")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
     return path
 
 

@@ -329,7 +329,7 @@ class Parameters:
         found = []
         shape = self.shape
         if shape is not None and "BC" in self and "RMax" in self:
-            reach = _farthest_corner(self._floats("BC"), shape)
+            reach = Detector(shape, 1.0).farthest_corner(self._floats("BC"))  # px
             # Tilt and distortion move a corner by some percent.
             if self._float("RMax") > 1.1 * reach:
                 found.append(
@@ -411,13 +411,6 @@ def parse_params(text: str, path: Path | None = None) -> Parameters:
     for number, line in enumerate(text.splitlines(keepends=True), start=1):
         lines.append(parse_line(line, f"{path or 'parameters'}, line {number}"))
     return Parameters(tuple(lines), path)
-
-
-def _farthest_corner(center: tuple[float, ...], shape: tuple[int, int]) -> float:
-    """Return the distance from the beam centre to the farthest detector corner [px]."""
-    y = max(abs(center[0] + 0.5), abs(shape[1] - 0.5 - center[0]))
-    z = max(abs(center[1] + 0.5), abs(shape[0] - 0.5 - center[1]))
-    return math.hypot(y, z)
 
 
 def write_refined_params(

@@ -31,7 +31,9 @@ def instrument_text(job: dict[str, Any]) -> str:
     if job["instrument_file"]:
         text = Path(job["instrument_file"]).read_text(encoding="utf-8")
         if "GSAS-II" not in text.split("\n", 1)[0]:
-            raise ValueError(f"{job['instrument_file']} is not an instrument parameter file: its first line lacks 'GSAS-II'")
+            raise ValueError(
+                f"{job['instrument_file']} is not an instrument parameter file: its first line lacks 'GSAS-II'"
+            )
         found = re.findall(r"^\s*([A-Za-z][\w./()-]*)\s*:\s*([^\n;#]+)", text.split("#Bank 2")[0], flags=re.MULTILINE)
         given = {key: value.strip() for key, value in found}
         if "Lam1" in given:
@@ -76,7 +78,9 @@ class Model:
         hist.data["Comments"] = [f"omega={job['omega']} eta={job['eta']} sum={job['sum_index']}"]
         sample = hist.data["Sample Parameters"]
         # Phi is where GSAS-II's own reader of these files puts omega; with Chi 0 it turns about the same axis as Omega.
-        sample.update({"Azimuth": float(job["azimuth"]), "Phi": float(job["omega"]), "Gonio. radius": float(job["radius_mm"])})
+        sample.update(
+            {"Azimuth": float(job["azimuth"]), "Phi": float(job["omega"]), "Gonio. radius": float(job["radius_mm"])}
+        )
         sample.update({k: float(job[k.lower()]) for k in ("Temperature", "Pressure") if job[k.lower()] is not None})
         if job["limits"]:
             low, high = job["limits"]
@@ -250,7 +254,9 @@ class Model:
         """Return scale factor and esd (NaN when not refined) of each phase still in the model."""
         esds, hist = self._esds(), self.hist
         if len(self.phase_names) == 1:
-            return {self.phase_names[0]: (float(hist.data["Sample Parameters"]["Scale"][0]), esds.get(":0:Scale", math.nan))}
+            return {
+                self.phase_names[0]: (float(hist.data["Sample Parameters"]["Scale"][0]), esds.get(":0:Scale", math.nan))
+            }
         found = {}
         for name in self.active:
             value = self.phase(name).data["Histograms"][hist.name]["Scale"][0]

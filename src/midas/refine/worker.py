@@ -158,7 +158,9 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and abs(value) < float("inf") else None
 
 
-def run_stages(model: Any, stages: list[dict[str, Any]], judge: Any) -> tuple[list[dict[str, Any]], str | None, list[str]]:
+def run_stages(
+    model: Any, stages: list[dict[str, Any]], judge: Any
+) -> tuple[list[dict[str, Any]], str | None, list[str]]:
     """Run the stages in order; return their records, why it stopped early (or None), and the phases not in the data."""
     records: list[dict[str, Any]] = []
     absent: list[str] = []
@@ -217,7 +219,9 @@ def run_stage(
             best = min(best, facts.r_wp)
         model.go_back()
     # A stage that could not have lowered Rwp is no loss, e.g. a Lorentzian width where the peaks are Gaussian.
-    idle = before is not None and not stage["required"] and before * (1.0 - judge.NEGLIGIBLE_GAIN) <= best < float("inf")
+    idle = (
+        before is not None and not stage["required"] and before * (1.0 - judge.NEGLIGIBLE_GAIN) <= best < float("inf")
+    )
     record = _record(stage["name"], NOT_NEEDED if idle else ROLLED_BACK, problems=problems)
     record.update(r_wp=_finite(before), gof=_finite(model.gof()), seconds=time.perf_counter() - begin)
     return record, kept

@@ -2,7 +2,7 @@
 
 from midas.simulation.files import check_target, save_simulation, truth_of
 from midas.simulation.options import PeakProfile, SimulationOptions
-from midas.simulation.render import Simulation, corner_distance, simulate
+from midas.simulation.render import Simulation, simulate
 from midas.simulation.scan import SimulatedScan, simulate_scan
 
 __all__ = [
@@ -11,7 +11,6 @@ __all__ = [
     "Simulation",
     "SimulationOptions",
     "check_target",
-    "corner_distance",
     "save_simulation",
     "simulate",
     "simulate_scan",

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from midas.errors import InputError
+from midas.io.atomic import atomic_path
 from midas.simulation.render import Simulation
 
 
@@ -26,18 +27,22 @@ def save_simulation(simulation: Simulation, path: str | Path) -> tuple[Path, Pat
     Raises
     ------
     InputError
-        The extension is unknown or the folder is missing.
+        The extension is unknown.
+    OutputError
+        A file cannot be written.
     """
     path = Path(path)
-    image = check_target(path)
+    write = check_target(path)
     truth = path.with_name(path.name + ".truth.json")
-    _replace(path, lambda part: image(part, simulation.image))
-    _replace(truth, lambda part: part.write_text(json.dumps(truth_of(simulation), indent=2) + "\n", encoding="utf-8"))
+    with atomic_path(path) as part:
+        write(part, simulation.image)
+    with atomic_path(truth) as part:
+        part.write_text(json.dumps(truth_of(simulation), indent=2) + "\n", encoding="utf-8")
     return path, truth
 
 
 def check_target(path: Path) -> Callable[[Path, npt.NDArray[Any]], object]:
-    """Return the function that writes an image of this extension, after checking that the folder exists.
+    """Return the function that writes an image of this extension, or refuse the extension.
 
     Examples
     --------
@@ -47,8 +52,6 @@ def check_target(path: Path) -> Callable[[Path, npt.NDArray[Any]], object]:
     writer = _WRITERS.get(path.suffix.lower())
     if writer is None:
         raise InputError(f"{path}: unknown extension {path.suffix!r}; expected {', '.join(_WRITERS)}")
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: the folder {path.parent} does not exist; create it first")
     return writer
 
 
@@ -84,15 +87,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None  # JSON has no infinity and no NaN
     return dict(value) if hasattr(value, "items") else value
-
-
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    part = path.with_name(path.name + ".part")
-    try:
-        write(part)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _write_tiff(path: Path, image: npt.NDArray[Any]) -> None:

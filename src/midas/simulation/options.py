@@ -17,6 +17,7 @@ FloatArray = npt.NDArray[np.float64]
 DTYPES = ("uint16", "uint32", "int32", "float32", "float64")
 """Types a simulated image may have."""
 _DEFAULT_FWHM = 3.0  # px
+_LARGEST = 1e12  # counts or px
 _WIDTH_PER_SIGMA = math.sqrt(8.0 * math.log(2.0))
 
 
@@ -165,8 +166,8 @@ class SimulationOptions:
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise InputError(f"{name} is {getattr(self, name):g}; expected 0 to 1")
         for name in ("peak_counts", "background", "falloff", "beamstop_radius", "beamstop_arm_width"):
-            if getattr(self, name) < 0.0:
-                raise InputError(f"{name} is {getattr(self, name):g}; expected 0 or more")
+            if not 0.0 <= getattr(self, name) <= _LARGEST:
+                raise InputError(f"{name} is {getattr(self, name):g}; expected 0 or more, at most {_LARGEST:g}")
         for name in ("spots_per_ring", "spot_width"):
             if not getattr(self, name) > 0.0:
                 raise InputError(f"{name} is {getattr(self, name):g}; expected above 0")

@@ -20,6 +20,7 @@ from midas.simulation.options import FloatArray, SimulationOptions
 
 _N_NOISE_BLOCKS = 32  # fixed, so that the noise does not depend on the number of threads
 _ETA_BINS_PER_SPOT = 8
+_MOST_PIXELS = 2**28
 _TAIL = 0.5  # deg beyond the corner: rings there still reach in
 _REFERENCE_MULTIPLICITY = 24.0
 
@@ -62,9 +63,9 @@ def simulate(
     The mean counts per steradian of a ring at Bragg angle θ are proportional to m|F|² / (sin²θ cosθ) · φ(2θ): the share
     of grains in reflecting position (cosθ) times a grain's integrated reflectivity (1/sin2θ), spread over the cone's
     circumference on the unit sphere (sin2θ); Warren, X-ray Diffraction (1969), chapter 4. The profile φ has unit area
-    in 2θ. A flat pixel takes cos³(2θ) of it and polarization leaves 1 - f sin²(2θ) sin²(η) (a horizontal field; how a tilt
-    changes the solid angle across the detector is left out, as the correction leaves it out). Rings without known |F|²
-    count as m|F|² = 1. How pixels are integrated: core/simulate.hpp.
+    in 2θ. A flat pixel takes cos³(2θ) of it and polarization leaves 1 - f sin²(2θ) sin²(η) (a horizontal field; how a
+    tilt changes the solid angle across the detector is left out, as the correction leaves it out). Rings without known
+    |F|² count as m|F|² = 1. How pixels are integrated: core/simulate.hpp.
 
     `frame` numbers the exposures of one sample and detector: spots and noise differ, dead and hot pixels stay. The same
     seed and frame give the same bytes for any number of threads.
@@ -88,6 +89,8 @@ def simulate(
             f"the detector's pixels are {detector.pixel_size:g} µm, the geometry's {geometry.pixel_size:g} µm; "
             "make them equal"
         )
+    if detector.n_pixels > _MOST_PIXELS:
+        raise InputError(f"the detector has {detector.n_pixels:.3g} pixels; expected at most {_MOST_PIXELS:.3g}")
     if seed < 0 or frame < 0:
         raise InputError(f"seed {seed} and frame {frame} were given; expected 0 or more")
     defect_seed = np.random.SeedSequence(seed)
@@ -155,19 +158,6 @@ def two_theta_max(geometry: Geometry, detector: Detector) -> float:
     corners_z = np.array([-0.5, -0.5, n_z - 0.5, n_z - 0.5])
     largest = float(geometry.to_polar(corners_y, corners_z)[1].max())
     return largest if math.isfinite(largest) else 89.9  # NaN: the panel reaches behind the sample
-
-
-def corner_distance(beam_center: tuple[float, float], shape: tuple[int, int], pixel_size: float) -> float:
-    """Return the distance from the beam to the farthest corner [µm], the usual `distortion_radius`.
-
-    Examples
-    --------
-    >>> corner_distance((29.5, 39.5), (80, 60), 100.0)
-    5000.0
-    """
-    y = max(beam_center[0] + 0.5, shape[1] - 0.5 - beam_center[0])
-    z = max(beam_center[1] + 0.5, shape[0] - 0.5 - beam_center[1])
-    return math.hypot(y, z) * pixel_size
 
 
 def _peaks(

@@ -1,0 +1,159 @@
+"""The program `midas`: help, exit status, and one clear sentence for each bad input, with nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tifffile
+
+import midas
+from midas.cli import main
+
+KNOWN = ["--wavelength", "0.2", "--pixel-size", "200"]
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory):
+    truth = midas.Geometry(distance=3.2e5, beam_center=(260.3, 248.6), pixel_size=200.0, wavelength=0.2)
+    options = midas.SimulationOptions(peak_counts=2000.0, dtype="uint16")
+    path = tmp_path_factory.mktemp("image") / "ceo2.tif"
+    tifffile.imwrite(path, midas.simulate(truth, midas.Detector((512, 512), 200.0), "CeO2", options=options).image)
+    return path
+
+
+def refused(capsys, tmp_path, *words):
+    """Run, and return the message of a refusal; nothing may be left in the folder."""
+    before = sorted(p.name for p in tmp_path.rglob("*"))
+    assert main([*map(str, words)]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "Traceback" not in captured.err
+    assert sorted(p.name for p in tmp_path.rglob("*")) == before
+    message = [line for line in captured.err.splitlines() if line.startswith("midas ")]
+    assert len(message) == 1, captured.err
+    return message[0]
+
+
+def test_help_fits_a_screen_and_says_what_to_run_first(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    assert len(text.splitlines()) <= 24
+    assert "midas demo" in text
+
+
+@pytest.mark.parametrize("command", ["demo", "calibrate", "integrate", "refine", "run", "hkls", "simulate"])
+def test_every_subcommand_has_help(capsys, command):
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"])
+    assert stop.value.code == 0
+    assert command in capsys.readouterr().out
+
+
+def test_importing_is_light():
+    heavy = ("scipy", "matplotlib", "zarr", "h5py", "fabio", "diplib", "gemmi", "tifffile", "rich")
+    code = f"import sys, midas; print([m for m in {heavy!r} if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert found.strip() == "[]"
+
+
+def test_calibrate_writes_its_files_and_exits_0(capsys, tmp_path, image):
+    assert main(["calibrate", str(image), *KNOWN, "--calibrant", "CeO2", "--out", str(tmp_path / "new" / "out")]) == 0
+    names = {p.name for p in (tmp_path / "new" / "out").iterdir()}
+    assert names == {"refined_MIDAS_params.txt", "calibration.json", "calibration.png", "autocal.log"}
+    assert "good" in capsys.readouterr().out
+    log = (tmp_path / "new" / "out" / "autocal.log").read_text()
+    assert " - midas.calibration.calibrate - INFO - " in log
+
+
+def test_calibrate_takes_the_manuals_flags(capsys, tmp_path, image):
+    params = tmp_path / "ps.txt"
+    params.write_text("Wavelength 0.2\npx 200\nSpaceGroup 225\nLatticeConstant 5.41165 5.41165 5.41165 90 90 90\n")
+    words = ["calibrate", "-dataFN", image, "-ConvertFile", 3, "-paramFN", params, "-StoppingStrain", 0.00004,
+             "-MultFactor", 2.5, "-FirstRingNr", 1, "-LsdGuess", 1000000, "-BCGuess", 0, 0, "-EtaBinSize", 5,
+             "-Threshold", 0, "-MakePlots", 0, "--out", tmp_path / "out", "--json"]  # fmt: skip
+    assert main([*map(str, words)]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["verdict"] == "good"
+    assert record["geometry"]["distance"] == pytest.approx(3.2e5, rel=1e-4)
+
+
+def test_missing_and_unreadable_files(capsys, tmp_path, image):
+    out = ["--out", tmp_path / "out"]
+    assert "no.tif" in refused(capsys, tmp_path, "calibrate", tmp_path / "no.tif", *KNOWN, *out)
+    strange = tmp_path / "image.xyz"
+    strange.write_bytes(b"1234")
+    assert ".xyz" in refused(capsys, tmp_path, "calibrate", strange, *KNOWN, *out)
+    cut = tmp_path / "cut.tif"
+    cut.write_bytes(image.read_bytes()[:50_000])
+    assert "cut.tif" in refused(capsys, tmp_path, "calibrate", cut, *KNOWN, *out)
+    assert "no image is given" in refused(capsys, tmp_path, "calibrate", *KNOWN, *out)
+
+
+def test_missing_keys_are_named_with_their_flag(capsys, tmp_path, image):
+    out = ["--out", tmp_path / "out"]
+    assert "--energy" in refused(capsys, tmp_path, "calibrate", image, "--pixel-size", 200, *out)
+    assert "--pixel-size" in refused(capsys, tmp_path, "calibrate", image, "--wavelength", 0.2, *out)
+    params = tmp_path / "ps.txt"
+    params.write_text("px 200\n")
+    message = refused(capsys, tmp_path, "calibrate", image, "-paramFN", params, *out)
+    assert "wavelength" in message.lower()
+
+
+def test_units_are_checked(capsys, tmp_path, image):
+    out = ["--out", tmp_path / "out"]
+    guess = refused(capsys, tmp_path, "calibrate", image, *KNOWN, "-LsdGuess", 0.21, *out)
+    assert "looks like metres" in guess
+    assert "keV" in refused(capsys, tmp_path, "calibrate", image, "--wavelength", 80.7, "--pixel-size", 200, *out)
+    assert "metres" in refused(capsys, tmp_path, "calibrate", image, "--wavelength", 0.2, "--pixel-size", 2e-4, *out)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "message"),
+    [
+        (np.zeros((200, 200), np.uint16), "empty"),
+        (np.full((200, 200), 65535, np.uint16), "every pixel"),
+        (np.full((200, 200), np.nan, np.float32), "every pixel"),
+        (np.random.default_rng(1).poisson(20.0, (400, 400)).astype(np.uint16), "rings"),
+        (np.ones((8, 8), np.uint16), "at least 32"),
+    ],
+)
+def test_images_without_use(capsys, tmp_path, pixels, message):
+    path = tmp_path / "image.tif"
+    tifffile.imwrite(path, pixels)
+    assert message in refused(capsys, tmp_path, "calibrate", path, *KNOWN, "--out", tmp_path / "out")
+
+
+def test_masks_that_do_not_fit(capsys, tmp_path, image):
+    mask = tmp_path / "mask.tif"
+    tifffile.imwrite(mask, np.zeros((10, 10), np.uint8))
+    assert "shape" in refused(capsys, tmp_path, "calibrate", image, *KNOWN, "--mask", mask, "--out", tmp_path / "out")
+    tifffile.imwrite(mask, np.ones((512, 512), np.uint8))
+    assert "every pixel" in refused(
+        capsys, tmp_path, "calibrate", image, *KNOWN, "--mask", mask, "--out", tmp_path / "out"
+    )
+
+
+def test_run_says_what_is_missing(capsys, tmp_path):
+    assert "--cif" in refused(capsys, tmp_path, "run", "-dataFN", tmp_path / "a.h5")
+    assert "--zarr-file" in refused(capsys, tmp_path, "run", "--skip-integration", "--skip-refinement")
+    assert "not there yet" in refused(capsys, tmp_path, "run", "--backend", "stream")
+    assert "-paramFN" in refused(capsys, tmp_path, "run", "-dataFN", tmp_path / "a.h5", "--skip-refinement",
+                                 "-resultFolder", tmp_path / "r")  # fmt: skip
+
+
+def test_run_calibrates_and_integrates(capsys, tmp_path, image):
+    scan = tmp_path / "scan.npy"
+    np.save(scan, np.stack([tifffile.imread(image)] * 2))
+    words = ["run", "-dataFN", scan, "--calibrant-image", image, *KNOWN, "--skip-refinement",
+             "-resultFolder", tmp_path / "results"]  # fmt: skip
+    assert main([*map(str, words)]) == 0
+    cake = midas.read_cake_file(tmp_path / "results" / "scan.npy.zarr.zip")
+    profile = np.nansum(cake.intensity[0] * cake.bin_area, axis=1) / np.maximum(cake.bin_area.sum(axis=1), 1e-9)
+    two_theta = cake.two_theta[:, 0]
+    assert two_theta[np.nanargmax(profile)] == pytest.approx(3.6708, abs=0.05)  # deg: CeO2 111 at 0.2 Å
