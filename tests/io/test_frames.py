@@ -45,7 +45,7 @@ def open_group(store: object) -> zarr.Group:
 
 
 def put(group: zarr.Group, name: str, data: np.ndarray) -> None:
-    create = getattr(group, "create_array", group.create_dataset)
+    create = group.create_array if hasattr(group, "create_array") else group.create_dataset
     array = create(name, shape=data.shape, dtype=data.dtype, chunks=(1, *data.shape[1:]))
     array[...] = data
 

@@ -143,7 +143,7 @@ class TiffSource(FrameSource):
         self._lock = threading.Lock()
         with _ErrorsOf("tifffile", only=r"page offset|offset to page|corrupted|circular") as errors:
             self._file = tifffile.TiffFile(path)
-            all_series = self._file.series
+            all_series = list(self._file.series)  # newer versions look at the pages only now
         try:
             errors.refuse()
             series = all_series[0]
