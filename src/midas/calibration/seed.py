@@ -8,7 +8,7 @@ ratio against chance coincidence.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -253,11 +253,15 @@ def find_distance(
     proposals = (strong_peaks[:, None] / tangent[None, :25]).ravel()
     proposals = proposals[(proposals >= limits[0]) & (proposals <= limits[1])]
     hypotheses = []
-    for distance in np.unique(np.round(proposals, 2)):
+    proposals = np.unique(np.round(proposals, 2))
+    for distance in proposals:
         refined = distance
         for tolerance in _MATCH_TOLERANCES:
             refined = _rescaled(refined, radii, tangent, tolerance)
         hypotheses.append(_judge(refined, radii, strengths, covered, tangent, intensity))
+    # The best of many tries is better than chance by chance: it has to beat them all.
+    penalty = math.log(max(1, len(proposals)))
+    hypotheses = [replace(h, score=h.score - penalty) for h in hypotheses]
     hypotheses.sort(key=lambda h: -h.score)
     return hypotheses
 
