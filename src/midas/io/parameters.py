@@ -407,10 +407,8 @@ def parse_params(text: str, path: Path | None = None) -> Parameters:
     >>> parse_params("ImTransOpt 2\nImTransOpt 3\n").image_transforms
     (2, 3)
     """
-    lines = []
-    for number, line in enumerate(text.splitlines(keepends=True), start=1):
-        lines.append(parse_line(line, f"{path or 'parameters'}, line {number}"))
-    return Parameters(tuple(lines), path)
+    lines = enumerate(text.splitlines(keepends=True), start=1)
+    return Parameters(tuple(parse_line(line, f"{path or 'parameters'}, line {n}") for n, line in lines), path)
 
 
 def write_refined_params(
