@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from midas.refine import judge
+from midas.refine.judge import FitFacts, StageFacts, explained_fraction, is_present, stage_problems, verdict
+
+GOOD = StageFacts(
+    r_wp=5.0,
+    r_wp_before=6.0,
+    cells={"CeO2": (5.412, 5.412, 5.412, 90.0, 90.0, 90.0)},
+    reference_cells={"CeO2": (5.411, 5.411, 5.411, 90.0, 90.0, 90.0)},
+    uiso={"CeO2": 0.004},
+)
+
+
+def test_good_stage_has_no_problems():
+    assert stage_problems(GOOD) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"fresh": False}, "without a covariance"),
+        ({"converged": False}, "not converged"),
+        ({"max_shift_esd": None}, "shifts are not finite"),
+        ({"max_shift_esd": math.nan}, "shifts are not finite"),
+        ({"singular": 2}, "singular in 2 directions"),
+        ({"dropped": ("u",)}, "dropped: u"),
+        ({"r_wp": math.nan}, "not a finite number"),
+        ({"r_wp": None}, "not a finite number"),
+        ({"r_wp": 6.1}, "Rwp grew"),
+        ({"cells": {"CeO2": (0.007, 0.007, 0.007, 90.0, 90.0, 90.0)}}, "implausible"),
+        ({"cells": {"CeO2": (math.nan,) * 6}}, "implausible"),
+        ({"uiso": {"CeO2": -0.001}}, "Uiso"),
+        ({"gaussian_variance": -1.0}, "Gaussian variance"),
+        ({"lorentzian_width": -0.5}, "Lorentzian width"),
+        ({"sh_l": -0.004}, "SH/L"),
+    ],
+)
+def test_each_fault_is_named(change, words):
+    problems = stage_problems(replace(GOOD, **change))
+    assert len(problems) == 1
+    assert words in problems[0]
+
+
+def test_presence_is_three_esds_above_zero():
+    assert is_present(3.1, 1.0)
+    assert not is_present(2.9, 1.0)
+    assert not is_present(-9.0, 1.0)
+    assert not is_present(1.0, math.nan)
+    assert not is_present(1.0, 0.0)
+
+
+def test_explained_fraction_sees_what_rwp_hides():
+    rng = np.random.default_rng(7)
+    x = np.linspace(0, 1, 2000)
+    peaks = 200.0 * np.exp(-(((x % 0.2) - 0.1) ** 2) / 2e-5)
+    o = rng.normal(1e5 + peaks, 10.0)
+    flat, w = np.full(2000, 1e5), np.full(2000, 0.01)
+    assert judge.r_wp(o, flat, w) < 1.0
+    assert explained_fraction(o, flat, flat, w) == pytest.approx(0.0, abs=1e-9)
+    assert explained_fraction(o, flat + peaks, flat, w) > 0.99
+    assert explained_fraction(rng.normal(1e5, 10.0, 2000), flat, flat, w) is None
+
+
+FIT = FitFacts(r_wp=5.0, gof=1.2, explained=0.99)
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({}, "success"),
+        ({"stopped": "unit cell: not converged"}, "failed"),
+        ({"absent": ("CeO2 is not in the data",)}, "failed"),
+        ({"absent": ("LaB6 is not in the data",), "n_phases": 2}, "partial"),
+        ({"rolled_back": ("atoms",)}, "partial"),
+        ({"explained": None}, "failed"),
+        ({"explained": 0.3}, "failed"),
+        ({"explained": 0.8}, "partial"),
+        ({"r_wp": 99.0, "gof": 30.0}, "failed"),
+        ({"r_wp": 99.0, "gof": 1.0}, "partial"),
+        ({"r_wp": None}, "failed"),
+    ],
+)
+def test_verdict(change, status):
+    found, reason = verdict(replace(FIT, **change))
+    assert found == status
+    assert (reason is None) == (status == "success")
