@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +103,9 @@ def run_demo(
         tick("simulating a calibrant image and a sample scan")
         detector, structure = Detector(SHAPE, TRUTH.pixel_size), calibrant(CALIBRANT)
         # One seed is one detector: its dead and hot pixels are the same in every exposure.
-        shot = simulate(TRUTH, detector, structure, options=_look(4000.0), seed=_SEED, frame=N_FRAMES, n_threads=n_threads)
+        shot = simulate(
+            TRUTH, detector, structure, options=_look(4000.0), seed=_SEED, frame=N_FRAMES, n_threads=n_threads
+        )
         scan = simulate_scan(
             TRUTH,
             detector,
@@ -192,7 +194,7 @@ def write_cif(path: Path, structure: Calibrant) -> Path:
         atom.type_symbol = site.element
         atom.element = gemmi.Element(site.element)
         atom.fract = gemmi.Fractional(site.x, site.y, site.z)
-        atom.occ = 1.0
+        atom.occ = site.occupancy
         atom.u_iso = site.u_iso
         small.add_site(atom)
     with atomic_path(path) as temporary:
@@ -212,7 +214,7 @@ def _cake(calibration: Calibration, images: npt.NDArray[Any], n_threads: int) ->
         images,
         calibration.geometry,
         grid,
-        detector=replace(calibration.detector),
+        detector=calibration.detector,
         options=IntegrationOptions(frames_per_sum=-1, omega_step=1.0, solid_angle=True),
         n_threads=n_threads,
     )

@@ -164,7 +164,7 @@ def test_the_wrong_calibrant_is_never_good(image):
 def test_files(calibration, tmp_path):
     calibration.save(tmp_path)
     names = {p.name for p in tmp_path.iterdir()}
-    assert names == {"refined_MIDAS_params.txt", "calibration.json", "calibration.png"}
+    assert names == {"refined_MIDAS_params.txt", "calibration_mask.tif", "calibration.json", "calibration.png"}
     record = json.loads((tmp_path / "calibration.json").read_text())
     assert record["geometry"]["distance"] == calibration.geometry.distance
     assert record["verdict"] == "good"
@@ -173,6 +173,54 @@ def test_files(calibration, tmp_path):
     assert again.distance == calibration.geometry.distance
     assert again.beam_center == calibration.geometry.beam_center
     assert dict(again.distortion)["p2"] == calibration.geometry.distortion["p2"]
+
+
+def test_the_mask_travels(truth, tmp_path):
+    image = shot(truth, dtype="int32", module_shape=(195, 243), dead_fraction=2e-4)
+    turned = np.ascontiguousarray(image.T)
+    calibration = midas.calibrate(turned, known(image_transforms=(3,)))
+    calibration.save(tmp_path)
+    again = midas.read_params(tmp_path / "refined_MIDAS_params.txt").detector
+    np.testing.assert_array_equal(again.mask, calibration.detector.mask)
+    assert calibration.detector.mask[image == -1].all()
+
+
+def test_outlier_rings_are_named_and_left_out(image):
+    calibration = midas.calibrate(image, known(mult_factor=1.5))
+    flagged = {r.number for r in calibration.ring_table if r.outlier}
+    assert flagged == set(calibration.history[-1].outlier_rings)
+    assert flagged
+    for number in flagged:
+        assert not calibration.used[calibration.points.ring == number - 1].any()
+
+
+def test_agbehenate_can_be_saved(tmp_path):
+    truth = geometry(distance=6e5, wavelength=1.2, tilts=(0.0, 0.3, 0.2))
+    image = shot(truth, calibrant="AgBehenate")
+    calibration = midas.calibrate(image, known(calibrant="AgBehenate", wavelength=1.2))
+    assert abs(calibration.geometry.distance / truth.distance - 1.0) < 1e-4
+    calibration.save(tmp_path)
+    assert "LatticeConstant" not in (tmp_path / "refined_MIDAS_params.txt").read_text()
+
+
+def test_the_scale_of_a_float_image_does_not_matter(truth, image):
+    for scale in (1e-3, 0.1, 100.0):
+        assert_recovered(midas.calibrate(image * scale, known()), truth)
+
+
+def test_parameter_files_name_calibrant_and_tolerances(tmp_path):
+    path = tmp_path / "ps.txt"
+    path.write_text("Wavelength 0.2\npx 200\nCalibrant LaB6\nStoppingStrain 0.001\nMultFactor 3\nEtaBinSize 360\n")
+    params = params_from(path)
+    assert params.resolve_calibrant().name == "LaB6"
+    assert params.stopping_strain == 0.001
+    assert params.mult_factor == 3.0
+    assert params.eta_step == 5.0  # EtaBinSize is the cake's
+    path.write_text("Wavelength 0.2\npx 200\nCalibrant LaB6\nLatticeConstant 4.2 4.2 4.2 90 90 90\n")
+    assert params_from(path).resolve_calibrant().cell[0] == 4.2
+    path.write_text("Wavelength 0.2\npx 200\nLatticeConstant 4.2 4.2 4.2 90 90 90\n")
+    with pytest.raises(midas.InputError, match="SpaceGroup"):
+        params_from(path)
 
 
 def test_the_result_shows_itself(calibration):

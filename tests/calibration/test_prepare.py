@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import midas
 from midas.calibration.prepare import local_median, prepare_image
 from midas.errors import InputError
 
@@ -32,6 +33,38 @@ def test_dead_pixels_and_shadows_are_masked():
     assert prepared.mask[10, 10]
     assert prepared.mask[60:64, 20:23].all()
     assert prepared.mask.sum() == 13
+
+
+@pytest.mark.parametrize("peak_counts", [1e3, 2e4])
+def test_nothing_is_dead_on_a_sound_detector(peak_counts):
+    truth = midas.Geometry(distance=3e5, beam_center=(250, 260), pixel_size=200, wavelength=0.2)
+    options = midas.SimulationOptions(peak_counts=peak_counts, background=30.0, dtype="uint32")
+    image = midas.simulate(truth, midas.Detector((512, 512), 200), "CeO2", options=options).image
+    assert not prepare_image(image).mask.any()
+
+
+def test_marks_in_a_dark_are_masked():
+    dark = flat(5.0)
+    dark[20, 30] = np.nan
+    prepared = prepare_image(flat(), dark=dark)
+    assert prepared.mask[20, 30]
+    assert prepared.mask.sum() == 1
+    assert prepared.counts[0, 0] == pytest.approx(prepare_image(flat(95.0)).counts[0, 0])
+
+
+def test_a_scaled_image_is_brought_back_to_counts():
+    counts = np.random.default_rng(7).poisson(400.0, (96, 128))
+    for scale in (1e-3, 1.0, 50.0):
+        prepared = prepare_image(counts * scale)
+        assert np.median(prepared.counts) == pytest.approx(400.0, rel=0.1)
+
+
+def test_negative_values_are_marks_or_counts(caplog):
+    counts = np.random.default_rng(7).normal(0.5, 1.0, (96, 128)).astype(np.float32)
+    marks = prepare_image(counts)
+    assert 0.2 < marks.mask.mean() < 0.5
+    assert "negative_counts=True" in caplog.text
+    assert prepare_image(counts, negative_counts=True).mask.mean() < 0.05
 
 
 def test_dark_counts_are_not_called_dead():
@@ -70,7 +103,7 @@ def test_image_dark_and_mask_are_transformed_together():
 
 
 def test_local_median_ignores_rings_and_gaps():
-    z, y = np.mgrid[:128, :128]
+    y = np.broadcast_to(np.arange(128), (128, 128))
     slope = (100.0 + 0.5 * y).astype(np.float32)
     image = slope.copy()
     image[:, 60:62] += 1000.0

@@ -65,7 +65,14 @@ def test_importing_is_light():
 def test_calibrate_writes_its_files_and_exits_0(capsys, tmp_path, image):
     assert main(["calibrate", str(image), *KNOWN, "--calibrant", "CeO2", "--out", str(tmp_path / "new" / "out")]) == 0
     names = {p.name for p in (tmp_path / "new" / "out").iterdir()}
-    assert names == {"refined_MIDAS_params.txt", "calibration.json", "calibration.png", "autocal.log"}
+    expected = {
+        "refined_MIDAS_params.txt",
+        "calibration_mask.tif",
+        "calibration.json",
+        "calibration.png",
+        "autocal.log",
+    }
+    assert names == expected
     assert "good" in capsys.readouterr().out
     log = (tmp_path / "new" / "out" / "autocal.log").read_text()
     assert " - midas.calibration.calibrate - INFO - " in log

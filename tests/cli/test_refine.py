@@ -18,8 +18,8 @@ def parse(*words):
 
 
 def test_flags_of_the_manual_as_spelled():
-    args = parse("--data", "x.zarr.zip", "--cif", "a.cif", "b.cif", "--out", "o", "--instprm", "i.instprm",
-                 "--bkg-terms", "9", "--limits", "2", "12", "--nCPUs", "4", "--no-atoms", "--no-export", "-v")  # fmt: skip
+    words = "--data x.zarr.zip --cif a.cif b.cif --out o --instprm i.instprm --bkg-terms 9 --limits 2 12 --nCPUs 4"
+    args = parse(*words.split(), "--no-atoms", "--no-export", "-v")
     assert [str(p) for p in args.cif] == ["a.cif", "b.cif"]
     assert (args.bkg_terms, args.limits, args.n_cpus) == (9, [2.0, 12.0], 4)
     assert args.no_atoms

@@ -1,4 +1,4 @@
-"""An engine that refines nothing; it speaks the protocol and dies or hangs where a file in the output folder says so."""
+"""An engine that refines nothing; it speaks the protocol, and dies or hangs where a file beside the output says so."""
 
 from __future__ import annotations
 

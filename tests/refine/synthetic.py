@@ -8,6 +8,8 @@ from pathlib import Path
 import gemmi
 import numpy as np
 
+from midas.units import HC_KEV_ANGSTROM
+
 CEO2_CIF = """data_CeO2
 _cell_length_a {a}
 _cell_length_b {a}
@@ -48,6 +50,27 @@ Si Si 0.125 0.125 0.125 1 0.006
 """
 
 
+LAB6_CIF = """data_LaB6
+_cell_length_a {a}
+_cell_length_b {a}
+_cell_length_c {a}
+_cell_angle_alpha 90
+_cell_angle_beta 90
+_cell_angle_gamma 90
+_symmetry_space_group_name_H-M 'P m -3 m'
+loop_
+_atom_site_label
+_atom_site_type_symbol
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+_atom_site_occupancy
+_atom_site_U_iso_or_equiv
+La La 0 0 0 1 0.005
+B B 0.1997 0.5 0.5 1 0.005
+"""
+
+
 def write_cif(path: Path, text: str, a: float) -> Path:
     path.write_text(text.format(a=a), encoding="utf-8")
     return path
@@ -62,6 +85,7 @@ class Profile:
     w: float = 4.0
     x: float = 1.0
     y: float = 3.0
+    sh_l: float = 0.002
 
 
 def reflections(cif: str, wavelength: float, two_theta_max: float, eta: float) -> list[tuple[float, float]]:
@@ -69,6 +93,9 @@ def reflections(cif: str, wavelength: float, two_theta_max: float, eta: float) -
     structure = gemmi.make_small_structure_from_block(gemmi.cif.read_string(cif).sole_block())
     structure.change_occupancies_to_crystallographic()
     calculator = gemmi.StructureFactorCalculatorX(structure.cell)
+    for element in {site.element.name: site.element for site in structure.sites}.values():
+        f_prime, _ = gemmi.cromer_liberman(z=element.atomic_number, energy=1000.0 * HC_KEV_ANGSTROM / wavelength)
+        calculator.addends.set(element, f_prime)
     group = gemmi.SpaceGroup(structure.spacegroup_hm)
     d_min = wavelength / (2.0 * np.sin(np.radians(two_theta_max) / 2.0))
     lines: dict[float, float] = {}
@@ -83,11 +110,23 @@ def reflections(cif: str, wavelength: float, two_theta_max: float, eta: float) -
         multiplicity = len(seen | {tuple(-np.array(h)) for h in seen})
         lorentz = 1.0 / (np.sin(theta) ** 2 * np.cos(theta))
         polarization = 1.0 - 0.99 * np.sin(2 * theta) ** 2 * np.cos(np.radians(eta)) ** 2
-        polarization += 0.0 if eta is None else -0.01 * np.sin(2 * theta) ** 2 * np.sin(np.radians(eta)) ** 2
+        polarization -= 0.01 * np.sin(2 * theta) ** 2 * np.sin(np.radians(eta)) ** 2
         key = round(float(np.degrees(2 * theta)), 9)
         volume = structure.cell.volume
         lines[key] = lines.get(key, 0.0) + multiplicity * factor * lorentz * polarization / volume**2
     return sorted(lines.items())
+
+
+def axial_divergence(centre: float, sh_l: float, n: int = 12) -> list[tuple[float, float]]:
+    """Return places [deg] and shares of a line smeared by axial divergence, S = H.
+
+    Finger, Cox and Jephcoat, J. Appl. Cryst. 27 (1994) 892: height h on the detector counts with S + H - h and puts the
+    line at cos(2phi) = cos(2theta) sqrt(1 + h²).
+    """
+    h = (np.arange(n) + 0.5) * sh_l / n
+    share = (sh_l - h) / np.sum(sh_l - h)
+    places = np.degrees(np.arccos(np.cos(np.radians(centre)) * np.sqrt(1.0 + h**2)))
+    return list(zip(places.tolist(), share.tolist(), strict=True))
 
 
 def pattern(
@@ -104,8 +143,9 @@ def pattern(
         fwhm = sum(terms) ** 0.2
         r = lorentz / fwhm
         mix = 1.36603 * r - 0.47719 * r**2 + 0.11116 * r**3
-        z = (two_theta - centre) / fwhm
-        bell = np.sqrt(4 * np.log(2) / np.pi) * np.exp(-4 * np.log(2) * z**2) / fwhm
-        tail = 2.0 / (np.pi * fwhm) / (1.0 + 4.0 * z**2)
-        y += intensity * ((1 - mix) * bell + mix * tail)
+        for place, share in axial_divergence(centre, profile.sh_l):
+            z = (two_theta - place) / fwhm
+            bell = np.sqrt(4 * np.log(2) / np.pi) * np.exp(-4 * np.log(2) * z**2) / fwhm
+            tail = 2.0 / (np.pi * fwhm) / (1.0 + 4.0 * z**2)
+            y += intensity * share * ((1 - mix) * bell + mix * tail)
     return y / y.max()

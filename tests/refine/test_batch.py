@@ -100,8 +100,9 @@ def test_phases_get_distinct_names(cif, synthetic, tmp_path):
 def success(index, a):
     cell = {k: Value(a, 1e-4) for k in "abc"} | {k: Value(90.0) for k in ("alpha", "beta", "gamma")}
     phase = PhaseResult("CeO2", cell | {"volume": Value(a**3, 1e-2)}, Value(1.0, 0.1), Value(1.0))
-    curves = dict(zip(("two_theta", "observed", "calculated", "background", "sigma"), np.eye(5).tolist(), strict=True))
-    reflections = {"CeO2": [[1, 1, 1, 8, 3.1, 0.5, 10.0, 11.0]]}
+    rows = (np.eye(5) + 1.0).tolist()
+    curves = dict(zip(("two_theta", "observed", "calculated", "background", "sigma"), rows, strict=True))
+    reflections = {"CeO2": [[1, 1, 1, 8, 3.1, 1.5, 10.0, 11.0]]}
     return RefinementResult(index, "success", None, 4.0, phases=(phase,), curves=curves, reflections=reflections)
 
 
@@ -129,8 +130,8 @@ def test_columns_are_read_back_and_drawn(tmp_path):
     pattern = read_pattern(tmp_path, 3)
     for name, values in result.curves.items():
         assert getattr(pattern, name).tolist() == values
-    assert pattern.ticks["CeO2"].tolist() == [0.5]
+    assert pattern.ticks["CeO2"].tolist() == [1.5]
     figure = plot_histogram(pattern, title="histogram 3", path=tmp_path / "hist_0003.png")
     assert (tmp_path / "hist_0003.png").stat().st_size > 5000
     assert figure.axes[0].get_legend_handles_labels()[1] == ["observed", "calculated", "background", "CeO2"]
-    assert pattern_of(result.curves, result.reflections).ticks["CeO2"].tolist() == [0.5]
+    assert pattern_of(result.curves, result.reflections).ticks["CeO2"].tolist() == [1.5]

@@ -29,7 +29,7 @@ def cif(synthetic, tmp_path):
     return synthetic.write_cif(tmp_path / "CeO2.cif", synthetic.CEO2_CIF, CIF_A)
 
 
-def stored(synthetic, seed, *, eta=0.0, text=None, a=TRUE_A, peak=200.0, background=30.0):
+def stored(synthetic, seed, *, eta=0.0, text=None, a=TRUE_A, peak=20.0, background=3.0):
     """Return a column as stored: Poisson counts over area, summed over the frames."""
     ideal = background + peak * synthetic.pattern((text or synthetic.CEO2_CIF).format(a=a), X, WAVELENGTH, eta=eta)
     return np.random.default_rng(seed).poisson(ideal * AREA * FRAMES) / AREA
@@ -58,7 +58,7 @@ def test_known_cell_is_found_within_three_esds(refine, synthetic, tmp_path):
     for h in summary["histograms"]:
         phase = h["phases"][0]
         assert abs(phase["cell"]["a"] - TRUE_A) < 3.0 * phase["cell_esd"]["a"]
-        assert phase["cell_esd"]["a"] < 3e-5 * TRUE_A
+        assert phase["cell_esd"]["a"] < 1e-4 * TRUE_A
         assert h["GOF"] < 1.3
         assert phase["cell"]["b"] == phase["cell"]["a"]
         assert phase["cell"]["volume"] == pytest.approx(phase["cell"]["a"] ** 3, rel=1e-9)
@@ -75,11 +75,8 @@ def project_values(path):
 
     class Plain(pickle.Unpickler):
         def find_class(self, module, name):
-            return (
-                super().find_class(module, name)
-                if module.split(".")[0] in ("numpy", "builtins")
-                else type(name, (), {})
-            )
+            known = module.split(".")[0] in ("numpy", "builtins", "_codecs", "copyreg")
+            return super().find_class(module, name) if known else type(name, (), {})
 
     found = {}
     with path.open("rb") as stream:
@@ -117,9 +114,10 @@ def test_poisoned_lineouts_get_their_status_and_leave_the_good_ones_alone(refine
     good = stored(synthetic, 7)
     partly = good.copy()
     partly[200:230] = np.nan
-    flat = np.random.default_rng(5).poisson(30.0 * AREA * FRAMES, len(X)) / AREA
-    silicon = stored(synthetic, 8, text=synthetic.SI_CIF, a=5.431144)
-    columns = [good, np.full(len(X), np.nan), partly, np.zeros(len(X)), flat, silicon]
+    flat = np.random.default_rng(5).poisson(3.0 * AREA * FRAMES, len(X)) / AREA
+    other = stored(synthetic, 8, text=synthetic.LAB6_CIF, a=4.156826)
+    alike = stored(synthetic, 8, text=synthetic.SI_CIF, a=5.431144)
+    columns = [good, np.full(len(X), np.nan), partly, np.zeros(len(X)), flat, other, alike]
     summary = refine(columns, refine_atoms=False)
     by = {h["histogram_index"]: h for h in summary["histograms"]}
     assert [by[i]["status"] for i in (0, 1, 2, 3)] == ["success", "skipped", "success", "skipped"], by
@@ -127,6 +125,8 @@ def test_poisoned_lineouts_get_their_status_and_leave_the_good_ones_alone(refine
     assert "not in the data" in by[4]["reason"]
     assert by[5]["status"] == "failed"
     assert by[5]["reason"]
+    assert by[6]["status"] in ("partial", "failed")  # silicon's lattice is that of ceria within 0.4 %
+    assert by[6]["reason"]
     alone = refine([good], name="alone", refine_atoms=False)
     assert by[0]["phases"] == alone["histograms"][0]["phases"]
     assert not (tmp_path / "out" / "hist_0004_CeO2.cif").exists()
@@ -159,9 +159,9 @@ def test_wrong_wavelength_is_not_a_success_with_the_cell_of_the_cif(gsas2, synth
     assert h["status"] == "failed"
 
 
-def test_two_phases_fractions_and_an_absent_third(refine, synthetic, cif, tmp_path):
+def test_two_phases_and_their_fractions(refine, synthetic, cif, tmp_path):
     si = synthetic.write_cif(tmp_path / "Si.cif", synthetic.SI_CIF, 5.431144)
-    mixed = stored(synthetic, 7) + stored(synthetic, 8, text=synthetic.SI_CIF, a=5.431144, peak=80.0, background=0.0)
+    mixed = stored(synthetic, 7) + stored(synthetic, 8, text=synthetic.SI_CIF, a=5.431144, peak=8.0, background=0.0)
     h = refine([mixed], cif_files=[cif, si], refine_atoms=False)["histograms"][0]
     assert h["status"] == "success", h
     cells = {p["name"]: (p["cell"]["a"], p["cell_esd"]["a"]) for p in h["phases"]}
@@ -169,11 +169,17 @@ def test_two_phases_fractions_and_an_absent_third(refine, synthetic, cif, tmp_pa
     assert abs(cells["Si"][0] - 5.431144) < 3 * cells["Si"][1]
     fractions = [p["weight_fraction"] for p in h["phases"]]
     assert sum(f["value"] for f in fractions) == pytest.approx(1.0)
-    assert all(0 < f["esd"] < 0.01 for f in fractions)
-    h = refine([stored(synthetic, 7)], "pure", cif_files=[cif, si], refine_atoms=False)["histograms"][0]
+    assert all(0 < f["esd"] < 0.02 for f in fractions)
+
+
+@pytest.mark.parametrize("name", ["Si", "LaB6"])
+def test_absent_second_phase_is_taken_out(refine, synthetic, cif, tmp_path, name):
+    text, a = {"Si": (synthetic.SI_CIF, 5.431144), "LaB6": (synthetic.LAB6_CIF, 4.156826)}[name]
+    other = synthetic.write_cif(tmp_path / f"{name}.cif", text, a)
+    h = refine([stored(synthetic, 7)], cif_files=[cif, other], refine_atoms=False)["histograms"][0]
     assert h["status"] == "partial", h
     assert [p["present"] for p in h["phases"]] == [True, False]
-    assert "Si is not in the data" in h["reason"]
+    assert f"{name} is not in the data" in h["reason"]
     assert abs(h["phases"][0]["cell"]["a"] - TRUE_A) < 3 * h["phases"][0]["cell_esd"]["a"]
 
 

@@ -100,6 +100,7 @@ def calibrate(
         dark=dark,
         sentinels=options.sentinels,
         transforms=options.image_transforms,
+        negative_counts=options.negative_counts,
     )
     logger.info(
         "image %d x %d: %d hot and %d dead pixels masked", *prepared.counts.shape, prepared.n_hot, prepared.n_dead

@@ -19,6 +19,7 @@ _FOLDS = 4
 _FEWEST_RINGS = 3
 _SMALLEST_ARC = 60.0  # deg of azimuth
 _FEW, _MOST = 0.5, 0.8  # shares of rings found and of rings explained: below the first is failed, the second doubtful
+_MANY_OUTLIERS = 1.0 / 3.0  # of the rings
 _SAME_PEAK = 2.0  # coarse cells between a peak and the ring that explains it
 _LARGEST_RESIDUAL = 0.35  # of the peaks' width: points further off on average are not on these rings
 _OVERFIT = 1.5  # held-out over training strain
@@ -116,6 +117,11 @@ def judge(
     arc = azimuthal_arc(used, eta_step)
     if arc < _SMALLEST_ARC:
         doubtful.append(f"the rings cover only {arc:.0f} deg of azimuth; beam centre and tilt are hard to tell apart")
+    if not fit.converged:
+        doubtful.append("the least squares of the geometry did not converge")
+    n_outliers = len(loop.outlier_rings)
+    if n_outliers > _MANY_OUTLIERS * max(1, len(loop.fitted_rings)):
+        doubtful.append(f"{n_outliers} of {len(loop.fitted_rings)} rings were left out as outliers")
     if not loop.converged:
         doubtful.append(f"the loop {loop.reason}")
     if not np.isfinite(fit.covariance).all():

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from midas.detector import transform_image
 from midas.grid import CakeGrid
 from midas.io.atomic import atomic_path
-from midas.io.parameters import write_refined_params
+from midas.io.parameters import Parameters, write_refined_params
 
 if TYPE_CHECKING:
     from midas.calibration.result import Calibration
@@ -92,19 +93,22 @@ def default_grid(calibration: Calibration) -> CakeGrid:
 
 
 def save(calibration: Calibration, folder: Path, source: Any = None) -> list[Path]:
-    """Write refined_MIDAS_params.txt, calibration.json and calibration.png; return their paths.
+    """Write refined_MIDAS_params.txt, the mask, calibration.json and calibration.png; return their paths.
 
     `source` is the parameter file (`midas.io.parameters.Parameters`) whose other settings travel on, or None.
     """
     crystal = calibration.rings.calibrant
+    has_grid = source is not None and all(key in source for key in ("RMin", "RMax", "RBinSize"))
+    mask = folder / "calibration_mask.tif"
+    _write_mask(mask, calibration)
     parameters = write_refined_params(
         folder / "refined_MIDAS_params.txt",
         calibration.geometry,
-        default_grid(calibration) if source is None or source.get("RMax") is None else source.grid,
+        source.grid if has_grid else default_grid(calibration),
         calibration.detector,
-        space_group=_space_group_number(crystal.space_group),
-        lattice=tuple(crystal.cell),
-        source=source,
+        space_group=crystal.space_group_number,
+        lattice=None if crystal.space_group_number is None else tuple(crystal.cell),
+        source=(source or Parameters()).updated({"MaskFile": str(mask.resolve())}),
     )
     record = folder / "calibration.json"
     with atomic_path(record) as temporary:
@@ -112,13 +116,17 @@ def save(calibration: Calibration, folder: Path, source: Any = None) -> list[Pat
     picture = folder / "calibration.png"
     with atomic_path(picture) as temporary:
         calibration.plot().savefig(temporary, dpi=110)
-    return [parameters, record, picture]
+    return [parameters, mask, record, picture]
 
 
-def _space_group_number(name: int | str) -> int:
-    from midas.crystal.calibrants import find_space_group
+def _write_mask(path: Path, calibration: Calibration) -> None:
+    """Write the mask that was used, 0 = use, in the layout of the raw image: its readers apply the image transforms."""
+    import tifffile
 
-    return int(find_space_group(name).number)
+    assert calibration.detector.mask is not None
+    raw = transform_image(calibration.detector.mask, calibration.geometry.image_transforms[::-1])  # each undoes itself
+    with atomic_path(path) as temporary:
+        tifffile.imwrite(temporary, raw.astype(np.uint8), compression="zlib")
 
 
 @contextmanager

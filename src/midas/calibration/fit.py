@@ -85,14 +85,21 @@ class LoopResult:
     """The best iterate of the loop and how it ended."""
 
     fit: GeometryFit
+    """The geometry; its `strain` and `used` are over all `points`."""
     points: RingPoints
+    """Every ring position that passed the quality cuts."""
     history: tuple[Iteration, ...]
+    """All iterations."""
     outlier_rings: frozenset[int]
+    """Indices of the rings left out of the fit."""
     fitted_rings: frozenset[int]
     """Indices of the rings that had a window: on the detector and apart from their neighbours."""
     fwhm: float
+    """Median width of the rings [px]."""
     converged: bool
+    """Whether the loop ended by itself."""
     reason: str
+    """How it ended."""
 
 
 def fit_geometry(
@@ -261,7 +268,6 @@ def run_loop(
     mask = prepared.mask.astype(np.uint8)
     detector = Detector(prepared.shape, params.pixel_size)
     geometry = replace(start, distortion_radius=detector.farthest_corner(start.beam_center), distortion={})
-    excluded = frozenset(n - 1 for n in params.rings_to_exclude)
     outliers: frozenset[int] = frozenset()
     fwhm, half_width = 3.0, _first_half_width(mask.shape, params)
     history: list[Iteration] = []
@@ -274,45 +280,54 @@ def run_loop(
             half_width=half_width,
             fwhm=fwhm,
             radius_range=radius_range(geometry, prepared.mask),
-            excluded=excluded | outliers,
+            excluded=frozenset(n - 1 for n in params.rings_to_exclude),
         )
         points = fit_points(
             geometry, prepared.counts, mask, rings, windows, eta_step=params.eta_step, fwhm=fwhm, n_threads=n_threads
         )
-        free = PLACE + TILTS if number == 1 else free_parameters(params, points)
-        if len(points) <= len(free):
-            raise FitError(
-                f"only {len(points)} ring positions passed the quality cuts, for {len(free)} parameters; "
-                "the image may be too weak, the calibrant wrong, or the seed off"
-            )
-        fit = fit_geometry(geometry, points, free)
-        new = _outlier_rings(fit, points, params.mult_factor) if number > 1 else frozenset()
-        history.append(_iteration(number, fit, outliers | new))
-        logger.info(
-            "iteration %d: mean strain %.1f µε over %d points", number, fit.mean_strain * 1e6, int(fit.used.sum())
-        )
+        fit = _fit_without(outliers, geometry, points, None if number == 1 else params)
+        new = _outlier_rings(fit, points, params.mult_factor) - outliers if number > 1 else frozenset()
+        outliers |= new
+        history.append(_iteration(number, fit, outliers))
         if progress is not None:
             progress(number, params.max_iterations, f"mean strain {fit.mean_strain * 1e6:.1f} µε")
         geometry = fit.geometry
         fwhm = float(np.clip(np.median(points.fwhm), 1.0, 30.0))
         half_width = params.width / params.pixel_size if params.width else float(np.clip(3.0 * fwhm + 1.5, 4.5, 60.0))
-        outliers |= new
-        if best is None or (number > 2 and fit.mean_strain < best.fit.mean_strain) or number <= 2:
+        # Iterates are compared over the same rings: fewer rings always fit better.
+        if best is None or number <= 3 or new or fit.mean_strain < best.fit.mean_strain:
             fitted = frozenset(k for w in windows for k in w[3])
             best = LoopResult(fit, points, (), outliers, fitted, fwhm, False, "")
-        if number <= 2 or new:
+        if number <= 3 or new:
             continue
         if fit.mean_strain < params.stopping_strain:
-            reason, converged = f"mean strain below the stopping strain of {params.stopping_strain * 1e6:g} µε", True
-        if number > 3 and not converged and _settled(history[-2], history[-1], fit):
-            reason, converged = (
-                "settled: beam centre and distance move by less than their standard uncertainties allow",
-                True,
-            )
-        if converged and number > 3:
-            break
+            reason = f"mean strain below the stopping strain of {params.stopping_strain * 1e6:g} µε"
+        elif _settled(history[-2], history[-1], fit):
+            reason = "settled: beam centre and distance move by less than their standard uncertainties allow"
+        else:
+            continue
+        converged = True
+        break
     assert best is not None
-    return replace(best, history=tuple(history), outlier_rings=outliers, converged=converged, reason=reason)
+    return replace(best, history=tuple(history), converged=converged, reason=reason)
+
+
+def _fit_without(
+    outliers: frozenset[int], geometry: Geometry, points: RingPoints, params: CalibrationParams | None
+) -> GeometryFit:
+    """Return the fit to all rings but the outliers, with the strain of all points; no params: place and tilts."""
+    kept = ~np.isin(points.ring, list(outliers))
+    chosen = points.select(kept)
+    free = PLACE + TILTS if params is None else free_parameters(params, chosen)
+    if len(chosen) <= len(free):
+        raise FitError(
+            f"only {len(chosen)} ring positions passed the quality cuts, for {len(free)} parameters; "
+            "the image may be too weak, the calibrant wrong, or the seed off"
+        )
+    fit = fit_geometry(geometry, chosen, free)
+    used = np.zeros(len(points), dtype=bool)
+    used[kept] = fit.used
+    return replace(fit, strain=pseudo_strain(fit.geometry, points), used=used)
 
 
 def _first_half_width(shape: tuple[int, ...], params: CalibrationParams) -> float:
@@ -330,6 +345,7 @@ def _outlier_rings(fit: GeometryFit, points: RingPoints, mult_factor: float) -> 
 
 
 def _iteration(number: int, fit: GeometryFit, outliers: frozenset[int]) -> Iteration:
+    logger.info("iteration %d: mean strain %.1f µε over %d points", number, fit.mean_strain * 1e6, int(fit.used.sum()))
     return Iteration(
         number=number,
         mean_strain=fit.mean_strain,

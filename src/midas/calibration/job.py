@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from midas.calibration.calibrate import Progress, calibrate
 from midas.calibration.files import log_to, save
 from midas.calibration.options import CalibrationParams, calibration_values, params_from
@@ -14,8 +17,8 @@ from midas.calibration.result import Calibration
 from midas.crystal import calibrant, calibrant_from_cif
 from midas.errors import InputError
 from midas.io.atomic import output_folder
-from midas.io.frames import read_image, read_mask
-from midas.io.parameters import Parameters, read_params
+from midas.io.frames import read_frames, read_image, read_mask
+from midas.io.parameters import MASK_KEYS, Parameters, read_params
 
 _SUFFIXES = {0: (".zip", ".zarr"), 1: (".h5", ".hdf5", ".hdf", ".nxs"), 2: (".ge",), 3: (".tif", ".tiff")}
 
@@ -59,18 +62,45 @@ def run_job(
     _check(job)
     source = read_params(job.params) if job.params else None
     params = _params(job, source)
-    options: dict[str, Any] = {"data_location": job.data_location}
-    if source is not None:
-        options["head_size"] = source.head_size
-        options["skip_frames"] = source.skip_frames
-    image = read_image(job.image, **options)
-    dark = read_image(job.dark, **options) if job.dark else None
-    mask = read_mask(job.mask) if job.mask else None
+    image = _read(job.image, source, job.data_location, skip=True)
+    dark = _dark(job, source)
+    mask = _mask(job, source)
     log = job.out / "autocal.log"
     with output_folder(job.out), log_to(log):
         calibration = calibrate(image, params, mask=mask, dark=dark, n_threads=n_threads, progress=progress)
         written = save(calibration, job.out, source)
     return calibration, [*written, log]
+
+
+def _read(path: str | Path, source: Parameters | None, location: str | None, *, skip: bool) -> npt.NDArray[Any]:
+    """Return the mean of a file's frames, read as the parameter file says; `SkipFrame` is for stacks alone."""
+    options: dict[str, Any] = {"data_location": location}
+    skipped = 0
+    if source is not None:
+        options |= {"head_size": source.head_size, "frame_shape": source.frame_shape}
+        if "DataType" in source:
+            options["data_type"] = source.get("DataType")
+        skipped = source.skip_frames if skip else 0
+    with read_frames(path, **options) as frames:
+        several = len(frames) > skipped
+    return read_image(path, skip_frames=skipped if several else 0, **options)
+
+
+def _dark(job: CalibrationJob, source: Parameters | None) -> npt.NDArray[Any] | None:
+    path = job.dark or (source.file("Dark") if source is not None else None)
+    return _read(path, source, None, skip=False) if path else None
+
+
+def _mask(job: CalibrationJob, source: Parameters | None) -> npt.NDArray[np.bool_] | None:
+    """Return the union of the masks that the flag and the parameter file name, in the layout of the raw image."""
+    files = [job.mask] if job.mask else []
+    if source is not None:
+        files += [str(file) for key in MASK_KEYS if (file := source.file(key)) is not None]
+    masks = [read_mask(file) for file in files]
+    for name, mask in zip(files, masks, strict=True):
+        if mask.shape != masks[0].shape:
+            raise InputError(f"{name}: the mask has shape {mask.shape}; expected {masks[0].shape} as of {files[0]}")
+    return np.any(masks, axis=0) if masks else None
 
 
 def _check(job: CalibrationJob) -> None:

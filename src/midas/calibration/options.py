@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,8 @@ class CalibrationParams:
     """Ring numbers (from 1) never used."""
     image_transforms: tuple[int, ...] = ()
     """`ImTransOpt`: applied to image, dark and mask first; the geometry carries them."""
+    negative_counts: bool = False
+    """Negative values are counts (the dark is subtracted already), not marks of bad pixels."""
     sentinels: tuple[float, ...] = ()
     """Pixel values that are no counts (`BadPxIntensity`, `GapIntensity`)."""
 
@@ -146,6 +148,19 @@ def _from_file(path: Path) -> CalibrationParams:
     return params_from(calibration_values(file))
 
 
+def _file_calibrant(file: Any) -> dict[str, Calibrant]:
+    """Return the calibrant of a parameter file; its own cell wins over the certificate's (SPEC section 2)."""
+    if "LatticeConstant" not in file:
+        return {}
+    cell = file.get("LatticeConstant")
+    if "Calibrant" in file:
+        known = calibrant(file.get("Calibrant"))
+        return {"calibrant": replace(known, cell=calibrant_from_cell(known.space_group, cell).cell)}
+    if "SpaceGroup" not in file:
+        raise InputError(f"{file.name}: LatticeConstant has no SpaceGroup (nor Calibrant); add one, or leave both out")
+    return {"calibrant": calibrant_from_cell(file.get("SpaceGroup"), cell)}
+
+
 def calibration_values(file: Any) -> dict[str, Any]:
     """Return what a parameter file (`midas.io.parameters.Parameters`) says of a calibration, by our field names."""
     values: dict[str, Any] = {}
@@ -156,13 +171,13 @@ def calibration_values(file: Any) -> dict[str, Any]:
         ("beam_center", "BC"),
         ("tilt_x", "tx"),
         ("mult_factor", "MultFactor"),
+        ("stopping_strain", "StoppingStrain"),
         ("width", "Width"),
-        ("eta_step", "EtaBinSize"),
+        ("calibrant", "Calibrant"),
     ):
         if key in file:  # a default of the table is not what this file says
             values[name] = file.get(key)
-    if "LatticeConstant" in file and "SpaceGroup" in file:
-        values["calibrant"] = calibrant_from_cell(file.get("SpaceGroup"), file.get("LatticeConstant"))
+    values.update(_file_calibrant(file))
     excluded = file.get("RingsToExclude")
     if excluded:
         values["rings_to_exclude"] = tuple(int(n) for n in excluded)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +13,8 @@ from midas.detector import transform_image
 from midas.errors import InputError
 from midas.io.frames import valid_mask
 
+logger = logging.getLogger(__name__)
+
 FloatImage = npt.NDArray[np.float32]
 BoolImage = npt.NDArray[np.bool_]
 
@@ -19,7 +23,9 @@ MIN_EDGE = 32
 
 _HOT_RATIO = 5.0  # a pixel this many times its brightest neighbour (over background) is no diffraction
 _HOT_SIGMA = 20.0  # and as many standard deviations of counting noise above it
-_DEAD_RATIO = 0.2  # of the local median: dead pixels, beamstop, its arm, shaded edges
+_DEAD_RATIO = 0.2  # of the background around: dead pixels and narrow shadows
+_DEAD_LEVEL = 25.0  # counts of background below which a pixel of few counts may be chance
+_SUSPICIOUS_NEGATIVES = 0.02  # share of negative pixels in a float image above which they look like counts
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,11 +54,13 @@ def prepare_image(
     dark: npt.ArrayLike | None = None,
     sentinels: tuple[float, ...] = (),
     transforms: tuple[int, ...] = (),
+    negative_counts: bool = False,
 ) -> PreparedImage:
     """Return the image ready for calibration: transformed, dark subtracted, unusable pixels masked.
 
     Masked are the caller's mask (non-zero = masked), sentinel values (SPEC section 4), NaN, isolated hot pixels and
-    pixels far darker than their surroundings (dead ones, the beamstop).
+    pixels far darker than their surroundings. Negative values are marks of bad pixels unless `negative_counts` says
+    that they are counts, as in an image whose dark is subtracted. A float image is scaled to Poisson noise.
 
     Raises
     ------
@@ -61,11 +69,11 @@ def prepare_image(
 
     Examples
     --------
-    >>> prepare_image(np.full((64, 64), 10, dtype=np.uint16)).mask.any()
-    np.False_
+    >>> int(prepare_image(np.full((64, 64), 10, dtype=np.uint16)).mask.sum())
+    0
     """
     raw = _checked_image(image, "image")
-    unusable = ~valid_mask(raw)
+    unusable = ~_valid(raw, negative_counts)
     for value in sentinels:
         unusable |= raw == value
     counts = raw.astype(np.float32)
@@ -73,7 +81,9 @@ def prepare_image(
         dark_counts = _checked_image(dark, "dark")
         if dark_counts.shape != raw.shape:
             raise InputError(f"the dark has shape {dark_counts.shape}; expected the image's {raw.shape}")
-        counts -= dark_counts.astype(np.float32)
+        no_dark = ~_valid(dark_counts, negative_counts)
+        unusable |= no_dark
+        counts -= np.where(no_dark, 0.0, dark_counts).astype(np.float32)
     if mask is not None:
         given = np.asarray(mask)
         if given.shape != raw.shape:
@@ -86,6 +96,8 @@ def prepare_image(
     counts[unusable] = 0.0
     if not counts.any():
         raise InputError("the image is empty: every usable pixel is 0; expected a calibrant's diffraction rings")
+    if raw.dtype.kind == "f":
+        counts /= _gain(counts, unusable)
     hot = _hot_pixels(counts, unusable)
     dead = _dead_pixels(counts, unusable) & ~hot
     unusable |= hot | dead
@@ -102,6 +114,40 @@ def _checked_image(image: npt.ArrayLike, what: str) -> npt.NDArray[np.generic]:
     if min(array.shape) < MIN_EDGE:
         raise InputError(f"the {what} has shape {array.shape}; expected at least {MIN_EDGE} x {MIN_EDGE} pixels")
     return array
+
+
+def _valid(image: npt.NDArray[np.generic], negative_counts: bool) -> BoolImage:
+    """Return where a raw image holds counts, and warn of negative values that look like counts."""
+    if image.dtype.kind != "f":
+        return valid_mask(image)
+    finite = np.asarray(np.isfinite(image), dtype=np.bool_)
+    if negative_counts:
+        return finite
+    valid = valid_mask(image)
+    share = 1.0 - float(valid.sum()) / max(1, int(finite.sum()))
+    if share > _SUSPICIOUS_NEGATIVES:
+        logger.warning(
+            "%.0f %% of the image is negative and left out as marks of bad pixels; if the dark is subtracted already, "
+            "say negative_counts=True (--negative-counts)",
+            100.0 * share,
+        )
+    return valid
+
+
+def _gain(counts: FloatImage, unusable: BoolImage) -> float:
+    """Return the variance of a pixel over its mean, from the differences of neighbouring columns; 1 for counts.
+
+    Averaged, normalised or scaled images have another than integer counts, and every weight and limit of the
+    calibration takes Poisson's. Median of d²/(2µ) over the median of chi-square with one degree of freedom, 0.4549.
+    """
+    pairs = ~(unusable[:, 1:] | unusable[:, :-1])
+    difference, mean = counts[:, 1:] - counts[:, :-1], 0.5 * (counts[:, 1:] + counts[:, :-1])
+    level = float(np.median(counts[~unusable]))
+    pairs &= mean > 0.5 * max(level, 0.0)
+    if level <= 0.0 or not pairs.any():
+        return 1.0
+    gain = float(np.median(difference[pairs] ** 2 / (2.0 * mean[pairs]))) / 0.4549
+    return gain if gain > 0.0 else 1.0
 
 
 def local_median(counts: FloatImage, unusable: BoolImage, size: int) -> FloatImage:
@@ -135,16 +181,20 @@ def _hot_pixels(counts: FloatImage, unusable: BoolImage) -> BoolImage:
 
 
 def _dead_pixels(counts: FloatImage, unusable: BoolImage) -> BoolImage:
-    """Pixels far below the median of a block around them, where that median is significant."""
+    """Pixels far below the background around them, where that is significant.
+
+    The background is the lower quartile of 16 px tiles, the smallest of a tile and its neighbours: no ring raises it.
+    """
+    from scipy import ndimage
+
     block, thin = 16, 2
     n_z, n_y = (-(-n // block) for n in counts.shape)
     padded = np.full((n_z * block, n_y * block), np.nan, dtype=np.float32)
     padded[: counts.shape[0], : counts.shape[1]] = np.where(unusable, np.nan, counts)
     tiles = padded.reshape(n_z, block, n_y, block).swapaxes(1, 2)[:, :, ::thin, ::thin]
-    import warnings
-
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # tiles without a usable pixel have median NaN
-        medians = np.nanmedian(tiles.reshape(n_z, n_y, -1), axis=2)
-    level = np.repeat(np.repeat(medians, block, axis=0), block, axis=1)[: counts.shape[0], : counts.shape[1]]
-    return (level > 25.0) & (counts < _DEAD_RATIO * level) & ~unusable
+        warnings.simplefilter("ignore", RuntimeWarning)  # tiles without a usable pixel have quartile NaN
+        quartiles = np.nanquantile(tiles.reshape(n_z, n_y, -1), 0.25, axis=2)
+    lowest = ndimage.minimum_filter(np.where(np.isnan(quartiles), np.inf, quartiles), size=3, mode="nearest")
+    level = np.repeat(np.repeat(lowest, block, axis=0), block, axis=1)[: counts.shape[0], : counts.shape[1]]
+    return np.asarray((level > _DEAD_LEVEL) & (counts < _DEAD_RATIO * level) & ~unusable & np.isfinite(level))

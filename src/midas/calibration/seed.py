@@ -254,8 +254,8 @@ def find_distance(
     proposals = proposals[(proposals >= limits[0]) & (proposals <= limits[1])]
     hypotheses = []
     proposals = np.unique(np.round(proposals, 2))
-    for distance in proposals:
-        refined = distance
+    for proposal in proposals:
+        refined = float(proposal)
         for tolerance in _MATCH_TOLERANCES:
             refined = _rescaled(refined, radii, tangent, tolerance)
         hypotheses.append(_judge(refined, radii, strengths, covered, tangent, intensity))

@@ -37,6 +37,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
                       help="pixel value that means a bad pixel")  # fmt: skip
     data.add_argument("-GapIntensity", "--gap-value", dest="gap_value", type=float, default=None,
                       help="pixel value that means a gap")  # fmt: skip
+    data.add_argument("--negative-counts", action="store_true", default=None,
+                      help="negative values are counts (the dark is subtracted already), not marks")  # fmt: skip
     known = parser.add_argument_group("what is known")
     known.add_argument("-paramFN", "--params", dest="params", default="", help="MIDAS parameter file")
     known.add_argument("--wavelength", type=float, default=None, help="wavelength [Å]")
@@ -96,6 +98,7 @@ def run(args: argparse.Namespace) -> int:
             "stopping_strain": args.stopping_strain,
             "mult_factor": args.mult_factor,
             "image_transforms": None if args.transforms is None else tuple(args.transforms),
+            "negative_counts": args.negative_counts,
             "bad_value": args.bad_value,
             "gap_value": args.gap_value,
         },

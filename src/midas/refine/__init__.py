@@ -1,1 +1,18 @@
-"""."""
+"""Refining caked patterns: stages as data, one engine behind an interface, and a verdict on every fit."""
+
+from __future__ import annotations
+
+from midas.refine.batch import run_refinement
+from midas.refine.job import RefinementJob, RefinementResult
+from midas.refine.plot import plot_histogram
+from midas.refine.stages import DEFAULT_STAGES, Stage, default_stages
+
+__all__ = [
+    "DEFAULT_STAGES",
+    "RefinementJob",
+    "RefinementResult",
+    "Stage",
+    "default_stages",
+    "plot_histogram",
+    "run_refinement",
+]

@@ -19,6 +19,7 @@ INSTRUMENT = {"wavelength": "Lam", "polarization": "Polariz.", "zero": "Zero", *
 CELL = ("a", "b", "c", "alpha", "beta", "gamma", "volume")
 MIN_CHI2_GAIN = 1e-4
 """Relative fall of chi² below which least squares count as converged; GSAS-II's own 1e-3 is worth more than an esd."""
+MIN_SH_L = 0.002
 CORRELATED = 0.95
 SIZE_UM, MICROSTRAIN = 10.0, 0.0
 """Sample broadening that leaves the Lorentzian widths to the instrument (a new phase carries 1 um and 1000)."""
@@ -118,14 +119,16 @@ class Model:
         for name in names:
             self.phase(name).data["Histograms"][self.hist.name]["Use"] = False
 
-    def mark(self) -> None:
-        """Remember the present state as the one to go back to."""
+    def state(self) -> tuple[bytes, frozenset[str]]:
+        """Return the present state, for `restore`."""
         self.project.save()
-        self._marked = self.path.read_bytes()
+        return self.path.read_bytes(), frozenset(self.left_out)
 
-    def go_back(self) -> None:
-        """Return to the state of the last `mark`."""
-        self.path.write_bytes(self._marked)
+    def restore(self, state: tuple[bytes, frozenset[str]]) -> None:
+        """Return to an earlier state."""
+        content, left_out = state
+        self.left_out = set(left_out)
+        self.path.write_bytes(content)
         self.project = self.scripting.G2Project(gpxfile=str(self.path))
 
     def _free(self, names: set[str]) -> None:
@@ -141,6 +144,14 @@ class Model:
             phase.data["General"]["Cell"][0] = "cell" in names and used
             for atom in phase.atoms():
                 atom.refinement_flags = flags if used else ""
+
+    def without_idle(self, names: set[str]) -> set[str]:
+        """Return the parameters worth keeping free: below its start of 0.002 SH/L has no effect and only wanders."""
+        entry = self.hist.data["Instrument Parameters"][0][WIDTHS["sh_l"]]
+        if "sh_l" not in names or float(entry[1]) > MIN_SH_L:
+            return names
+        entry[1], entry[2] = MIN_SH_L, False
+        return names - {"sh_l"}
 
     def refine(self, names: set[str], cycles: int) -> dict[str, Any]:
         """Refine with exactly these parameters free and return the facts to judge it by."""
@@ -166,6 +177,7 @@ class Model:
             "uiso": self._smallest_uiso() if "uiso" in names else {},
             "gaussian_variance": variance,
             "lorentzian_width": width,
+            "sh_l": float(self.hist.data["Instrument Parameters"][0][WIDTHS["sh_l"]][1]),
         }
 
     def _dropped(self, message: str) -> list[str]:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from midas.refine.stages import Stage, stages_to_data
 
 STATUSES = ("success", "partial", "failed", "skipped")
-"""What can become of a histogram: all stages kept; fitted, but with a reservation (see `reason`); no fit to believe; not
-tried, because there is nothing to fit."""
+"""What can become of a histogram: all stages kept; fitted, but with a reservation (see `reason`); no fit to believe;
+not tried, because there is nothing to fit."""
 
 
 @dataclass(frozen=True)

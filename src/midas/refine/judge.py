@@ -56,6 +56,8 @@ class StageFacts:
     """Smallest Gaussian variance over the range [centidegree²]."""
     lorentzian_width: float = 0.0
     """Smallest Lorentzian width over the range [centidegree]."""
+    sh_l: float = 0.002
+    """Axial divergence."""
 
 
 def stage_problems(facts: StageFacts) -> list[str]:
@@ -108,6 +110,8 @@ def _shape_problems(facts: StageFacts) -> list[str]:
     problems = [f"{name}: Uiso = {value:.4g} Å² is not positive" for name, value in facts.uiso.items() if not value > 0]
     if not facts.gaussian_variance > 0:
         problems.append(f"the Gaussian variance reaches {facts.gaussian_variance:.4g} centidegree² within the range")
+    if not facts.sh_l >= 0:
+        problems.append(f"the axial divergence SH/L = {facts.sh_l:.3g} is negative")
     if not facts.lorentzian_width >= -1e-9:
         problems.append(f"the Lorentzian width reaches {facts.lorentzian_width:.4g} centidegree within the range")
     return problems
@@ -142,9 +146,9 @@ def explained_fraction(
 ) -> float | None:
     """Return the share of the signal above the background that the model explains, the noise left aside.
 
-    With chi² of the model and chi0² of the background alone over N points, it is 1 - (chi² - N) / (chi0² - N): 1 for a fit
-    as good as the noise, 0 for one no better than background. None when there is no signal above the noise to explain.
-    A flat Rwp cannot tell: on a high background a phase that is absent has an Rwp below 1 %.
+    With chi² of the model and chi0² of the background alone over N points, it is 1 - (chi² - N) / (chi0² - N): 1 for a
+    fit as good as the noise, 0 for one no better than background. None when there is no signal above the noise to
+    explain. A plain Rwp cannot tell: on a high background a phase that is absent has an Rwp below 1 %.
 
     Examples
     --------

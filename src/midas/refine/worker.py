@@ -1,8 +1,9 @@
 """The only importer of GSAS-II: a process that refines histograms, one JSON line in, one JSON line out.
 
 Run as ``PYTHON worker.py --home DIR [--path FOLDER] [--probe]`` by whatever interpreter GSAS-II lives in, so nothing of
-midas is imported; only the neighbouring `judge.py`, which is as self-contained, is loaded by its path. GSAS-II is imported
-once and kept warm. What it prints, from Python, C or Fortran, goes to a file and comes back with the result.
+midas is imported; only the neighbours `judge.py` and `gsas2_model.py`, as self-contained, are loaded by their paths.
+GSAS-II is imported once and kept warm. What it prints, from Python, C or Fortran, goes to a file and comes back with
+the result.
 """
 
 from __future__ import annotations
@@ -182,6 +183,10 @@ def run_stages(
                 again, kept = run_stage(model, stage, kept - set(stage["refine"]), judge, anew=True)
                 records[-1] = again
                 record = again
+        if record["outcome"] == ROLLED_BACK and len(model.active) > 1:
+            record, kept, gone_now = retry_without_one(model, stage, kept, record, judge)
+            records[-1] = record
+            absent += gone_now
         if record["outcome"] == ROLLED_BACK and stage["required"]:
             stopped = f"{stage['name']}: {'; '.join(record['problems'])}"
             missing = model.phases_without_reflections()
@@ -190,12 +195,38 @@ def run_stages(
     return records, stopped, absent
 
 
+def retry_without_one(
+    model: Any, stage: dict[str, Any], kept: set[str], record: dict[str, Any], judge: Any
+) -> tuple[dict[str, Any], set[str], list[str]]:
+    """Try a stage that failed once more without one phase; keep that when the fit is as good.
+
+    A phase that is absent can hold a little scale where its lines lie under those of another, and then breaks a stage;
+    or its scale turns negative, at which GSAS-II's least squares diverge. The least significant phase is tried, or each
+    of them before any scale was fitted.
+    """
+    before, start, scales = model.r_wp(), model.state(), model.scales()
+    known = {name: value / esd for name, (value, esd) in scales.items() if esd > 0}
+    best: tuple[float, str] | None = None
+    for name in [min(known, key=known.__getitem__)] if known else list(scales):
+        model.leave_out([name])
+        again, _ = run_stage(model, stage, set(kept), judge)
+        if again["outcome"] == KEPT and (best is None or again["r_wp"] < best[0]):
+            best = again["r_wp"], name
+        model.restore(start)
+    if best is None or best[0] > before * (1.0 + judge.MAX_RWP_GROWTH):
+        return record, kept, []
+    model.leave_out([best[1]])
+    again, free = run_stage(model, stage, set(kept), judge)
+    again["problems"] = [*record["problems"], f"kept without {best[1]}", *again["problems"]]
+    return again, free, [f"{best[1]} is not in the data: the fit is as good or better without it"]
+
+
 def _absence(name: str, scale: float, esd: float) -> str:
     return f"{name} is not in the data where its CIF puts it (scale {scale:.3g}, esd {esd:.2g})"
 
 
 def _record(name: str, outcome: str, **more: Any) -> dict[str, Any]:
-    empty = {"refined": [], "r_wp": None, "gof": None, "problems": [], "seconds": 0.0}
+    empty: dict[str, Any] = {"refined": [], "r_wp": None, "gof": None, "problems": [], "seconds": 0.0}
     return {"name": name, "outcome": outcome, **empty, **more}
 
 
@@ -207,17 +238,17 @@ def run_stage(
     before = None if not kept or anew else model.r_wp()
     problems: list[str] = []
     best = float("inf")
-    model.mark()
+    start = model.state()
     for names in [stage["refine"], *stage["alternatives"]]:
         facts, found = attempt(model, kept | set(names), stage["max_cycles"], before, judge)
         if not found:
             record = _record(stage["name"], KEPT, refined=list(names), r_wp=facts.r_wp, gof=_finite(model.gof()))
             record.update(problems=problems, seconds=time.perf_counter() - begin)
-            return record, kept | set(names)
+            return record, model.without_idle(kept | set(names))
         problems.append(f"{'+'.join(names)}: {', '.join(found)}")
         if facts is not None and facts.r_wp is not None and facts.r_wp == facts.r_wp:
             best = min(best, facts.r_wp)
-        model.go_back()
+        model.restore(start)
     # A stage that could not have lowered Rwp is no loss, e.g. a Lorentzian width where the peaks are Gaussian.
     idle = (
         before is not None and not stage["required"] and before * (1.0 - judge.NEGLIGIBLE_GAIN) <= best < float("inf")

@@ -1,0 +1,223 @@
+"""From a caked file to refinement jobs: which bins count, with which sigma, and which lineouts are not worth a try."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from midas.errors import InputError
+from midas.refine.job import Instrument
+from midas.units import CENTIDEGREE, UM_PER_MM
+
+if TYPE_CHECKING:
+    from midas.io.gsas_zarr import CakeFile
+
+MIN_BINS = 20
+"""A lineout needs more usable bins than this, the rule of GSAS-II's own reader."""
+MAX_WIDTH_RATIO = 1.5
+"""Peaks wider or narrower than the instrument parameters say by more than this get a start from the data instead."""
+FWHM2_PER_VARIANCE = 8.0 * math.log(2.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Lineout:
+    """One column of one sum, ready to be refined, or the reason why not."""
+
+    index: int
+    """sum_index * n_eta + eta_index"""
+    sum_index: int
+    eta_index: int
+    two_theta: NDArray[np.float64]
+    """shape (n,), ascending [deg]; usable bins only"""
+    intensity: NDArray[np.float64]
+    """shape (n,), stored sum over number of frames"""
+    sigma: NDArray[np.float64]
+    """shape (n,), positive"""
+    eta: float
+    """Mean over the unmasked bins [deg]; NaN when all are masked."""
+    omega: float
+    """[deg]"""
+    temperature: float | None
+    pressure: float | None
+    skipped: str | None = None
+    """Why there is nothing to refine; None when there is."""
+
+
+def read_instrument(values: dict[str, float]) -> tuple[Instrument, float]:
+    """Return the instrument and the distance [mm] from the values stored in a caked file.
+
+    Examples
+    --------
+    >>> instrument, radius_mm = read_instrument({"Lam": 0.2, "Distance": 1e6})
+    >>> instrument.wavelength, radius_mm
+    (0.2, 1000.0)
+    """
+    wavelength = float(values.get("Lam", math.nan))
+    if not (math.isfinite(wavelength) and 0.001 < wavelength < 10.0):
+        raise InputError(f"the caked file has the wavelength {wavelength:g} Å (Lam); expected between 0.001 and 10 Å")
+    names = {"polarization": "Polariz", "sh_l": "SH_L", **{k: k.upper() for k in ("u", "v", "w", "x", "y", "z")}}
+    found = {name: float(values[key]) for name, key in names.items() if key in values}
+    bad = [names[name] for name, value in found.items() if not math.isfinite(value)]
+    if bad:
+        raise InputError(f"the caked file has instrument parameters that are not numbers: {', '.join(bad)}")
+    return Instrument(wavelength, **found), float(values.get("Distance", 1e6)) / UM_PER_MM
+
+
+def iterate_lineouts(
+    cake: CakeFile, histograms: list[int] | None = None, limits: tuple[float, float] | None = None
+) -> Iterator[Lineout]:
+    """Yield the lineouts of a caked file, sum-major and eta-minor, the unusable ones included and marked."""
+    n_eta = cake.intensity.shape[2]
+    for index in range(cake.intensity.shape[0] * n_eta) if histograms is None else histograms:
+        yield _lineout(cake, index, limits)
+
+
+def _lineout(cake: CakeFile, index: int, limits: tuple[float, float] | None) -> Lineout:
+    sum_index, eta_index = divmod(index, cake.intensity.shape[2])
+    frames = float(cake.frames[sum_index])
+    area = np.asarray(cake.bin_area[:, eta_index], dtype=np.float64)
+    x = np.asarray(cake.two_theta[:, eta_index], dtype=np.float64)
+    stored = np.asarray(cake.intensity[sum_index, :, eta_index], dtype=np.float64)
+    variance = None if cake.variance is None else np.asarray(cake.variance[sum_index, :, eta_index], dtype=np.float64)
+    unmasked = (area > 0) & np.isfinite(area) & np.isfinite(x)
+    y, sigma = intensity_and_sigma(stored, area, frames, variance)
+    in_range = unmasked if limits is None else unmasked & (x >= limits[0]) & (x <= limits[1])
+    usable = unmasked & np.isfinite(y) & np.isfinite(sigma) & (sigma > 0)
+    eta = float(np.mean(cake.eta[unmasked, eta_index])) if unmasked.any() else math.nan
+    order = np.flatnonzero(usable)[np.argsort(x[usable], kind="stable")]
+    return Lineout(
+        index=index,
+        sum_index=sum_index,
+        eta_index=eta_index,
+        two_theta=x[order],
+        intensity=y[order],
+        sigma=sigma[order],
+        eta=eta,
+        omega=0.5 * float(cake.first_omega[sum_index] + cake.last_omega[sum_index]),
+        temperature=_known(cake.temperature, sum_index),
+        pressure=_known(cake.pressure, sum_index),
+        skipped=_reason_to_skip(y, in_range, usable),
+    )
+
+
+def _known(values: NDArray[np.float64] | None, i: int) -> float | None:
+    return None if values is None or not math.isfinite(values[i]) else float(values[i])
+
+
+def intensity_and_sigma(
+    stored: NDArray[np.float64], area: NDArray[np.float64], frames: float, variance: NDArray[np.float64] | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return intensity per frame and its standard deviation; NaN sigma where a bin carries no weight.
+
+    With the variance of the stored sum, sigma = sqrt(variance) / frames. Without it, counts N = y frames area are
+    Poisson, so that var(y) = y / (frames area); a bin without counts has no weight then, as in GSAS-II's reader (whose
+    weights are larger by the number of frames).
+
+    Examples
+    --------
+    >>> y, sigma = intensity_and_sigma(np.array([200.0]), np.array([5.0]), 20.0, None)
+    >>> y[0], sigma[0] == np.sqrt(10.0 / (20.0 * 5.0))
+    (np.float64(10.0), np.True_)
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        y = stored / frames
+        squared = y / (frames * area) if variance is None else variance / frames**2
+        return y, np.where(squared > 0, np.sqrt(np.maximum(squared, 0.0)), np.nan)
+
+
+def _reason_to_skip(y: NDArray[np.float64], in_range: NDArray[np.bool_], usable: NDArray[np.bool_]) -> str | None:
+    n, inside = int(np.count_nonzero(usable & in_range)), int(np.count_nonzero(in_range))
+    if n > MIN_BINS:
+        return None
+    if inside == 0:
+        return "no unmasked bin in the range; all are masked or outside the limits"
+    if not np.isfinite(y[in_range]).any():
+        return f"all {inside} unmasked bins are NaN"
+    if inside > MIN_BINS and not (y[in_range & np.isfinite(y)] > 0).any():
+        return f"no counts: all {inside} unmasked bins are zero or negative"
+    return f"{n} usable bins in the range; more than {MIN_BINS} are needed"
+
+
+def observed_width(two_theta: NDArray[np.float64], intensity: NDArray[np.float64]) -> tuple[float, float] | None:
+    """Return the median FWHM and 2θ [deg] of the strongest peaks, or None where fewer than two stand out.
+
+    Examples
+    --------
+    >>> x = np.arange(5.0, 15.0, 0.01)
+    >>> y = sum(100.0 * np.exp(-4 * np.log(2) * ((x - c) / 0.05) ** 2) for c in (7.0, 9.0, 12.0)) + 10.0
+    >>> width, _ = observed_width(x, y)
+    >>> abs(width - 0.05) < 0.002
+    True
+    """
+    from scipy.ndimage import percentile_filter
+    from scipy.signal import find_peaks, peak_widths
+
+    base = intensity - percentile_filter(intensity, 20, size=max(len(intensity) // 10, 21))
+    noise = 1.4826 * float(np.median(np.abs(np.diff(intensity)))) / math.sqrt(2.0)
+    peaks, shape = find_peaks(base, prominence=max(10.0 * noise, 0.02 * float(base.max())))
+    if len(peaks) < 2:
+        return None
+    strongest = peaks[np.argsort(shape["prominences"])[::-1][:10]]
+    samples, _, left, right = peak_widths(base, strongest, rel_height=0.5)
+    bins = np.arange(len(two_theta))
+    widths = np.interp(right, bins, two_theta) - np.interp(left, bins, two_theta)
+    wide_enough = samples > 0
+    return float(np.median(widths[wide_enough])), float(np.median(two_theta[strongest[wide_enough]]))
+
+
+def model_width(instrument: Instrument, two_theta: float) -> float:
+    """Return the FWHM [deg] that the instrument parameters mean at 2θ [deg]; NaN for a negative Gaussian variance.
+
+    Pseudo-Voigt of the two widths: 0.5346 L + sqrt(0.2166 L² + G²), Olivero and Longbothum, JQSRT 17 (1977) 233.
+
+    Examples
+    --------
+    >>> round(model_width(Instrument(0.2, u=0.0, v=0.0, w=1.0), 10.0), 6)
+    0.023548
+    """
+    theta = math.radians(two_theta / 2.0)
+    variance = instrument.u * math.tan(theta) ** 2 + instrument.v * math.tan(theta) + instrument.w
+    lorentz = instrument.x / math.cos(theta) + instrument.y * math.tan(theta) + instrument.z
+    if variance < 0:
+        return math.nan
+    return CENTIDEGREE * (0.5346 * lorentz + math.sqrt(0.2166 * lorentz**2 + FWHM2_PER_VARIANCE * variance))
+
+
+def with_observed_width(instrument: Instrument, lineout: Lineout) -> tuple[Instrument, str | None]:
+    """Return the instrument with widths to start from that suit the lineout, and a remark when they were replaced.
+
+    Peaks several times too narrow or too wide send the first stages astray; the widths stored by default are those of
+    a far better instrument than most.
+    """
+    found = observed_width(lineout.two_theta, lineout.intensity)
+    if found is None:
+        return instrument, None
+    width, position = found
+    expected = model_width(instrument, position)
+    if expected / MAX_WIDTH_RATIO <= width <= expected * MAX_WIDTH_RATIO:
+        return instrument, None
+    w = (width / CENTIDEGREE) ** 2 / FWHM2_PER_VARIANCE
+    remark = f"peaks are {width:.4f} deg wide, the instrument parameters say {expected:.4f}: started from W = {w:.3g}"
+    return dataclasses.replace(instrument, u=0.0, v=0.0, w=w, x=0.0, y=0.0, z=0.0), remark
+
+
+def override_beside(data_file: Path) -> Path | None:
+    """Return the instrument file lying beside a caked file, `x.zarr.instprm` or `x.instprm`, or None.
+
+    Examples
+    --------
+    >>> override_beside(Path("nowhere/x.zarr.zip")) is None
+    True
+    """
+    name = data_file.name.removesuffix(".zip")
+    for candidate in (f"{name}.instprm", f"{name.removesuffix('.zarr')}.instprm"):
+        if data_file.with_name(candidate).is_file():
+            return data_file.with_name(candidate)
+    return None

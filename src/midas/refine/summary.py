@@ -1,0 +1,169 @@
+"""The results of a batch as files: refinement_summary.json and the columns of each histogram."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from midas.io.atomic import atomic_path
+from midas.refine.job import PhaseResult, RefinementResult, StageRecord, Value
+from midas.refine.lineouts import Lineout
+
+SUMMARY_NAME = "refinement_summary.json"
+CELL = ("a", "b", "c", "alpha", "beta", "gamma", "volume")
+COLUMNS = ("two_theta", "observed", "calculated", "difference", "background", "sigma")
+
+
+@dataclass(frozen=True, eq=False)
+class HistogramRecord:
+    """A lineout with what became of it."""
+
+    lineout: Lineout
+    result: RefinementResult
+
+
+def skipped_result(lineout: Lineout) -> RefinementResult:
+    """Return the result of a lineout that was not worth a try."""
+    return RefinementResult(index=lineout.index, status="skipped", reason=lineout.skipped)
+
+
+def summarise(data_file: Path, records: Iterable[HistogramRecord], about: dict[str, Any]) -> dict[str, Any]:
+    """Return the summary of a batch as plain data, the manual's keys first; `mean_Rwp` is None without a success.
+
+    Examples
+    --------
+    >>> summarise(Path("x.zarr.zip"), [], {})["total_histograms"]
+    0
+    """
+    ordered = sorted(records, key=lambda r: r.lineout.index)
+    results = [r.result for r in ordered]
+    good = [r.r_wp for r in results if r.status == "success" and r.r_wp is not None]
+    count = {status: sum(r.status == status for r in results) for status in ("success", "partial", "failed", "skipped")}
+    return {
+        "data_file": str(data_file),
+        "total_histograms": len(results),
+        "succeeded": count["success"],
+        "failed": count["failed"],
+        "skipped": count["skipped"],
+        "histograms": [_histogram(r) for r in ordered],
+        "mean_Rwp": statistics.fmean(good) if good else None,
+        "partial": count["partial"],
+        "median_Rwp": statistics.median(good) if good else None,
+        "phases": _phase_means(results),
+        **about,
+    }
+
+
+def _histogram(record: HistogramRecord) -> dict[str, Any]:
+    lineout, result = record.lineout, record.result
+    return {
+        "histogram_index": result.index,
+        "gpx": result.project,
+        "status": result.status,
+        "Rwp": result.r_wp,
+        "phases": [_phase(p) for p in result.phases],
+        "warnings": list(result.warnings),
+        "error": result.error if result.error else (result.reason if result.status == "failed" else None),
+        "reason": result.reason,
+        "GOF": result.gof,
+        "explained": result.explained,
+        "sum_index": lineout.sum_index,
+        "eta_index": lineout.eta_index,
+        "eta": _number(lineout.eta),
+        "omega": _number(lineout.omega),
+        "temperature": lineout.temperature,
+        "pressure": lineout.pressure,
+        "n_points": len(result.curves.get("two_theta", lineout.two_theta)),
+        "instrument": {name: _value(v) for name, v in result.instrument.items()},
+        "background": list(result.background),
+        "stages": [_stage(s) for s in result.stages],
+        "correlations": [list(c) for c in result.correlations],
+        "attempts": result.attempts,
+        "seconds": round(result.seconds, 3),
+    }
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _value(value: Value) -> dict[str, float | None]:
+    return {"value": value.value, "esd": value.esd}
+
+
+def _phase(phase: PhaseResult) -> dict[str, Any]:
+    return {
+        "name": phase.name,
+        "cell": {k: phase.cell[k].value for k in CELL if k in phase.cell},
+        "cell_esd": {k: phase.cell[k].esd for k in CELL if k in phase.cell},
+        "present": phase.present,
+        "scale": _value(phase.scale),
+        "weight_fraction": _value(phase.weight_fraction),
+        "atoms": list(phase.atoms),
+    }
+
+
+def _stage(stage: StageRecord) -> dict[str, Any]:
+    return {
+        "name": stage.name,
+        "outcome": stage.outcome,
+        "refined": list(stage.refined),
+        "Rwp": stage.r_wp,
+        "GOF": stage.gof,
+        "problems": list(stage.problems),
+        "seconds": round(stage.seconds, 3),
+    }
+
+
+def _phase_means(results: list[RefinementResult]) -> list[dict[str, Any]]:
+    """Return, per phase, mean, scatter (standard deviation) and median esd of the refined cell over the successes."""
+    found: dict[str, list[PhaseResult]] = {}
+    for result in results:
+        for phase in result.phases if result.status == "success" else ():
+            if phase.present:
+                found.setdefault(phase.name, []).append(phase)
+    means = []
+    for name, phases in found.items():
+        row: dict[str, Any] = {"name": name, "n": len(phases), "mean": {}, "scatter": {}, "median_esd": {}}
+        for key in CELL:
+            values = [p.cell[key].value for p in phases]
+            esds = [p.cell[key].esd for p in phases]
+            row["mean"][key] = statistics.fmean(values)
+            row["scatter"][key] = statistics.stdev(values) if len(values) > 1 else None
+            known = [e for e in esds if e is not None]
+            row["median_esd"][key] = statistics.median(known) if known else None
+        means.append(row)
+    return means
+
+
+def write_summary(summary: dict[str, Any], folder: Path) -> Path:
+    """Write `refinement_summary.json` beside its place and rename it there; return the path."""
+    path = folder / SUMMARY_NAME
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    return path
+
+
+def write_columns(result: RefinementResult, folder: Path) -> list[Path]:
+    """Write `hist_NNNN_data.csv` (the pattern) and `hist_NNNN_reflections.csv`; return the paths."""
+    stem = f"hist_{result.index:04d}"
+    c = {name: np.asarray(values) for name, values in result.curves.items()}
+    c["difference"] = c["observed"] - c["calculated"]
+    table = np.column_stack([c[name] for name in COLUMNS])
+    data = folder / f"{stem}_data.csv"
+    with atomic_path(data) as temporary:
+        np.savetxt(temporary, table, delimiter=",", header=",".join(COLUMNS), comments="", fmt="%.10g")
+    lines = ["phase,h,k,l,multiplicity,d_spacing,two_theta,f2_observed,f2_calculated"]
+    for name, rows in result.reflections.items():
+        lines += [",".join([name, *(f"{v:g}" for v in row[:4]), *(f"{v:.8g}" for v in row[4:])]) for row in rows]
+    ticks = folder / f"{stem}_reflections.csv"
+    with atomic_path(ticks) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return [data, ticks]
