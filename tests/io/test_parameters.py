@@ -11,7 +11,8 @@ import pytest
 import midas
 from midas.errors import FormatError, GeometryError, InputError, OutputError
 from midas.io.parameter_table import PARAMETER_KEYS, find_key, nearest_key
-from midas.io.parameters import Parameters, parse_params, read_params, write_refined_params
+from midas.io.parameters import Parameters, parse_params, read_params
+from midas.io.refined_params import write_refined_params
 
 TEXT = """# calibrant CeO2, GE3
 Lsd 1050773.5;  # um
@@ -333,6 +334,65 @@ def test_refined_file_gives_the_same_geometry_back(tmp_path):
     assert back.unknown == ()
     order = [line.split()[0] for line in path.read_text().splitlines()]
     assert order == ORDER.split()
+
+
+def test_refined_file_keeps_masks_dark_and_scan_of_its_source(tmp_path):
+    home, out = tmp_path / "home", tmp_path / "out"
+    home.mkdir()
+    out.mkdir()
+    mask = np.zeros((3, 4), dtype=np.uint8)
+    mask[0, 1] = 1
+    np.save(home / "m.npy", mask)
+    np.save(home / "dark 1.npy", mask)
+    (home / "ps.txt").write_text(
+        "# old\nNrPixels 9\nPixelSize 100\np4 0.5\nRhoD 7e5\nMaskFile old.npy\nMaskFile m.npy\nDark dark 1.npy\n"
+        "OmegaFirstFile -10\nOmegaStep 0.25\nOmegaSumFrames 20\nDataType 3\nHeadSize 0\nImTransOpt 3\nCalibrant LaB6\n"
+        "GapFile /absent/gap.npy\nOmegaRange 0 10\nOmegaRange 20 30\nRingThresh 1 5.5\ntolLsd 3\nNormalize 0\nU 1.5\n"
+        "DistortionFile d.bin\nspaceGroup 1\n"
+    )
+    geometry = midas.Geometry(distance=1e6, beam_center=(1, 2), pixel_size=200, wavelength=0.18)
+    path = write_refined_params(
+        out / "refined.txt",
+        geometry,
+        midas.CakeGrid(0, 4, 1),
+        midas.Detector((3, 4), 200),
+        space_group=225,
+        lattice=(5.0, 5.0, 5.0, 90.0, 90.0, 90.0),
+        source=read_params(home / "ps.txt"),
+    )
+    keys = [line.split()[0] for line in path.read_text().splitlines()]
+    assert (
+        keys[keys.index("LatticeConstant") + 1 :]
+        == (
+            "MaskFile Dark OmegaStart OmegaStep OmegaSumFrames DataType HeadSize GapFile OmegaRange OmegaRange RingThresh "
+            "tolLsd Normalize U"
+        ).split()
+    )
+    back = read_params(path)
+    assert back.file("Dark") == (home / "dark 1.npy").resolve()
+    assert back.get("GapFile") == "/absent/gap.npy"
+    assert (back.omega_start, back.omega_step, back.frames_per_sum) == (-10.0, 0.25, 20)
+    assert (back.get("DataType"), back.head_size, back.get("Normalize")) == (3, 0, 0)
+    assert back.get("OmegaRange") == ((0.0, 10.0), (20.0, 30.0))
+    assert (back.pixel_size, back.geometry.distortion_radius, back.image_transforms) == (200.0, None, ())
+    assert not any(back.geometry.distortion.values())
+    assert "NrPixels" not in keys
+    unmasked = parse_params(path.read_text().replace("GapFile /absent/gap.npy\n", ""), path)
+    assert np.argwhere(unmasked.detector.mask).tolist() == [[0, 1]]
+
+
+def test_refined_file_names_files_below_a_folder_with_a_hash(tmp_path):
+    folder = tmp_path / "run #3"
+    folder.mkdir()
+    np.save(folder / "d.npy", np.zeros((3, 4)))
+    geometry = midas.Geometry(distance=1e6, beam_center=(1, 2), pixel_size=200, wavelength=0.18)
+    inputs = (geometry, midas.CakeGrid(0, 4, 1), midas.Detector((3, 4), 200))
+    source = parse_params("Dark d.npy", folder / "ps.txt")
+    back = read_params(write_refined_params(folder, *inputs, source=source))
+    assert back.get("Dark") == "d.npy"
+    assert back.file("Dark") == folder / "d.npy"
+    with pytest.raises(InputError, match="# begins a comment"):
+        write_refined_params(tmp_path, *inputs, source=source)
 
 
 def test_refined_file_refuses_what_it_cannot_say(tmp_path):

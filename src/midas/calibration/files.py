@@ -16,7 +16,7 @@ import numpy as np
 
 from midas.grid import CakeGrid
 from midas.io.atomic import atomic_path
-from midas.io.parameters import write_refined_params
+from midas.io.refined_params import write_refined_params
 
 if TYPE_CHECKING:
     from midas.calibration.result import Calibration
