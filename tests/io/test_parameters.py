@@ -249,6 +249,33 @@ def test_mask_files_are_joined_and_found_beside_the_file(tmp_path):
         _ = read_params(tmp_path / "p.txt").detector
 
 
+BINS = "RMin 1\nRMax 9\nRBinSize 1\n"
+PLACE = "Lsd 1e6\nBC 1 2\npx 200\nWavelength 0.18\n"
+
+
+def test_keys_that_would_change_the_result_are_refused():
+    with pytest.raises(InputError, match=r"has DistortionFile \(file of displacements .* take the line out"):
+        _ = parse_params(f"{PLACE}DistortionFile d.bin\n").geometry
+    for line in ("OmegaRange -10 10", "BoxSize -1 1 -1 1"):
+        p = parse_params(f"{BINS}{line}\n")
+        with pytest.raises(InputError, match=f"has {line.split()[0]} .* take the line out"):
+            _ = p.grid
+        assert p.bins == midas.CakeGrid(1, 9, 1)
+    found = midas.Geometry(distance=1e6, beam_center=(1, 2), pixel_size=200, wavelength=0.18)
+    assert "DistortionFile" not in parse_params("DistortionFile d.bin\n").with_geometry(found)
+
+
+def test_keys_that_are_not_used_yet_are_warned_about_once(caplog):
+    text = f"{BINS}DoPeakFit 1\nMultiplePeaks 1\nDoSmoothing 1\nPeakLocation 5.5\nPeakLocation 7\n"
+    _ = parse_params(text).grid
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "DoPeakFit, MultiplePeaks, PeakLocation, DoSmoothing: known but not used yet" in record.message
+    caplog.clear()
+    _ = parse_params(f"{BINS}DoPeakFit 0\nMultiplePeaks 0\nDoSmoothing 0\n").grid
+    assert not caplog.records
+
+
 def test_updates_keep_everything_else():
     p = parse_params("# top\npxY 200 # GE\nMine 1\nImTransOpt 1\nx\nImTransOpt 2")
     q = p.updated({"px": 100, "ImTransOpt": [3], "Lsd": 1e6})
@@ -361,12 +388,9 @@ def test_refined_file_keeps_masks_dark_and_scan_of_its_source(tmp_path):
         source=read_params(home / "ps.txt"),
     )
     keys = [line.split()[0] for line in path.read_text().splitlines()]
-    assert (
-        keys[keys.index("LatticeConstant") + 1 :]
-        == (
-            "MaskFile Dark OmegaStart OmegaStep OmegaSumFrames DataType HeadSize GapFile OmegaRange OmegaRange RingThresh "
-            "tolLsd Normalize U"
-        ).split()
+    assert " ".join(keys[keys.index("LatticeConstant") + 1 :]) == (
+        "MaskFile Dark OmegaStart OmegaStep OmegaSumFrames DataType HeadSize GapFile OmegaRange OmegaRange "
+        "RingThresh tolLsd Normalize U"
     )
     back = read_params(path)
     assert back.file("Dark") == (home / "dark 1.npy").resolve()

@@ -100,7 +100,7 @@ def save(calibration: Calibration, folder: Path, source: Any = None) -> list[Pat
     parameters = write_refined_params(
         folder / "refined_MIDAS_params.txt",
         calibration.geometry,
-        default_grid(calibration) if source is None or source.get("RMax") is None else source.grid,
+        default_grid(calibration) if source is None or source.get("RMax") is None else source.bins,
         calibration.detector,
         space_group=_space_group_number(crystal.space_group),
         lattice=tuple(crystal.cell),

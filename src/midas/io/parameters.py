@@ -19,7 +19,7 @@ from midas.errors import FormatError, GeometryError, InputError, MidasError
 from midas.geometry import DISTORTION_NAMES, Geometry
 from midas.grid import CakeGrid
 from midas.io.frames import Mask, read_mask
-from midas.io.parameter_table import find_key
+from midas.io.parameter_table import PARAMETER_KEYS, find_key
 from midas.io.parameter_text import (
     ParameterLine,
     Values,
@@ -114,7 +114,9 @@ class Parameters:
         1000000.0
         """
         stale = [(name, 0.0) for name in DISTORTION_NAMES if name in self]
-        known = self.updated([*stale, *geometry_pairs(geometry)])
+        # The file of displacements belonged to the geometry that is replaced.
+        kept = replace(self, lines=tuple(line for line in self.lines if line.key != "DistortionFile"))
+        known = kept.updated([*stale, *geometry_pairs(geometry)])
         return known.updated([("ImTransOpt", geometry.image_transforms or (0,))])
 
     def text(self) -> str:
@@ -199,11 +201,12 @@ class Parameters:
         Raises
         ------
         InputError
-            A key is missing.
+            A key is missing, or `DistortionFile` is there, which midas does not read.
         GeometryError
             A value is impossible or in the wrong unit.
         """
         self.require("Lsd", "BC", "px", "Wavelength")
+        self._refuse("DistortionFile")
         center = self._floats("BC")
         radius = self._float("RhoD") if "RhoD" in self else None
         try:
@@ -245,10 +248,24 @@ class Parameters:
 
     @property
     def grid(self) -> CakeGrid:
-        """The bins: needs `RMin`, `RMax` and `RBinSize`."""
-        self.require("RMin", "RMax", "RBinSize")
+        """The bins of an integration: as `bins`; warns (logging) of what `findings` finds.
+
+        Raises
+        ------
+        InputError
+            A key is missing, or the file asks for a choice of frames or pixels (`OmegaRange`, `BoxSize`), which midas
+            does not make.
+        """
+        self._refuse("OmegaRange", "BoxSize")
+        bins = self.bins
         for finding in self.findings():
             _log.warning("%s: %s", self.name, finding)
+        return bins
+
+    @property
+    def bins(self) -> CakeGrid:
+        """The bins alone, whatever else the file asks of an integration: needs `RMin`, `RMax` and `RBinSize`."""
+        self.require("RMin", "RMax", "RBinSize")
         try:
             return CakeGrid(
                 radius_min=self._float("RMin"),
@@ -337,7 +354,22 @@ class Parameters:
                     f"RMax is {self._float('RMax'):g} px but the farthest corner is {reach:.0f} px from the beam: "
                     "bins beyond it stay empty"
                 )
+        unused = [row.name for row in PARAMETER_KEYS.values() if row.unused and self._is_set(row.name)]
+        if unused:
+            found.append(f"{', '.join(unused)}: known but not used yet, the result is as without")
         return tuple(found)
+
+    def _is_set(self, key: str) -> bool:
+        return any(line.key == key and any(line.values) for line in self.lines)
+
+    def _refuse(self, *keys: str) -> None:
+        for key in keys:
+            row = find_key(key)
+            if row is not None and key in self:
+                raise InputError(
+                    f"{self.name} has {key} ({row.meaning}), which midas does not use yet and which would change the "
+                    "result; take the line out to go on without it"
+                )
 
     def _check_distortion_radius(self, radius: float | None) -> None:
         shape = self.shape

@@ -5,6 +5,7 @@ Format: SPEC section 3.
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from midas.io.atomic import atomic_path
 from midas.io.parameter_table import find_key
 from midas.io.parameter_text import Value, format_value, geometry_pairs
 from midas.io.parameters import Parameters, parse_params
+
+_log = logging.getLogger(__name__)
 
 FILE_NAME = "refined_MIDAS_params.txt"
 
@@ -36,9 +39,9 @@ def write_refined_params(
 ) -> Path:
     """Write `refined_MIDAS_params.txt` in the order of SPEC section 3 and return its path.
 
-    Numbers are written so that reading gives back the same doubles. Every other known key of `source` (mask files, dark,
-    scan, file names ...) follows at the end, with file names that hold from anywhere; only `DistortionFile` does not:
-    the geometry was found without it and needs none.
+    Numbers are written so that reading gives back the same doubles. Every other known key of `source` (mask files,
+    dark, scan, file names ...) follows at the end, with file names that hold from anywhere; only `DistortionFile` does
+    not: the geometry was found without it and needs none.
 
     Parameters
     ----------
@@ -77,6 +80,8 @@ def write_refined_params(
         pairs.append(("SpaceGroup", int(space_group)))
     if lattice is not None:
         pairs.append(("LatticeConstant", tuple(float(v) for v in lattice)))
+    if "DistortionFile" in source:
+        _log.warning("%s: DistortionFile is left out of %s: the geometry was found without it", source.name, path)
     pairs += _other_pairs(source, {key for key, _ in pairs}, path.parent)
     text = "".join(f"{key} {_words(value)}\n" for key, value in pairs)
     parse_params(text)  # what is written can be read
