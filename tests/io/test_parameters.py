@@ -11,7 +11,8 @@ import pytest
 import midas
 from midas.errors import FormatError, GeometryError, InputError, OutputError
 from midas.io.parameter_table import PARAMETER_KEYS, find_key, nearest_key
-from midas.io.parameters import Parameters, parse_params, read_params, write_refined_params
+from midas.io.parameters import Parameters, parse_params, read_params
+from midas.io.refined_params import write_refined_params
 
 TEXT = """# calibrant CeO2, GE3
 Lsd 1050773.5;  # um
@@ -248,6 +249,33 @@ def test_mask_files_are_joined_and_found_beside_the_file(tmp_path):
         _ = read_params(tmp_path / "p.txt").detector
 
 
+BINS = "RMin 1\nRMax 9\nRBinSize 1\n"
+PLACE = "Lsd 1e6\nBC 1 2\npx 200\nWavelength 0.18\n"
+
+
+def test_keys_that_would_change_the_result_are_refused():
+    with pytest.raises(InputError, match=r"has DistortionFile \(file of displacements .* take the line out"):
+        _ = parse_params(f"{PLACE}DistortionFile d.bin\n").geometry
+    for line in ("OmegaRange -10 10", "BoxSize -1 1 -1 1"):
+        p = parse_params(f"{BINS}{line}\n")
+        with pytest.raises(InputError, match=f"has {line.split()[0]} .* take the line out"):
+            _ = p.grid
+        assert p.bins == midas.CakeGrid(1, 9, 1)
+    found = midas.Geometry(distance=1e6, beam_center=(1, 2), pixel_size=200, wavelength=0.18)
+    assert "DistortionFile" not in parse_params("DistortionFile d.bin\n").with_geometry(found)
+
+
+def test_keys_that_are_not_used_yet_are_warned_about_once(caplog):
+    text = f"{BINS}DoPeakFit 1\nMultiplePeaks 1\nDoSmoothing 1\nPeakLocation 5.5\nPeakLocation 7\n"
+    _ = parse_params(text).grid
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "DoPeakFit, MultiplePeaks, PeakLocation, DoSmoothing: known but not used yet" in record.message
+    caplog.clear()
+    _ = parse_params(f"{BINS}DoPeakFit 0\nMultiplePeaks 0\nDoSmoothing 0\n").grid
+    assert not caplog.records
+
+
 def test_updates_keep_everything_else():
     p = parse_params("# top\npxY 200 # GE\nMine 1\nImTransOpt 1\nx\nImTransOpt 2")
     q = p.updated({"px": 100, "ImTransOpt": [3], "Lsd": 1e6})
@@ -333,6 +361,62 @@ def test_refined_file_gives_the_same_geometry_back(tmp_path):
     assert back.unknown == ()
     order = [line.split()[0] for line in path.read_text().splitlines()]
     assert order == ORDER.split()
+
+
+def test_refined_file_keeps_masks_dark_and_scan_of_its_source(tmp_path):
+    home, out = tmp_path / "home", tmp_path / "out"
+    home.mkdir()
+    out.mkdir()
+    mask = np.zeros((3, 4), dtype=np.uint8)
+    mask[0, 1] = 1
+    np.save(home / "m.npy", mask)
+    np.save(home / "dark 1.npy", mask)
+    (home / "ps.txt").write_text(
+        "# old\nNrPixels 9\nPixelSize 100\np4 0.5\nRhoD 7e5\nMaskFile old.npy\nMaskFile m.npy\nDark dark 1.npy\n"
+        "OmegaFirstFile -10\nOmegaStep 0.25\nOmegaSumFrames 20\nDataType 3\nHeadSize 0\nImTransOpt 3\nCalibrant LaB6\n"
+        "GapFile /absent/gap.npy\nOmegaRange 0 10\nOmegaRange 20 30\nRingThresh 1 5.5\ntolLsd 3\nNormalize 0\nU 1.5\n"
+        "DistortionFile d.bin\nspaceGroup 1\n"
+    )
+    geometry = midas.Geometry(distance=1e6, beam_center=(1, 2), pixel_size=200, wavelength=0.18)
+    path = write_refined_params(
+        out / "refined.txt",
+        geometry,
+        midas.CakeGrid(0, 4, 1),
+        midas.Detector((3, 4), 200),
+        space_group=225,
+        lattice=(5.0, 5.0, 5.0, 90.0, 90.0, 90.0),
+        source=read_params(home / "ps.txt"),
+    )
+    keys = [line.split()[0] for line in path.read_text().splitlines()]
+    assert " ".join(keys[keys.index("LatticeConstant") + 1 :]) == (
+        "MaskFile Dark OmegaStart OmegaStep OmegaSumFrames DataType HeadSize GapFile OmegaRange OmegaRange "
+        "RingThresh tolLsd Normalize U"
+    )
+    back = read_params(path)
+    assert back.file("Dark") == (home / "dark 1.npy").resolve()
+    assert back.get("GapFile") == "/absent/gap.npy"
+    assert (back.omega_start, back.omega_step, back.frames_per_sum) == (-10.0, 0.25, 20)
+    assert (back.get("DataType"), back.head_size, back.get("Normalize")) == (3, 0, 0)
+    assert back.get("OmegaRange") == ((0.0, 10.0), (20.0, 30.0))
+    assert (back.pixel_size, back.geometry.distortion_radius, back.image_transforms) == (200.0, None, ())
+    assert not any(back.geometry.distortion.values())
+    assert "NrPixels" not in keys
+    unmasked = parse_params(path.read_text().replace("GapFile /absent/gap.npy\n", ""), path)
+    assert np.argwhere(unmasked.detector.mask).tolist() == [[0, 1]]
+
+
+def test_refined_file_names_files_below_a_folder_with_a_hash(tmp_path):
+    folder = tmp_path / "run #3"
+    folder.mkdir()
+    np.save(folder / "d.npy", np.zeros((3, 4)))
+    geometry = midas.Geometry(distance=1e6, beam_center=(1, 2), pixel_size=200, wavelength=0.18)
+    inputs = (geometry, midas.CakeGrid(0, 4, 1), midas.Detector((3, 4), 200))
+    source = parse_params("Dark d.npy", folder / "ps.txt")
+    back = read_params(write_refined_params(folder, *inputs, source=source))
+    assert back.get("Dark") == "d.npy"
+    assert back.file("Dark") == folder / "d.npy"
+    with pytest.raises(InputError, match="# begins a comment"):
+        write_refined_params(tmp_path, *inputs, source=source)
 
 
 def test_refined_file_refuses_what_it_cannot_say(tmp_path):

@@ -17,7 +17,8 @@ import numpy as np
 from midas.detector import transform_image
 from midas.grid import CakeGrid
 from midas.io.atomic import atomic_path
-from midas.io.parameters import Parameters, write_refined_params
+from midas.io.parameters import Parameters
+from midas.io.refined_params import write_refined_params
 
 if TYPE_CHECKING:
     from midas.calibration.result import Calibration
@@ -104,7 +105,7 @@ def save(calibration: Calibration, folder: Path, source: Any = None) -> list[Pat
     parameters = write_refined_params(
         folder / "refined_MIDAS_params.txt",
         calibration.geometry,
-        source.grid if has_grid else default_grid(calibration),
+        source.bins if has_grid else default_grid(calibration),
         calibration.detector,
         space_group=crystal.space_group_number,
         lattice=None if crystal.space_group_number is None else tuple(crystal.cell),

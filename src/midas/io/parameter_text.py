@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from midas.errors import FormatError, InputError
+from midas.geometry import DISTORTION_NAMES, Geometry
 from midas.io.parameter_table import ParameterKey, find_key, nearest_key
 from midas.units import wavelength_from_energy
 
@@ -96,6 +97,28 @@ def did_you_mean(spelling: str) -> str:
 def format_value(value: Value) -> str:
     """Return a value as text that reads back as the same double."""
     return repr(float(value)) if isinstance(value, float | np.floating) else str(value)
+
+
+def geometry_pairs(geometry: Geometry) -> list[tuple[str, object]]:
+    """Return the file's keys and values for all that a geometry says, but its image transforms.
+
+    Examples
+    --------
+    >>> geometry_pairs(Geometry(distance=1e6, beam_center=(10, 20), pixel_size=200, wavelength=0.18))[0]
+    ('Lsd', 1000000.0)
+    """
+    distortion = {name: float(geometry.distortion.get(name, 0.0)) for name in DISTORTION_NAMES}
+    written = [name for i, name in enumerate(DISTORTION_NAMES) if i < 4 or distortion[name] != 0.0]
+    radius = geometry.distortion_radius
+    return [
+        ("Lsd", geometry.distance),
+        ("BC", geometry.beam_center),
+        *zip(("tx", "ty", "tz"), geometry.tilts, strict=True),
+        *((name, distortion[name]) for name in written),
+        *([] if radius is None else [("RhoD", float(radius))]),
+        ("Wavelength", float(geometry.wavelength)),
+        ("px", float(geometry.pixel_size)),
+    ]
 
 
 def as_rows(row: ParameterKey, value: object) -> list[tuple[Value, ...]]:

@@ -1,6 +1,7 @@
-"""The MIDAS parameter text: read without loss, understood key by key, written back.
+"""The MIDAS parameter text: read without loss, understood key by key.
 
-Format: SPEC section 3. The keys themselves are in `midas.io.parameter_table`.
+Format: SPEC section 3. The keys themselves are in `midas.io.parameter_table`; the file a calibration leaves is written
+by `midas.io.refined_params`.
 """
 
 from __future__ import annotations
@@ -17,9 +18,8 @@ from midas.detector import Detector
 from midas.errors import FormatError, GeometryError, InputError, MidasError
 from midas.geometry import DISTORTION_NAMES, Geometry
 from midas.grid import CakeGrid
-from midas.io.atomic import atomic_path
 from midas.io.frames import Mask, read_mask
-from midas.io.parameter_table import find_key
+from midas.io.parameter_table import PARAMETER_KEYS, find_key
 from midas.io.parameter_text import (
     ParameterLine,
     Values,
@@ -27,6 +27,7 @@ from midas.io.parameter_text import (
     did_you_mean,
     file_pairs,
     format_value,
+    geometry_pairs,
     parse_line,
 )
 from midas.units import UM_PER_M, UM_PER_MM
@@ -113,7 +114,9 @@ class Parameters:
         1000000.0
         """
         stale = [(name, 0.0) for name in DISTORTION_NAMES if name in self]
-        known = self.updated([*stale, *_geometry_pairs(geometry)])
+        # The file of displacements belonged to the geometry that is replaced.
+        kept = replace(self, lines=tuple(line for line in self.lines if line.key != "DistortionFile"))
+        known = kept.updated([*stale, *geometry_pairs(geometry)])
         return known.updated([("ImTransOpt", geometry.image_transforms or (0,))])
 
     def text(self) -> str:
@@ -198,11 +201,12 @@ class Parameters:
         Raises
         ------
         InputError
-            A key is missing.
+            A key is missing, or `DistortionFile` is there, which midas does not read.
         GeometryError
             A value is impossible or in the wrong unit.
         """
         self.require("Lsd", "BC", "px", "Wavelength")
+        self._refuse("DistortionFile")
         center = self._floats("BC")
         radius = self._float("RhoD") if "RhoD" in self else None
         try:
@@ -244,10 +248,24 @@ class Parameters:
 
     @property
     def grid(self) -> CakeGrid:
-        """The bins: needs `RMin`, `RMax` and `RBinSize`."""
-        self.require("RMin", "RMax", "RBinSize")
+        """The bins of an integration: as `bins`; warns (logging) of what `findings` finds.
+
+        Raises
+        ------
+        InputError
+            A key is missing, or the file asks for a choice of frames or pixels (`OmegaRange`, `BoxSize`), which midas
+            does not make.
+        """
+        self._refuse("OmegaRange", "BoxSize")
+        bins = self.bins
         for finding in self.findings():
             _log.warning("%s: %s", self.name, finding)
+        return bins
+
+    @property
+    def bins(self) -> CakeGrid:
+        """The bins alone, whatever else the file asks of an integration: needs `RMin`, `RMax` and `RBinSize`."""
+        self.require("RMin", "RMax", "RBinSize")
         try:
             return CakeGrid(
                 radius_min=self._float("RMin"),
@@ -336,7 +354,22 @@ class Parameters:
                     f"RMax is {self._float('RMax'):g} px but the farthest corner is {reach:.0f} px from the beam: "
                     "bins beyond it stay empty"
                 )
+        unused = [row.name for row in PARAMETER_KEYS.values() if row.unused and self._is_set(row.name)]
+        if unused:
+            found.append(f"{', '.join(unused)}: known but not used yet, the result is as without")
         return tuple(found)
+
+    def _is_set(self, key: str) -> bool:
+        return any(line.key == key and any(line.values) for line in self.lines)
+
+    def _refuse(self, *keys: str) -> None:
+        for key in keys:
+            row = find_key(key)
+            if row is not None and key in self:
+                raise InputError(
+                    f"{self.name} has {key} ({row.meaning}), which midas does not use yet and which would change the "
+                    "result; take the line out to go on without it"
+                )
 
     def _check_distortion_radius(self, radius: float | None) -> None:
         shape = self.shape
@@ -409,92 +442,3 @@ def parse_params(text: str, path: Path | None = None) -> Parameters:
     """
     lines = enumerate(text.splitlines(keepends=True), start=1)
     return Parameters(tuple(parse_line(line, f"{path or 'parameters'}, line {n}") for n, line in lines), path)
-
-
-def write_refined_params(
-    path: Path | str,
-    geometry: Geometry,
-    grid: CakeGrid,
-    detector: Detector,
-    *,
-    space_group: int | None = None,
-    lattice: tuple[float, ...] | None = None,
-    source: Parameters | None = None,
-) -> Path:
-    """Write `refined_MIDAS_params.txt` in the order of SPEC section 3 and return its path.
-
-    Numbers are written so that reading gives back the same doubles.
-
-    Parameters
-    ----------
-    path
-        The file, or a folder in which it is called `refined_MIDAS_params.txt`.
-    geometry, grid, detector
-        What was found, and the bins and the shape that go with it; the grid must be in px.
-    space_group, lattice
-        The calibrant: number, and a, b, c [Å], alpha, beta, gamma [deg].
-    source
-        Parameters that give DoSmoothing, DoPeakFit, SkipFrame, MultiplePeaks and the sentinel values.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> g = Geometry(distance=1e6, beam_center=(10.1, 20.2), pixel_size=200, wavelength=0.18)
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = write_refined_params(folder, g, CakeGrid(1, 50, 1), Detector((40, 30), 200))
-    ...     read_params(path).geometry.beam_center
-    (10.1, 20.2)
-    """
-    path = Path(path)
-    if path.is_dir():
-        path = path / "refined_MIDAS_params.txt"
-    if grid.unit != "px":
-        raise InputError(f"the grid is in {grid.unit}; expected px, which is what RMin, RMax and RBinSize mean")
-    source = source or Parameters()
-    pairs: list[tuple[str, object]] = [*_geometry_pairs(geometry), *_grid_pairs(grid, detector)]
-    for spelling in ("DoSmoothing", "DoPeakFit", "skipFrame", "MultiplePeaks"):
-        pairs.append((spelling, source.get(spelling)))
-    pairs += [("ImTransOpt", t) for t in geometry.image_transforms]
-    pairs += [(key, source.get(key)) for key in ("BadPxIntensity", "GapIntensity") if key in source]
-    if space_group is not None:
-        pairs.append(("SpaceGroup", int(space_group)))
-    if lattice is not None:
-        pairs.append(("LatticeConstant", tuple(float(v) for v in lattice)))
-    text = "".join(f"{key} {_words(value)}\n" for key, value in pairs)
-    parse_params(text)  # what is written can be read
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    return path
-
-
-def _geometry_pairs(geometry: Geometry) -> list[tuple[str, object]]:
-    distortion = {name: float(geometry.distortion.get(name, 0.0)) for name in DISTORTION_NAMES}
-    written = [name for i, name in enumerate(DISTORTION_NAMES) if i < 4 or distortion[name] != 0.0]
-    radius = geometry.distortion_radius
-    return [
-        ("Lsd", geometry.distance),
-        ("BC", geometry.beam_center),
-        *zip(("tx", "ty", "tz"), geometry.tilts, strict=True),
-        *((name, distortion[name]) for name in written),
-        *([] if radius is None else [("RhoD", float(radius))]),
-        ("Wavelength", float(geometry.wavelength)),
-        ("px", float(geometry.pixel_size)),
-    ]
-
-
-def _grid_pairs(grid: CakeGrid, detector: Detector) -> list[tuple[str, object]]:
-    return [
-        ("RMin", float(grid.radius_min)),
-        ("RMax", float(grid.radius_max)),
-        ("RBinSize", float(grid.radius_step)),
-        ("EtaMin", float(grid.eta_min)),
-        ("EtaMax", float(grid.eta_max)),
-        ("NrPixelsY", detector.shape[1]),
-        ("NrPixelsZ", detector.shape[0]),
-        ("EtaBinSize", float(grid.eta_step)),
-    ]
-
-
-def _words(value: object) -> str:
-    values = value if isinstance(value, tuple) else (value,)
-    return " ".join(format_value(v) for v in values)
