@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from midas.refine import judge
-from midas.refine.judge import FitFacts, StageFacts, explained_fraction, is_present, stage_problems, verdict
+from midas.refine.judge import FitFacts, StageFacts, explained_fraction, is_needed, is_present, stage_problems, verdict
 
 GOOD = StageFacts(
     r_wp=5.0,
@@ -54,6 +54,12 @@ def test_presence_is_three_esds_above_zero():
     assert not is_present(-9.0, 1.0)
     assert not is_present(1.0, math.nan)
     assert not is_present(1.0, 0.0)
+
+
+def test_a_phase_must_lower_chi2_by_more_than_its_parameters_do():
+    assert is_needed(17.1, 2, 1.0)
+    assert not is_needed(16.9, 2, 1.0)
+    assert not is_needed(17.1, 2, 1.1)
 
 
 def test_explained_fraction_sees_what_rwp_hides():

@@ -70,7 +70,9 @@ def ring_table(loop: LoopResult, rings: Rings) -> tuple[RingSummary, ...]:
 
 
 def instrument_profile(geometry: Geometry, points: RingPoints) -> dict[str, float]:
-    """Return constant U, V, W, X, Y, Z with the median width and Lorentzian share of the points.
+    """Return constant U, V, W, X, Y, Z with the median width and Lorentzian share of the points, and SH_L.
+
+    SH_L, the axial divergence of a point detector's slits, is 0: arcs of an area detector are integrated as they bend.
 
     Lorentzian and Gaussian widths over the total width, as functions of the Lorentzian share η of the pseudo-Voigt:
     Γ_L/Γ = 0.72928 η + 0.19289 η² + 0.07783 η³, Γ_G/Γ = sqrt(1 - 0.74417 η - 0.24781 η² - 0.00810 η³)
@@ -82,7 +84,7 @@ def instrument_profile(geometry: Geometry, points: RingPoints) -> dict[str, floa
     share = float(np.median(points.mixing))
     lorentz = fwhm * (0.72928 * share + 0.19289 * share**2 + 0.07783 * share**3)
     gauss = fwhm * math.sqrt(max(0.0, 1.0 - 0.74417 * share - 0.24781 * share**2 - 0.00810 * share**3))
-    return {"U": 0.0, "V": 0.0, "W": gauss**2 / (8.0 * math.log(2.0)), "X": 0.0, "Y": 0.0, "Z": lorentz}
+    return {"U": 0.0, "V": 0.0, "W": gauss**2 / (8.0 * math.log(2.0)), "X": 0.0, "Y": 0.0, "Z": lorentz, "SH_L": 0.0}
 
 
 def azimuthal_arc(points: RingPoints, eta_step: float) -> float:

@@ -136,7 +136,8 @@ def print_summary(summary: dict[str, Any], *, verbose: bool = False, stream: Tex
     for phase in summary["phases"]:
         for key in ("a", "b", "c", "alpha", "beta", "gamma"):
             esd, scatter = phase["median_esd"][key], phase["scatter"][key]
-            if esd is None:
+            same_as_a = key in ("b", "c") and phase["mean"][key] == phase["mean"]["a"]
+            if esd is None or same_as_a:
                 continue
             unit = "Å" if len(key) == 1 else "deg"
             spread = "" if scatter is None else f", scatter {scatter:.2g}"

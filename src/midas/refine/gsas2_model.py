@@ -252,11 +252,22 @@ class Model:
         total = float(np.sum(w * o**2))
         return 100.0 * math.sqrt(float(np.sum(w * (o - c) ** 2)) / total) if total > 0 else math.nan
 
+    def chi2(self) -> float:
+        """Return the weighted sum of squared differences."""
+        return float(np.sum(self.weights * (self.observed - self.calculated) ** 2))
+
+    def n_free(self) -> int:
+        """Return the number of parameters varied last."""
+        return len((self.project.data["Covariance"]["data"] or {}).get("varyList", []))
+
     def gof(self) -> float | None:
         """Return sqrt(chi² / degrees of freedom) of the present state."""
-        free = len((self.project.data["Covariance"]["data"] or {}).get("varyList", []))
-        n = int(np.count_nonzero(self.weights > 0)) - free
-        return math.sqrt(float(np.sum(self.weights * (self.observed - self.calculated) ** 2)) / n) if n > 0 else None
+        n = int(np.count_nonzero(self.weights > 0)) - self.n_free()
+        return math.sqrt(self.chi2() / n) if n > 0 else None
+
+    def significance(self) -> dict[str, float]:
+        """Return scale over esd of each phase whose scale was refined."""
+        return {name: value / esd for name, (value, esd) in self.scales().items() if esd > 0}
 
     def _esds(self) -> dict[str, float]:
         covariance = self.project.data["Covariance"]["data"] or {}

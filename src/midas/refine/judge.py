@@ -128,6 +128,17 @@ def is_present(scale: float, esd: float) -> bool:
     return math.isfinite(scale) and math.isfinite(esd) and esd > 0 and scale > PRESENT_ESDS * esd
 
 
+def is_needed(chi2_gain: float, n_parameters: int, gof: float) -> bool:
+    """Return whether a phase lowers chi² by more than its parameters would on noise of the size of the misfit.
+
+    Examples
+    --------
+    >>> is_needed(1000.0, 2, 1.0), is_needed(12.0, 2, 1.0), is_needed(1000.0, 2, 10.0)
+    (True, False, False)
+    """
+    return chi2_gain > (PRESENT_ESDS**2 + 4.0 * n_parameters) * max(gof, 1.0) ** 2
+
+
 def r_wp(observed: ArrayLike, calculated: ArrayLike, weights: ArrayLike) -> float:
     """Return Rwp = 100 sqrt(sum w (o-c)² / sum w o²) [%], background included; NaN without any signal.
 
