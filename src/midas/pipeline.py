@@ -10,12 +10,14 @@ from typing import Any
 from midas.cake import Cake
 from midas.cake.series import SeriesFiles, integrate_files
 from midas.calibration import Calibration
-from midas.calibration.files import default_grid
+from midas.calibration.files import MASK_NAME, default_grid
 from midas.calibration.job import CalibrationJob, run_job
 from midas.errors import InputError, RefinementError
 from midas.io.atomic import output_folder
 from midas.io.gsas_zarr import SUFFIX
 from midas.io.parameters import Parameters, read_params
+
+_PROFILE_KEYS = {"SH_L": "SHpL"}
 
 Progress = Callable[[int, int, str], None]
 
@@ -38,6 +40,8 @@ class PipelineJob:
     """A caked file to refine without integrating."""
     cif_files: tuple[str, ...] = ()
     """Phases to refine; empty stops after the integration."""
+    refinement_folder: Path | None = None
+    """Folder of the refinement; None is `refinement` in `out`."""
     refinement: Mapping[str, Any] = field(default_factory=dict)
     """Options of `run_refinement`."""
     n_threads: int = 0
@@ -83,7 +87,7 @@ def run_pipeline(job: PipelineJob, *, progress: Progress | None = None) -> Pipel
             assert job.files is not None
             series = integrate_files(
                 job.files,
-                _parameters(source, calibration),
+                _parameters(source, calibration, job.out),
                 job.out,
                 n_threads=job.n_threads,
                 progress=None if progress is None else lambda done, total: progress(done, total, "frames"),
@@ -124,8 +128,11 @@ def _calibrated(job: PipelineJob, progress: Progress | None) -> Calibration:
     return calibration
 
 
-def _parameters(source: Parameters | None, calibration: Calibration | None) -> Parameters:
-    """Return the parameters of the integration: the user's file, with the geometry just found where there is one."""
+def _parameters(source: Parameters | None, calibration: Calibration | None, out: Path) -> Parameters:
+    """Return the parameters of the integration: the user's file, with what was just found where there is a calibration.
+
+    That is the geometry and the mask, and, where the file is silent, bins, shape and the rings' profile.
+    """
     if calibration is None:
         assert source is not None
         return source
@@ -140,7 +147,9 @@ def _parameters(source: Parameters | None, calibration: Calibration | None) -> P
         "EtaBinSize": grid.eta_step,
         "NrPixelsY": shape[1],
         "NrPixelsZ": shape[0],
+        **{_PROFILE_KEYS.get(name, name): value for name, value in calibration.instrument().items()},
     }
+    parameters = parameters.updated({"MaskFile": str((out / MASK_NAME).resolve())})
     return parameters.updated({key: value for key, value in missing.items() if key not in parameters})
 
 
@@ -151,6 +160,7 @@ def _refined(
         return (), ""
     from midas.refine import run_refinement
 
+    folder = job.refinement_folder or job.out / "refinement"
     summaries: list[dict[str, Any]] = []
     for cake_file in cake_files:
         name = cake_file.name.removesuffix(SUFFIX)
@@ -158,7 +168,7 @@ def _refined(
             summary = run_refinement(
                 data_file=cake_file,
                 cif_files=list(job.cif_files),
-                output_dir=job.out / "refinement" / name if len(cake_files) > 1 else job.out / "refinement",
+                output_dir=folder / name if len(cake_files) > 1 else folder,
                 progress=progress,
                 **job.refinement,
             )

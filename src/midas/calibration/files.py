@@ -23,6 +23,8 @@ from midas.io.refined_params import write_refined_params
 if TYPE_CHECKING:
     from midas.calibration.result import Calibration
 
+MASK_NAME = "calibration_mask.tif"
+"""The mask that a calibration used, in the layout of the raw image."""
 _LOG_FORMAT = "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
 
 
@@ -100,7 +102,7 @@ def save(calibration: Calibration, folder: Path, source: Any = None) -> list[Pat
     """
     crystal = calibration.rings.calibrant
     has_grid = source is not None and all(key in source for key in ("RMin", "RMax", "RBinSize"))
-    mask = folder / "calibration_mask.tif"
+    mask = folder / MASK_NAME
     _write_mask(mask, calibration)
     parameters = write_refined_params(
         folder / "refined_MIDAS_params.txt",

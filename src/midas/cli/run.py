@@ -5,9 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from midas.cli.progress import progress_bar
 from midas.errors import InputError
+
+if TYPE_CHECKING:
+    from midas.pipeline import PipelineJob
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -27,6 +31,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     data.add_argument("-paramFN", "--params", dest="params", default="", help="MIDAS parameter file")
     data.add_argument("-resultFolder", "--result-folder", dest="result_folder", default="results",
                       help="folder for everything that is written (default: results)")  # fmt: skip
+    data.add_argument("-startFileNr", "--start-file-number", dest="start", type=int, default=-1,
+                      help="first number of a file series (default: -1, one file)")  # fmt: skip
+    data.add_argument("-endFileNr", "--end-file-number", dest="end", type=int, default=-1,
+                      help="last number of a file series")  # fmt: skip
+    data.add_argument("-numFrameChunks", "--frame-chunks", dest="chunks", type=int, default=-1,
+                      help="frames per block; accepted, frames are read one by one")  # fmt: skip
+    data.add_argument("-preProcThresh", "--threshold", dest="threshold", type=float, default=-1.0,
+                      help="only -1, off, is available")  # fmt: skip
     data.add_argument("-darkFN", "--dark", dest="dark", default="", help="dark images")
     data.add_argument("-dataLoc", "--data-location", dest="data_location", default=None,
                       help="dataset of the images (default: exchange/data)")  # fmt: skip
@@ -39,6 +51,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     calibration.add_argument("--pixel-size", type=float, default=None, help="pixel size [µm]")
     refinement = parser.add_argument_group("refinement")
     refinement.add_argument("--cif", "-c", nargs="+", default=(), help="CIF files of the phases")
+    refinement.add_argument(
+        "--out", "-o", default="", help="folder of the refinement (default: refinement in the results)"
+    )
     refinement.add_argument("--instprm", "-i", default=None, help="instrument parameter file that wins over the data's")
     refinement.add_argument("--bkg-terms", type=int, default=6, help="background terms (default: 6)")
     refinement.add_argument("--limits", type=float, nargs=2, default=None, metavar=("LOW", "HIGH"), help="2theta [deg]")
@@ -49,49 +64,27 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     control.add_argument("--skip-integration", action="store_true", help="refine --zarr-file as it is")
     control.add_argument("--zarr-file", default="", help="caked file to refine")
     control.add_argument("--skip-refinement", action="store_true", help="stop after the integration")
-    control.add_argument("-nCPUs", "--threads", dest="threads", type=int, default=0, help="cores (default: all)")
+    control.add_argument(
+        "-nCPUs", "-nCPUsLocal", "--threads", dest="threads", type=int, default=0, help="cores (default: all)"
+    )
     control.add_argument("-v", "--verbose", action="store_true", help="say more")
+    _add_stream(parser.add_argument_group("stream (not there yet)"))
     control.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
+
+
+def _add_stream(stream: argparse._ArgumentGroup) -> None:
+    """Add the manual's flags of the stream backend, so that --backend stream is refused in one sentence."""
+    for flag in ("--param-file", "--folder", "--pva-ip", "--output-h5", "--stream-data-loc", "--zarr-output"):
+        stream.add_argument(flag, default=None, help=argparse.SUPPRESS)
+    for flag in ("--pva", "--compress", "--no-zarr"):
+        stream.add_argument(flag, action="store_true", help=argparse.SUPPRESS)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the subcommand and return the exit status."""
-    from midas.cake.series import SeriesFiles
-    from midas.pipeline import PipelineJob, run_pipeline
+    from midas.pipeline import run_pipeline
 
-    if args.backend == "stream":
-        raise InputError("--backend stream is not there yet; use batch")
-    if args.skip_integration and not args.zarr_file:
-        raise InputError("--skip-integration needs the caked file: name it with --zarr-file")
-    if not args.cif and not args.skip_refinement:
-        raise InputError(
-            "the phases are missing; name their CIF files with --cif, or stop before with --skip-refinement"
-        )
-    files = SeriesFiles(
-        data=Path(args.data),
-        dark=Path(args.dark) if args.dark else None,
-        data_location=args.data_location,
-        dark_location=args.dark_location,
-    )
-    job = PipelineJob(
-        out=Path(args.result_folder),
-        files=files if args.data and not args.skip_integration else None,
-        params=args.params,
-        calibrant_image=args.calibrant_image,
-        calibration={k: getattr(args, k) for k in ("calibrant", "wavelength", "energy", "pixel_size")},
-        zarr_file=Path(args.zarr_file) if args.zarr_file else None,
-        cif_files=() if args.skip_refinement else tuple(args.cif),
-        refinement={
-            "instprm": args.instprm,
-            "bkg_terms": args.bkg_terms,
-            "limits": tuple(args.limits) if args.limits else None,
-            "refine_atoms": not args.no_atoms,
-            "export": not args.no_export,
-            "gsas2_python": args.gsas2_python,
-            "n_cpus": args.threads or 1,
-        },
-        n_threads=args.threads,
-    )
+    job = _job(args)
     with progress_bar("running") as progress:
         result = run_pipeline(job, progress=progress)
     if args.json:
@@ -117,8 +110,50 @@ def run(args: argparse.Namespace) -> int:
             print_summary(summary)
         if result.stopped:
             print(result.stopped)
-    if result.stopped:
-        return 2
     calibrated = result.calibration is None or result.calibration.verdict == "good"
     failed = sum(int(summary["failed"]) for summary in result.refinements)
-    return 0 if calibrated and failed == 0 else 1
+    return 0 if calibrated and failed == 0 and not result.stopped else 1
+
+
+def _job(args: argparse.Namespace) -> PipelineJob:
+    from midas.cake.series import SeriesFiles
+    from midas.pipeline import PipelineJob
+
+    if args.backend == "stream":
+        raise InputError("--backend stream is not there yet; use batch")
+    if args.skip_integration and not args.zarr_file:
+        raise InputError("--skip-integration needs the caked file: name it with --zarr-file")
+    if not args.cif and not args.skip_refinement:
+        raise InputError(
+            "the phases are missing; name their CIF files with --cif, or stop before with --skip-refinement"
+        )
+    if args.threshold >= 0.0:
+        raise InputError(f"-preProcThresh is {args.threshold:g}; only -1 (off) is available, leave it out")
+    files = SeriesFiles(
+        data=Path(args.data),
+        dark=Path(args.dark) if args.dark else None,
+        data_location=args.data_location,
+        dark_location=args.dark_location,
+        first_number=args.start if args.start >= 0 else None,
+        last_number=args.end if args.end >= 0 else None,
+    )
+    return PipelineJob(
+        out=Path(args.result_folder),
+        files=files if args.data and not args.skip_integration else None,
+        params=args.params,
+        calibrant_image=args.calibrant_image,
+        calibration={k: getattr(args, k) for k in ("calibrant", "wavelength", "energy", "pixel_size")},
+        zarr_file=Path(args.zarr_file) if args.zarr_file else None,
+        cif_files=() if args.skip_refinement else tuple(args.cif),
+        refinement_folder=Path(args.out) if args.out else None,
+        refinement={
+            "instprm": args.instprm,
+            "bkg_terms": args.bkg_terms,
+            "limits": tuple(args.limits) if args.limits else None,
+            "refine_atoms": not args.no_atoms,
+            "export": not args.no_export,
+            "gsas2_python": args.gsas2_python,
+            "n_cpus": args.threads or 1,
+        },
+        n_threads=args.threads,
+    )
