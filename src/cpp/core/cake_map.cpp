@@ -7,10 +7,8 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <cmath>
 #include <limits>
-#include <new>
 #include <string>
 
 #include "error.hpp"
@@ -216,21 +214,6 @@ void cut_rows(const Job& job, std::int64_t z_begin, std::int64_t z_end, Block& b
       cutter.add_squares(block.square, block.shared);
     }
   }
-}
-
-// Runs body(i) for i in [0, n) on n_threads; a failed allocation inside is thrown again outside.
-template <class Body>
-void parallel_for(std::int64_t n, int n_threads, const Body& body) {
-  std::atomic<bool> out_of_memory{false};
-#pragma omp parallel for schedule(dynamic, 1) num_threads(n_threads)
-  for (std::int64_t i = 0; i < n; ++i) {
-    try {
-      if (!out_of_memory.load(std::memory_order_relaxed)) body(i);
-    } catch (const std::bad_alloc&) {
-      out_of_memory = true;
-    }
-  }
-  if (out_of_memory) throw std::bad_alloc();
 }
 
 }  // namespace

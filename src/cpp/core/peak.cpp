@@ -114,6 +114,20 @@ struct BinnedPixels {
   std::vector<std::int64_t> first;  // n_bins + 1
 };
 
+struct Frame {
+  const Projection& projection;
+  const float* image;        // [counts]
+  const std::uint8_t* mask;  // non-zero where a pixel must not be used; may be null
+  std::int64_t n_z, n_y;
+};
+
+// The windows of radius and the eta bins over a turn; `table` as group_table gives it.
+struct Windows {
+  const std::vector<RingGroup>& groups;
+  std::vector<std::int32_t> table;
+  std::int64_t n_eta;
+};
+
 // The group each whole pixel of radius may belong to: windows are few and disjoint, so a table beats a search.
 std::vector<std::int32_t> group_table(const std::vector<RingGroup>& groups) {
   const double last = groups.back().high;
@@ -127,44 +141,47 @@ std::vector<std::int32_t> group_table(const std::vector<RingGroup>& groups) {
   return table;
 }
 
-BinnedPixels bin_pixels(const Projection& projection, const float* image, const std::uint8_t* mask, std::int64_t n_z,
-                        std::int64_t n_y, const std::vector<RingGroup>& groups, std::int64_t n_eta, int threads) {
-  const std::int64_t n_blocks = (n_z + ROWS_PER_BLOCK - 1) / ROWS_PER_BLOCK;
-  const auto n_bins = static_cast<std::int64_t>(groups.size()) * n_eta;
-  const std::vector<std::int32_t> table = group_table(groups);
-  const double last = groups.back().high, per_px = 1.0 / projection.geometry().pixel_size;
-  const double eta_step = 2.0 * PI / static_cast<double>(n_eta);
-  std::vector<std::vector<BinnedSample>> blocks(static_cast<std::size_t>(n_blocks));
-  (void)threads;
-#pragma omp parallel for num_threads(threads) schedule(dynamic)
-  for (std::int64_t block = 0; block < n_blocks; ++block) {
-    std::vector<BinnedSample>& out = blocks[static_cast<std::size_t>(block)];
-    const std::int64_t end = std::min(n_z, (block + 1) * ROWS_PER_BLOCK);
-    for (std::int64_t z = block * ROWS_PER_BLOCK; z < end; ++z) {
-      for (std::int64_t y = 0; y < n_y; ++y) {
-        const std::int64_t i = z * n_y + y;
-        if ((mask != nullptr && mask[i] != 0) || !std::isfinite(image[i])) continue;
-        const double center = projection.radius(static_cast<double>(y), static_cast<double>(z)) * per_px;
-        // A pixel counts over its area: its mean radius exceeds its centre's by 1 / (24 R), the curvature of the arc
-        // through it (second-order Taylor over the unit square).
-        const double radius = center + 1.0 / (24.0 * std::max(center, 1.0));
-        if (!(radius < last)) continue;
-        std::int32_t g = table[static_cast<std::size_t>(radius)];
-        if (g < 0) continue;
-        const auto n_groups = static_cast<std::int32_t>(groups.size());
-        if (radius >= groups[static_cast<std::size_t>(g)].high && g + 1 < n_groups)
-          ++g;  // two windows meet in this pixel
-        const RingGroup& group = groups[static_cast<std::size_t>(g)];
-        if (radius < group.low || radius >= group.high) continue;
-        const double eta = projection.to_polar(static_cast<double>(y), static_cast<double>(z)).eta;
-        const auto e = std::min(n_eta - 1, static_cast<std::int64_t>((eta + PI) / eta_step));
-        const double middle = -PI + (static_cast<double>(e) + 0.5) * eta_step;
-        out.push_back({static_cast<std::int32_t>(g * n_eta + e),
-                       {static_cast<float>(radius - 0.5 * (group.low + group.high)), static_cast<float>(eta - middle),
-                        image[i]}});
-      }
+// Puts the pixels of the windows in `out`, one block of rows of the image.
+void collect_rows(const Frame& frame, const Windows& windows, std::int64_t z_begin, std::int64_t z_end,
+                  std::vector<BinnedSample>& out) {
+  const Projection& projection = frame.projection;
+  const double last = windows.groups.back().high, per_px = 1.0 / projection.geometry().pixel_size;
+  const double eta_step = 2.0 * PI / static_cast<double>(windows.n_eta);
+  const auto n_groups = static_cast<std::int32_t>(windows.groups.size());
+  for (std::int64_t z = z_begin; z < z_end; ++z) {
+    for (std::int64_t y = 0; y < frame.n_y; ++y) {
+      const std::int64_t i = z * frame.n_y + y;
+      if ((frame.mask != nullptr && frame.mask[i] != 0) || !std::isfinite(frame.image[i])) continue;
+      const double center = projection.radius(static_cast<double>(y), static_cast<double>(z)) * per_px;
+      // A pixel counts over its area: its mean radius exceeds its centre's by 1 / (24 R), the curvature of the arc
+      // through it (second-order Taylor over the unit square).
+      const double radius = center + 1.0 / (24.0 * std::max(center, 1.0));
+      if (!(radius < last)) continue;
+      std::int32_t g = windows.table[static_cast<std::size_t>(radius)];
+      if (g < 0) continue;
+      if (radius >= windows.groups[static_cast<std::size_t>(g)].high && g + 1 < n_groups)
+        ++g;  // two windows meet in this pixel
+      const RingGroup& group = windows.groups[static_cast<std::size_t>(g)];
+      if (radius < group.low || radius >= group.high) continue;
+      const double eta = projection.to_polar(static_cast<double>(y), static_cast<double>(z)).eta;
+      const auto e = std::min(windows.n_eta - 1, static_cast<std::int64_t>((eta + PI) / eta_step));
+      const double middle = -PI + (static_cast<double>(e) + 0.5) * eta_step;
+      out.push_back({static_cast<std::int32_t>(g * windows.n_eta + e),
+                     {static_cast<float>(radius - 0.5 * (group.low + group.high)), static_cast<float>(eta - middle),
+                      frame.image[i]}});
     }
   }
+}
+
+BinnedPixels bin_pixels(const Frame& frame, const std::vector<RingGroup>& groups, std::int64_t n_eta, int threads) {
+  const std::int64_t n_blocks = (frame.n_z + ROWS_PER_BLOCK - 1) / ROWS_PER_BLOCK;
+  const auto n_bins = static_cast<std::int64_t>(groups.size()) * n_eta;
+  const Windows windows{groups, group_table(groups), n_eta};
+  std::vector<std::vector<BinnedSample>> blocks(static_cast<std::size_t>(n_blocks));
+  parallel_for(n_blocks, threads, [&](std::int64_t b) {
+    collect_rows(frame, windows, b * ROWS_PER_BLOCK, std::min(frame.n_z, (b + 1) * ROWS_PER_BLOCK),
+                 blocks[static_cast<std::size_t>(b)]);
+  });
   BinnedPixels pixels;
   pixels.first.assign(static_cast<std::size_t>(n_bins) + 1, 0);
   for (const auto& block : blocks)
@@ -411,17 +428,16 @@ std::vector<RingPoint> fit_rings(const Projection& projection, const float* imag
   const int threads = resolve_threads(options.n_threads);
   const auto n_eta = std::max<std::int64_t>(1, std::llround(2.0 * PI / options.eta_step));
   const double eta_step = 2.0 * PI / static_cast<double>(n_eta);
-  const BinnedPixels pixels = bin_pixels(projection, image, mask, n_z, n_y, groups, n_eta, threads);
+  const BinnedPixels pixels = bin_pixels({projection, image, mask, n_z, n_y}, groups, n_eta, threads);
   const auto n_bins = static_cast<std::int64_t>(groups.size()) * n_eta;
   std::vector<std::vector<RingPoint>> found(static_cast<std::size_t>(n_bins));
-#pragma omp parallel for num_threads(threads) schedule(dynamic, 8)
-  for (std::int64_t bin = 0; bin < n_bins; ++bin) {
+  parallel_for(n_bins, threads, [&](std::int64_t bin) {
     const auto b = static_cast<std::size_t>(bin);
     const std::int64_t first = pixels.first[b], e = bin % n_eta;
     fit_bin(projection, pixels.samples.data() + first, pixels.first[b + 1] - first,
             groups[static_cast<std::size_t>(bin / n_eta)], -PI + (static_cast<double>(e) + 0.5) * eta_step, eta_step, e,
             options, found[b]);
-  }
+  });
   std::vector<RingPoint> points;
   for (const auto& f : found) points.insert(points.end(), f.begin(), f.end());
   return points;
