@@ -284,7 +284,8 @@ class ZarrSource(FrameSource):
         self.shape = stack_shape(array.shape, f"array {where}")
         self.dtype = np.dtype(array.dtype)
         self._array = array
-        self._root, self._where = (None, "") if array is root else (root, where)
+        self._root: Any = None if array is root else root
+        self._where = "" if array is root else where
         scan = {} if array is root else _scan_parameters(root)
         self.metadata = {"format": "zarr", "data_location": where, **scan}
 

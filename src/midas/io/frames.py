@@ -118,7 +118,7 @@ class Frames:
             mask = self._source.read_mask()
         except Exception as error:
             raise _explained(self.path, error, "its mask cannot be read") from error
-        return None if mask is None else transform_image(np.asarray(mask != 0), self.image_transforms)
+        return None if mask is None else transform_image(mask, self.image_transforms) != 0
 
     def close(self) -> None:
         """Let go of the file."""
