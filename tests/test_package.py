@@ -10,7 +10,7 @@ from pathlib import Path
 
 import midas
 
-HEAVY = ("scipy", "matplotlib", "zarr", "h5py", "hdf5plugin", "fabio", "tifffile", "diplib", "gemmi", "rich", "GSASII")
+HEAVY = ("scipy", "matplotlib", "zarr", "h5py", "hdf5plugin", "fabio", "tifffile", "diplib", "gemmi", "tqdm", "GSASII")
 
 
 def imported_by(statement: str) -> set[str]:

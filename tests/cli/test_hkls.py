@@ -44,3 +44,20 @@ def test_bad_input_is_status_2_and_no_file(
     assert main(["hkls", *words, "--out", str(tmp_path / "hkls.csv")]) == 2
     assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_distance_the_rings_are_printed_and_nothing_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["hkls", "--calibrant", "CeO2", "--energy", "80.725"]) == 0
+    printed = capsys.readouterr().out
+    assert "1 1 1" in printed
+    assert "give --distance" in printed
+    assert main(["hkls", "--energy", "80.725", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["file"] is None
+    assert main(["hkls", "--energy", "80.725", "--out", "r.csv"]) == 2
+    assert "r.csv cannot be written without the radii; give --distance" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    assert main(["hkls", "--energy", "80.725", "--distance", "1e6"]) == 0
+    assert [p.name for p in tmp_path.iterdir()] == ["hkls.csv"]

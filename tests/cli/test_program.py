@@ -164,3 +164,15 @@ def test_run_calibrates_and_integrates(capsys, tmp_path, image):
     profile = np.nansum(cake.intensity[0] * cake.bin_area, axis=1) / np.maximum(cake.bin_area.sum(axis=1), 1e-9)
     two_theta = cake.two_theta[:, 0]
     assert two_theta[np.nanargmax(profile)] == pytest.approx(3.6708, abs=0.05)  # deg: CeO2 111 at 0.2 Å
+
+
+def test_integrate_says_as_much_as_asked(capsys, tmp_path):
+    np.save(tmp_path / "s.npy", np.full((40, 40), 7, np.uint16))
+    params = tmp_path / "ps.txt"
+    params.write_text("Lsd 3e5\nBC 20 20\npx 200\nWavelength 0.2\nRMin 2\nRMax 18\nRBinSize 1\nMine 1\n")
+    words = ["integrate", str(tmp_path / "s.npy"), "-paramFN", str(params), "-resultFolder", str(tmp_path / "out")]
+    for level, info, warning in (("INFO", 1, 1), ("WARNING", 0, 1), ("ERROR", 0, 0), ("debug", 1, 1)):
+        assert main([*words, "-logLevel", level]) == 0
+        told = capsys.readouterr().err
+        assert told.count("s.npy.zarr.zip") == info, told
+        assert told.count("WARNING: ") == warning, told

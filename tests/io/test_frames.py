@@ -16,6 +16,7 @@ import tifffile
 import zarr
 
 import midas.io.frames as frames_module
+from midas import CakeGrid, Geometry, IntegrationOptions, integrate
 from midas.errors import FormatError, InputError
 from midas.io.formats import FORMATS
 from midas.io.frames import Frames, read_frames, read_image, read_mask, valid_mask
@@ -253,6 +254,66 @@ def test_omega_of_a_midas_zip(tmp_path, stack):
     write_midas_zip(tmp_path / "a.MIDAS.zip", stack)
     metadata = read_frames(tmp_path / "a.MIDAS.zip").metadata
     assert (metadata["omega_start"], metadata["omega_step"]) == (-10.0, 0.25)
+
+
+SCAN = "measurement/process/scan_parameters"
+
+
+def write_conditions(path: Path, stack: np.ndarray, mask: np.ndarray, per_frame: np.ndarray) -> None:
+    """A MIDAS file, HDF5 or zarr as its name says, with conditions and a mask."""
+    values = {"Temperature": per_frame, "Pressure": np.array([7.5]), "I": per_frame + 1, "I0": np.array([2], np.int32)}
+    data = {"exchange/data": stack, "exchange/mask": mask, **{f"{SCAN}/{k}": v for k, v in values.items()}}
+    if path.suffix == ".h5":
+        with h5py.File(path, "w") as file:
+            for name, array in data.items():
+                file[name] = array
+        return
+    store = zarr.storage.ZipStore(str(path), mode="w")
+    root = open_group(store)
+    for name, array in data.items():
+        put(root, name, array)
+    store.close()
+
+
+@pytest.mark.parametrize("name", ["a.h5", "a.MIDAS.zip"])
+def test_conditions_and_mask_of_a_midas_file(tmp_path, stack, name):
+    mask = np.zeros((1, ROWS, COLUMNS), dtype=np.uint8)
+    mask[0, 2, 5] = 3
+    per_frame = np.arange(N) + 0.5
+    write_conditions(tmp_path / name, stack, mask, per_frame)
+    with read_frames(tmp_path / name, skip_frames=1, image_transforms=(1, 3)) as frames:
+        assert frames.metadata["temperature"].tolist() == [1.5, 2.5, 3.5]
+        assert frames.metadata["i"].tolist() == [2.5, 3.5, 4.5]
+        assert (frames.metadata["pressure"], frames.metadata["i0"]) == (7.5, 2.0)
+        assert frames.mask.dtype == bool
+        assert np.argwhere(frames.mask).tolist() == [[COLUMNS - 6, 2]]
+        geometry = Geometry(distance=1e6, beam_center=(9, 9), pixel_size=200, wavelength=0.18, image_transforms=(1, 3))
+        options = IntegrationOptions(frames_per_sum=2)
+        cake = integrate(frames, geometry, CakeGrid(0, 8, 1, eta_step=90), options=options)
+        assert cake.temperature.tolist() == [2.0, 3.5]
+        assert (cake.pressure.tolist(), cake.i0.tolist()) == ([7.5, 7.5], [2.0, 2.0])
+    with read_frames(tmp_path / name, data_location="exchange/mask") as masks:
+        assert masks.shape == (1, ROWS, COLUMNS)
+
+
+@pytest.mark.parametrize("name", ["a.h5", "a.MIDAS.zip"])
+def test_a_mask_of_another_shape_is_refused(tmp_path, stack, name):
+    write_conditions(tmp_path / name, stack, np.zeros((1, ROWS, COLUMNS + 1), dtype=np.uint8), np.zeros(N))
+    with (
+        read_frames(tmp_path / name) as frames,
+        pytest.raises(FormatError, match=rf"{name}: exchange/mask has shape \(1, 24, 18\); expected \(24, 17\)"),
+    ):
+        _ = frames.mask
+
+
+def test_files_without_a_mask_have_none(tmp_path, stack):
+    assert Frames.from_array(stack).mask is None
+    write_midas_zip(tmp_path / "a.MIDAS.zip", stack)
+    write_hdf5(tmp_path / "a.h5", stack)
+    for name in ("a.MIDAS.zip", "a.h5"):
+        with read_frames(tmp_path / name) as frames:
+            assert frames.mask is None
+            assert "temperature" not in frames.metadata
 
 
 def test_a_caked_file_is_recognised(tmp_path):

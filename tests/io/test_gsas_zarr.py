@@ -235,3 +235,43 @@ def test_shapes_are_checked(cake: Cake) -> None:
         with pytest.raises(InputError, match=message):
             replace(values, **{name: value})
     assert isinstance(values, CakeFile)
+
+
+def rewritten(path: Path, target: Path, change: Any) -> Path:
+    """A copy of an archive with each member (name, content) changed."""
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(target, "w") as new:
+        for name in old.namelist():
+            new.writestr(*change(name, old.read(name)))
+    return target
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [(None, "LastFrameNumber_000009 has no attribute 'Number Of Frames Summed'"), (0, "has 0 as"), (1.5, "has 1.5 as")],
+)
+def test_a_sum_of_an_unknown_number_of_frames_is_refused(
+    cake: Cake, tmp_path: Path, told: float | None, message: str
+) -> None:
+    def change(name: str, content: bytes) -> tuple[str, bytes]:
+        if name != "OmegaSumFrame/LastFrameNumber_000009/.zattrs":
+            return name, content
+        attributes = json.loads(content)
+        del attributes["Number Of Frames Summed"]
+        if told is not None:
+            attributes["Number Of Frames Summed"] = told
+        return name, json.dumps(attributes).encode()
+
+    path = rewritten(cake.to_zarr(tmp_path / "a.zarr.zip"), tmp_path / "b.zarr.zip", change)
+    with pytest.raises(FormatError, match=message):
+        read_cake_file(path)
+
+
+@pytest.mark.parametrize("strange", ["LastFrame", "LastFrameNumber_last"])
+@pytest.mark.parametrize("group", ["OmegaSumFrame/LastFrameNumber", "IntegrationResult/FrameNr"])
+def test_a_member_without_a_number_is_refused(cake: Cake, tmp_path: Path, group: str, strange: str) -> None:
+    def change(name: str, content: bytes) -> tuple[str, bytes]:
+        return name.replace(f"{group}_000009", f"{group.split('/')[0]}/{strange}"), content
+
+    path = rewritten(cake.to_zarr(tmp_path / "a.zarr.zip"), tmp_path / "b.zarr.zip", change)
+    with pytest.raises(FormatError, match=rf"b.zarr.zip: {group.split('/')[0]}/{strange} has no number"):
+        read_cake_file(path)

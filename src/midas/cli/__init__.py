@@ -50,8 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = next((w for w in words if w in _COMMANDS), "")
     args = build_parser(command).parse_args(words)
     handler = logging.StreamHandler(sys.stderr)
-    handler.setLevel(logging.WARNING)
-    logging.basicConfig(format="%(levelname)s: %(message)s", handlers=[handler])
+    handler.setLevel(getattr(args, "log_level", logging.WARNING))
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    logging.getLogger().addHandler(handler)
     try:
         return int(importlib.import_module(f"midas.cli.{args.command}").run(args))
     except MidasError as error:
@@ -62,3 +63,5 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"midas {args.command}: interrupted; files named above are complete, nothing else was kept", file=sys.stderr
         )
         return INTERRUPTED
+    finally:
+        logging.getLogger().removeHandler(handler)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from midas.cli.structure import add_structure_flags, add_wavelength_flags, structure_from, wavelength_from
+from midas.errors import InputError
 
 _ROWS_SHOWN = 40
 
@@ -16,27 +17,33 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the subcommand."""
     parser = subparsers.add_parser(
         "hkls",
-        help="list the rings of a calibrant and write hkls.csv",
-        description="List the powder rings of a calibrant, of a space group and cell, or of a CIF, and write hkls.csv: "
-        "one row for each reflection.",
+        help="list the powder rings of a calibrant",
+        description="List the powder rings of a calibrant, of a space group and cell, or of a CIF; with --distance "
+        "also write hkls.csv, one row for each reflection.",
         epilog="example: midas hkls --calibrant LaB6 --energy 60 --distance 1000000",
         allow_abbrev=False,
     )
     add_structure_flags(parser)
     add_wavelength_flags(parser)
-    parser.add_argument("--distance", type=float, required=True, help="sample to detector [µm]")
+    parser.add_argument(
+        "--distance",
+        type=float,
+        help="sample to detector [µm], for the radii of hkls.csv; without it no file is written",
+    )
     parser.add_argument("--two-theta-max", type=float, default=30.0, help="largest 2theta [deg] (default %(default)s)")
-    parser.add_argument("--out", type=Path, default=Path("hkls.csv"), help="file to write (default %(default)s)")
+    parser.add_argument("--out", type=Path, help="file to write, needs --distance (default hkls.csv)")
     parser.add_argument("--json", action="store_true", help="print the rings as JSON instead of a table")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the ring list, print it, and return the exit status."""
+    """Print the ring list, write it where the distance is known, and return the exit status."""
     from midas.crystal import rings
     from midas.io.hkls import write_hkls
 
+    if args.out is not None and args.distance is None:
+        raise InputError(f"{args.out} cannot be written without the radii; give --distance in µm, or leave out --out")
     found = rings(structure_from(args), wavelength_from(args), two_theta_max=args.two_theta_max)
-    path = write_hkls(args.out, found, args.distance)
+    path = None if args.distance is None else write_hkls(args.out or Path("hkls.csv"), found, args.distance)
     if args.json:
         print(json.dumps(_as_data(found, path), indent=2))
     else:
@@ -44,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _as_data(found: Any, path: Path) -> dict[str, Any]:
+def _as_data(found: Any, path: Path | None) -> dict[str, Any]:
     material = found.calibrant
     rows = zip(
         found.number.tolist(),
@@ -62,7 +69,7 @@ def _as_data(found: Any, path: Path) -> dict[str, Any]:
         "space_group": material.space_group,
         "cell": [v if abs(v) < float("inf") else None for v in material.cell],
         "wavelength": found.wavelength,
-        "file": str(path),
+        "file": None if path is None else str(path),
         "rings": [{**dict(zip(names, row, strict=False)), "intensity": _or_none(row[-1])} for row in rows],
     }
 
@@ -71,7 +78,7 @@ def _or_none(value: float) -> float | None:
     return value if value == value else None  # JSON has no NaN
 
 
-def _print_table(found: Any, path: Path) -> None:
+def _print_table(found: Any, path: Path | None) -> None:
     material = found.calibrant
     print(f"{material.name} ({material.space_group}), {len(found)} rings at {found.wavelength:.6f} Å")
     if material.citation:
@@ -86,4 +93,7 @@ def _print_table(found: Any, path: Path) -> None:
         )
     if len(found) > _ROWS_SHOWN:
         print(f"... and {len(found) - _ROWS_SHOWN} more")
-    print(f"wrote {path} ({len(found.all_hkl)} reflections)")
+    if path is None:
+        print("give --distance to write hkls.csv")
+    else:
+        print(f"wrote {path} ({len(found.all_hkl)} reflections)")

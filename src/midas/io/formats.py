@@ -29,6 +29,9 @@ CBF_MARK = b"\x0c\x1a\x04\xd5"
 """Bytes before the binary section of a CBF (imgCIF/CBF definition, section "Binary sections")."""
 
 DEFAULT_LOCATION = "exchange/data"
+MASK_LOCATION = "exchange/mask"
+CONDITIONS = ("temperature", "pressure", "i", "i0")
+"""Scan parameters that may differ from frame to frame, as `Frames.metadata` calls them (SPEC section 4)."""
 GE_SHAPE = (2048, 2048)
 """Rows and columns of a GE 41RT panel, assumed where the parameters give no shape."""
 
@@ -57,11 +60,15 @@ class FrameSource(ABC):
     """Frames, rows, columns."""
     dtype: np.dtype[Any]
     metadata: Mapping[str, object] = MappingProxyType({})
-    """What the file says of itself, beside `format`."""
+    """What the file says of itself, beside `format`; of `CONDITIONS` a number or an array of one for each frame."""
 
     @abstractmethod
     def read(self, index: int) -> Image:
         """Return frame `index`, shape (n_z, n_y)."""
+
+    def read_mask(self) -> Image | None:
+        """Return the mask that the file holds beside its images, shape (n_z, n_y), not 0 where masked; None without."""
+        return None
 
     def close(self) -> None:  # noqa: B027  most sources hold nothing open
         """Let go of the file."""
@@ -232,6 +239,7 @@ class Hdf5Source(FrameSource):
         if len({(s[1:], p.dtype) for s, p in zip(shapes, parts, strict=True)}) != 1:
             raise FormatError(f"the datasets under {where} differ in shape or type: {shapes}")
         self._parts = parts
+        self._where = where
         self._starts = np.cumsum([0] + [s[0] for s in shapes])
         self.shape = (int(self._starts[-1]), *shapes[0][1:])
         self.dtype = parts[0].dtype
@@ -242,6 +250,10 @@ class Hdf5Source(FrameSource):
         k = int(np.searchsorted(self._starts, index, side="right")) - 1
         part = self._parts[k]
         return np.asarray(part[index - int(self._starts[k])] if part.ndim == 3 else part[()])
+
+    def read_mask(self) -> Image | None:
+        """Return `exchange/mask`."""
+        return _mask(self._file, self._where, self.shape)
 
     def close(self) -> None:
         """Close the file."""
@@ -272,12 +284,18 @@ class ZarrSource(FrameSource):
         self.shape = stack_shape(array.shape, f"array {where}")
         self.dtype = np.dtype(array.dtype)
         self._array = array
+        self._root: Any = None if array is root else root
+        self._where = "" if array is root else where
         scan = {} if array is root else _scan_parameters(root)
         self.metadata = {"format": "zarr", "data_location": where, **scan}
 
     def read(self, index: int) -> Image:
         """Return frame `index`."""
         return np.asarray(self._array[index] if self._array.ndim == 3 else self._array[...])
+
+    def read_mask(self) -> Image | None:
+        """Return `exchange/mask`."""
+        return _mask(self._root, self._where, self.shape)
 
     def close(self) -> None:
         """Close the archive."""
@@ -402,14 +420,35 @@ def _no_dataset(where: str, found: list[tuple[str, tuple[int, ...]]]) -> str:
     )
 
 
-def _scan_parameters(group: Any) -> dict[str, float]:
-    """Return omega start and step [deg] of a MIDAS file, where it has them."""
-    found = {}
-    for key, name in (("omega_start", "start"), ("omega_step", "step")):
-        node = _get(group, f"measurement/process/scan_parameters/{name}")
-        if node is not None and hasattr(node, "shape"):
-            found[key] = float(np.asarray(node[...]).ravel()[0])
+def _scan_parameters(group: Any) -> dict[str, object]:
+    """Return omega start and step [deg] and the conditions of a MIDAS file, where it has them, by our names."""
+    found: dict[str, object] = {}
+    names = {"omega_start": "start", "omega_step": "step", "i": "I", "i0": "I0"}
+    for key in ("omega_start", "omega_step", *CONDITIONS):
+        node = _get(group, f"measurement/process/scan_parameters/{names.get(key, key.capitalize())}")
+        if node is None or not hasattr(node, "shape"):
+            continue
+        values = np.asarray(node[...]).ravel()
+        if values.dtype.kind not in "uif" or values.size == 0:
+            continue
+        if key in CONDITIONS and values.size > 1:
+            values = values.astype(np.float64)
+            values.flags.writeable = False
+            found[key] = values
+        else:
+            found[key] = float(values[0])
     return found
+
+
+def _mask(group: Any, where: str, shape: tuple[int, int, int]) -> Image | None:
+    """Return the mask beside the images at `where`, not 0 where any of its frames masks; None where there is none."""
+    node = _get(group, MASK_LOCATION) if where.startswith("exchange/") else None
+    if node is None or not hasattr(node, "shape"):
+        return None
+    mask = np.asarray(node[...])
+    if mask.ndim not in (2, 3) or mask.shape[-2:] != shape[1:]:
+        raise FormatError(f"{MASK_LOCATION} has shape {mask.shape}; expected {shape[1:]} as of the images at {where}")
+    return np.asarray((mask.reshape(-1, *shape[1:]) != 0).any(axis=0))
 
 
 # fmt: off

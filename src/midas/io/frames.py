@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from midas.detector import transform_image
 from midas.errors import FormatError, InputError, MidasError
-from midas.io.formats import FORMATS, ArraySource, FrameSource, Image, Opener, ReadOptions
+from midas.io.formats import CONDITIONS, FORMATS, ArraySource, FrameSource, Image, Opener, ReadOptions
 
 Mask = npt.NDArray[np.bool_]
 
@@ -60,9 +60,10 @@ class Frames:
         self.image_transforms: tuple[int, ...] = transforms
         """Transforms applied to each frame (`ImTransOpt`)."""
         self.metadata: Mapping[str, object] = MappingProxyType(
-            {"source": "array" if path is None else str(path), **source.metadata}
+            {"source": "array" if path is None else str(path), **_metadata(source, skip_frames)}
         )
-        """What is known of the data: `source`, `format`, and what the file says of itself."""
+        """What is known of the data: `source`, `format`, and what the file says of itself. `temperature`, `pressure`,
+        `i` and `i0` are a number, or an array of one for each frame, after skipping."""
         self._source = source
         self._options = options
 
@@ -107,6 +108,18 @@ class Frames:
             raise _explained(self.path, error, f"frame {i + self.skip_frames} cannot be read") from error
         return transform_image(frame.astype(self.dtype, copy=False), self.image_transforms)
 
+    @property
+    def mask(self) -> Mask | None:
+        """The mask that the file holds (`exchange/mask`), shape (n_z, n_y), transforms applied: True where masked.
+
+        None where there is none. Raises FormatError where it is not of the images' shape.
+        """
+        try:
+            mask = self._source.read_mask()
+        except Exception as error:
+            raise _explained(self.path, error, "its mask cannot be read") from error
+        return None if mask is None else transform_image(mask, self.image_transforms) != 0
+
     def close(self) -> None:
         """Let go of the file."""
         self._source.close()
@@ -136,6 +149,16 @@ class Frames:
     def __repr__(self) -> str:
         """Name source, shape and dtype."""
         return f"Frames({self.metadata['source']!r}, shape={self.shape}, dtype={self.dtype})"
+
+
+def _metadata(source: FrameSource, skip_frames: int) -> dict[str, object]:
+    """Return what a source says of itself, of each frame only where it is not skipped."""
+    found = dict(source.metadata)
+    for name in CONDITIONS:
+        values = found.get(name)
+        if isinstance(values, np.ndarray) and len(values) == source.shape[0]:
+            found[name] = values[skip_frames:]
+    return found
 
 
 def _from_source(source: FrameSource, skip_frames: int, image_transforms: tuple[int, ...]) -> Frames:

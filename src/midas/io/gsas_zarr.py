@@ -301,7 +301,7 @@ def _read(root: Any, path: Path) -> CakeFile:
     rows = np.asarray(root["REtaMap"][...], dtype=np.float64)
     if rows.ndim != 3 or len(rows) < 4:
         raise FormatError(f"{path}: REtaMap has shape {rows.shape}; expected (4, n_radius, n_eta)")
-    sums = _members(root[_SUMS])
+    sums = _members(root[_SUMS], path)
     if not sums:
         raise FormatError(f"{path}: {_SUMS} is empty; expected at least one summed pattern")
     masked = rows[3] == 0.0
@@ -312,12 +312,14 @@ def _read(root: Any, path: Path) -> CakeFile:
     if variance is not None:
         intensity[np.isnan(variance)] = np.nan
     attributes = [dict(root[_SUMS][name].attrs) for _, name in sums]
-    individual = _members(root[_INDIVIDUAL]) if _INDIVIDUAL in root else []
+    individual = _members(root[_INDIVIDUAL], path) if _INDIVIDUAL in root else []
     names = [name for _, name in individual]
     return CakeFile(
         intensity=intensity,
         variance=variance,
-        frames=np.array([int(a.get("Number Of Frames Summed", 1)) for a in attributes]),
+        frames=np.array(
+            [_frames_summed(a, f"{path}: {_SUMS}/{name}") for a, (_, name) in zip(attributes, sums, strict=True)]
+        ),
         radius=rows[0],
         two_theta=rows[1],
         eta=rows[2],
@@ -338,9 +340,26 @@ def _read(root: Any, path: Path) -> CakeFile:
     )
 
 
-def _members(group: Any) -> list[tuple[int, str]]:
+def _members(group: Any, path: Path) -> list[tuple[int, str]]:
     """Return (number, name) of a group's arrays in the order of their numbers, however they are padded."""
-    return sorted((int(name.rsplit("_", 1)[1]), name) for name in group.array_keys())
+    members = []
+    for name in group.array_keys():
+        number = name.rpartition("_")[2]
+        if "_" not in name or not number.isdecimal():
+            raise FormatError(f"{path}: {group.path}/{name} has no number; expected a name such as LastFrameNumber_19")
+        members.append((int(number), name))
+    return sorted(members)
+
+
+def _frames_summed(attributes: Mapping[str, Any], where: str) -> int:
+    """Return how many frames a pattern is the sum of: without it intensities have no scale and sigma no meaning."""
+    label = "Number Of Frames Summed"
+    if label not in attributes:
+        raise FormatError(f"{where} has no attribute {label!r}; integrate the frames again with midas integrate")
+    number = float(np.asarray(attributes[label]).ravel()[0])
+    if number < 1 or number != int(number):
+        raise FormatError(f"{where} has {number:g} as {label!r}; expected a whole number from 1")
+    return int(number)
 
 
 def _stack(group: Any, names: list[str], masked: npt.NDArray[np.bool_]) -> FloatArray:
