@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -28,11 +30,10 @@ def draw(radii, heights, *, fwhm=4.0, mixing=0.4, background=50.0, seed=None):
     return image.astype(np.float32)
 
 
-def fit(image, windows, *, mask=None, eta_step=10.0, n_threads=0):
+def fit(image, windows, *, mask=None, geometry=GEOMETRY, **options):
     masked = np.zeros(SHAPE, np.uint8) if mask is None else mask
-    return _core.fit_rings(
-        GEOMETRY.projection, image, masked, windows, eta_step=eta_step, fwhm=3.0, max_shift=20.0, n_threads=n_threads
-    )
+    options = {"eta_step": 10.0, "fwhm": 3.0, "max_shift": 20.0, **options}
+    return _core.fit_rings(geometry.projection, image, masked, windows, **options)
 
 
 def test_a_ring_is_found_where_it_was_drawn():
@@ -96,11 +97,51 @@ def test_threads_do_not_change_a_bit():
         ([(70.0, 60.0, [65.0], [0])], "ascend without overlap"),
         ([(60.0, 80.0, [65.0], [0]), (75.0, 90.0, [80.0], [1])], "ascend without overlap"),
         ([(60.0, 90.0, [62.0, 66.0, 70.0, 75.0, 80.0], [0, 1, 2, 3, 4])], "holds 5 rings"),
+        ([(80.0, 80.9, [80.5], [0])], "0.900000 px wide; expected at least 1"),
+        ([(70.0, 90.0, [69.0], [0])], "ascending from 70.000000 to 90.000000 px"),
+        ([(70.0, 90.0, [91.0], [0])], "ascending from"),
+        ([(70.0, 90.0, [82.0, 78.0], [0, 1])], "ascending from"),
+        ([(70.0, 90.0, [80.0, 80.0], [0, 1])], "ascending from"),
+        ([(70.0, 90.0, [np.nan], [0])], "ascending from"),
     ],
 )
 def test_impossible_windows_are_refused(windows, message):
     with pytest.raises(InputError, match=message):
         fit(draw([80.0], [100.0]), windows)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"fwhm": 0.0}, "start width is 0.000000 px; expected above 0"),
+        ({"fwhm": np.nan}, "start width"),
+        ({"max_shift": 0.0}, "may move by 0.000000 px; expected above 0"),
+        ({"max_shift": -1.0}, "may move"),
+        ({"max_shift": np.nan}, "may move"),
+        ({"eta_step": 0.0}, "eta_step"),
+    ],
+)
+def test_impossible_options_are_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        fit(draw([80.0], [100.0]), [(68.0, 92.0, [80.0], [0])], **options)
+
+
+def test_the_narrowest_window_is_fitted():
+    found = fit(draw([80.0], [100.0]), [(79.5, 80.5, [80.0], [0])], eta_step=90.0)
+    assert len(found["radius"]) == 4
+    assert ((found["radius"] >= 79.5) & (found["radius"] <= 80.5)).all()
+
+
+@pytest.mark.parametrize("changes", [{}, {"distance": 3e3, "tilts": (0.0, 60.0, 0.0)}])
+def test_pixels_of_negative_radius_are_left_out(changes):
+    # A wild distortion turns radii negative (R D with D < 0), and those behind the sample positive again.
+    geometry = dataclasses.replace(GEOMETRY, distortion={"p2": -50.0}, distortion_radius=2e4, **changes)
+    z, y = np.mgrid[: SHAPE[0], : SHAPE[1]].astype(float)
+    radius = geometry.to_polar(y, z)[0]
+    assert np.nanmin(radius) < -1e4
+    found = fit(draw([80.0], [100.0]), [(2.0, 92.0, [80.0], [0])], geometry=geometry, eta_step=90.0)
+    used = (radius >= 1.9) & (radius < 92.0)  # the mean over a pixel is up to 1/24 px more than at its centre
+    assert found["n_pixels"].sum() <= used.sum()
 
 
 def test_image_and_mask_must_agree():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
+from scipy.integrate import trapezoid
 
 from midas import Geometry, InputError, _core
 
@@ -124,7 +125,7 @@ def test_counts_are_conserved() -> None:
     t = np.linspace(peaks[0, 0] - 6 * peaks[0, 1], peaks[0, 0] + 6 * peaks[0, 1], 200001)
     tangent, cosine = np.tan(np.radians(t)), np.cos(np.radians(t))
     ring_area = 2 * np.pi * (geometry.distance / geometry.pixel_size) ** 2 * tangent / cosine**2  # px^2 per rad
-    expected = np.trapezoid(profile((t - peaks[0, 0]) / peaks[0, 1], 0.0) * ring_area, np.radians(t))
+    expected = trapezoid(profile((t - peaks[0, 0]) / peaks[0, 1], 0.0) * ring_area, np.radians(t))
     np.testing.assert_allclose(total, expected, rtol=1e-5)
 
 
@@ -175,6 +176,20 @@ def test_pixels_behind_the_sample_are_empty() -> None:
     assert behind.any()
     assert np.all(image[behind] == 0.0)
     assert np.all(image[~behind] >= 1.0)
+
+
+@pytest.mark.parametrize("tilts", [(0, 60, 0), (0, -60, 0), (0, 0, 60), (0, 0, -60), (10, -50, 40)])
+def test_pixels_in_front_of_the_sample_are_drawn_whatever_the_tilt(tilts: tuple[float, float, float]) -> None:
+    geometry = make_geometry(distance=1e4, tilts=tilts, distortion={}, distortion_radius=None)
+    image = _core.render_powder(
+        geometry.projection, N_Z, N_Y, peaks=one_ring(geometry, 50.0, 3.0), background=1.0, polarization=0.0
+    )
+    z, y = np.mgrid[:N_Z, :N_Y]
+    front = np.isfinite(geometry.to_polar(y, z)[0])
+    assert front.any()
+    assert not front.all()
+    assert np.count_nonzero(image[front] < 1.0) == 0
+    assert np.all(image[~front] == 0.0)
 
 
 GOOD = [10.0, 0.1, 0.5, 1.0]

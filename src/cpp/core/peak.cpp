@@ -39,6 +39,9 @@ struct Cell {
 };
 constexpr double CELL_WIDTH = 0.25;  // [px]
 
+// A width fitted lies between this and half the window, so a window is at least twice as wide [px].
+constexpr double NARROWEST = 0.5;
+
 using Parameters = std::array<double, MAX_PEAK_PARAMETERS>;
 
 class PeakModel {
@@ -156,7 +159,8 @@ void collect_rows(const Frame& frame, const Windows& windows, std::int64_t z_beg
       // A pixel counts over its area: its mean radius exceeds its centre's by 1 / (24 R), the curvature of the arc
       // through it (second-order Taylor over the unit square).
       const double radius = center + 1.0 / (24.0 * std::max(center, 1.0));
-      if (!(radius < last)) continue;
+      // Negative behind the sample, and where a wild distortion turns the radius over.
+      if (!(radius >= 0.0 && radius < last)) continue;
       std::int32_t g = windows.table[static_cast<std::size_t>(radius)];
       if (g < 0) continue;
       if (radius >= windows.groups[static_cast<std::size_t>(g)].high && g + 1 < n_groups)
@@ -164,6 +168,7 @@ void collect_rows(const Frame& frame, const Windows& windows, std::int64_t z_beg
       const RingGroup& group = windows.groups[static_cast<std::size_t>(g)];
       if (radius < group.low || radius >= group.high) continue;
       const double eta = projection.to_polar(static_cast<double>(y), static_cast<double>(z)).eta;
+      if (!std::isfinite(eta)) continue;  // behind the sample and turned over
       const auto e = std::min(windows.n_eta - 1, static_cast<std::int64_t>((eta + PI) / eta_step));
       const double middle = -PI + (static_cast<double>(e) + 0.5) * eta_step;
       out.push_back({static_cast<std::int32_t>(g * windows.n_eta + e),
@@ -255,7 +260,7 @@ Bounds bounds_of(const RingGroup& group, const PeakOptions& options) {
   Bounds b;
   b.lower.fill(-INF);
   b.upper.fill(INF);
-  b.lower[2] = 0.5;
+  b.lower[2] = NARROWEST;
   b.upper[2] = half;
   b.lower[3] = 0.0;
   b.upper[3] = 1.0;
@@ -401,6 +406,19 @@ void fit_bin(const Projection& projection, const Sample* samples, std::int64_t n
   }
 }
 
+// Centres ascend within their window; else the bounds of a fit would cross (bounds_of).
+void check_centers(const RingGroup& g) {
+  double previous = g.low;
+  for (std::size_t k = 0; k < g.centers.size(); ++k) {
+    const bool ascends = k == 0 ? g.centers[k] >= previous : g.centers[k] > previous;
+    if (!ascends || !(g.centers[k] <= g.high)) {
+      throw InputError("the rings of a window must lie in it, ascending from " + std::to_string(g.low) + " to " +
+                       std::to_string(g.high) + " px; one lies at " + std::to_string(g.centers[k]) + " px");
+    }
+    previous = g.centers[k];
+  }
+}
+
 void check(const std::vector<RingGroup>& groups, const PeakOptions& options) {
   if (groups.empty()) throw InputError("there are no ring windows to fit; expected at least one ring on the detector");
   double previous = 0.0;
@@ -413,8 +431,17 @@ void check(const std::vector<RingGroup>& groups, const PeakOptions& options) {
       throw InputError("ring windows must ascend without overlap; one runs from " + std::to_string(g.low) + " to " +
                        std::to_string(g.high) + " px");
     }
+    if (!(g.high - g.low >= 2.0 * NARROWEST)) {
+      throw InputError("the ring window at " + std::to_string(g.low) + " px is " + std::to_string(g.high - g.low) +
+                       " px wide; expected at least 1, widen it");
+    }
+    check_centers(g);
     previous = g.high;
   }
+  if (!(options.fwhm > 0.0))
+    throw InputError("the start width is " + std::to_string(options.fwhm) + " px; expected above 0");
+  if (!(options.max_shift > 0.0))
+    throw InputError("a ring may move by " + std::to_string(options.max_shift) + " px; expected above 0");
   if (!(options.eta_step > 0.0) || options.eta_step > 2.0 * PI)
     throw InputError("eta_step must lie between 0 and 360 deg");
 }

@@ -205,9 +205,8 @@ class Renderer {
     TileEnd from = end_of_tile(0, z);
     for (std::int64_t first = 0; first < n_y; first += TILE) {
       const TileEnd to = end_of_tile(first + TILE, z);
-      const double nearest = std::min(from.polar.radius, to.polar.radius) / projection_.geometry().pixel_size;
       const std::int64_t count = std::min<std::int64_t>(TILE, n_y - first);
-      if (nearest > FAR_FROM_BEAM) {  // false for NaN
+      if (is_far(from) && is_far(to)) {
         const Tile tile(projection_, from, to);
         for (std::int64_t i = 0; i < count; ++i)
           pixels[first + i] = static_cast<float>(counts(tile.at(static_cast<double>(i)), first + i, z));
@@ -222,6 +221,11 @@ class Renderer {
   }
 
  private:
+  // False behind the sample, where there is nothing to interpolate to.
+  bool is_far(const TileEnd& end) const {
+    return std::isfinite(end.polar.radius) && end.polar.radius > FAR_FROM_BEAM * projection_.geometry().pixel_size;
+  }
+
   TileEnd end_of_tile(std::int64_t y, std::int64_t z) const {
     TileEnd end;
     end.polar = projection_.to_polar(static_cast<double>(y), static_cast<double>(z), end.gradient);
