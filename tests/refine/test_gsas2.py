@@ -69,6 +69,16 @@ def test_known_cell_is_found_within_three_esds(refine, synthetic, tmp_path):
     plot_histogram(read_pattern(out, 2), path=tmp_path / "hist_0002.png")
 
 
+@pytest.mark.parametrize("sh_l", [1e-6, 0.002])
+def test_axial_divergence_is_found_and_does_not_move_the_cell(refine, synthetic, sh_l):
+    profile = synthetic.Profile(sh_l=sh_l)
+    ideal = 30.0 + 200.0 * synthetic.pattern(synthetic.CEO2_CIF.format(a=TRUE_A), X, WAVELENGTH, profile=profile)
+    h = refine([np.random.default_rng(7).poisson(ideal * AREA * FRAMES) / AREA], refine_atoms=False)["histograms"][0]
+    assert h["status"] == "success"
+    assert h["phases"][0]["cell"]["a"] == pytest.approx(TRUE_A, rel=3e-5)  # 3 esd of these counts
+    assert abs(h["instrument"]["sh_l"]["value"] - sh_l) < 1.5e-3
+
+
 def project_values(path):
     """Return GSAS-II's tree of a project as plain dictionaries; needs no GSAS-II for these."""
     import pickle

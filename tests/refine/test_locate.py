@@ -42,7 +42,8 @@ def pretend(folder: Path, path_module: str) -> Path:
     package = folder / "GSASII"
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
-    (package / "GSASIIscriptable.py").touch()
+    for name in ("GSASIIscriptable", "GSASIIstrMath", "GSASIIpwd"):
+        (package / f"{name}.py").touch()
     (package / "GSASIIpath.py").write_text(path_module, encoding="utf-8")
     return package
 

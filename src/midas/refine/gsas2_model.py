@@ -19,7 +19,8 @@ INSTRUMENT = {"wavelength": "Lam", "polarization": "Polariz.", "zero": "Zero", *
 CELL = ("a", "b", "c", "alpha", "beta", "gamma", "volume")
 MIN_CHI2_GAIN = 1e-4
 """Relative fall of chi² below which least squares count as converged; GSAS-II's own 1e-3 is worth more than an esd."""
-MIN_SH_L = 0.002
+MIN_SH_L = 1e-4
+"""Below this SH/L has no effect on the profile (the floor that the worker sets), and only wanders."""
 CORRELATED = 0.95
 SIZE_UM, MICROSTRAIN = 10.0, 0.0
 """Sample broadening that leaves the Lorentzian widths to the instrument (a new phase carries 1 um and 1000)."""
@@ -146,12 +147,9 @@ class Model:
                 atom.refinement_flags = flags if used else ""
 
     def without_idle(self, names: set[str]) -> set[str]:
-        """Return the parameters worth keeping free: below its start of 0.002 SH/L has no effect and only wanders."""
-        entry = self.hist.data["Instrument Parameters"][0][WIDTHS["sh_l"]]
-        if "sh_l" not in names or float(entry[1]) > MIN_SH_L:
-            return names
-        entry[1], entry[2] = MIN_SH_L, False
-        return names - {"sh_l"}
+        """Return the parameters worth keeping free: not SH/L once it lies at its floor."""
+        value = float(self.hist.data["Instrument Parameters"][0][WIDTHS["sh_l"]][1])
+        return names if value > MIN_SH_L else names - {"sh_l"}
 
     def refine(self, names: set[str], cycles: int) -> dict[str, Any]:
         """Refine with exactly these parameters free and return the facts to judge it by."""
@@ -159,6 +157,9 @@ class Model:
         self.project.data["Covariance"]["data"] = {}
         self.project.set_Controls("cycles", cycles)
         self.project.refine()
+        entry = self.hist.data["Instrument Parameters"][0][WIDTHS["sh_l"]]
+        if "sh_l" in names:
+            entry[1] = max(float(entry[1]), MIN_SH_L)
         covariance = self.project.data["Covariance"]["data"] or {}
         r = covariance.get("Rvals") or {}
         message = str(r.get("msg") or "")
