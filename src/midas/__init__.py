@@ -14,6 +14,7 @@ from midas.grid import CakeGrid
 from midas.io.frames import Frames, read_frames, read_image
 from midas.io.gsas_zarr import CakeFile, read_cake_file
 from midas.io.parameters import Parameters, read_params
+from midas.refine import run_refinement
 from midas.simulation import PeakProfile, Simulation, SimulationOptions, simulate, simulate_scan
 
 __version__ = version("midas-xrd")
@@ -54,6 +55,7 @@ __all__ = [
     "read_image",
     "read_params",
     "rings",
+    "run_refinement",
     "simulate",
     "simulate_scan",
 ]
