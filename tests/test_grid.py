@@ -25,6 +25,20 @@ def test_edges_are_min_plus_i_steps():
     assert grid.eta_edges.tolist() == [-10, -3, 4, 11]
 
 
+@pytest.mark.parametrize(("step", "last", "center"), [(100, 120, 150.0), (7, 177, 178.5), (5, 175, 177.5)])
+def test_the_last_eta_bin_ends_where_the_turn_does(step, last, center):
+    grid = midas.CakeGrid(10, 20, 1, eta_step=step)
+    assert grid.eta_edges[-2:].tolist() == [last, 180.0]
+    assert grid.eta_centers[-1] == center
+    assert grid.eta_centers[0] == -180.0 + step / 2
+    assert len(grid.eta_edges) == len(grid.eta_centers) + 1 == grid.shape[1] + 1
+
+
+def test_eta_bins_of_less_than_a_turn_are_all_as_wide():
+    grid = midas.CakeGrid(10, 20, 1, eta_min=-10, eta_max=10, eta_step=7)
+    assert grid.eta_centers.tolist() == [-6.5, 0.5, 7.5]
+
+
 def test_q_edges_are_uniform_in_q():
     geometry = midas.Geometry(1e6, (0, 0), 200, 0.18)
     edges = midas.CakeGrid(1.0, 5.0, 0.01, unit="q").radius_edges(geometry)

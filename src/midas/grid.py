@@ -19,7 +19,7 @@ class CakeGrid:
     """Uniform bins in radius [px] or q [Å⁻¹], and in eta [deg].
 
     Bin counts: ceil((max - min) / step), lower edges min + i·step (SPEC section 5). The last bin is as wide as the
-    others, so it may reach past the maximum.
+    others, so it may reach past the maximum; only in eta it ends at a full turn from the first edge.
 
     Raises
     ------
@@ -75,8 +75,10 @@ class CakeGrid:
 
     @property
     def eta_edges(self) -> FloatArray:
-        """Shape (n_eta + 1,), [deg]."""
-        return np.asarray(self.eta_min + self.eta_step * np.arange(self.shape[1] + 1), dtype=np.float64)
+        """Shape (n_eta + 1,), [deg]; a last bin that would pass a full turn ends there."""
+        edges = np.asarray(self.eta_min + self.eta_step * np.arange(self.shape[1] + 1), dtype=np.float64)
+        edges[-1] = min(edges[-1], self.eta_min + 360.0)
+        return edges
 
     def radius_edges(self, geometry: Geometry) -> FloatArray:
         """Return the bin edges in px, shape (n_radius + 1,), whatever the unit of the grid."""
@@ -89,7 +91,9 @@ class CakeGrid:
     @property
     def eta_centers(self) -> FloatArray:
         """Shape (n_eta,), half way between the edges [deg]."""
-        return np.asarray(self.eta_min + self.eta_step * (np.arange(self.shape[1]) + 0.5), dtype=np.float64)
+        centers = np.asarray(self.eta_min + self.eta_step * (np.arange(self.shape[1]) + 0.5), dtype=np.float64)
+        centers[-1] = self.eta_edges[-2:].mean()
+        return centers
 
     def _to_radius(self, steps: npt.ArrayLike, geometry: Geometry) -> FloatArray:
         """Return the radius [px] so many steps from radius_min."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from midas import InputError
+from midas import FormatError, InputError
 from midas.cake import SeriesFiles, integrate_file, integrate_files
 from midas.cli.integrate import add_parser, run
 from midas.io.gsas_zarr import read_cake_file
@@ -97,6 +97,67 @@ def test_the_dark_inside_an_hdf5_file_is_found(parameters: Parameters, tmp_path:
     done = integrate_files(SeriesFiles(tmp_path / "b.h5"), parameters, tmp_path)
     assert done.last is not None
     np.testing.assert_allclose(done.last.intensity, 60.0, rtol=1e-12)
+
+
+def test_a_dark_inside_that_cannot_be_read_is_no_missing_dark(parameters: Parameters, tmp_path: Path) -> None:
+    import h5py
+
+    path = tmp_path / "a.h5"
+    for shape in ((4, 3, 2, 1), (0, N, N)):
+        with h5py.File(path, "w") as file:
+            file["exchange/data"] = np.full((3, N, N), 30, dtype=np.uint16)
+            file["exchange/dark"] = np.zeros(shape, dtype=np.uint16)
+        with pytest.raises(FormatError, match="shape"):
+            integrate_files(SeriesFiles(path), parameters, tmp_path)
+    with h5py.File(path, "w") as file:
+        file["exchange/data"] = np.full((3, N, N), 30, dtype=np.uint16)
+        file["exchange"].create_group("dark")
+    with pytest.raises(FormatError, match="exchange/dark"):
+        integrate_files(SeriesFiles(path), parameters, tmp_path)
+    with h5py.File(path, "w") as file:
+        file["exchange/data"] = np.full((3, N, N), 30, dtype=np.uint16)
+        dark = file.create_dataset("exchange/dark", (1, N, N), "u2", chunks=(1, N, N), compression="gzip")
+        dark[:] = 10
+        chunk = dark.id.get_chunk_info(0)
+    with path.open("r+b") as raw:  # spoil the compressed bytes
+        raw.seek(chunk.byte_offset)
+        raw.write(bytes(chunk.size))
+    with pytest.raises(FormatError, match="frame 0 cannot be read"):
+        integrate_files(SeriesFiles(path), parameters, tmp_path)
+    assert not list(tmp_path.glob("*.zip"))
+
+
+@pytest.mark.parametrize("counts", [None, 10])
+def test_the_dark_inside_a_zarr_folder_is_found_or_missing(
+    parameters: Parameters, tmp_path: Path, counts: int | None
+) -> None:
+    import zarr
+
+    root = zarr.open_group(str(tmp_path / "a.zarr"), mode="w")
+    root.create_group("exchange")["data"] = np.full((3, N, N), 30, dtype=np.uint16)
+    if counts is not None:
+        root["exchange"]["dark"] = np.full((2, N, N), counts, dtype=np.uint16)
+    done = integrate_files(SeriesFiles(tmp_path / "a.zarr"), parameters, tmp_path / "out")
+    assert done.last is not None
+    np.testing.assert_allclose(done.last.intensity, 2 * (30.0 - (counts or 0)), rtol=1e-12)
+
+
+def test_omega_of_the_file_is_that_of_its_first_stored_frame(tmp_path: Path) -> None:
+    import h5py
+
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["exchange/data"] = np.full((5, N, N), 30, dtype=np.uint16)
+        file["measurement/process/scan_parameters/start"] = 10.0
+        file["measurement/process/scan_parameters/step"] = 0.5
+    lines = [line for line in TEXT.splitlines() if not line.startswith(("Omega", "SkipFrame"))]
+    text = "\n".join([*lines, "OmegaSumFrames 1", "SkipFrame 2\n"])
+    done = integrate_files(SeriesFiles(tmp_path / "a.h5"), parse_params(text), tmp_path)
+    assert done.last is not None
+    assert done.last.first_omega.tolist() == [11.0, 11.5, 12.0]
+    # What the parameters say is the omega of the first frame used.
+    done = integrate_files(SeriesFiles(tmp_path / "a.h5"), parse_params(text + "OmegaStart 3\n"), tmp_path)
+    assert done.last is not None
+    assert done.last.first_omega.tolist() == [3.0, 3.5, 4.0]
 
 
 def test_bad_series_leave_nothing(parameters: Parameters, tmp_path: Path) -> None:

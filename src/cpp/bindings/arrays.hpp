@@ -11,10 +11,14 @@
 #include <vector>
 
 #include "error.hpp"
+#include "geometry.hpp"
 
 namespace midas_bindings {
 
 namespace py = pybind11;
+
+// Angles are degrees in Python, radians in the core.
+constexpr double RAD_PER_DEG = midas::PI / 180.0;
 
 // A C-contiguous array of exactly this dtype: pybind11 refuses others, because arguments are declared noconvert.
 template <class T>

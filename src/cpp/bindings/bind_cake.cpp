@@ -10,8 +10,6 @@ namespace midas_bindings {
 
 namespace {
 
-constexpr double RAD_PER_DEG = midas::PI / 180.0;
-
 std::vector<double> to_vector(const Array<double>& values, double factor) {
   std::vector<double> out(values.data(), values.data() + values.size());
   for (double& v : out) v *= factor;

@@ -9,8 +9,6 @@ namespace midas_bindings {
 
 namespace {
 
-constexpr double RAD_PER_DEG = midas::PI / 180.0;
-
 template <class T, class Get>
 Array<T> column(const std::vector<midas::RingPoint>& points, Get get) {
   Array<T> out(static_cast<py::ssize_t>(points.size()));

@@ -7,8 +7,6 @@ namespace midas_bindings {
 
 namespace {
 
-constexpr double RAD_PER_DEG = midas::PI / 180.0;
-
 void scale(Array<double>& values, double factor) {
   double* p = values.mutable_data();
   for (py::ssize_t i = 0; i < values.size(); ++i) p[i] *= factor;

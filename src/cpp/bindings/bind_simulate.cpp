@@ -9,8 +9,6 @@ namespace midas_bindings {
 
 namespace {
 
-constexpr double RAD_PER_DEG = midas::PI / 180.0;
-
 std::vector<midas::Peak> peaks_of(const Array<double>& table) {
   if (table.ndim() != 2 || table.shape(1) != 4)
     throw midas::InputError("peaks must have the shape (n, 4): center, fwhm, mixing, area");

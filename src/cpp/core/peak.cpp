@@ -9,12 +9,12 @@
 #include "error.hpp"
 #include "levmar.hpp"
 #include "parallel.hpp"
+#include "peak_model.hpp"
 
 namespace midas {
 
 namespace {
 
-constexpr double LN2 = 0.69314718055994530942;
 constexpr double INF = std::numeric_limits<double>::infinity();
 constexpr std::int64_t ROWS_PER_BLOCK =
     32;  // fixed, so that the order of pixels in a bin does not depend on the threads
@@ -30,86 +30,11 @@ struct BinnedSample {
   Sample sample;
 };
 
-// Neighbouring samples taken together: their mean radius and value, and how many they are. Cells a quarter pixel wide
-// change a profile of width w by less than (0.25 / w)^2 / 12 of its curvature and make the fits several times shorter.
-struct Cell {
-  double radius;  // [px], from the middle of the window
-  double value;   // [counts]
-  double count;
-};
+// Why a quarter pixel: peak_model.hpp.
 constexpr double CELL_WIDTH = 0.25;  // [px]
 
 // A width fitted lies between this and half the window, so a window is at least twice as wide [px].
 constexpr double NARROWEST = 0.5;
-
-using Parameters = std::array<double, MAX_PEAK_PARAMETERS>;
-
-class PeakModel {
- public:
-  PeakModel(const std::vector<Cell>& cells, const std::vector<double>& weights, int n_peaks)
-      : cells_(cells), weights_(weights), n_peaks_(n_peaks) {}
-
-  static double value(const double* p, int n_peaks, double x) {
-    double f = p[0] + p[1] * x;
-    for (int k = 0; k < n_peaks; ++k) {
-      const double u = 2.0 * (x - p[N_SHARED + 2 * k]) / p[2], u2 = u * u;
-      f += p[N_SHARED + 2 * k + 1] * (p[3] / (1.0 + u2) + (1.0 - p[3]) * std::exp(-LN2 * u2));
-    }
-    return f;
-  }
-
-  double cost(const double* p) const {
-    double sum = 0.0;
-    for (std::size_t i = 0; i < cells_.size(); ++i) {
-      const double r = value(p, n_peaks_, cells_[i].radius) - cells_[i].value;
-      sum += weights_[i] * r * r;
-    }
-    return sum;
-  }
-
-  double normal_equations(const double* p, SmallMatrix<MAX_PEAK_PARAMETERS>& jtj, double* jtr) const {
-    const int n = N_SHARED + 2 * n_peaks_;
-    jtj.fill(0.0);
-    std::fill(jtr, jtr + n, 0.0);
-    double sum = 0.0;
-    Parameters g;
-    const double mixing = p[3];
-    for (std::size_t i = 0; i < cells_.size(); ++i) {
-      const double x = cells_[i].radius, weight = weights_[i];
-      double f = p[0] + p[1] * x;
-      g[0] = 1.0;
-      g[1] = x;
-      g[2] = g[3] = 0.0;
-      for (int k = 0; k < n_peaks_; ++k) {
-        const auto c = static_cast<std::size_t>(N_SHARED + 2 * k);
-        const double height = p[c + 1], u = 2.0 * (x - p[c]) / p[2], u2 = u * u;
-        const double lorentz = 1.0 / (1.0 + u2), gauss = std::exp(-LN2 * u2);
-        const double shape = mixing * lorentz + (1.0 - mixing) * gauss;
-        // d shape / du; u changes by -2/w per unit centre and -u/w per unit width
-        const double slope = -2.0 * u * (mixing * lorentz * lorentz + (1.0 - mixing) * LN2 * gauss);
-        f += height * shape;
-        g[2] -= height * slope * u / p[2];
-        g[3] += height * (lorentz - gauss);
-        g[c] = -2.0 * height * slope / p[2];
-        g[c + 1] = shape;
-      }
-      const double r = f - cells_[i].value;
-      sum += weight * r * r;
-      for (int a = 0; a < n; ++a) {
-        const double wg = weight * g[static_cast<std::size_t>(a)];
-        jtr[a] += wg * r;
-        for (int b = 0; b <= a; ++b)
-          jtj[static_cast<std::size_t>(a * MAX_PEAK_PARAMETERS + b)] += wg * g[static_cast<std::size_t>(b)];
-      }
-    }
-    return sum;
-  }
-
- private:
-  const std::vector<Cell>& cells_;
-  const std::vector<double>& weights_;
-  int n_peaks_;
-};
 
 // All pixels of all windows, sorted by bin (group-major, eta-minor), in image order within a bin.
 struct BinnedPixels {
@@ -333,77 +258,104 @@ double pixel_chi2(const Sample* samples, std::int64_t n, const std::vector<bool>
   return sum / std::max(1.0, used - n_parameters);
 }
 
-// Fits one bin and writes its rings' points.
-void fit_bin(const Projection& projection, const Sample* samples, std::int64_t n, const RingGroup& group,
-             double eta_middle, double eta_step, std::int64_t eta_bin, const PeakOptions& options,
-             std::vector<RingPoint>& points) {
-  const int n_peaks = static_cast<int>(group.centers.size()), n_parameters = N_SHARED + 2 * n_peaks;
-  if (n < std::max<std::int64_t>(options.min_pixels, 2 * n_parameters)) return;
-  const Bounds bounds = bounds_of(group, options);
-  Parameters p = start_values(samples, n, group, options.fwhm);
-  for (std::size_t i = 0; i < static_cast<std::size_t>(n_parameters); ++i)
-    p[i] = std::clamp(p[i], bounds.lower[i], bounds.upper[i]);
+// The pixels of one window and one eta bin.
+struct Bin {
+  const RingGroup& group;
+  const Sample* samples;
+  std::int64_t n;
+  std::int64_t eta_bin;
+  double eta_middle, eta_step;  // [rad]
+};
 
-  const double middle = 0.5 * (group.low + group.high), half = 0.5 * (group.high - group.low);
-  std::vector<Cell> cells = make_cells(samples, n, {}, half);
+struct BinFit {
+  Parameters p;
+  Bounds bounds;
+  SmallMatrix<MAX_PEAK_PARAMETERS> covariance;
+  double chi2;
+  bool converged, regular;
+
+  // Scaled by the reduced chi-square where that exceeds 1.
+  double sigma(std::size_t i) const {
+    return regular ? std::sqrt(covariance[i * MAX_PEAK_PARAMETERS + i] * std::max(1.0, chi2)) : INF;
+  }
+  bool at_bound(std::size_t i) const { return p[i] <= bounds.lower[i] || p[i] >= bounds.upper[i]; }
+};
+
+// Fits twice: all pixels with equal weights, then those near the model with its variance.
+BinFit fit_samples(const Bin& bin, const PeakOptions& options) {
+  const RingGroup& group = bin.group;
+  const int n_peaks = static_cast<int>(group.centers.size()), n_parameters = N_SHARED + 2 * n_peaks;
+  const double half = 0.5 * (group.high - group.low);
+  BinFit fit;
+  fit.bounds = bounds_of(group, options);
+  fit.p = start_values(bin.samples, bin.n, group, options.fwhm);
+  double* p = fit.p.data();
+  const double *lower = fit.bounds.lower.data(), *upper = fit.bounds.upper.data();
+  for (int i = 0; i < n_parameters; ++i) p[i] = std::clamp(p[i], lower[i], upper[i]);
+
+  std::vector<Cell> cells = make_cells(bin.samples, bin.n, {}, half);
   std::vector<double> weights;
   for (const Cell& c : cells) weights.push_back(c.count);
   constexpr LevmarOptions ROUGH{15, 1e-3}, FINE{40, 1e-6};
   const PeakModel model(cells, weights, n_peaks);
-  levmar<MAX_PEAK_PARAMETERS>(model, n_parameters, p.data(), bounds.lower.data(), bounds.upper.data(), ROUGH);
+  levmar<MAX_PEAK_PARAMETERS>(model, n_parameters, p, lower, upper, ROUGH);
 
-  const std::vector<bool> kept = inliers(samples, n, p.data(), n_peaks, options.clip);
-  cells = make_cells(samples, n, kept, half);
+  const std::vector<bool> kept = inliers(bin.samples, bin.n, p, n_peaks, options.clip);
+  cells = make_cells(bin.samples, bin.n, kept, half);
   weights.clear();
-  for (const Cell& c : cells)
-    weights.push_back(c.count / poisson_variance(PeakModel::value(p.data(), n_peaks, c.radius)));
-  const LevmarResult fit =
-      levmar<MAX_PEAK_PARAMETERS>(model, n_parameters, p.data(), bounds.lower.data(), bounds.upper.data(), FINE);
+  for (const Cell& c : cells) weights.push_back(c.count / poisson_variance(PeakModel::value(p, n_peaks, c.radius)));
+  fit.converged = levmar<MAX_PEAK_PARAMETERS>(model, n_parameters, p, lower, upper, FINE).converged;
 
-  SmallMatrix<MAX_PEAK_PARAMETERS> jtj, covariance;
+  SmallMatrix<MAX_PEAK_PARAMETERS> jtj;
   Parameters jtr;
-  model.normal_equations(p.data(), jtj, jtr.data());
-  const bool regular = invert<MAX_PEAK_PARAMETERS>(jtj, n_parameters, covariance);
-  const double chi2 = pixel_chi2(samples, n, kept, p.data(), n_peaks, n_parameters);
-  const double inflation = std::max(1.0, chi2);
-  const auto sigma = [&](int i) {
-    return regular ? std::sqrt(covariance[static_cast<std::size_t>(i * MAX_PEAK_PARAMETERS + i)] * inflation) : INF;
-  };
-  const double width = p[2], px = projection.geometry().pixel_size;
-  for (int k = 0; k < n_peaks; ++k) {
-    const int c = N_SHARED + 2 * k;
-    const double center = p[static_cast<std::size_t>(c)], reach = std::max(width, 1.0);
-    double eta_sum = 0.0;
-    std::int64_t near = 0;
-    for (std::int64_t i = 0; i < n; ++i) {
-      if (std::abs(static_cast<double>(samples[i].radius) - center) < reach) {
-        eta_sum += static_cast<double>(samples[i].eta);
-        ++near;
-      }
+  model.normal_equations(p, jtj, jtr.data());
+  fit.regular = invert<MAX_PEAK_PARAMETERS>(jtj, n_parameters, fit.covariance);
+  fit.chi2 = pixel_chi2(bin.samples, bin.n, kept, p, n_peaks, n_parameters);
+  return fit;
+}
+
+// The point of ring k of the bin's window.
+RingPoint make_point(const Projection& projection, const Bin& bin, const BinFit& fit, std::size_t k) {
+  const RingGroup& group = bin.group;
+  const std::size_t c = N_SHARED + 2 * k;
+  const double center = fit.p[c], width = fit.p[2], reach = std::max(width, 1.0);
+  double eta_sum = 0.0;
+  std::int64_t near = 0;
+  for (std::int64_t i = 0; i < bin.n; ++i) {
+    if (std::abs(static_cast<double>(bin.samples[i].radius) - center) < reach) {
+      eta_sum += static_cast<double>(bin.samples[i].eta);
+      ++near;
     }
-    RingPoint point{};
-    point.ring = group.numbers[static_cast<std::size_t>(k)];
-    point.eta_bin = eta_bin;
-    point.radius = center + middle;
-    point.radius_sigma = sigma(c);
-    point.eta = eta_middle + (near > 0 ? eta_sum / static_cast<double>(near) : 0.0);
-    projection.to_pixel(point.radius * px, point.eta, point.y, point.z);
-    point.height = p[static_cast<std::size_t>(c + 1)];
-    point.background = p[0] + p[1] * center;
-    point.fwhm = width;
-    point.mixing = p[3];
-    point.snr = point.height / sigma(c + 1);
-    point.chi2 = chi2;
-    point.coverage = static_cast<double>(near) / (2.0 * reach * eta_step * point.radius);
-    point.n_pixels = n;
-    // The fit's own error falls below any bound it could sit on; a centre or width on its bound is no measurement.
-    const auto at_bound = [&](int i) {
-      const auto j = static_cast<std::size_t>(i);
-      return p[j] <= bounds.lower[j] || p[j] >= bounds.upper[j];
-    };
-    point.converged = fit.converged && regular && !at_bound(c) && !at_bound(2) && point.height > 0.0;
-    points.push_back(point);
   }
+  RingPoint point{};
+  point.ring = group.numbers[k];
+  point.eta_bin = bin.eta_bin;
+  point.radius = center + 0.5 * (group.low + group.high);
+  point.radius_sigma = fit.sigma(c);
+  point.eta = bin.eta_middle + (near > 0 ? eta_sum / static_cast<double>(near) : 0.0);
+  projection.to_pixel(point.radius * projection.geometry().pixel_size, point.eta, point.y, point.z);
+  point.height = fit.p[c + 1];
+  point.background = fit.p[0] + fit.p[1] * center;
+  point.fwhm = width;
+  point.mixing = fit.p[3];
+  point.snr = point.height / fit.sigma(c + 1);
+  point.chi2 = fit.chi2;
+  point.coverage = static_cast<double>(near) / (2.0 * reach * bin.eta_step * point.radius);
+  point.n_pixels = bin.n;
+  // The fit's own error falls below any bound it could sit on; a centre or width on its bound is no measurement.
+  point.converged = fit.converged && fit.regular && !fit.at_bound(c) && !fit.at_bound(2) && point.height > 0.0;
+  return point;
+}
+
+// The points of the bin's rings; none where it has too few pixels.
+std::vector<RingPoint> fit_bin(const Projection& projection, const Bin& bin, const PeakOptions& options) {
+  const std::size_t n_peaks = bin.group.centers.size();
+  const auto needed = static_cast<std::int64_t>(2 * (N_SHARED + 2 * n_peaks));
+  std::vector<RingPoint> points;
+  if (bin.n < std::max(options.min_pixels, needed)) return points;
+  const BinFit fit = fit_samples(bin, options);
+  for (std::size_t k = 0; k < n_peaks; ++k) points.push_back(make_point(projection, bin, fit, k));
+  return points;
 }
 
 // Centres ascend within their window; else the bounds of a fit would cross (bounds_of).
@@ -461,9 +413,14 @@ std::vector<RingPoint> fit_rings(const Projection& projection, const float* imag
   parallel_for(n_bins, threads, [&](std::int64_t bin) {
     const auto b = static_cast<std::size_t>(bin);
     const std::int64_t first = pixels.first[b], e = bin % n_eta;
-    fit_bin(projection, pixels.samples.data() + first, pixels.first[b + 1] - first,
-            groups[static_cast<std::size_t>(bin / n_eta)], -PI + (static_cast<double>(e) + 0.5) * eta_step, eta_step, e,
-            options, found[b]);
+    const double eta_middle = -PI + (static_cast<double>(e) + 0.5) * eta_step;
+    const Bin pixels_of_bin{groups[static_cast<std::size_t>(bin / n_eta)],
+                            pixels.samples.data() + first,
+                            pixels.first[b + 1] - first,
+                            e,
+                            eta_middle,
+                            eta_step};
+    found[b] = fit_bin(projection, pixels_of_bin, options);
   });
   std::vector<RingPoint> points;
   for (const auto& f : found) points.insert(points.end(), f.begin(), f.end());

@@ -15,7 +15,7 @@ from midas.cake.map import CakeMap, build_map
 from midas.cake.options import IntegrationOptions
 from midas.cake.result import Cake
 from midas.detector import Detector
-from midas.errors import FormatError, InputError
+from midas.errors import InputError
 from midas.io.frames import Frames, mean_frame, read_frames
 from midas.io.gsas_zarr import SUFFIX, require_suffix
 from midas.io.parameters import Parameters
@@ -27,7 +27,8 @@ _log = logging.getLogger(__name__)
 
 _INSTRUMENT_KEYS = {"Polariz": "Polariz", "SH_L": "SHpL", **{k: k for k in ("U", "V", "W", "X", "Y", "Z")}}
 _DARK_LOCATION = "exchange/dark"
-_WITH_DARK = (".h5", ".hdf5", ".hdf", ".nxs", ".nx5", ".zip", ".zarr")
+_HDF5 = (".h5", ".hdf5", ".hdf", ".nxs", ".nx5")
+_ZARR = (".zip", ".zarr")
 _IMAGE_SUFFIXES = (".MIDAS.zip", ".zarr.zip", ".nxs.h5")
 
 
@@ -223,25 +224,44 @@ def _detector(parameters: Parameters, frames: Frames) -> Detector:
 def _read_dark(files: SeriesFiles, data: Path, parameters: Parameters) -> tuple[np.ndarray | None, int]:
     """Return the mean of the dark frames and how many there are; (None, 1) where there is no dark."""
     path, location = files.dark or parameters.file("Dark"), files.dark_location
-    if path is None and location is None and not data.name.lower().endswith(_WITH_DARK):
-        return None, 1
-    try:
-        with _open(path or data, location if path else location or _DARK_LOCATION, parameters, 0) as frames:
-            return (frames[0] if len(frames) == 1 else mean_frame(frames)), len(frames)
-    except FormatError:
-        # Nobody asked for the dark inside the image file, and it need not be there.
-        if path is None and location is None:
+    if path is None and location is None:
+        # Nobody asked for the dark inside the image file: it need not be there, but it must be read where it is.
+        if not _has_dark(data):
             return None, 1
-        raise
+        location = _DARK_LOCATION
+    with _open(path or data, location, parameters, 0) as frames:
+        return (frames[0] if len(frames) == 1 else mean_frame(frames)), len(frames)
+
+
+def _has_dark(data: Path) -> bool:
+    """Return whether an image file, which can be opened, has something at `exchange/dark`."""
+    name = data.name.lower()
+    if name.endswith(_HDF5):
+        import h5py
+
+        with h5py.File(data, "r", locking=False) as file:
+            return _DARK_LOCATION in file
+    if not name.endswith(_ZARR):
+        return False
+    import zarr
+
+    store = zarr.storage.ZipStore(str(data), mode="r") if data.is_file() else None
+    try:
+        root = zarr.open(store if store is not None else str(data), mode="r")
+        return isinstance(root, zarr.Group) and _DARK_LOCATION in root
+    finally:
+        if store is not None:
+            store.close()
 
 
 def _options(parameters: Parameters, frames: Frames) -> IntegrationOptions:
     start = parameters.omega_start
     step = parameters.omega_step
-    if "OmegaStart" not in parameters:
-        start = _from_metadata(frames, "omega_start", start)
     if "OmegaStep" not in parameters:
         step = _from_metadata(frames, "omega_step", step)
+    if "OmegaStart" not in parameters and "omega_start" in frames.metadata:
+        # The file gives the omega of its first stored frame (SPEC section 4), the parameters that of the first used.
+        start = _from_metadata(frames, "omega_start", start) + parameters.skip_frames * step
     return IntegrationOptions(
         frames_per_sum=parameters.frames_per_sum,
         omega_start=start,
