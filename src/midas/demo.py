@@ -103,7 +103,9 @@ def run_demo(
         tick("simulating a calibrant image and a sample scan")
         detector, structure = Detector(SHAPE, TRUTH.pixel_size), calibrant(CALIBRANT)
         # One seed is one detector: its dead and hot pixels are the same in every exposure.
-        shot = simulate(TRUTH, detector, structure, options=_look(4000.0), seed=_SEED, frame=N_FRAMES, n_threads=n_threads)
+        shot = simulate(
+            TRUTH, detector, structure, options=_look(4000.0), seed=_SEED, frame=N_FRAMES, n_threads=n_threads
+        )
         scan = simulate_scan(
             TRUTH,
             detector,
