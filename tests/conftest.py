@@ -8,6 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from midas.errors import RefinementError
+from midas.refine.dispatch import EngineCommand
+from midas.refine.locate import find_gsas2
+
 THREADS = (1, 2, 7)
 
 
@@ -35,3 +39,12 @@ def n_threads(request: pytest.FixtureRequest) -> int:
 def rng() -> np.random.Generator:
     """A seeded generator."""
     return np.random.default_rng(7)
+
+
+@pytest.fixture(scope="session")
+def gsas2() -> EngineCommand:
+    """A working GSAS-II, or a skip that says how to get one."""
+    try:
+        return find_gsas2()
+    except RefinementError as error:
+        pytest.skip(str(error))

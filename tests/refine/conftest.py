@@ -11,11 +11,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from midas.errors import RefinementError
 from midas.io.gsas_zarr import CakeFile
-from midas.refine.dispatch import EngineCommand
 from midas.refine.job import Instrument, PhaseFile, RefinementJob
-from midas.refine.locate import find_gsas2
 from midas.refine.stages import default_stages
 
 HERE = Path(__file__).parent
@@ -34,15 +31,6 @@ def synthetic() -> ModuleType:
     sys.modules["refine_synthetic"] = module
     spec.loader.exec_module(module)
     return module
-
-
-@pytest.fixture(scope="session")
-def gsas2() -> EngineCommand:
-    """A working GSAS-II, or a skip that says how to get one."""
-    try:
-        return find_gsas2()
-    except RefinementError as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture
