@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from midas.io.gsas_zarr import CakeFile
+from midas.refine.dispatch import EngineCommand
 from midas.refine.job import Instrument, PhaseFile, RefinementJob
 from midas.refine.stages import default_stages
 
