@@ -130,6 +130,8 @@ def run_demo(
         files.append(out / "cake.png")
         tick("refining")
         refinement, stopped = _refine(out, n_threads, gsas2_python)
+        if refinement is not None:
+            files.append(out / "refinement")
         tick("done")
     table = compare(calibration, refinement, structure)
     return Demo(calibration, cake, refinement, table, tuple(files), stopped, time.perf_counter() - started)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import math
 
+from midas.errors import InputError
+
 HC_KEV_ANGSTROM = 12.398419843
 """Planck constant times speed of light [keV Å] (CODATA 2018, exact since the 2019 SI)."""
 
+ENERGY_RANGE = (1.2, 1300.0)
+"""Photon energies that diffract from crystals and reach a detector [keV]."""
 UM_PER_MM = 1000.0
 UM_PER_M = 1e6
 MICROSTRAIN = 1e-6
@@ -17,11 +21,20 @@ CENTIDEGREE = 0.01
 def wavelength_from_energy(energy: float) -> float:
     """Return the wavelength [Å] of photons of an energy [keV].
 
+    Raises
+    ------
+    InputError
+        The energy is not between 1.2 and 1300 keV; the message says which unit it looks like.
+
     Examples
     --------
     >>> round(wavelength_from_energy(80.725), 6)
     0.153588
     """
+    low, high = ENERGY_RANGE
+    if not low <= energy <= high:
+        looks = " looks like eV" if energy > high else " looks like a wavelength in Å" if energy > 0.0 else ""
+        raise InputError(f"energy {energy:g}{looks}; midas takes keV, between {low:g} and {high:g}")
     return HC_KEV_ANGSTROM / energy
 
 

@@ -254,7 +254,7 @@ def test_pilatus_image(shared_data):
     ("image", "message"),
     [
         (np.zeros((100, 100)), "empty"),
-        (np.full((100, 100), np.nan), "every pixel of the image is masked"),
+        (np.full((100, 100), np.nan), "every pixel of the image is NaN"),
         (np.zeros((100, 100, 3)), "two dimensions"),
         (np.ones((10, 10)), "at least 32"),
         (np.ones((100, 100), dtype=complex), "dtype complex128"),

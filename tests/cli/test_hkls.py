@@ -32,7 +32,7 @@ def test_space_group_and_lattice_as_json(tmp_path: Path, capsys: pytest.CaptureF
     [
         (["--calibrant", "CeO3", "--energy", "60", "--distance", "1e6"], "did you mean CeO2"),
         (["--energy", "60", "--distance", "1.05"], "looks like metres"),
-        (["--energy", "80725", "--distance", "1e6"], "it looks like eV"),
+        (["--energy", "80725", "--distance", "1e6"], "looks like eV"),
         (["--space-group", "225", "--energy", "60", "--distance", "1e6"], "--lattice is missing"),
         (["--calibrant", "Si", "--cif", "a.cif", "--energy", "60", "--distance", "1e6"], "exclude each other"),
         (["--cif", "absent.cif", "--energy", "60", "--distance", "1e6"], "no such file"),

@@ -11,6 +11,7 @@ import pytest
 import tifffile
 
 import midas
+import midas.demo
 from midas.cli import main
 
 KNOWN = ["--wavelength", "0.2", "--pixel-size", "200"]
@@ -134,6 +135,28 @@ def test_images_without_use(capsys, tmp_path, pixels, message):
     path = tmp_path / "image.tif"
     tifffile.imwrite(path, pixels)
     assert message in refused(capsys, tmp_path, "calibrate", path, *KNOWN, "--out", tmp_path / "out")
+
+
+def test_energies_in_other_units(capsys, tmp_path, image):
+    out = ["--pixel-size", 200, "--out", tmp_path / "out"]
+    assert "wavelength in Å" in refused(capsys, tmp_path, "calibrate", image, "--energy", 0.173, *out)
+    assert "eV" in refused(capsys, tmp_path, "calibrate", image, "--energy", 71676, *out)
+
+
+def test_folders_that_cannot_be_used(capsys, tmp_path, image):
+    assert "is a folder" in refused(capsys, tmp_path, "calibrate", tmp_path, *KNOWN, "--out", tmp_path / "out")
+    in_the_way, params = tmp_path / "file", tmp_path / "ps.txt"
+    in_the_way.write_text("x")
+    params.write_text("Lsd 3.2e5\nBC 260 249\npx 200\nWavelength 0.2\nRMin 10\nRMax 200\nRBinSize 1\n")
+    message = refused(capsys, tmp_path, "integrate", image, "-paramFN", params, "-resultFolder", in_the_way)
+    assert "a file of that name is in the way" in message
+    cake = tmp_path / "a.zarr.zip"
+    assert main(["integrate", str(image), "-paramFN", str(params), "-resultFolder", str(cake)]) == 0
+    cif = tmp_path / "CeO2.cif"
+    midas.demo.write_cif(cif, midas.calibrant("CeO2"))
+    capsys.readouterr()
+    message = refused(capsys, tmp_path, "refine", "--data", cake, "--cif", cif, "--out", in_the_way)
+    assert "a file of that name is in the way" in message
 
 
 def test_masks_that_do_not_fit(capsys, tmp_path, image):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from midas.cake.options import IntegrationOptions
 from midas.cake.result import Cake
 from midas.detector import Detector
 from midas.errors import InputError
+from midas.io.atomic import output_folder
 from midas.io.frames import Frames, mean_frame, read_frames
 from midas.io.gsas_zarr import SUFFIX, require_suffix
 from midas.io.parameters import Parameters
@@ -125,26 +127,28 @@ def integrate_files(
         is half written.
     """
     paths, targets = _paths(files, output)
-    cake_map: CakeMap | None = None
-    cake: Cake | None = None
-    skipped = []
-    for path, target in zip(paths, targets, strict=True):
-        if skip_existing and target.exists():
-            skipped.append(target)
-            continue
-        with _open(path, files.data_location, parameters, parameters.skip_frames) as frames:
-            if cake_map is None:
-                detector = _detector(parameters, frames)
-                cake_map = build_map(
-                    parameters.geometry, detector, parameters.grid, transformed=True, n_threads=n_threads
-                )
-            dark, dark_frames = _read_dark(files, path, parameters)
-            options = replace(_options(parameters, frames), dark_frames=dark_frames, progress=progress)
-            cake = integrate_with_map(frames, cake_map, dark=dark, options=options, n_threads=n_threads)
-        sum_images = bool(int(_number(parameters, "SumImages")))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        cake.to_zarr(target, instrument=_instrument(parameters), sum_images=sum_images)
-        _log.info("%s -> %s", path, target)
+    with contextlib.ExitStack() as folders:
+        for folder in {target.parent for target in targets}:
+            folders.enter_context(output_folder(folder))
+        cake_map: CakeMap | None = None
+        cake: Cake | None = None
+        skipped = []
+        for path, target in zip(paths, targets, strict=True):
+            if skip_existing and target.exists():
+                skipped.append(target)
+                continue
+            with _open(path, files.data_location, parameters, parameters.skip_frames) as frames:
+                if cake_map is None:
+                    detector = _detector(parameters, frames)
+                    cake_map = build_map(
+                        parameters.geometry, detector, parameters.grid, transformed=True, n_threads=n_threads
+                    )
+                dark, dark_frames = _read_dark(files, path, parameters)
+                options = replace(_options(parameters, frames), dark_frames=dark_frames, progress=progress)
+                cake = integrate_with_map(frames, cake_map, dark=dark, options=options, n_threads=n_threads)
+            sum_images = bool(int(_number(parameters, "SumImages")))
+            cake.to_zarr(target, instrument=_instrument(parameters), sum_images=sum_images)
+            _log.info("%s -> %s", path, target)
     return CakedSeries(tuple(t for t in targets if t not in skipped), tuple(skipped), cake)
 
 

@@ -146,7 +146,7 @@ def _start(
     except FitError:
         if options.beam_center is None and options.distance is None:
             raise
-        logger.warning("the guess %s does not fit the image; searching without it", guess)
+        logger.warning("%s; searching without it", _guess_in_words(options))
         seed = find_seed(prepared, candidates, options.pixel_size, signal=signal)
         geometry = fit_coarse(signal, seed, candidates, options, n_threads)
     logger.info(
@@ -157,6 +157,16 @@ def _start(
         len(seed.radii),
     )
     return seed, geometry
+
+
+def _guess_in_words(options: CalibrationParams) -> str:
+    words = []
+    if options.beam_center is not None:
+        words.append("the beam centre guess y {:g}, z {:g} px".format(*options.beam_center))
+    if options.distance is not None:
+        words.append(f"the distance guess {options.distance / 1000.0:g} mm")
+    hint = " (column first: are they swapped?)" if options.beam_center is not None else ""
+    return f"the image shows no rings where {' and '.join(words)}{hint} would have them"
 
 
 def _innermost_rings(calibrant: Calibrant, wavelength: float) -> Rings:

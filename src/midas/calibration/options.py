@@ -124,10 +124,7 @@ def params_from(source: CalibrationParams | Mapping[str, Any] | str | Path) -> C
     if "energy" in values:
         if "wavelength" in values:
             raise InputError("both wavelength and energy are given; expected one of them")
-        energy = float(values.pop("energy"))
-        if not energy > 0.0:
-            raise InputError(f"energy is {energy:g}; expected keV above 0")
-        values["wavelength"] = wavelength_from_energy(energy)
+        values["wavelength"] = wavelength_from_energy(float(values.pop("energy")))
     known = [f.name for f in fields(CalibrationParams)]
     for key in values:
         if key not in known:

@@ -123,6 +123,10 @@ def _valid(image: npt.NDArray[np.generic], negative_counts: bool) -> BoolImage:
     finite = np.asarray(np.isfinite(image), dtype=np.bool_)
     if negative_counts:
         return finite
+    if not finite.any():
+        raise InputError("every pixel of the image is NaN or infinite; expected counts")
+    if not finite.all():
+        logger.warning("%d pixels of the image are NaN or infinite and left out", int((~finite).sum()))
     valid = valid_mask(image)
     share = 1.0 - float(valid.sum()) / max(1, int(finite.sum()))
     if share > _SUSPICIOUS_NEGATIVES:

@@ -60,7 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         print(
-            f"midas {args.command}: interrupted; files named above are complete, nothing else was kept", file=sys.stderr
+            f"midas {args.command}: interrupted; each file in the results folder is whole, but some may be missing",
+            file=sys.stderr,
         )
         return INTERRUPTED
     finally:

@@ -68,7 +68,4 @@ def wavelength_from(args: argparse.Namespace) -> float:
     """
     if args.energy is None:
         return float(args.wavelength)
-    if not 1.2 <= args.energy <= 1300.0:
-        hint = "; it looks like eV" if args.energy > 1300.0 else ""
-        raise InputError(f"energy is {args.energy:g}{hint}; midas takes keV, between 1.2 and 1300")
     return wavelength_from_energy(args.energy)

@@ -325,6 +325,8 @@ def read_mask(
 
 
 def _open(path: Path, options: ReadOptions, skip_frames: int, image_transforms: tuple[int, ...]) -> Frames:
+    if path.is_dir() and path.suffix.lower() not in FORMATS:
+        raise FormatError(f"{path} is a folder; name an image file in it")
     opener = _format_of(path)
     if not path.exists():
         raise FormatError(f"{path}: no such file; check the name and the folder")

@@ -108,6 +108,7 @@ def run_refinement(
     >>> summary["succeeded"], summary["total_histograms"]  # doctest: +SKIP
     (72, 72)
     """
+    from midas.io.atomic import output_folder
     from midas.io.gsas_zarr import read_cake_file
 
     path = Path(data_file)
@@ -128,8 +129,9 @@ def run_refinement(
     )
     cake = read_cake_file(path)
     chosen = _check_histograms(histograms, cake.intensity.shape[0] * cake.intensity.shape[2])
-    engine = find_gsas2(gsas2_python)
-    return refine_cake(cake, path, options, engine, chosen, progress)
+    with output_folder(options.output_dir):
+        engine = find_gsas2(gsas2_python)
+        return refine_cake(cake, path, options, engine, chosen, progress)
 
 
 def check_phases(cif_files: Sequence[str | os.PathLike[str]]) -> tuple[PhaseFile, ...]:
@@ -205,7 +207,6 @@ def refine_cake(
     """Refine the chosen lineouts of a cake with an engine, write the files and return the summary."""
     begin = time.perf_counter()
     instrument, radius_mm = read_instrument(dict(cake.instrument))
-    options.output_dir.mkdir(parents=True, exist_ok=True)
     records: dict[int, HistogramRecord] = {}
     lineouts: dict[int, Lineout] = {}
 
