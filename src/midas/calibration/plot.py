@@ -54,15 +54,17 @@ def draw_image(calibration: Calibration, axes: Axes) -> None:
         interpolation="nearest",
     )
     eta = np.linspace(-180.0, 180.0, 721)
+    # Every other sector of 15 deg: where a drawn arc ends the ring itself shows, and whether it goes on in line.
+    drawn = (np.floor(eta / 15.0) % 2 == 0) & (eta < 180.0)
     for ring in calibration.ring_table:
         y, z = calibration.geometry.to_pixel(np.full_like(eta, ring.radius), eta)
         outside = (y < -0.5) | (y > n_y - 0.5) | (z < -0.5) | (z > n_z - 0.5)
-        y[outside] = np.nan
+        y[outside | ~drawn] = np.nan
         axes.plot(y, z, lw=0.5, color="#ff5c5c" if ring.outlier else "#38bdf8", alpha=0.9)
     y0, z0 = calibration.geometry.beam_center
     axes.plot(y0, z0, "+", color="#facc15", ms=12, mew=1.5)
     axes.set(xlim=(-0.5, n_y - 0.5), ylim=(n_z - 0.5, -0.5), xlabel="y, column [px]", ylabel="z, row [px]")
-    axes.set_title("image (log) with predicted rings", fontsize=10)
+    axes.set_title("image (log); predicted rings in every other sector", fontsize=10)
 
 
 def draw_strain_against_two_theta(calibration: Calibration, axes: Axes) -> None:
@@ -70,7 +72,8 @@ def draw_strain_against_two_theta(calibration: Calibration, axes: Axes) -> None:
     points, used = calibration.points, calibration.used
     two_theta = np.degrees(np.arctan(points.tan_two_theta))
     strain = calibration.strain * 1e6
-    axes.plot(two_theta[~used], strain[~used], ".", color="0.7", ms=3, label="left out")
+    if not used.all():
+        axes.plot(two_theta[~used], strain[~used], ".", color="0.7", ms=3, label="left out")
     axes.plot(two_theta[used], strain[used], ".", color="#2563eb", ms=2.5, alpha=0.5, label="used")
     axes.plot(
         [r.two_theta for r in calibration.ring_table],
