@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
 from midas.cake import Cake, CakeMap, IntegrationOptions, build_map, integrate
 from midas.calibration import Calibration, CalibrationParams, calibrate
@@ -14,10 +14,26 @@ from midas.grid import CakeGrid
 from midas.io.frames import Frames, read_frames, read_image
 from midas.io.gsas_zarr import CakeFile, read_cake_file
 from midas.io.parameters import Parameters, read_params
-from midas.refine import run_refinement
 from midas.simulation import PeakProfile, Simulation, SimulationOptions, simulate, simulate_scan
 
-__version__ = version("midas-xrd")
+if TYPE_CHECKING:
+    from midas.refine import run_refinement
+
+    __version__: str
+else:
+
+    def __getattr__(name: str) -> Any:
+        """Return the version or the refinement, which would slow `import midas` down."""
+        if name == "__version__":
+            from importlib.metadata import version
+
+            return version("midas-xrd")
+        if name == "run_refinement":
+            from midas.refine import run_refinement
+
+            return run_refinement
+        raise AttributeError(f"module 'midas' has no attribute {name!r}")
+
 
 __all__ = [
     "Cake",
