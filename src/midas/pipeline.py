@@ -173,6 +173,6 @@ def _refined(
                 **job.refinement,
             )
         except RefinementError as error:
-            return tuple(summaries), f"{error} The run ended after the integration; its files are complete."
+            return tuple(summaries), f"{error}; the run ended after the integration, whose files are complete"
         summaries.append(summary)
     return tuple(summaries), ""
