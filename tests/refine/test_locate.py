@@ -23,7 +23,12 @@ def test_missing_is_one_sentence_with_the_way_out(bare):
         find_gsas2()
     message = str(caught.value)
     assert "\n" not in message
-    for words in ("not installed", "https://gsas-ii.readthedocs.io", "GSASII_PATH", "--gsas2-python"):
+    for words in (
+        "not installed",
+        "https://advancedphotonsource.github.io/GSAS-II-tutorials/install.html",
+        "GSASII_PATH",
+        "--gsas2-python",
+    ):
         assert words in message
 
 

@@ -14,7 +14,8 @@ from midas.refine.dispatch import EngineCommand, greet
 PLACES = ("g2main", "G2", "gsas2full", "gsas2pkg")
 """Folders of the home directory that GSAS-II's installers use."""
 ADVICE = (
-    "install it as https://advancedphotonsource.github.io/GSAS-II-tutorials/install.html says, then set GSASII_PATH to its folder or "
+    "install it as https://advancedphotonsource.github.io/GSAS-II-tutorials/install.html says, "
+    "then set GSASII_PATH to its folder or "
     "name the Python that has it with --gsas2-python"
 )
 PROBE_SECONDS = 120.0
