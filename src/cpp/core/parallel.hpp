@@ -43,14 +43,4 @@ void parallel_for(std::int64_t n, int n_threads, const Body& body) {
 
 }  // namespace midas
 
-// Marks a hot kernel that the compiler builds for several instruction sets, chosen at run time where the loader can do
-// it (GCC on x86-64 Linux). Mark the loop inside the parallel region: OpenMP's outlined bodies do not inherit the
-// choice.
-#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__linux__) && \
-    !defined(__SANITIZE_ADDRESS__)
-#define MIDAS_DISPATCH __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define MIDAS_DISPATCH
-#endif
-
 #endif
