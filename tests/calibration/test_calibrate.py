@@ -272,6 +272,11 @@ def test_an_image_without_rings_is_refused():
         midas.calibrate(noise, known())
 
 
+def test_a_negative_number_of_threads_is_refused(image):
+    with pytest.raises(midas.InputError, match="n_threads is -5"):
+        midas.calibrate(image, known(), n_threads=-5)
+
+
 def test_masks_and_darks_of_another_shape_are_refused(image):
     for what in ("mask", "dark"):
         with pytest.raises(midas.InputError, match=f"the {what} has shape"):

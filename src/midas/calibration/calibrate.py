@@ -92,6 +92,8 @@ def calibrate(
     ('good', True)
     """
     started = time.perf_counter()
+    if n_threads < 0:
+        raise InputError(f"n_threads is {n_threads}; expected a number of threads, or 0 for all cores")
     options = params_from(params)
     calibrant = options.resolve_calibrant()
     prepared = prepare_image(
