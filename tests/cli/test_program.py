@@ -110,7 +110,8 @@ def test_missing_keys_are_named_with_their_flag(capsys, tmp_path, image):
     params = tmp_path / "ps.txt"
     params.write_text("px 200\n")
     message = refused(capsys, tmp_path, "calibrate", image, "-paramFN", params, *out)
-    assert "wavelength" in message.lower()
+    assert f"as Wavelength in {params}" in message
+    assert "--energy" in message
 
 
 def test_units_are_checked(capsys, tmp_path, image):

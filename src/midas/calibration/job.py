@@ -132,4 +132,4 @@ def _params(job: CalibrationJob, source: Parameters | None) -> CalibrationParams
     name = values.get("calibrant")
     if isinstance(name, str):
         values["calibrant"] = calibrant_from_cif(name) if name.lower().endswith(".cif") else calibrant(name)
-    return params_from(values)
+    return params_from(values) if source is None else params_from(values, file=source.name)

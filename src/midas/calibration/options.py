@@ -95,8 +95,12 @@ class CalibrationParams:
         return self.calibrant if isinstance(self.calibrant, Calibrant) else calibrant(self.calibrant)
 
 
-def params_from(source: CalibrationParams | Mapping[str, Any] | str | Path) -> CalibrationParams:
+def params_from(
+    source: CalibrationParams | Mapping[str, Any] | str | Path, *, file: str = "a parameter file"
+) -> CalibrationParams:
     """Return calibration parameters from a MIDAS parameter file, a mapping, or themselves.
+
+    `file` names the parameter file that a mapping was read from, for the message about a missing key.
 
     A mapping takes the field names of `CalibrationParams`, and `energy` [keV] instead of `wavelength`.
 
@@ -131,9 +135,12 @@ def params_from(source: CalibrationParams | Mapping[str, Any] | str | Path) -> C
             nearest = difflib.get_close_matches(key, [*known, "energy"], 1, 0.4)
             hint = f"; did you mean {nearest[0]!r}?" if nearest else f"; expected one of {', '.join(known)}"
             raise InputError(f"unknown calibration parameter {key!r}{hint}")
-    for key, flag in (("wavelength", "--wavelength or --energy"), ("pixel_size", "--pixel-size")):
-        if key not in values:
-            raise InputError(f"{key} is missing; give it in params, with {flag}, or in the parameter file")
+    for name, key, flag in (
+        ("wavelength", "Wavelength", "--wavelength or --energy"),
+        ("pixel_size", "px", "--pixel-size"),
+    ):
+        if name not in values:
+            raise InputError(f"{name} is missing; give it in params, with {flag}, or as {key} in {file}")
     return CalibrationParams(**values)
 
 
@@ -142,7 +149,7 @@ def _from_file(path: Path) -> CalibrationParams:
     from midas.io.parameters import read_params
 
     file = read_params(path)
-    return params_from(calibration_values(file))
+    return params_from(calibration_values(file), file=file.name)
 
 
 def _file_calibrant(file: Any) -> dict[str, Calibrant]:
