@@ -16,7 +16,6 @@ from midas.calibration.diagnostics import explained_share, held_out_strain, judg
 from midas.calibration.fit import (
     LoopResult,
     file_parameter_esds,
-    fit_coarse,
     parameter_names,
     radius_range,
     run_loop,
@@ -27,7 +26,7 @@ from midas.calibration.result import Calibration
 from midas.calibration.seed import RingSignal, Seed, find_seed, ring_signal
 from midas.crystal import Calibrant, Rings, rings
 from midas.detector import Detector
-from midas.errors import FitError, InputError
+from midas.errors import InputError
 from midas.geometry import Geometry
 from midas.io.frames import Frames, mean_frame, read_image
 
@@ -137,39 +136,33 @@ def _pixels(image: npt.ArrayLike | Frames | str | Path, transforms: tuple[int, .
 def _start(
     prepared: PreparedImage, signal: RingSignal, calibrant: Calibrant, options: CalibrationParams, n_threads: int
 ) -> tuple[Seed, Geometry]:
-    """Return the seed and the geometry fitted to the coarse image.
-
-    A guess that does not lead to rings is overruled, loudly, by what the image says.
-    """
-    candidates = _innermost_rings(calibrant, options.wavelength)
-    guess = {"beam_center": options.beam_center, "distance": options.distance}
-    try:
-        seed = find_seed(prepared, candidates, options.pixel_size, signal=signal, **guess)  # type: ignore[arg-type]
-        geometry = fit_coarse(signal, seed, candidates, options, n_threads)
-    except FitError:
-        if options.beam_center is None and options.distance is None:
-            raise
-        logger.warning("%s; searching without it", _guess_in_words(options))
-        seed = find_seed(prepared, candidates, options.pixel_size, signal=signal)
-        geometry = fit_coarse(signal, seed, candidates, options, n_threads)
+    """Return the seed and the geometry it gives. A guess that the image contradicts is overruled, loudly."""
+    seed = find_seed(
+        prepared,
+        _innermost_rings(calibrant, options.wavelength),
+        options.pixel_size,
+        beam_center=options.beam_center,
+        distance=options.distance,
+        signal=signal,
+        n_threads=n_threads,
+    )
+    geometry = Geometry(
+        distance=seed.distance,
+        beam_center=seed.beam_center,
+        pixel_size=options.pixel_size,
+        wavelength=options.wavelength,
+        tilts=(options.tilt_x, *seed.tilts),
+        image_transforms=options.image_transforms,
+    )
     logger.info(
-        "seed: distance %.2f mm, beam (%.2f, %.2f) px, %d of %d peaks explained",
+        "seed: distance %.2f mm, beam (%.2f, %.2f) px, tilts (%.2f, %.2f) deg, %.0f %% of %d ridge points explained",
         seed.distance / 1000.0,
         *seed.beam_center,
-        seed.best.n_matched,
-        len(seed.radii),
+        *seed.tilts,
+        100.0 * seed.best.share,
+        seed.n_points,
     )
     return seed, geometry
-
-
-def _guess_in_words(options: CalibrationParams) -> str:
-    words = []
-    if options.beam_center is not None:
-        words.append("the beam centre guess y {:g}, z {:g} px".format(*options.beam_center))
-    if options.distance is not None:
-        words.append(f"the distance guess {options.distance / 1000.0:g} mm")
-    hint = " (column first: are they swapped?)" if options.beam_center is not None else ""
-    return f"the image shows no rings where {' and '.join(words)}{hint} would have them"
 
 
 def _innermost_rings(calibrant: Calibrant, wavelength: float) -> Rings:
