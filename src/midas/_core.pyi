@@ -180,7 +180,7 @@ def score_geometries(
     tangent: Float64,
     brightness: Float64,
     *,
-    faintest: float,
+    faintest: Sequence[float],
     sigma: float,
     n_threads: int = 0,
 ) -> Float64: ...
@@ -192,7 +192,7 @@ def score_distances(
     tangent: Float64,
     brightness: Float64,
     *,
-    faintest: float,
+    faintest: Sequence[float],
     sigma: float,
     n_threads: int = 0,
 ) -> Float64: ...
@@ -203,7 +203,7 @@ def polish_geometries(
     tangent: Float64,
     brightness: Float64,
     *,
-    faintest: float,
+    faintest: Sequence[float],
     sigma: tuple[float, float],
     n_threads: int = 0,
 ) -> Float64: ...

@@ -33,7 +33,7 @@ from midas.io.frames import Frames, mean_frame, read_image
 logger = logging.getLogger(__name__)
 
 _SEED_TWO_THETA = 80.0  # deg: no ring further out helps to find the distance
-_MOST_RINGS = 60  # of the seed's hypotheses
+_MOST_RINGS = 120  # of the seed's hypotheses
 _USEFUL_RINGS = 400
 
 Progress = Callable[[int, int, str], None]
