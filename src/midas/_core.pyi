@@ -32,6 +32,20 @@ class Projection:
     def to_pixel(self, radius: Float64, eta: Float64, n_threads: int = 0) -> tuple[Float64, Float64]: ...
     def radius_gradient(self, y: Float64, z: Float64) -> Float64: ...
 
+DEFECT_HOT: int
+DEFECT_DEAD: int
+
+def find_defects(
+    counts: Float32,
+    mask: npt.NDArray[np.uint8],
+    *,
+    hot_ratio: float,
+    hot_sigma: float,
+    dead_ratio: float,
+    dead_level: float,
+    n_threads: int = 0,
+) -> npt.NDArray[np.uint8]: ...
+
 N_GEOMETRY_PARAMETERS: int
 FIRST_DISTORTION: int
 PARALLAX: int
