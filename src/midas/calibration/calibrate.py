@@ -22,6 +22,7 @@ from midas.calibration.fit import (
     run_loop,
 )
 from midas.calibration.options import CalibrationParams, params_from
+from midas.calibration.panel_fit import fit_panels
 from midas.calibration.prepare import BoolImage, PreparedImage, prepare_image
 from midas.calibration.result import Calibration
 from midas.calibration.seed import RingSignal, Seed, find_seed, ring_signal
@@ -112,6 +113,7 @@ def calibrate(
     seed, geometry = _start(prepared, signal, calibrant, options, n_threads)
     visible = _visible_rings(calibrant, options.wavelength, geometry, prepared.mask)
     loop = run_loop(prepared, geometry, visible, options, n_threads=n_threads, progress=progress)
+    loop = fit_panels(prepared, loop, visible, options, n_threads=n_threads)
     calibration = _assemble(prepared, signal, seed, visible, loop, options)
     calibration = replace(calibration, seconds=time.perf_counter() - started)
     logger.info("%s: mean strain %.1f µε; %s", calibration.verdict, calibration.mean_strain * 1e6, calibration.reason)

@@ -12,6 +12,7 @@ from typing import Any
 from midas.crystal import Calibrant, calibrant, calibrant_from_cell
 from midas.errors import InputError
 from midas.geometry import check_distance, check_pixel_size, check_wavelength
+from midas.panels import PanelLayout
 from midas.units import wavelength_from_energy
 
 DISTORTION_SETS: dict[str, tuple[int, ...]] = {
@@ -51,6 +52,15 @@ class CalibrationParams:
     """Rotation about the beam [deg]: invisible in powder rings, carried and never refined."""
     distortion: str = "classic"
     """"none", "classic" (p0..p3) or "full" (p0..p14)."""
+    panels: str | PanelLayout = "auto"
+    """Panels of a tiled detector, each refined where that helps: "auto" finds them from the image, "none" takes the
+    detector as one piece, a `PanelLayout` says where they are."""
+    panel_distance: bool = False
+    """Also refine how far each panel stands before or behind the others."""
+    parallax: float = 0.0
+    """Depth at which a thick sensor converts [µm]: parallax·sin(2θ) is added to the radius."""
+    refine_parallax: bool = False
+    """Refine the parallax; at one distance it is hard to tell from the distortion."""
     eta_step: float = 5.0
     """Azimuthal bin of the ring fits [deg]."""
     stopping_strain: float = 4e-5
@@ -78,7 +88,10 @@ class CalibrationParams:
             check_distance(self.distance)
         if self.distortion not in DISTORTION_SETS:
             raise InputError(f"distortion is {self.distortion!r}; expected one of {', '.join(DISTORTION_SETS)}")
+        if not isinstance(self.panels, PanelLayout) and self.panels not in ("auto", "none"):
+            raise InputError(f"panels is {self.panels!r}; expected 'auto', 'none' or a midas.PanelLayout")
         for name, low, high in (
+            ("parallax", -5000.0, 5000.0),
             ("eta_step", 0.1, 90.0),
             ("stopping_strain", 0.0, 1.0),
             ("mult_factor", 1.0, math.inf),
@@ -178,10 +191,13 @@ def calibration_values(file: Any) -> dict[str, Any]:
         ("stopping_strain", "StoppingStrain"),
         ("width", "Width"),
         ("calibrant", "Calibrant"),
+        ("parallax", "Parallax"),
     ):
         if key in file:  # a default of the table is not what this file says
             values[name] = file.get(key)
     values.update(_file_calibrant(file))
+    if file.panel_layout is not None:
+        values["panels"] = file.panel_layout
     excluded = file.get("RingsToExclude")
     if excluded:
         values["rings_to_exclude"] = tuple(int(n) for n in excluded)
