@@ -118,7 +118,7 @@ def test_given_panels_are_used(tiled):
     image, _, _ = tiled
     calibration = midas.calibrate(image, known(panels=LAYOUT))
     assert calibration.geometry.panels.layout == LAYOUT
-    with pytest.raises(InputError, match="expected them to cover the image of 688 x 508"):
+    with pytest.raises(InputError, match="expected them to cover the image, which has 688 x 508"):
         midas.calibrate(image, known(panels=midas.PanelLayout((100, 100))))
     with pytest.raises(InputError, match="panels is 'some'"):
         midas.calibrate(image, known(panels="some"))

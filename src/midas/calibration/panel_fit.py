@@ -64,8 +64,8 @@ def fit_panels(
         return loop
     if not layout.fits(prepared.shape):
         raise InputError(
-            f"the panels end at row {layout.shape[0]} and column {layout.shape[1]}; expected them to cover the image of "
-            f"{prepared.shape[0]} x {prepared.shape[1]} pixels"
+            f"the panels end at row {layout.shape[0]} and column {layout.shape[1]}; expected them to cover the image, "
+            f"which has {prepared.shape[0]} x {prepared.shape[1]} pixels"
         )
     run = _Run(prepared, prepared.mask.astype(np.uint8), rings, params, n_threads)
     best = loop
