@@ -15,6 +15,7 @@ from midas.io.exchange import read_geometry, write_geometry
 from midas.io.frames import Frames, read_frames, read_image
 from midas.io.gsas_zarr import CakeFile, read_cake_file
 from midas.io.parameters import Parameters, read_params
+from midas.panels import PanelLayout, Panels
 from midas.simulation import PeakProfile, Simulation, SimulationOptions, simulate, simulate_scan
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ __all__ = [
     "IntegrationOptions",
     "MidasError",
     "OutputError",
+    "PanelLayout",
+    "Panels",
     "Parameters",
     "PeakProfile",
     "RefinementError",

@@ -7,5 +7,6 @@ PYBIND11_MODULE(_core, m) {
   midas_bindings::bind_geometry(m);
   midas_bindings::bind_calibration(m);
   midas_bindings::bind_cake(m);
+  midas_bindings::bind_defects(m);
   midas_bindings::bind_simulate(m);
 }

@@ -7,6 +7,7 @@
 namespace midas_bindings {
 
 void bind_cake(pybind11::module_& m);
+void bind_defects(pybind11::module_& m);
 void bind_errors(pybind11::module_& m);
 void bind_geometry(pybind11::module_& m);
 void bind_calibration(pybind11::module_& m);
