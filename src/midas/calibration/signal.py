@@ -34,8 +34,11 @@ class RingSignal:
         return position * self.binning + 0.5 * (self.binning - 1)
 
 
-def ring_signal(prepared: PreparedImage) -> RingSignal:
-    """Return the image binned to about 640 px, over its local median in units of the local noise."""
+def ring_signal(prepared: PreparedImage, *, threshold: float = 0.0) -> RingSignal:
+    """Return the image binned to about 640 px, over its local median in units of the local noise.
+
+    Pixels less than `threshold` [counts of the image given] above the background count as background; 0 takes all.
+    """
     binning = max(1, round(max(prepared.counts.shape) / _TARGET_EDGE))
     counts, mask = _binned(prepared, binning)
     background = local_median(counts, mask, max(counts.shape) // 25)
@@ -45,8 +48,21 @@ def ring_signal(prepared: PreparedImage) -> RingSignal:
     root = np.sqrt(np.maximum(background, 1e-3 * float(np.mean(counts[usable]))) + 1e-6)
     factor = 1.4826 * float(np.median(np.abs(excess[usable]) / root[usable]))
     noise = root * max(factor, 1e-6)
+    if threshold > 0.0:
+        excess = _excess_above(prepared, background, binning, threshold / prepared.gain)
     signal = np.where(usable, excess / noise, 0.0).astype(np.float32)
     return RingSignal(signal=signal, mask=mask, counts=counts, background=background, binning=binning)
+
+
+def _excess_above(prepared: PreparedImage, background: FloatImage, binning: int, threshold: float) -> FloatImage:
+    """Return the mean excess over the background of each cell, of the pixels that exceed it by the threshold alone."""
+    n_z, n_y = background.shape
+    cut = (slice(n_z * binning), slice(n_y * binning))
+    excess = prepared.counts[cut] - np.repeat(np.repeat(background, binning, axis=0), binning, axis=1)
+    excess[(excess < threshold) | prepared.mask[cut]] = 0.0
+    cells = (n_z, binning, n_y, binning)
+    count = (~prepared.mask[cut]).reshape(cells).sum(axis=(1, 3))
+    return np.asarray(excess.reshape(cells).sum(axis=(1, 3)) / np.maximum(count, 1), dtype=np.float32)
 
 
 def _binned(prepared: PreparedImage, binning: int) -> tuple[FloatImage, BoolImage]:
