@@ -12,7 +12,7 @@ from midas.calibration.result import RingSummary
 from midas.calibration.seed import RingSignal, Seed, ring_radii
 from midas.crystal import Rings
 from midas.errors import FitError
-from midas.geometry import Geometry
+from midas.geometry import FloatArray, Geometry
 from midas.units import CENTIDEGREE
 
 _FOLDS = 4
@@ -26,9 +26,16 @@ _OVERFIT = 1.5  # held-out over training strain
 
 
 def held_out_strain(fit: GeometryFit, points: RingPoints) -> float:
-    """Return the mean |strain| of points predicted by fits that left their azimuth out.
+    """Return the mean |strain| of points predicted by fits that left their azimuth out."""
+    strain = held_out_strains(fit, points)
+    return float(np.nanmean(np.abs(strain))) if np.isfinite(strain).any() else float("nan")
 
-    Four-fold: every fourth azimuth bin is left out in turn, the same parameters are refitted on the rest.
+
+def held_out_strains(fit: GeometryFit, points: RingPoints) -> FloatArray:
+    """Return the strain of each point that the fit uses, predicted by a fit that left its azimuth out.
+
+    Four-fold: every fourth azimuth bin is left out in turn, the same parameters are refitted on the rest. Shape (number
+    of points used,); NaN where too few points are left to fit.
     """
     used = points.select(fit.used)
     strain = np.full(len(used), np.nan)
@@ -41,7 +48,7 @@ def held_out_strain(fit: GeometryFit, points: RingPoints) -> float:
         except FitError:
             continue
         strain[test] = pseudo_strain(trained.geometry, used.select(test))
-    return float(np.nanmean(np.abs(strain))) if np.isfinite(strain).any() else float("nan")
+    return strain
 
 
 def ring_table(loop: LoopResult, rings: Rings) -> tuple[RingSummary, ...]:
