@@ -139,7 +139,7 @@ def judge(
         doubtful.append(
             f"held-out strain {held_out * 1e6:.0f} µε against {fit.mean_strain * 1e6:.0f} µε in training: overfitted"
         )
-    if seed.runner_up is not None and seed.runner_up.score > 0.7 * seed.best.score:
+    if seed.runner_up is not None and seed.ambiguous:
         doubtful.append(
             f"a distance of {seed.runner_up.distance / 1000:.1f} mm explains the image nearly as well; give a guess"
         )
