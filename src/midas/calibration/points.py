@@ -40,17 +40,19 @@ class RingPoints:
     radius: FloatArray
     """[px]."""
     radius_sigma: FloatArray
-    """Standard uncertainty of `radius` [px], from the fit's covariance, inflated by chi-square where that exceeds 1."""
+    """Standard uncertainty of `radius` [px], from the scatter of the pixels about the fit."""
     height: FloatArray
     """Peak height over background [counts]."""
     fwhm: FloatArray
-    """Full width at half maximum [px]."""
+    """Full width at half maximum as the pixels show it, their own extent included [px]."""
     mixing: FloatArray
     """Lorentzian share of the profile, 0 to 1."""
     snr: FloatArray
-    """Height over its standard uncertainty."""
+    """Significance of the ring against counting noise, in standard deviations."""
     chi2: FloatArray
     """Reduced chi-square of the profile fit with Poisson variances."""
+    graininess: FloatArray
+    """Relative scatter of the ring's intensity from pixel to pixel beyond counting noise: 0 for a smooth powder."""
     tan_two_theta: FloatArray
     """Tangent of the ring's Bragg angle."""
 
@@ -131,7 +133,7 @@ def fit_points(
 ) -> RingPoints:
     """Return the ring positions that pass the quality cuts.
 
-    Used are fits that converged off their bounds, stand out of the noise (height at least 6 esd), have at least 40 % of
+    Used are fits that converged off their bounds, stand out of the counting noise (by 6 standard deviations), have at least 40 % of
     their pixels valid, and a width like the others'.
 
     Raises
