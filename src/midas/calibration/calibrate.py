@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -21,15 +21,20 @@ from midas.calibration.fit import (
     radius_range,
     run_loop,
 )
+from midas.calibration.joint import calibrate_jointly, is_several, joint_job
 from midas.calibration.options import CalibrationParams, params_from
+from midas.calibration.parallax import parallax_doubts
 from midas.calibration.prepare import BoolImage, PreparedImage, prepare_image
 from midas.calibration.result import Calibration
 from midas.calibration.seed import RingSignal, Seed, find_seed, ring_signal
-from midas.crystal import Calibrant, Rings, rings
+from midas.crystal import Calibrants, Rings, rings
 from midas.detector import Detector
 from midas.errors import FitError, InputError
 from midas.geometry import Geometry
 from midas.io.frames import Frames, mean_frame, read_image
+
+if TYPE_CHECKING:
+    from midas.calibration.joint_result import JointCalibration
 
 logger = logging.getLogger(__name__)
 
@@ -40,33 +45,61 @@ _USEFUL_RINGS = 400
 Progress = Callable[[int, int, str], None]
 
 
+Image = npt.NDArray[Any] | Frames | str | Path
+Source = CalibrationParams | Mapping[str, Any] | str | Path
+
+
+@overload
 def calibrate(
-    image: npt.ArrayLike | Frames | str | Path,
-    params: CalibrationParams | Mapping[str, Any] | str | Path,
+    image: Image,
+    params: Source,
     *,
     mask: npt.ArrayLike | None = None,
     dark: npt.ArrayLike | None = None,
     n_threads: int = 0,
     progress: Progress | None = None,
-) -> Calibration:
-    """Return the detector geometry found from one image of a calibrant.
+) -> Calibration: ...
+@overload
+def calibrate(
+    image: list[Image] | list[str] | list[Path] | list[npt.NDArray[Any]] | tuple[Image, ...],
+    params: Source | Sequence[Source],
+    *,
+    mask: npt.ArrayLike | Sequence[npt.ArrayLike | None] | None = None,
+    dark: npt.ArrayLike | Sequence[npt.ArrayLike | None] | None = None,
+    n_threads: int = 0,
+    progress: Progress | None = None,
+) -> JointCalibration: ...
+def calibrate(
+    image: Any,
+    params: Any,
+    *,
+    mask: Any = None,
+    dark: Any = None,
+    n_threads: int = 0,
+    progress: Progress | None = None,
+) -> Calibration | JointCalibration:
+    """Return the detector geometry found from one image of a calibrant, or from several images together.
 
     Needs no guess beyond wavelength and pixel size: the beam centre is where the normals of the rings meet, the
     distance comes from the ratios of their radii, then every (ring, eta) profile is fitted by a pseudo-Voigt on the
     pixels themselves and the geometry by least squares on the pseudo-strain (SPEC section 2).
 
+    A list of images of one detector, at several distances, gives a `JointCalibration`: each image is calibrated alone,
+    then all together with the same tilts and distortion. With known steps of the detector (`detector_positions`) or
+    known distances the wavelength can be refined, too.
+
     Parameters
     ----------
     image
         Shape (n_z, n_y), any real dtype [counts]; or `Frames` or a path, whose frames are averaged. Negative values,
-        the maximum of an unsigned dtype and NaN are never counts.
+        the maximum of an unsigned dtype and NaN are never counts. A list or tuple of such for several images.
     params
         `CalibrationParams`, a dict of its fields (at least wavelength [Å] or energy [keV], and pixel_size [µm]), or a
-        MIDAS parameter file.
+        MIDAS parameter file. For several images one for all, or a list of one an image.
     mask
-        Shape of the image, non-zero where a pixel must not be used.
+        Shape of the image, non-zero where a pixel must not be used; a list gives each image its own.
     dark
-        Shape of the image [counts], subtracted.
+        Shape of the image [counts], subtracted; a list gives each image its own.
     n_threads
         0 uses all cores.
     progress
@@ -91,10 +124,29 @@ def calibrate(
     >>> cal.verdict, abs(cal.geometry.distance / 3e5 - 1) < 1e-4
     ('good', True)
     """
-    started = time.perf_counter()
     if n_threads < 0:
         raise InputError(f"n_threads is {n_threads}; expected a number of threads, or 0 for all cores")
+    if is_several(image):
+        job = joint_job(image, params, mask=mask, dark=dark)
+        return calibrate_jointly(job, _calibrate_one, n_threads=n_threads, progress=progress)
+    if isinstance(params, (list, tuple)):
+        raise InputError(f"params is a list of {len(params)} for one image; give a list of images, or one params")
+    return _calibrate_one(image, params, mask=mask, dark=dark, n_threads=n_threads, progress=progress)
+
+
+def _calibrate_one(
+    image: Image,
+    params: Source,
+    *,
+    mask: npt.ArrayLike | None,
+    dark: npt.ArrayLike | None,
+    n_threads: int,
+    progress: Progress | None,
+) -> Calibration:
+    """Return the calibration of one image."""
+    started = time.perf_counter()
     options = params_from(params)
+    options.check_single()
     calibrant = options.resolve_calibrant()
     prepared = prepare_image(
         _pixels(image, options.image_transforms),
@@ -135,7 +187,7 @@ def _pixels(image: npt.ArrayLike | Frames | str | Path, transforms: tuple[int, .
 
 
 def _start(
-    prepared: PreparedImage, signal: RingSignal, calibrant: Calibrant, options: CalibrationParams, n_threads: int
+    prepared: PreparedImage, signal: RingSignal, calibrant: Calibrants, options: CalibrationParams, n_threads: int
 ) -> tuple[Seed, Geometry]:
     """Return the seed and the geometry fitted to the coarse image.
 
@@ -172,32 +224,20 @@ def _guess_in_words(options: CalibrationParams) -> str:
     return f"the image shows no rings where {' and '.join(words)}{hint} would have them"
 
 
-def _innermost_rings(calibrant: Calibrant, wavelength: float) -> Rings:
+def _innermost_rings(calibrant: Calibrants, wavelength: float) -> Rings:
     """Return the first rings, enough for every distance: to list all that short wavelengths allow takes seconds."""
     limit = 10.0
     while True:
         found = rings(calibrant, wavelength, two_theta_max=limit)
         if len(found) >= _MOST_RINGS or limit >= _SEED_TWO_THETA:
-            return _first(found, _MOST_RINGS)
+            return found.first(_MOST_RINGS)
         limit = min(1.6 * limit, _SEED_TWO_THETA)
 
 
-def _first(found: Rings, n: int) -> Rings:
-    """Return the first n rings."""
-    if len(found) <= n:
-        return found
-    cut = {
-        name: getattr(found, name)[:n]
-        for name in ("number", "d_spacing", "two_theta", "q", "hkl", "multiplicity", "intensity")
-    }
-    kept = found.all_number <= n
-    return replace(found, **cut, all_hkl=found.all_hkl[kept], all_number=found.all_number[kept])
-
-
-def _visible_rings(calibrant: Calibrant, wavelength: float, geometry: Geometry, mask: BoolImage) -> Rings:
+def _visible_rings(calibrant: Calibrants, wavelength: float, geometry: Geometry, mask: BoolImage) -> Rings:
     """Return the rings out to the furthest usable pixel."""
     furthest = float(geometry.two_theta_of(radius_range(geometry, mask)[1] * 1.02))
-    return _first(rings(calibrant, wavelength, two_theta_max=min(furthest, 88.0)), _USEFUL_RINGS)
+    return rings(calibrant, wavelength, two_theta_max=min(furthest, 88.0)).first(_USEFUL_RINGS)
 
 
 def _available(loop: LoopResult, visible: Rings, mask: BoolImage) -> dict[int, float]:
@@ -233,6 +273,9 @@ def _assemble(
     verdict, reasons = judge(
         loop, seed, held_out=held_out, eta_step=options.eta_step, found_share=found, explained=explained
     )
+    doubts = parallax_doubts(fit.geometry.parallax, parameter_names(fit.parameters), fit.covariance)
+    if doubts:
+        verdict, reasons = "doubtful" if verdict == "good" else verdict, (*reasons, *doubts)
     logger.info("%.0f %% of the strong rings found, %.0f %% of the peaks explained", 100 * found, 100 * explained)
     return Calibration(
         geometry=fit.geometry,
@@ -257,4 +300,5 @@ def _assemble(
         reasons=reasons,
         seconds=0.0,
         image=prepared,
+        params=options,
     )

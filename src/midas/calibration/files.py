@@ -34,7 +34,7 @@ def summary(calibration: Calibration) -> dict[str, Any]:
     sigma = np.sqrt(np.diag(calibration.covariance))
     with np.errstate(invalid="ignore", divide="ignore"):
         correlation = calibration.covariance / np.outer(sigma, sigma)
-    plain: dict[str, Any] = _plain(
+    content: dict[str, Any] = plain_values(
         {
             "verdict": calibration.verdict,
             "reasons": list(calibration.reasons),
@@ -48,6 +48,7 @@ def summary(calibration: Calibration) -> dict[str, Any]:
                 "distortion_radius": g.distortion_radius,
                 "pixel_size": g.pixel_size,
                 "wavelength": g.wavelength,
+                "parallax": g.parallax,
                 "image_transforms": list(g.image_transforms),
             },
             "esd": dict(calibration.esd),
@@ -58,7 +59,7 @@ def summary(calibration: Calibration) -> dict[str, Any]:
             "std_strain": calibration.std_strain,
             "held_out_strain": calibration.held_out_strain,
             "n_points": int(calibration.used.sum()),
-            "calibrant": calibration.rings.calibrant.name,
+            "calibrant": calibration.rings.name,
             "rings": [asdict(r) for r in calibration.ring_table],
             "iterations": [asdict(i) for i in calibration.history],
             "seed": {
@@ -76,14 +77,15 @@ def summary(calibration: Calibration) -> dict[str, Any]:
             "units": "lengths µm, positions px, angles deg, wavelength Å, strain dimensionless",
         }
     )
-    return plain
+    return content
 
 
-def _plain(value: Any) -> Any:
+def plain_values(value: Any) -> Any:
+    """Return a value as JSON can hold it: tuples as lists, numpy's numbers as Python's, null where not finite."""
     if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
+        return {k: plain_values(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
+        return [plain_values(v) for v in value]
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -14,7 +14,6 @@ from midas.calibration.calibrate import Progress, calibrate
 from midas.calibration.files import log_to, save
 from midas.calibration.options import CalibrationParams, calibration_values, params_from
 from midas.calibration.result import Calibration
-from midas.crystal import calibrant, calibrant_from_cif
 from midas.errors import InputError
 from midas.io.atomic import output_folder
 from midas.io.frames import read_frames, read_image, read_mask
@@ -129,7 +128,4 @@ def _params(job: CalibrationJob, source: Parameters | None) -> CalibrationParams
     if "wavelength" in given or "energy" in given:
         values.pop("wavelength", None)
     values.update(given)
-    name = values.get("calibrant")
-    if isinstance(name, str):
-        values["calibrant"] = calibrant_from_cif(name) if name.lower().endswith(".cif") else calibrant(name)
     return params_from(values) if source is None else params_from(values, file=source.name)

@@ -9,9 +9,9 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from midas.crystal import Calibrant, calibrant, calibrant_from_cell
+from midas.crystal import Calibrant, calibrant, calibrant_from_cell, calibrant_from_cif
 from midas.errors import InputError
-from midas.geometry import check_distance, check_pixel_size, check_wavelength
+from midas.geometry import LARGEST_PARALLAX, check_distance, check_pixel_size, check_wavelength
 from midas.units import wavelength_from_energy
 
 DISTORTION_SETS: dict[str, tuple[int, ...]] = {
@@ -20,6 +20,14 @@ DISTORTION_SETS: dict[str, tuple[int, ...]] = {
     "full": tuple(range(15)),
 }
 """Coefficients (core/distortion.hpp) that each choice of distortion refines: classic is p0..p3, full is p0..p14."""
+JOINT_FIELDS = (
+    "detector_positions",
+    "known_distances",
+    "distance_sigma",
+    "refine_wavelength",
+    "shared_beam_center",
+)
+"""Fields of `CalibrationParams` that concern several images fitted together."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +49,9 @@ class CalibrationParams:
     """[Å]."""
     pixel_size: float
     """[µm]."""
-    calibrant: str | Calibrant = "CeO2"
-    """Name of a built-in calibrant, or a `Calibrant` of one's own."""
+    calibrant: str | Calibrant | tuple[str | Calibrant, ...] = "CeO2"
+    """Name of a built-in calibrant, or a `Calibrant` of one's own; several that are mixed in one exposure as a tuple or
+    as names with commas between ("CeO2,LaB6")."""
     distance: float | None = None
     """A guess [µm]; None finds it from the image."""
     beam_center: tuple[float, float] | None = None
@@ -70,6 +79,24 @@ class CalibrationParams:
     sentinels: tuple[float, ...] = ()
     """Pixel values that are no counts (`BadPxIntensity`, `GapIntensity`)."""
 
+    parallax: float = 0.0
+    """Depth at which a thick sensor converts [µm]: parallax·sin(2θ) is added to the radius; where the fit starts."""
+    refine_parallax: bool = False
+    """Refine the parallax. In one image of small angles it looks like distance and p2."""
+
+    # Of several images fitted together
+    detector_positions: tuple[float, ...] | None = None
+    """Readings of the detector's translation stage [µm], one an image, growing away from the sample: the distances are
+    these plus a common offset, which is refined."""
+    known_distances: tuple[float | None, ...] | None = None
+    """Known distances [µm], one an image, None where it is not known."""
+    distance_sigma: float = 0.0
+    """How well each position or distance is known [µm]: 0 is exactly, above 0 each is refined within it."""
+    refine_wavelength: bool = False
+    """Refine the wavelength: needs at least two different detector positions or known distances."""
+    shared_beam_center: bool = False
+    """One beam centre for all images; otherwise each has its own, as no rail is exactly parallel to the beam."""
+
     def __post_init__(self) -> None:
         """Check ranges and names."""
         check_wavelength(self.wavelength)
@@ -87,12 +114,40 @@ class CalibrationParams:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise InputError(f"{name} is {value:g}; expected a value from {low:g} to {high:g}")
+        if not abs(self.parallax) <= LARGEST_PARALLAX:
+            raise InputError(f"parallax is {self.parallax:g}; expected µm, at most {LARGEST_PARALLAX:g}")
+        if not 0.0 <= self.distance_sigma < math.inf:
+            raise InputError(f"distance_sigma is {self.distance_sigma:g}; expected µm, 0 or above")
         if self.width is not None and not self.width > 0.0:
             raise InputError(f"width is {self.width:g} µm; expected a value above 0, or None to choose it")
 
-    def resolve_calibrant(self) -> Calibrant:
-        """Return the calibrant named or given."""
-        return self.calibrant if isinstance(self.calibrant, Calibrant) else calibrant(self.calibrant)
+    def check_single(self) -> None:
+        """Refuse what only several images fitted together can use."""
+        if self.refine_wavelength:
+            raise InputError(
+                "refine_wavelength needs several images at known distances: at one distance a longer wavelength looks "
+                "like a shorter distance; give a list of images with detector_positions or known_distances"
+            )
+        for name in ("detector_positions", "known_distances"):
+            if getattr(self, name) is not None:
+                raise InputError(f"{name} is for a list of images; of one image give the distance as a guess")
+
+    def resolve_calibrant(self) -> Calibrant | tuple[Calibrant, ...]:
+        """Return the calibrant named or given, or a tuple where there are several."""
+        named = self.calibrant
+        if isinstance(named, str) and "," in named:
+            named = tuple(named.split(","))
+        if isinstance(named, (tuple, list)):
+            found = tuple(_resolved(n) for n in named)
+            return found[0] if len(found) == 1 else found
+        return _resolved(named)
+
+
+def _resolved(named: str | Calibrant) -> Calibrant:
+    if isinstance(named, Calibrant):
+        return named
+    named = str(named).strip()
+    return calibrant_from_cif(named) if named.lower().endswith(".cif") else calibrant(named)
 
 
 def params_from(
@@ -178,6 +233,7 @@ def calibration_values(file: Any) -> dict[str, Any]:
         ("stopping_strain", "StoppingStrain"),
         ("width", "Width"),
         ("calibrant", "Calibrant"),
+        ("parallax", "Parallax"),
     ):
         if key in file:  # a default of the table is not what this file says
             values[name] = file.get(key)

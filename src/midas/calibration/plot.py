@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from midas.calibration.result import Calibration
 
-_COLORS = {"good": "#1a7f37", "doubtful": "#9a6700", "failed": "#cf222e"}
+COLORS = {"good": "#1a7f37", "doubtful": "#9a6700", "failed": "#cf222e"}
 _MOST_PIXELS = 1200
 
 
@@ -30,10 +30,10 @@ def plot_calibration(calibration: Calibration) -> Figure:
     draw_strain_against_eta(calibration, figure.add_subplot(grid[1, 1]))
     g = calibration.geometry
     figure.suptitle(
-        f"{calibration.verdict.upper()}: {calibration.rings.calibrant.name}, distance {g.distance / 1000:.3f} mm, "
+        f"{calibration.verdict.upper()}: {calibration.rings.name}, distance {g.distance / 1000:.3f} mm, "
         f"beam ({g.beam_center[0]:.2f}, {g.beam_center[1]:.2f}) px, "
         f"mean strain {calibration.mean_strain * 1e6:.1f} µε",
-        color=_COLORS[calibration.verdict],
+        color=COLORS[calibration.verdict],
     )
     return figure
 

@@ -356,7 +356,7 @@ def find_seed(
     if not hypotheses or hypotheses[0].score <= 0.0 or hypotheses[0].n_matched < 2:
         raise FitError(
             f"cannot tell the distance: {len(radii)} rings were found around ({coarse.to_image(center[0]):.0f}, "
-            f"{coarse.to_image(center[1]):.0f}) px but no distance puts {rings.calibrant.name} on them; check "
+            f"{coarse.to_image(center[1]):.0f}) px but no distance puts {rings.name} on them; check "
             "calibrant, wavelength and pixel size, or give a distance and a beam centre"
         )
     best = hypotheses[0]
