@@ -59,7 +59,9 @@ def summary(calibration: Calibration) -> dict[str, Any]:
             "std_strain": calibration.std_strain,
             "held_out_strain": calibration.held_out_strain,
             "n_points": int(calibration.used.sum()),
-            "calibrant": calibration.rings.name,
+            "calibrant": calibration.calibrant,
+            "candidates": [asdict(c) for c in calibration.candidates],
+            "notes": list(calibration.notes),
             "rings": [asdict(r) for r in calibration.ring_table],
             "iterations": [asdict(i) for i in calibration.history],
             "seed": {
@@ -98,7 +100,7 @@ def default_grid(calibration: Calibration) -> CakeGrid:
 
 
 def save(calibration: Calibration, folder: Path, source: Any = None) -> list[Path]:
-    """Write refined_MIDAS_params.txt, the mask, calibration.json and calibration.png; return their paths.
+    """Write refined_MIDAS_params.txt, the mask, calibration.json and the pictures; return their paths.
 
     `source` is the parameter file (`midas.io.parameters.Parameters`) whose other settings travel on, or None.
     """
@@ -118,10 +120,16 @@ def save(calibration: Calibration, folder: Path, source: Any = None) -> list[Pat
     record = folder / "calibration.json"
     with atomic_path(record) as temporary:
         temporary.write_text(json.dumps(summary(calibration), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    picture = folder / "calibration.png"
-    with atomic_path(picture) as temporary:
-        calibration.plot().savefig(temporary, dpi=110)
-    return [parameters, mask, record, picture]
+    return [parameters, mask, record, *_draw(calibration, folder)]
+
+
+def _draw(calibration: Calibration, folder: Path) -> list[Path]:
+    """Write both pictures."""
+    pictures = {"overview": folder / "calibration.png", "details": folder / "calibration_details.png"}
+    for which, picture in pictures.items():
+        with atomic_path(picture) as temporary:
+            calibration.plot(which).savefig(temporary, format="png", pil_kwargs={"compress_level": 3})
+    return list(pictures.values())
 
 
 def _write_mask(path: Path, calibration: Calibration) -> None:

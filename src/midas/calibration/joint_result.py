@@ -92,6 +92,11 @@ class JointCalibration:
         return f"<pre>{escape(repr(self))}</pre>"
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What each image's file name and headers said and which guesses were overruled; each begins with its name."""
+        return tuple(f"{name}: {note}" for name, c in zip(self.names, self.images, strict=True) for note in c.notes)
+
+    @property
     def correlation(self) -> FloatArray:
         """Correlations of the refined parameters, shape (n, n); NaN where the covariance is singular."""
         sigma = np.sqrt(np.diag(self.covariance))

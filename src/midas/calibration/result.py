@@ -14,6 +14,7 @@ from midas.calibration.fit import Iteration
 from midas.calibration.options import CalibrationParams
 from midas.calibration.points import RingPoints
 from midas.calibration.prepare import PreparedImage
+from midas.calibration.screening import Candidate
 from midas.calibration.seed import Seed
 from midas.crystal import Rings
 from midas.detector import Detector
@@ -109,6 +110,15 @@ class Calibration:
     """What was fitted."""
     params: CalibrationParams
     """What the calibration was told."""
+    notes: tuple[str, ...] = ()
+    """What was taken from file name and headers, what contradicts it, and which guesses the image overruled."""
+    candidates: tuple[Candidate, ...] = ()
+    """The calibrants compared, best first; empty when the calibrant was given."""
+
+    @property
+    def calibrant(self) -> str:
+        """Name of the calibrant; of several, their names with + between."""
+        return self.rings.name
 
     def __repr__(self) -> str:
         """Return the verdict and the geometry in a few lines."""
@@ -148,14 +158,20 @@ class Calibration:
 
         return summary(self)
 
-    def plot(self) -> Figure:
-        """Return a figure: the image with the predicted rings, and the strain against 2θ and eta."""
+    def plot(self, which: str = "overview") -> Figure:
+        """Return a figure: "overview", whether to trust it, or "details", where the strain is.
+
+        Raises
+        ------
+        InputError
+            There is no such picture.
+        """
         from midas.calibration.plot import plot_calibration
 
-        return plot_calibration(self)
+        return plot_calibration(self, which)
 
     def save(self, folder: str | Path = ".") -> list[Path]:
-        """Write refined_MIDAS_params.txt, calibration.json and calibration.png into a folder; return their paths.
+        """Write refined_MIDAS_params.txt, mask, calibration.json and pictures into a folder; return their paths.
 
         Raises
         ------
