@@ -36,8 +36,7 @@ N_DISTORTION = 15
 
 _SMALLEST_DISTANCE = 1e3  # µm: no detector stands within 1 mm of the sample
 _LARGEST_DISTANCE = 1e9  # µm: a kilometre
-LARGEST_PARALLAX = 1e4
-"""No sensor is thicker than a centimetre [µm]."""
+_LARGEST_PARALLAX = 1e4  # µm: no sensor is thicker than a centimetre
 _PIXEL_RANGE = (1.0, 5000.0)  # µm
 _WAVELENGTH_RANGE = (0.01, 10.0)  # Å: 1.2 to 1240 keV
 
@@ -137,8 +136,8 @@ class Geometry:
         tilts = _floats("tilts", self.tilts, 3)
         if max(abs(t) for t in tilts[1:]) >= 90.0:
             raise GeometryError(f"tilts are {tilts} deg; expected ty and tz between -90 and 90")
-        if not math.isfinite(self.parallax) or abs(self.parallax) > LARGEST_PARALLAX:
-            raise GeometryError(f"parallax is {self.parallax:g}; expected µm, at most {LARGEST_PARALLAX:g}")
+        if not math.isfinite(self.parallax) or abs(self.parallax) > _LARGEST_PARALLAX:
+            raise GeometryError(f"parallax is {self.parallax:g}; expected µm, at most {_LARGEST_PARALLAX:g}")
         if self.panels is not None and not isinstance(self.panels, Panels):
             raise InputError(f"panels is a {type(self.panels).__name__}; expected midas.Panels, or None")
         object.__setattr__(self, "beam_center", center)

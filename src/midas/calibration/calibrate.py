@@ -17,6 +17,7 @@ from midas.calibration.fit import LoopResult, file_parameter_esds, parameter_nam
 from midas.calibration.hints import check_guesses
 from midas.calibration.joint import calibrate_jointly, is_several, joint_job
 from midas.calibration.options import CalibrationParams, params_from
+from midas.calibration.panel_fit import fit_panels
 from midas.calibration.parallax import parallax_doubts
 from midas.calibration.prepare import BoolImage, PreparedImage, prepare_image
 from midas.calibration.result import Calibration
@@ -158,6 +159,7 @@ def calibrate_one(
     start = find_start(prepared, signal, options, n_threads)
     visible = _visible_rings(start.calibrant, options.wavelength, start.geometry, prepared.mask)
     loop = run_loop(prepared, start.geometry, visible, options, n_threads=n_threads, progress=progress)
+    loop = fit_panels(prepared, loop, visible, options, n_threads=n_threads)
     calibration = _assemble(prepared, signal, start, visible, loop, options)
     calibration = replace(calibration, seconds=time.perf_counter() - started)
     logger.info("%s: mean strain %.1f µε; %s", calibration.verdict, calibration.mean_strain * 1e6, calibration.reason)

@@ -19,6 +19,7 @@ from midas.calibration.joint_fit import Freedom, ImagePoints, JointFit, at_rings
 from midas.calibration.joint_result import JointCalibration
 from midas.calibration.joint_verdict import check_rail, judge_jointly
 from midas.calibration.options import JOINT_FIELDS, CalibrationParams
+from midas.calibration.panels import panel_parameters
 from midas.calibration.result import Calibration
 from midas.errors import InputError, MidasError
 from midas.io.frames import Frames
@@ -238,6 +239,10 @@ def _freedom(job: JointJob, single: Sequence[Calibration]) -> Freedom:
     shared: set[int] = set()
     for calibration in single:
         shared |= set(_core_indices(calibration.parameters)) - set(PLACE)
+    detailed = max((c.geometry.panels for c in single if c.geometry.panels), key=lambda p: len(p.layout), default=None)
+    if detailed is not None:
+        distance = any(c.params.panel_distance for c in single)
+        shared |= set(panel_parameters(detailed.layout, distance=distance))
     if _refines_parallax(job):
         shared.add(_core.PARALLAX)
     s = job.settings

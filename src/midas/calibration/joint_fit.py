@@ -27,6 +27,7 @@ from midas.calibration.fit import (
     parameter_names,
     pseudo_strain,
 )
+from midas.calibration.panels import moved_panels, panel_options
 from midas.calibration.points import RingPoints
 from midas.crystal import Rings
 from midas.errors import FitError, InputError
@@ -35,6 +36,7 @@ from midas.geometry import FloatArray, Geometry, distortion_parameters
 _FOLDS = 4
 _N_PLACE = _core.N_IMAGE_PARAMETERS
 _WAVELENGTH = _core.N_GEOMETRY_PARAMETERS  # place of the wavelength ratio among the core's parameters
+_FIRST_IMAGE = _WAVELENGTH + 1  # place of the first image's distance
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +64,8 @@ class Freedom:
     """
 
     shared: tuple[int, ...]
-    """Core indices of the detector's own parameters that are refined: tilts, distortion, parallax."""
+    """Core indices of the detector's own parameters that are refined: tilts, distortion, parallax, and its panels' as
+    `midas.calibration.panels.panel_parameters` numbers them."""
     distances: tuple[float | None, ...]
     """Distance of each image, or its step along the rail [µm]; None where it is not known."""
     steps: bool = False
@@ -222,8 +225,8 @@ def _by_image(values: FloatArray, image: Any, n: int) -> FloatArray:
 
 
 def _start(images: Sequence[ImagePoints], freedom: Freedom) -> _State:
-    """Return the detector as the image with most points saw it, at the place of the first, and the others' offsets."""
-    best = images[int(np.argmax([i.kept.sum() for i in images]))].geometry
+    """Return the detector as the image with most panels, then points, saw it, and where each image has it."""
+    best = max(images, key=lambda i: (_n_panels(i.geometry), int(i.kept.sum()))).geometry
     places = np.array([(i.geometry.distance, *i.geometry.beam_center) for i in images])
     if freedom.shared_beam_center:
         places[:, 1:] = places[:, 1:].mean(axis=0)
@@ -234,6 +237,10 @@ def _start(images: Sequence[ImagePoints], freedom: Freedom) -> _State:
         places[:, 0] = np.where(np.isnan(known), places[:, 0], known)
     geometry = replace(best, distance=float(places[0, 0]), beam_center=(float(places[0, 1]), float(places[0, 2])))
     return _State(geometry, np.ascontiguousarray(places - places[0]), 1.0)
+
+
+def _n_panels(geometry: Geometry) -> int:
+    return 0 if geometry.panels is None else len(geometry.panels.layout)
 
 
 def _least_squares(
@@ -264,6 +271,7 @@ def _least_squares(
         image_free=image_free,
         image_sigma=freedom.distance_sigma or math.inf,
         wavelength_free=freedom.wavelength,
+        **panel_options(state.geometry, freedom.shared),
     )
 
 
@@ -284,6 +292,7 @@ def _moved(state: _State, result: dict[str, Any]) -> _State:
         tilts=result["tilts"],
         distortion=distortion_parameters(np.asarray(result["distortion"])),
         parallax=result["parallax"],
+        panels=moved_panels(state.geometry, result["panel_shifts"]),
     )
     return _State(geometry, np.array(result["image_offsets"]), float(result["wavelength_ratio"]))
 
@@ -292,6 +301,7 @@ def _assembled(
     images: Sequence[ImagePoints], state: _State, result: dict[str, Any], used: BoolArray, chi2: float
 ) -> JointFit:
     places = list(result["parameters"])
+    names = _names(result["parameters"], len(images))
     covariance = np.asarray(result["covariance"]) * chi2
     fits, rings, first = [], [], 0
     for m, image in enumerate(images):
@@ -306,7 +316,7 @@ def _assembled(
         in_fit = np.zeros(len(image.points), dtype=bool)
         in_fit[image.kept] = used[first : first + n_kept]
         first += n_kept
-        own, block = _image_covariance(places, covariance, m)
+        own, block = _image_covariance(result["parameters"], covariance, m, len(images))
         fits.append(
             GeometryFit(
                 geometry=geometry,
@@ -327,7 +337,7 @@ def _assembled(
     return JointFit(
         images=tuple(fits),
         rings=tuple(rings),
-        parameters=tuple(_names(places)),
+        parameters=tuple(names),
         covariance=covariance * np.outer(unit, unit),
         wavelength_esd=esd,
         converged=bool(result["converged"]),
@@ -339,34 +349,40 @@ def at_rings(points: RingPoints, rings: Rings) -> RingPoints:
     return replace(points, tan_two_theta=np.tan(np.radians(rings.two_theta))[points.ring])
 
 
-def _names(places: Sequence[int]) -> list[str]:
+def _place(place: int, n_images: int) -> tuple[int | None, int]:
+    """Return the image that one of the core's places belongs to, None for all, and its place were there one image."""
+    after = place - _FIRST_IMAGE
+    if after < 0:
+        return None, place
+    if after >= n_images * _N_PLACE:
+        return None, place - (n_images - 1) * _N_PLACE
+    return divmod(after, _N_PLACE)
+
+
+def _names(places: Sequence[int], n_images: int) -> list[str]:
     names = []
-    for place in places:
-        if place < _WAVELENGTH:
-            names += parameter_names((place,))
-        elif place == _WAVELENGTH:
-            names.append("wavelength")
+    for image, own in (_place(p, n_images) for p in places):
+        if image is not None:
+            kind = "position" if own == DISTANCE and DISTANCE in places else parameter_names((own,))[0]
+            names.append(f"{kind}_{image + 1}")
         else:
-            m, k = divmod(place - _WAVELENGTH - 1, _N_PLACE)
-            kind = "position" if k == DISTANCE and DISTANCE in places else parameter_names((k,))[0]
-            names.append(f"{kind}_{m + 1}")
+            names.append("wavelength" if own == _WAVELENGTH else parameter_names((own,))[0])
     return names
 
 
-def _image_covariance(places: Sequence[int], covariance: FloatArray, m: int) -> tuple[tuple[int, ...], FloatArray]:
+def _image_covariance(
+    places: Sequence[int], covariance: FloatArray, m: int, n_images: int
+) -> tuple[tuple[int, ...], FloatArray]:
     """Return the core indices of one image's parameters and their covariance, whatever the other images' do.
 
     Its distance is the common one and its own offset, so the covariance is that of a sum.
     """
     rows: dict[int, FloatArray] = {}
-    for column, place in enumerate(places):
-        image, k = divmod(place - _WAVELENGTH - 1, _N_PLACE)
-        if place == _WAVELENGTH or (place > _WAVELENGTH and image != m):
-            continue
-        row = rows.setdefault(place if place < _WAVELENGTH else k, np.zeros(len(places)))
-        row[column] = 1.0
-    own = tuple(sorted(rows))
-    transform = np.array([rows[k] for k in own]).reshape(len(own), len(places))
+    for column, (image, own) in enumerate(_place(p, n_images) for p in places):
+        if own != _WAVELENGTH and image in (None, m):
+            rows.setdefault(own, np.zeros(len(places)))[column] = 1.0
+    indices = tuple(sorted(rows))
+    transform = np.array([rows[k] for k in indices]).reshape(len(indices), len(places))
     if not np.isfinite(covariance).all():
-        return own, np.full((len(own), len(own)), np.nan)
-    return own, transform @ covariance @ transform.T
+        return indices, np.full((len(indices), len(indices)), np.nan)
+    return indices, transform @ covariance @ transform.T

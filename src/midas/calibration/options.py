@@ -12,8 +12,9 @@ from typing import Any
 from midas.calibration.hints import merge_hints
 from midas.crystal import Calibrant, calibrant, calibrant_from_cell, calibrant_from_cif
 from midas.errors import GeometryError, InputError
-from midas.geometry import LARGEST_PARALLAX, check_distance, check_pixel_size, check_wavelength
+from midas.geometry import check_distance, check_pixel_size, check_wavelength
 from midas.io.headers import Hint
+from midas.panels import PanelLayout
 from midas.units import UM_PER_MM, energy_from_wavelength, wavelength_from_energy
 
 AUTO = "auto"
@@ -67,6 +68,15 @@ class CalibrationParams:
     """Rotation about the beam [deg]: invisible in powder rings, carried and never refined."""
     distortion: str = "classic"
     """"none", "classic" (p0..p3) or "full" (p0..p14)."""
+    panels: str | PanelLayout = "auto"
+    """Panels of a tiled detector, each refined where that helps: "auto" finds them from the image, "none" takes the
+    detector as one piece, a `PanelLayout` says where they are."""
+    panel_distance: bool = False
+    """Also refine how far each panel stands before or behind the others."""
+    parallax: float = 0.0
+    """Depth at which a thick sensor converts [µm]: parallax·sin(2θ) is added to the radius."""
+    refine_parallax: bool = False
+    """Refine the parallax; at one distance it is hard to tell from the distortion."""
     eta_step: float = 5.0
     """Azimuthal bin of the ring fits [deg]."""
     stopping_strain: float = 4e-5
@@ -92,11 +102,6 @@ class CalibrationParams:
     notes: tuple[str, ...] = ()
     """What was taken from file name and headers, and what contradicts it; travels with the result."""
 
-    parallax: float = 0.0
-    """Depth at which a thick sensor converts [µm]: parallax·sin(2θ) is added to the radius; where the fit starts."""
-    refine_parallax: bool = False
-    """Refine the parallax. In one image of small angles it looks like distance and p2."""
-
     # Of several images fitted together
     detector_positions: tuple[float, ...] | None = None
     """Readings of the detector's translation stage [µm], one an image, growing away from the sample: the distances are
@@ -120,7 +125,11 @@ class CalibrationParams:
             _check_distance_guess(self.distance)
         if self.distortion not in DISTORTION_SETS:
             raise InputError(f"distortion is {self.distortion!r}; expected one of {', '.join(DISTORTION_SETS)}")
+        if not isinstance(self.panels, PanelLayout) and self.panels not in ("auto", "none"):
+            raise InputError(f"panels is {self.panels!r}; expected 'auto', 'none' or a midas.PanelLayout")
         for name, low, high in (
+            ("parallax", -5000.0, 5000.0),
+            ("distance_sigma", 0.0, 1e6),
             ("eta_step", 0.1, 90.0),
             ("stopping_strain", 0.0, 1.0),
             ("mult_factor", 1.0, math.inf),
@@ -133,10 +142,6 @@ class CalibrationParams:
                 continue
             if not low <= value <= high:
                 raise InputError(f"{name} is {value:g}; expected a value from {low:g} to {high:g}")
-        if not abs(self.parallax) <= LARGEST_PARALLAX:
-            raise InputError(f"parallax is {self.parallax:g}; expected µm, at most {LARGEST_PARALLAX:g}")
-        if not 0.0 <= self.distance_sigma < math.inf:
-            raise InputError(f"distance_sigma is {self.distance_sigma:g}; expected µm, 0 or above")
         if self.width is not None and not self.width > 0.0:
             raise InputError(f"width is {self.width:g} µm; expected a value above 0, or None to choose it")
 
@@ -330,6 +335,8 @@ def calibration_values(file: Any) -> dict[str, Any]:
     if str(values.get("calibrant", "")).lower().endswith(".cif"):
         values["calibrant"] = str(file.file("Calibrant"))
     values.update(_file_calibrant(file))
+    if file.panel_layout is not None:
+        values["panels"] = file.panel_layout
     excluded = file.get("RingsToExclude")
     if excluded:
         values["rings_to_exclude"] = tuple(int(n) for n in excluded)

@@ -17,9 +17,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "calibrate",
         help="find the detector geometry from images of a calibrant",
-        description="Find the detector geometry from one image of a calibrant, or from several together. Needs the wavelength (or energy) and "
-        "the pixel size, from the options, the parameter file, the image's headers or its name (80p725keV); finds the "
-        "rest from the image. Exit status 1 unless the verdict is good.",
+        description="Find the detector geometry from one image of a calibrant, or from several together. Needs the "
+        "wavelength (or energy) and the pixel size, from the options, the parameter file, the image's headers or its "
+        "name (80p725keV); finds the rest from the image. Exit status 1 unless the verdict is good.",
         epilog="example: midas calibrate ceo2.tif --energy 80.725 --pixel-size 200 --calibrant CeO2",
         allow_abbrev=False,
     )
@@ -48,7 +48,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     known.add_argument("--energy", type=float, default=None, help="photon energy [keV], instead of the wavelength")
     known.add_argument("--pixel-size", type=float, default=None, help="pixel size [µm]")
     known.add_argument("--calibrant", default=None,
-                       help="built-in calibrant, or several with commas between (default: CeO2), auto to find which one, or a CIF file")  # fmt: skip
+                       help="built-in calibrant (default: CeO2), several with commas between, auto to find which one, "
+                       "or a CIF file")  # fmt: skip
     known.add_argument("-LsdGuess", "--distance-guess", dest="distance", type=float, default=_NO_DISTANCE,
                        help="distance guess [µm]; 1000000 means none")  # fmt: skip
     known.add_argument("-BCGuess", "--beam-center-guess", dest="beam_center", type=float, nargs=2, default=(0.0, 0.0),
