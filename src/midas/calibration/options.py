@@ -306,6 +306,8 @@ def _file_calibrant(file: Any) -> dict[str, Calibrant]:
     if "Calibrant" in file:
         if str(file.get("Calibrant")).lower() == AUTO:
             raise InputError(f"{file.name}: Calibrant auto and a LatticeConstant contradict each other; leave one out")
+        if "," in str(file.get("Calibrant")):
+            raise InputError(f"{file.name}: Calibrant names several, LatticeConstant is of one; leave the latter out")
         known = _resolved(file.get("Calibrant"))
         return {"calibrant": replace(known, cell=calibrant_from_cell(known.space_group, cell).cell)}
     if "SpaceGroup" not in file:
