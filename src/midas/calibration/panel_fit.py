@@ -15,14 +15,14 @@ from midas.calibration.fit import (
     LoopResult,
     fit_geometry,
     iteration_of,
+    measure_points,
     outlier_rings,
     pseudo_strain,
-    radius_range,
     settled,
 )
 from midas.calibration.options import CalibrationParams
 from midas.calibration.panels import find_layout, halves, panel_parameters, with_panels
-from midas.calibration.points import RingPoints, fit_points, ring_windows
+from midas.calibration.points import RingPoints
 from midas.calibration.prepare import PreparedImage
 from midas.crystal import Rings
 from midas.errors import InputError
@@ -42,7 +42,6 @@ class _Run:
     """What does not change while panels are fitted."""
 
     prepared: PreparedImage
-    mask: np.ndarray
     rings: Rings
     params: CalibrationParams
     n_threads: int
@@ -68,7 +67,7 @@ def fit_panels(
             f"the panels end at row {layout.shape[0]} and column {layout.shape[1]}; expected them to cover the image, "
             f"which has {prepared.shape[0]} x {prepared.shape[1]} pixels"
         )
-    run = _Run(prepared, prepared.mask.astype(np.uint8), rings, params, n_threads)
+    run = _Run(prepared, rings, params, n_threads)
     best = loop
     for trial_layout in (layout, halves(layout) if params.panels == "auto" else None):
         if trial_layout is None or len(loop.points) < _POINTS_PER_PANEL * len(trial_layout):
@@ -117,27 +116,7 @@ def _refined(run: _Run, loop: LoopResult, layout: PanelLayout) -> LoopResult | N
 
 def _points(run: _Run, fit: GeometryFit, fwhm: float) -> tuple[RingPoints, frozenset[int]]:
     """Return the ring positions found with a geometry, and the rings that were looked for."""
-    params = run.params
-    half_width = params.width / params.pixel_size if params.width else float(np.clip(3.0 * fwhm + 1.5, 4.5, 60.0))
-    windows = ring_windows(
-        fit.geometry,
-        run.rings,
-        half_width=half_width,
-        fwhm=fwhm,
-        radius_range=radius_range(fit.geometry, run.prepared.mask),
-        excluded=frozenset(n - 1 for n in params.rings_to_exclude),
-    )
-    points = fit_points(
-        fit.geometry,
-        run.prepared.counts,
-        run.mask,
-        run.rings,
-        windows,
-        eta_step=params.eta_step,
-        fwhm=fwhm,
-        n_threads=run.n_threads,
-    )
-    return points, frozenset(k for w in windows for k in w[3])
+    return measure_points(run.prepared, fit.geometry, run.rings, run.params, fwhm=fwhm, n_threads=run.n_threads)
 
 
 def _fit(outliers: frozenset[int], start: GeometryFit, points: RingPoints, free: tuple[int, ...]) -> GeometryFit:
