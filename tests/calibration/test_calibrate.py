@@ -81,7 +81,7 @@ def random_geometry(case):
         distance=distance,
         beam_center=tuple(np.array(SHAPE[::-1]) * (0.5 + rng.uniform(-0.2, 0.2, 2))),
         tilts=(0.0, *rng.uniform(-2.0, 2.0, 2)),
-        wavelength=min(0.3, 7e4 / distance),  # Å: about ten rings fill this small detector at any distance
+        wavelength=min(0.3, max(0.05, 7e4 / distance)),  # Å: about ten rings on this small detector
     )
 
 

@@ -58,7 +58,9 @@ def summary(calibration: Calibration) -> dict[str, Any]:
             "std_strain": calibration.std_strain,
             "held_out_strain": calibration.held_out_strain,
             "n_points": int(calibration.used.sum()),
-            "calibrant": calibration.rings.calibrant.name,
+            "calibrant": calibration.calibrant,
+            "candidates": [asdict(c) for c in calibration.candidates],
+            "notes": list(calibration.notes),
             "rings": [asdict(r) for r in calibration.ring_table],
             "iterations": [asdict(i) for i in calibration.history],
             "seed": {

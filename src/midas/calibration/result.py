@@ -13,6 +13,7 @@ import numpy.typing as npt
 from midas.calibration.fit import Iteration
 from midas.calibration.points import RingPoints
 from midas.calibration.prepare import PreparedImage
+from midas.calibration.screening import Candidate
 from midas.calibration.seed import Seed
 from midas.crystal import Rings
 from midas.detector import Detector
@@ -104,6 +105,15 @@ class Calibration:
     """Wall time of the calibration [s]."""
     image: PreparedImage
     """What was fitted."""
+    notes: tuple[str, ...] = ()
+    """What was taken from file name and headers, what contradicts it, and which guesses the image overruled."""
+    candidates: tuple[Candidate, ...] = ()
+    """The calibrants compared, best first; empty when the calibrant was given."""
+
+    @property
+    def calibrant(self) -> str:
+        """Name of the calibrant."""
+        return self.rings.calibrant.name
 
     def __repr__(self) -> str:
         """Return the verdict and the geometry in a few lines."""

@@ -80,7 +80,7 @@ _ROWS = (
     _K("Wavelength", float, "wavelength of the beam", unit="A", flag="--wavelength or --energy"),
     _K("DistortionFile", str, "file of displacements for each pixel"),
     # Calibrant and calibration
-    _K("Calibrant", str, "name of a built-in calibrant (midas only)", flag="--calibrant"),
+    _K("Calibrant", str, "name of a built-in calibrant, auto, or a CIF file (midas only)", flag="--calibrant"),
     _K("SpaceGroup", int, "number of the calibrant's space group", flag="--calibrant"),
     _K(
         "LatticeConstant",
@@ -95,6 +95,15 @@ _ROWS = (
     _K("MultFactor", float, "a ring whose mean strain exceeds this times the median is rejected", default=2.5),
     _K(
         "StoppingStrain", float, "mean pseudo-strain at which calibration may end", default=4e-5, flag="-StoppingStrain"
+    ),
+    _K("FirstRingNr", int, "number of the innermost strong ring on the image, from 1", flag="-FirstRingNr"),
+    _K(
+        "Threshold",
+        float,
+        "counts over the background below which a pixel takes no part in finding rings; 0 chooses",
+        unit="counts",
+        default=0.0,
+        flag="-Threshold",
     ),
     _K("RingsToExclude", int, "number of a ring to leave out, from 1", repeatable=True),
     _K("RingThresh", float, "a ring's number and its threshold", count=2, repeatable=True),
