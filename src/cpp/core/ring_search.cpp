@@ -278,8 +278,8 @@ bool improve(Geometry& geometry, const RidgeView& points, const Prediction& p, d
     if (!(jtj[a * N_FREE + a] > 0.0)) return false;
     jtj[a * N_FREE + a] *= 1.0 + 1e-4;
   }
-  if (!cholesky<N_FREE>(jtj, N_FREE)) return false;
-  cholesky_solve<N_FREE>(jtj, N_FREE, step.data());
+  if (!cholesky<SmallStorage<N_FREE>>(jtj, N_FREE)) return false;
+  cholesky_solve<SmallStorage<N_FREE>>(jtj, N_FREE, step.data());
   // Steps are held to what the linearisation can bear.
   double scale = 1.0;
   const std::array<double, N_FREE> most = {0.1 * geometry.distance, 40.0, 40.0, 0.12, 0.12};

@@ -30,8 +30,10 @@ TILTS = (TILT_Y, TILT_Z)
 
 _CAUCHY = 3.0  # scale of the robust loss in standard deviations
 _OUTLIER = 5.0  # a point further out than this many standard deviations is left out of the final fit
-_MAX_TILT = 80.0  # deg
-_MAX_DISTORTION = 0.2
+MAX_TILT = 80.0
+"""Largest tilt that a fit may reach [deg]."""
+MAX_DISTORTION = 0.2
+"""Largest distortion coefficient that a fit may reach, in size."""
 _SETTLED = 3.0  # the loop has nothing more to gain when place and distance move by less than this many esd
 
 
@@ -151,10 +153,10 @@ def _least_squares(
     geometry: Geometry, points: RingPoints, free: tuple[int, ...], weight: FloatArray, robust: float
 ) -> dict[str, Any]:
     n = _core.N_GEOMETRY_PARAMETERS
-    lower, upper = np.full(n, -_MAX_DISTORTION), np.full(n, _MAX_DISTORTION)
+    lower, upper = np.full(n, -MAX_DISTORTION), np.full(n, MAX_DISTORTION)
     lower[DISTANCE], upper[DISTANCE] = 0.5 * geometry.distance, 2.0 * geometry.distance
     lower[[BEAM_Y, BEAM_Z]], upper[[BEAM_Y, BEAM_Z]] = -1e5, 1e5
-    lower[[TILT_Y, TILT_Z]], upper[[TILT_Y, TILT_Z]] = -_MAX_TILT, _MAX_TILT
+    lower[[TILT_Y, TILT_Z]], upper[[TILT_Y, TILT_Z]] = -MAX_TILT, MAX_TILT
     return _core.fit_geometry(
         geometry.projection,
         *_columns(points),

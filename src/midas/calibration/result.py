@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from midas.calibration.evidence import Evidence
 from midas.calibration.fit import Iteration
 from midas.calibration.points import RingPoints
 from midas.calibration.prepare import PreparedImage
@@ -105,6 +106,8 @@ class Calibration:
     """Wall time of the calibration [s]."""
     image: PreparedImage
     """What was fitted."""
+    evidence: Evidence
+    """What the verdict rests on."""
     notes: tuple[str, ...] = ()
     """What was taken from file name and headers, what contradicts it, and which guesses the image overruled."""
     candidates: tuple[Candidate, ...] = ()

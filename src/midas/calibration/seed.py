@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -269,9 +269,7 @@ def _scan(
     return all_rows[np.argsort(-all_totals)][:_POLISHED]
 
 
-def _distances(
-    candidate: FloatArray, points: FloatArray, pattern: _Pattern, limits: tuple[float, float]
-) -> FloatArray:
+def _distances(candidate: FloatArray, points: FloatArray, pattern: _Pattern, limits: tuple[float, float]) -> FloatArray:
     """Return the distances to try: at least two rings within the points, no more than the pattern lists."""
     radius = np.hypot(points[0] - candidate[1], points[1] - candidate[2])
     largest = float(np.quantile(radius, 0.98))
@@ -283,9 +281,7 @@ def _distances(
     return np.asarray(low * np.exp(np.arange(n) * _SCAN_STEP))
 
 
-def _polish(
-    ridges: Ridges, starts: FloatArray, pattern: _Pattern, n_threads: int
-) -> tuple[FloatArray, FloatArray]:
+def _polish(ridges: Ridges, starts: FloatArray, pattern: _Pattern, n_threads: int) -> tuple[FloatArray, FloatArray]:
     """Return the starts moved to where they explain the points best, and their scores."""
     geometries, scores = [], []
     order = np.random.default_rng(7).permutation(len(ridges))

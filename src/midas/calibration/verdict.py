@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from midas.calibration.diagnostics import Evidence
+    from midas.calibration.evidence import Evidence
 
 FEW, MOST = 0.5, 0.8
 """Shares of rings found, and of rings explained: below the first the verdict is failed, below the second doubtful."""
@@ -49,7 +49,7 @@ def judge(evidence: Evidence) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
 
     Examples
     --------
-    >>> from midas.calibration.diagnostics import Evidence
+    >>> from midas.calibration.evidence import Evidence
     >>> judge(Evidence(n_points=400, n_rings=8, arc=360.0, found=1.0, explained=0.98))[0]
     'good'
     >>> verdict, reasons, _ = judge(Evidence(n_points=90, n_rings=2, arc=360.0, found=1.0, explained=1.0))
