@@ -164,7 +164,8 @@ def test_the_wrong_calibrant_is_never_good(image):
 def test_files(calibration, tmp_path):
     calibration.save(tmp_path)
     names = {p.name for p in tmp_path.iterdir()}
-    assert names == {"refined_MIDAS_params.txt", "calibration_mask.tif", "calibration.json", "calibration.png"}
+    pictures = {"calibration.png", "calibration_details.png"}
+    assert names == {"refined_MIDAS_params.txt", "calibration_mask.tif", "calibration.json", *pictures}
     record = json.loads((tmp_path / "calibration.json").read_text())
     assert record["geometry"]["distance"] == calibration.geometry.distance
     assert record["verdict"] == "good"
@@ -226,8 +227,6 @@ def test_parameter_files_name_calibrant_and_tolerances(tmp_path):
 def test_the_result_shows_itself(calibration):
     assert repr(calibration).startswith("Calibration: good")
     assert "distance" in calibration._repr_html_()
-    figure = calibration.plot()
-    assert len(figure.axes) >= 3
 
 
 @pytest.mark.data

@@ -71,6 +71,7 @@ def test_calibrate_writes_its_files_and_exits_0(capsys, tmp_path, image):
         "calibration_mask.tif",
         "calibration.json",
         "calibration.png",
+        "calibration_details.png",
         "autocal.log",
     }
     assert names == expected

@@ -17,11 +17,13 @@ from midas.calibration.evidence import gather_evidence
 from midas.calibration.fit import LoopResult, file_parameter_esds, parameter_names, radius_range, run_loop
 from midas.calibration.hints import check_guesses
 from midas.calibration.options import CalibrationParams, params_from
+from midas.calibration.panel_fit import fit_panels
 from midas.calibration.prepare import BoolImage, PreparedImage, prepare_image
 from midas.calibration.result import Calibration
 from midas.calibration.screening import Start, find_start, first_rings
 from midas.calibration.seed import RingSignal, ring_signal
 from midas.calibration.source import CalibrantFile, held_by, read_calibrant_file
+from midas.calibration.verdict import judge
 from midas.crystal import Calibrant, Rings, rings
 from midas.detector import Detector
 from midas.errors import InputError
@@ -107,6 +109,7 @@ def calibrate(
     start = find_start(prepared, signal, options, n_threads)
     visible = _visible_rings(start.calibrant, options.wavelength, start.geometry, prepared.mask)
     loop = run_loop(prepared, start.geometry, visible, options, n_threads=n_threads, progress=progress)
+    loop = fit_panels(prepared, loop, visible, options, n_threads=n_threads)
     calibration = _assemble(prepared, signal, start, visible, loop, options)
     calibration = replace(calibration, seconds=time.perf_counter() - started)
     logger.info("%s: mean strain %.1f µε; %s", calibration.verdict, calibration.mean_strain * 1e6, calibration.reason)

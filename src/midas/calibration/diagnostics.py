@@ -1,4 +1,4 @@
-"""The evidence for and against a calibration, and the verdict it gives."""
+"""What a calibration's points say ring by ring, and of the instrument's profile."""
 
 from __future__ import annotations
 
@@ -12,15 +12,6 @@ from midas.calibration.result import RingSummary
 from midas.crystal import Rings
 from midas.geometry import Geometry
 from midas.units import CENTIDEGREE
-
-_FOLDS = 4
-_FEWEST_RINGS = 3
-_SMALLEST_ARC = 60.0  # deg of azimuth
-_FEW, _MOST = 0.5, 0.8  # shares of rings found and of rings explained: below the first is failed, the second doubtful
-_MANY_OUTLIERS = 1.0 / 3.0  # of the rings
-_SAME_PEAK = 2.0  # coarse cells between a peak and the ring that explains it
-_LARGEST_RESIDUAL = 0.35  # of the peaks' width: points further off on average are not on these rings
-_OVERFIT = 1.5  # held-out over training strain
 
 
 def ring_table(loop: LoopResult, rings: Rings) -> tuple[RingSummary, ...]:
@@ -64,8 +55,3 @@ def instrument_profile(geometry: Geometry, points: RingPoints) -> dict[str, floa
     lorentz = fwhm * (0.72928 * share + 0.19289 * share**2 + 0.07783 * share**3)
     gauss = fwhm * math.sqrt(max(0.0, 1.0 - 0.74417 * share - 0.24781 * share**2 - 0.00810 * share**3))
     return {"U": 0.0, "V": 0.0, "W": gauss**2 / (8.0 * math.log(2.0)), "X": 0.0, "Y": 0.0, "Z": lorentz, "SH_L": 0.0}
-
-
-def azimuthal_arc(points: RingPoints, eta_step: float) -> float:
-    """Return how much of the circle has points [deg]."""
-    return float(len(np.unique(points.eta_bin)) * eta_step)

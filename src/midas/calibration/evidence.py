@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from midas import _core
-from midas.calibration.diagnostics import azimuthal_arc
 from midas.calibration.fit import (
     BEAM_Y,
     BEAM_Z,
@@ -41,6 +40,7 @@ from midas.crystal import Rings
 from midas.geometry import distortion_coefficients
 
 _CORRELATED = 0.99
+_CLOSE = 0.97  # of the best hypothesis' score
 _MOST_PAIRS = 3
 _AT_BOUND = 0.999
 _UNDETERMINED = 1e-7  # ratio of singular values below which a combination of parameters is not determined
@@ -71,6 +71,8 @@ class Evidence:
     """Mean |strain| of azimuths that the fit did not see."""
     training_strain: float = math.nan
     """Mean |strain| of the other azimuths, in the same fits."""
+    radius: float = 0.0
+    """Median radius of the points [px]: turns a strain into an offset."""
     held_out_rings: float = math.nan
     """Mean |strain| of rings that the fit did not see."""
     training_rings: float = math.nan
@@ -123,18 +125,19 @@ def gather_evidence(
     azimuths, by_rings = held_out_azimuths(fit, points), held_out_rings(fit, points)
     beam, distance = _uncertainties(fit, azimuths, by_rings)
     step, share = module_steps(used, offset, mask)
-    g = fit.geometry
+    g, fwhm = fit.geometry, float(np.median(used.fwhm))
     return Evidence(
         n_points=len(used),
         n_rings=len(np.unique(used.ring)),
         arc=azimuthal_arc(used, params.eta_step),
         found=strong_share(loop, rings, mask, params.eta_step),
-        explained=explained_share(signal, g, rings),
+        explained=explained_share(signal, g, rings, fwhm),
         calibrant=rings.calibrant.name,
-        fwhm=float(np.median(used.fwhm)),
+        fwhm=fwhm,
         offset_widths=float(np.median(np.abs(offset) / used.fwhm)),
         held_out_strain=azimuths.test,
         training_strain=azimuths.train,
+        radius=float(np.median(used.radius)),
         held_out_rings=by_rings.test,
         training_rings=by_rings.train,
         beam_uncertainty=beam,
@@ -151,11 +154,23 @@ def gather_evidence(
         fit_converged=fit.converged,
         loop_converged=loop.converged,
         loop_reason=loop.reason,
-        runner_up=seed.runner_up.distance if seed.ambiguous and seed.runner_up is not None else None,
+        runner_up=_close_runner_up(seed),
         beam_drift=math.dist(g.beam_center, seed.beam_center) / max(mask.shape),
         distance_drift=abs(g.distance / seed.distance - 1.0),
         mirrored=mirrored(mask, params.image_transforms, params.beam_center, g.beam_center),
     )
+
+
+def azimuthal_arc(points: RingPoints, eta_step: float) -> float:
+    """Return how much of the circle has points [deg]."""
+    return float(len(np.unique(points.eta_bin)) * eta_step)
+
+
+def _close_runner_up(seed: Seed) -> float | None:
+    best, other = seed.best, seed.runner_up
+    if other is None or other.score + other.angular < _CLOSE * (best.score + best.angular):
+        return None
+    return other.distance
 
 
 def _uncertainties(fit: GeometryFit, *held_out: HeldOut) -> tuple[float, float]:
@@ -186,9 +201,11 @@ def _unidentifiable(fit: GeometryFit, used: RingPoints) -> tuple[str, ...]:
     g = fit.geometry
     gradient = g.projection.radius_gradient(np.ascontiguousarray(used.y), np.ascontiguousarray(used.z))
     gradient[:, DISTANCE] -= used.tan_two_theta  # R - L tan(2theta)
-    design = gradient[:, list(fit.parameters)]
+    # Panels' parameters, which come after the geometry's, are held by their priors.
+    parameters = tuple(k for k in fit.parameters if k < gradient.shape[1])
+    design = gradient[:, list(parameters)]
     length = np.linalg.norm(design, axis=0)
-    names = np.asarray(parameter_names(fit.parameters))
+    names = np.asarray(parameter_names(parameters))
     without = length == 0.0
     _, size, combinations = np.linalg.svd(design[:, ~without] / length[~without], full_matrices=False)
     free = combinations[size < _UNDETERMINED * size[0]] if len(size) else np.empty((0, 0))

@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from midas.calibration.panels import panel_esds
 from midas.detector import transform_image
 from midas.grid import CakeGrid
 from midas.io.atomic import atomic_path
+from midas.io.panel_shifts import FILE_NAME as PANEL_SHIFTS_NAME
 from midas.io.parameters import Parameters
 from midas.io.refined_params import write_refined_params
+from midas.panels import panels_as_dict
 
 if TYPE_CHECKING:
     from midas.calibration.result import Calibration
@@ -32,6 +35,7 @@ def summary(calibration: Calibration) -> dict[str, Any]:
     """Return what `calibration.json` holds: plain numbers, strings, lists and dicts, null where not finite."""
     g, seed = calibration.geometry, calibration.seed
     sigma = np.sqrt(np.diag(calibration.covariance))
+    by_name = dict(zip(calibration.parameters, sigma.tolist(), strict=True))
     with np.errstate(invalid="ignore", divide="ignore"):
         correlation = calibration.covariance / np.outer(sigma, sigma)
     plain: dict[str, Any] = _plain(
@@ -49,6 +53,10 @@ def summary(calibration: Calibration) -> dict[str, Any]:
                 "pixel_size": g.pixel_size,
                 "wavelength": g.wavelength,
                 "image_transforms": list(g.image_transforms),
+                "parallax": g.parallax,
+                "panels": None
+                if g.panels is None
+                else panels_as_dict(g.panels, panel_esds(by_name, len(g.panels.layout))),
             },
             "esd": dict(calibration.esd),
             "parameters": list(calibration.parameters),
@@ -98,7 +106,7 @@ def default_grid(calibration: Calibration) -> CakeGrid:
 
 
 def save(calibration: Calibration, folder: Path, source: Any = None) -> list[Path]:
-    """Write refined_MIDAS_params.txt, the mask, calibration.json and calibration.png; return their paths.
+    """Write refined_MIDAS_params.txt, the mask, calibration.json and the pictures; return their paths.
 
     `source` is the parameter file (`midas.io.parameters.Parameters`) whose other settings travel on, or None.
     """
@@ -118,10 +126,17 @@ def save(calibration: Calibration, folder: Path, source: Any = None) -> list[Pat
     record = folder / "calibration.json"
     with atomic_path(record) as temporary:
         temporary.write_text(json.dumps(summary(calibration), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    picture = folder / "calibration.png"
-    with atomic_path(picture) as temporary:
-        calibration.plot().savefig(temporary, dpi=110)
-    return [parameters, mask, record, picture]
+    shifts = [] if calibration.geometry.panels is None else [folder / PANEL_SHIFTS_NAME]
+    return [parameters, *shifts, mask, record, *_draw(calibration, folder)]
+
+
+def _draw(calibration: Calibration, folder: Path) -> list[Path]:
+    """Write both pictures."""
+    pictures = {"overview": folder / "calibration.png", "details": folder / "calibration_details.png"}
+    for which, picture in pictures.items():
+        with atomic_path(picture) as temporary:
+            calibration.plot(which).savefig(temporary, format="png", pil_kwargs={"compress_level": 3})
+    return list(pictures.values())
 
 
 def _write_mask(path: Path, calibration: Calibration) -> None:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from midas import _core
 from midas.calibration.options import DISTORTION_SETS, CalibrationParams
+from midas.calibration.panels import moved_panels, panel_name, panel_options
 from midas.calibration.points import RingPoints, fit_points, ring_windows
 from midas.calibration.prepare import PreparedImage
 from midas.crystal import Rings
@@ -34,6 +35,7 @@ MAX_TILT = 80.0
 """Largest tilt that a fit may reach [deg]."""
 MAX_DISTORTION = 0.2
 """Largest distortion coefficient that a fit may reach, in size."""
+_MAX_PARALLAX = 5000.0  # µm
 _SETTLED = 3.0  # the loop has nothing more to gain when place and distance move by less than this many esd
 
 
@@ -157,6 +159,7 @@ def _least_squares(
     lower[DISTANCE], upper[DISTANCE] = 0.5 * geometry.distance, 2.0 * geometry.distance
     lower[[BEAM_Y, BEAM_Z]], upper[[BEAM_Y, BEAM_Z]] = -1e5, 1e5
     lower[[TILT_Y, TILT_Z]], upper[[TILT_Y, TILT_Z]] = -MAX_TILT, MAX_TILT
+    lower[_core.PARALLAX], upper[_core.PARALLAX] = -_MAX_PARALLAX, _MAX_PARALLAX
     return _core.fit_geometry(
         geometry.projection,
         *_columns(points),
@@ -165,6 +168,7 @@ def _least_squares(
         lower=lower.tolist(),
         upper=upper.tolist(),
         robust=robust,
+        **panel_options(geometry, free),
     )
 
 
@@ -175,6 +179,8 @@ def _moved(geometry: Geometry, result: dict[str, Any]) -> Geometry:
         beam_center=result["beam_center"],
         tilts=result["tilts"],
         distortion=distortion_parameters(np.asarray(result["distortion"])),
+        parallax=result["parallax"],
+        panels=moved_panels(geometry, result["panel_shifts"]),
     )
 
 
@@ -192,6 +198,7 @@ def free_parameters(params: CalibrationParams, points: RingPoints) -> tuple[int,
     free = PLACE + (TILTS if n_rings >= 2 else ())
     if n_rings >= 3:
         free += tuple(_core.FIRST_DISTORTION + k for k in DISTORTION_SETS[params.distortion])
+        free += (_core.PARALLAX,) if params.refine_parallax else ()
     elif DISTORTION_SETS[params.distortion]:
         logger.warning("only %d rings: the distortion is held at zero, it cannot be told from the distance", n_rings)
     return free
@@ -214,6 +221,7 @@ def run_loop(
     mask = prepared.mask.astype(np.uint8)
     detector = Detector(prepared.shape, params.pixel_size)
     geometry = replace(start, distortion_radius=detector.farthest_corner(start.beam_center), distortion={})
+    geometry = replace(geometry, parallax=params.parallax)
     outliers: frozenset[int] = frozenset()
     fwhm, half_width = 3.0, _first_half_width(mask.shape, params)
     history: list[Iteration] = []
@@ -232,9 +240,9 @@ def run_loop(
             geometry, prepared.counts, mask, rings, windows, eta_step=params.eta_step, fwhm=fwhm, n_threads=n_threads
         )
         fit = _fit_without(outliers, geometry, points, None if number == 1 else params)
-        new = _outlier_rings(fit, points, params.mult_factor) - outliers if number > 1 else frozenset()
+        new = outlier_rings(fit, points, params.mult_factor) - outliers if number > 1 else frozenset()
         outliers |= new
-        history.append(_iteration(number, fit, outliers))
+        history.append(iteration_of(number, fit, outliers))
         if progress is not None:
             progress(number, params.max_iterations, f"mean strain {fit.mean_strain * 1e6:.1f} µε")
         geometry = fit.geometry
@@ -248,7 +256,7 @@ def run_loop(
             continue
         if fit.mean_strain < params.stopping_strain:
             reason = f"mean strain below the stopping strain of {params.stopping_strain * 1e6:g} µε"
-        elif _settled(history[-2], history[-1], fit):
+        elif settled(history[-2], history[-1], fit):
             reason = "settled: beam centre and distance move by less than their standard uncertainties allow"
         else:
             continue
@@ -283,14 +291,15 @@ def _first_half_width(shape: tuple[int, ...], params: CalibrationParams) -> floa
     return float(np.clip(max(shape) / 250.0, 6.0, 16.0))
 
 
-def _outlier_rings(fit: GeometryFit, points: RingPoints, mult_factor: float) -> frozenset[int]:
-    """Rings whose mean |strain| exceeds mult_factor times the median of the rings' means (SPEC section 2)."""
+def outlier_rings(fit: GeometryFit, points: RingPoints, mult_factor: float) -> frozenset[int]:
+    """Return the rings whose mean |strain| exceeds mult_factor times the median over rings (SPEC section 2)."""
     numbers = np.unique(points.ring)
     means = np.array([np.mean(np.abs(fit.strain[points.ring == n])) for n in numbers])
     return frozenset(int(n) for n in numbers[means > mult_factor * np.median(means)])
 
 
-def _iteration(number: int, fit: GeometryFit, outliers: frozenset[int]) -> Iteration:
+def iteration_of(number: int, fit: GeometryFit, outliers: frozenset[int]) -> Iteration:
+    """Return the record of one pass of the loop, logged."""
     logger.info("iteration %d: mean strain %.1f µε over %d points", number, fit.mean_strain * 1e6, int(fit.used.sum()))
     return Iteration(
         number=number,
@@ -303,7 +312,8 @@ def _iteration(number: int, fit: GeometryFit, outliers: frozenset[int]) -> Itera
     )
 
 
-def _settled(before: Iteration, after: Iteration, fit: GeometryFit) -> bool:
+def settled(before: Iteration, after: Iteration, fit: GeometryFit) -> bool:
+    """Return whether place and distance moved less than a few of their standard uncertainties."""
     esd = dict(zip(fit.parameters, np.sqrt(np.diag(fit.covariance)), strict=True))
     moved = {
         DISTANCE: after.distance - before.distance,
@@ -316,7 +326,8 @@ def _settled(before: Iteration, after: Iteration, fit: GeometryFit) -> bool:
 def parameter_names(parameters: tuple[int, ...]) -> list[str]:
     """Return a name for each core index, distortion coefficients as c2(2)... see core/distortion.hpp."""
     place = ("distance", "beam_center_y", "beam_center_z", "tilt_x", "tilt_y", "tilt_z")
-    return [place[k] if k < len(place) else f"distortion_{k - _core.FIRST_DISTORTION}" for k in parameters]
+    names = (*place, *(f"distortion_{k}" for k in range(_core.PARALLAX - _core.FIRST_DISTORTION)), "parallax")
+    return [panel_name(k) or names[k] for k in parameters]
 
 
 def file_parameter_esds(fit: GeometryFit) -> dict[str, float]:
@@ -335,6 +346,8 @@ def file_parameter_esds(fit: GeometryFit) -> dict[str, float]:
         if k in position
     }
     coefficients = distortion_coefficients(fit.geometry.distortion)
+    if _core.PARALLAX in position:
+        esds["parallax"] = float(sigma[position[_core.PARALLAX]])
     for name, k in RADIAL_TERMS.items():
         if _core.FIRST_DISTORTION + k in position:
             esds[name] = float(sigma[position[_core.FIRST_DISTORTION + k]])

@@ -14,6 +14,7 @@ from midas.crystal import Calibrant, calibrant, calibrant_from_cell, calibrant_f
 from midas.errors import GeometryError, InputError
 from midas.geometry import check_distance, check_pixel_size, check_wavelength
 from midas.io.headers import Hint
+from midas.panels import PanelLayout
 from midas.units import UM_PER_MM, energy_from_wavelength, wavelength_from_energy
 
 AUTO = "auto"
@@ -58,6 +59,15 @@ class CalibrationParams:
     """Rotation about the beam [deg]: invisible in powder rings, carried and never refined."""
     distortion: str = "classic"
     """"none", "classic" (p0..p3) or "full" (p0..p14)."""
+    panels: str | PanelLayout = "auto"
+    """Panels of a tiled detector, each refined where that helps: "auto" finds them from the image, "none" takes the
+    detector as one piece, a `PanelLayout` says where they are."""
+    panel_distance: bool = False
+    """Also refine how far each panel stands before or behind the others."""
+    parallax: float = 0.0
+    """Depth at which a thick sensor converts [µm]: parallax·sin(2θ) is added to the radius."""
+    refine_parallax: bool = False
+    """Refine the parallax; at one distance it is hard to tell from the distortion."""
     eta_step: float = 5.0
     """Azimuthal bin of the ring fits [deg]."""
     stopping_strain: float = 4e-5
@@ -93,7 +103,10 @@ class CalibrationParams:
             _check_distance_guess(self.distance)
         if self.distortion not in DISTORTION_SETS:
             raise InputError(f"distortion is {self.distortion!r}; expected one of {', '.join(DISTORTION_SETS)}")
+        if not isinstance(self.panels, PanelLayout) and self.panels not in ("auto", "none"):
+            raise InputError(f"panels is {self.panels!r}; expected 'auto', 'none' or a midas.PanelLayout")
         for name, low, high in (
+            ("parallax", -5000.0, 5000.0),
             ("eta_step", 0.1, 90.0),
             ("stopping_strain", 0.0, 1.0),
             ("mult_factor", 1.0, math.inf),
@@ -272,6 +285,7 @@ def calibration_values(file: Any) -> dict[str, Any]:
         ("stopping_strain", "StoppingStrain"),
         ("width", "Width"),
         ("calibrant", "Calibrant"),
+        ("parallax", "Parallax"),
         ("first_ring", "FirstRingNr"),
         ("threshold", "Threshold"),
     ):
@@ -280,6 +294,8 @@ def calibration_values(file: Any) -> dict[str, Any]:
     if str(values.get("calibrant", "")).lower().endswith(".cif"):
         values["calibrant"] = str(file.file("Calibrant"))
     values.update(_file_calibrant(file))
+    if file.panel_layout is not None:
+        values["panels"] = file.panel_layout
     excluded = file.get("RingsToExclude")
     if excluded:
         values["rings_to_exclude"] = tuple(int(n) for n in excluded)

@@ -64,7 +64,7 @@ def _transposed(mask: BoolImage, transforms: tuple[int, ...]) -> str | None:
             name=known[right],
             right=f"{right[0]} and {right[1]}",
         )
-    gaps = (_gap(mask.all(axis=1)), _gap(mask.all(axis=0)))
+    gaps = (_gap(np.all(mask, axis=1)), _gap(np.all(mask, axis=0)))
     if gaps not in _GAPS and gaps[::-1] in _GAPS:
         return _TURNED.format(
             found=f"gaps of {gaps[0]} rows and {gaps[1]} columns",
@@ -74,7 +74,7 @@ def _transposed(mask: BoolImage, transforms: tuple[int, ...]) -> str | None:
     return None
 
 
-def _gap(barred: np.ndarray) -> int:
+def _gap(barred: BoolImage) -> int:
     """Return the width of the gaps between modules, 0 where there are none or they differ."""
     edge = np.flatnonzero(np.diff(np.concatenate([[False], barred, [False]]).astype(np.int8)))
     begin, end = edge[::2], edge[1::2]

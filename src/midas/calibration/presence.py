@@ -21,6 +21,7 @@ _LIT_BY = 2  # rings with points in a bin that show that it is lit; shadows are 
 _USABLE_BIN = 0.5  # of a bin's arc that must lie on usable pixels
 _FAINT = 1e-3  # of the brightest ring: fainter ones explain nothing
 _SAME_PEAK = 2.0  # coarse cells between a peak and the ring that explains it
+_BETWEEN = 0.6  # of the width: the same, for a crest between two rings
 _SECTORS = 24
 _PEAK_SIGMA = 5.0
 _SMALLEST_PEAK = 0.01  # of the highest
@@ -68,13 +69,13 @@ def strong_share(loop: LoopResult, rings: Rings, mask: BoolImage, eta_step: floa
     return float(np.mean(np.minimum(found, 1.0)))
 
 
-def _lit_bins(loop: LoopResult, eta_step: float) -> FloatArray:
+def _lit_bins(loop: LoopResult, eta_step: float) -> BoolImage:
     points, n = loop.points, math.ceil(360.0 / eta_step)
     seen = np.bincount(points.eta_bin, minlength=n)[:n]
     return seen >= min(_LIT_BY, len(np.unique(points.ring)))
 
 
-def _on_panel(loop: LoopResult, rings: Rings, k: int, mask: BoolImage, eta_step: float) -> FloatArray:
+def _on_panel(loop: LoopResult, rings: Rings, k: int, mask: BoolImage, eta_step: float) -> BoolImage:
     """Return, for each azimuth bin, whether the ring crosses usable pixels over half of it."""
     n = math.ceil(360.0 / eta_step)
     eta = -180.0 + (np.arange(5 * n) + 0.5) * eta_step / 5.0
@@ -87,11 +88,12 @@ def _on_panel(loop: LoopResult, rings: Rings, k: int, mask: BoolImage, eta_step:
     return np.asarray(on.reshape(n, 5).mean(axis=1) > _USABLE_BIN)
 
 
-def explained_share(signal: RingSignal, geometry: Geometry, rings: Rings) -> float:
+def explained_share(signal: RingSignal, geometry: Geometry, rings: Rings, fwhm: float) -> float:
     """Return the share of the rings' height on the image that lies on rings of the calibrant.
 
     Rings are the peaks of the counts over background, averaged over azimuth without the brightest eighth of sectors
-    (spots, zingers). Another phase's faint rings weigh little, strong ones of another calibrant much.
+    (spots, zingers). Another phase's faint rings weigh little, strong ones of another calibrant much. Rings closer than
+    their width `fwhm` [px] show one crest between them.
     """
     radii, heights = image_rings(signal, geometry)
     if len(radii) == 0:
@@ -99,7 +101,8 @@ def explained_share(signal: RingSignal, geometry: Geometry, rings: Rings) -> flo
     brightness = crest_brightness(rings)
     expected = geometry.radius_of(rings.two_theta[brightness > _FAINT * brightness.max()]) / signal.binning
     off = np.abs(radii[:, None] - expected[None, :]).min(axis=1)
-    return float(np.sum(heights[off < _SAME_PEAK]) / np.sum(heights))
+    reach = max(_SAME_PEAK, _BETWEEN * fwhm / signal.binning)
+    return float(np.sum(heights[off < reach]) / np.sum(heights))
 
 
 def image_rings(signal: RingSignal, geometry: Geometry) -> tuple[FloatArray, FloatArray]:

@@ -26,7 +26,7 @@ _POINTS_A_MODULE = 8
 
 @dataclass(frozen=True)
 class HeldOut:
-    """How a fit does on points that it did not see, over folds of points left out in turn. NaN where no fold could be."""
+    """How a fit does on points that it did not see, over folds left out in turn; NaN where none could be."""
 
     test: float = math.nan
     """Mean |strain| of the points left out."""
@@ -45,25 +45,44 @@ def held_out_azimuths(fit: GeometryFit, points: RingPoints) -> HeldOut:
     points cannot be predicted from their neighbours alone.
     """
     used = points.select(fit.used)
-    bins = np.unique(used.eta_bin)
-    sector = np.searchsorted(bins, used.eta_bin) * _SECTORS // max(1, len(bins))
-    return _left_out(fit, used, sector % _FOLDS)
+    return _summed_up(fit, _trained(fit, used, _sector_folds(used)))
 
 
 def held_out_rings(fit: GeometryFit, points: RingPoints) -> HeldOut:
     """Return how well the fit predicts rings that it did not see: every fourth ring, each one where they are few."""
     used = points.select(fit.used)
     rank = np.unique(used.ring, return_inverse=True)[1]
-    return _left_out(fit, used, rank % _FOLDS)
+    return _summed_up(fit, _trained(fit, used, rank % _FOLDS))
 
 
-def held_out_strain(fit: GeometryFit, points: RingPoints) -> float:
-    """Return the mean |strain| of points predicted by fits that left their azimuth out."""
-    return held_out_azimuths(fit, points).test
+def held_out_strains(fit: GeometryFit, points: RingPoints) -> FloatArray:
+    """Return the strain of each point that the fit uses, predicted by a fit that left its azimuth out.
+
+    Shape (number of points used,); NaN where too few points are left to fit.
+    """
+    used = points.select(fit.used)
+    strain = np.full(len(used), np.nan)
+    for fold in _trained(fit, used, _sector_folds(used)):
+        strain[fold.out] = fold.strain
+    return strain
 
 
-def _left_out(fit: GeometryFit, used: RingPoints, fold: IntArray) -> HeldOut:
-    test, train, places = [], [], []
+@dataclass(frozen=True, eq=False)
+class _Fold:
+    out: BoolImage
+    strain: FloatArray
+    fit: GeometryFit
+
+
+def _sector_folds(used: RingPoints) -> IntArray:
+    bins = np.unique(used.eta_bin)
+    sector = np.searchsorted(bins, used.eta_bin) * _SECTORS // max(1, len(bins))
+    return np.asarray(sector % _FOLDS, dtype=np.int64)
+
+
+def _trained(fit: GeometryFit, used: RingPoints, fold: IntArray) -> list[_Fold]:
+    """Return the same parameters fitted without each fold in turn, and the strain of the points left out."""
+    folds = []
     for k in range(_FOLDS):
         out = fold == k
         if not out.any() or (~out).sum() <= 2 * len(fit.parameters):
@@ -72,17 +91,20 @@ def _left_out(fit: GeometryFit, used: RingPoints, fold: IntArray) -> HeldOut:
             trained = fit_geometry(fit.geometry, used.select(~out), fit.parameters)
         except FitError:
             continue
-        test.append(np.abs(pseudo_strain(trained.geometry, used.select(out))))
-        train.append(np.abs(trained.strain[trained.used]))
-        places.append((*trained.geometry.beam_center, trained.geometry.distance / fit.geometry.distance))
-    if len(places) < 2:
+        folds.append(_Fold(out, pseudo_strain(trained.geometry, used.select(out)), trained))
+    return folds
+
+
+def _summed_up(fit: GeometryFit, folds: list[_Fold]) -> HeldOut:
+    if len(folds) < 2:
         return HeldOut()
     # Delete-a-group jackknife: Efron & Tibshirani, An Introduction to the Bootstrap (1993), section 11.5.
-    n = len(places)
-    variance = (n - 1.0) * np.var(np.asarray(places), axis=0)
+    g = [f.fit.geometry for f in folds]
+    places = np.array([(*geometry.beam_center, geometry.distance / fit.geometry.distance) for geometry in g])
+    variance = (len(folds) - 1.0) * np.var(places, axis=0)
     return HeldOut(
-        test=float(np.concatenate(test).mean()),
-        train=float(np.concatenate(train).mean()),
+        test=float(np.mean(np.abs(np.concatenate([f.strain for f in folds])))),
+        train=float(np.mean(np.abs(np.concatenate([f.fit.strain[f.fit.used] for f in folds])))),
         beam=float(math.sqrt(variance[0] + variance[1])),
         distance=float(math.sqrt(variance[2])),
     )

@@ -155,14 +155,20 @@ class Calibration:
 
         return summary(self)
 
-    def plot(self) -> Figure:
-        """Return a figure: the image with the predicted rings, and the strain against 2θ and eta."""
+    def plot(self, which: str = "overview") -> Figure:
+        """Return a figure: "overview", whether to trust it, or "details", where the strain is.
+
+        Raises
+        ------
+        InputError
+            There is no such picture.
+        """
         from midas.calibration.plot import plot_calibration
 
-        return plot_calibration(self)
+        return plot_calibration(self, which)
 
     def save(self, folder: str | Path = ".") -> list[Path]:
-        """Write refined_MIDAS_params.txt, calibration.json and calibration.png into a folder; return their paths.
+        """Write refined_MIDAS_params.txt, mask, calibration.json and pictures into a folder; return their paths.
 
         Raises
         ------

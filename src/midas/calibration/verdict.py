@@ -25,15 +25,17 @@ LARGEST_BEAM_UNCERTAINTY = 0.1
 LARGEST_DISTANCE_UNCERTAINTY = 3e-4
 """Of the distance: a third of the error that would make the answer wrong."""
 LARGEST_PATTERN = 0.15
-"""[px]: residuals that neighbours share. Displaced modules leave up to a tenth of a pixel, a wrong minimum much more."""
+"""[px]: what neighbours' residuals share. Displaced modules leave up to a tenth, a wrong minimum much more."""
 LARGEST_PATTERN_WIDTHS = 0.1
 """Of the rings' width: on wide rings, the pattern that texture and overlap leave grows with the width."""
 OVERFIT = 1.5
 """Held-out over training strain: more than this, and the parameters follow the noise of single points."""
+HARMLESS = 0.05
+"""[px]: an error on what was left out that is larger by less than this does no harm, whatever the ratio."""
 MANY_OUTLIERS = 1.0 / 3.0
 """Of the rings fitted: more left out than this, and it is the fit that does not belong."""
 LARGEST_DRIFT = 0.1
-"""Of distance or panel, from the seed to the fit: a fit that walks that far has left what the seed found evidence for."""
+"""Of distance or panel, from seed to fit: one that walks that far has left what the seed found evidence for."""
 MODULE_STEP = 0.03
 """[px]: smaller displacements of modules do not pay for their parameters."""
 
@@ -171,7 +173,7 @@ def _overfitted(e: Evidence) -> str | None:
             (e.held_out_strain, e.training_strain, "azimuths"),
             (e.held_out_rings, e.training_rings, "rings"),
         )
-        if train > 0.0
+        if train > 0.0 and (held - train) * e.radius > HARMLESS
     ]
     worst, what = max(ratios, default=(0.0, ""))
     if not worst > OVERFIT:

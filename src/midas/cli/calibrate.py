@@ -68,7 +68,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     out = parser.add_argument_group("output")
     out.add_argument("-resultFolder", "--out", dest="out", default=".", help="folder for the results (default: here)")
     out.add_argument("-MakePlots", "--show", dest="show", type=int, nargs="?", const=1, default=0, choices=(0, 1),
-                     help="1: show the picture in a window at the end")  # fmt: skip
+                     help="1: show the pictures in windows at the end")  # fmt: skip
     out.add_argument("-SavePlotsHDF", "--save-hdf5", dest="save_hdf5", default="",
                      help="HDF5 file with all intermediate arrays; not available yet")  # fmt: skip
     out.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
@@ -120,6 +120,6 @@ def run(args: argparse.Namespace) -> int:
     if args.show:
         from midas.plot import show
 
-        show(calibration.plot())
+        show(*(calibration.plot(which) for which in ("overview", "details")))
     sys.stdout.flush()
     return 0 if calibration.verdict == "good" else 1
