@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from midas import _core
-from midas.calibration.diagnostics import held_out_strains
 from midas.calibration.fit import (
     BoolArray,
     GeometryFit,
@@ -24,6 +23,7 @@ from midas.calibration.options import CalibrationParams
 from midas.calibration.panels import find_layout, halves, panel_parameters, with_panels
 from midas.calibration.points import RingPoints
 from midas.calibration.prepare import PreparedImage
+from midas.calibration.residuals import held_out_strains
 from midas.crystal import Rings
 from midas.errors import InputError
 from midas.panels import PanelLayout

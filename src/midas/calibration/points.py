@@ -16,7 +16,8 @@ from midas.geometry import FloatArray, Geometry
 _WEAKEST = 1e-3  # rings fainter than this share of the strongest one seen are not looked for
 _MERGED = 1.5  # rings closer than this many widths cannot be told apart: neither is used
 _MULTIPLET = 4.0  # rings closer than this many widths are fitted together
-_MIN_SNR = 6.0
+MIN_SNR = 6.0
+"""Height over its standard uncertainty that a fit needs to be a measurement."""
 _MIN_COVERAGE = 0.4
 _WIDTH_RANGE = (0.35, 2.5)  # of the median width of all fits
 
@@ -133,8 +134,8 @@ def fit_points(
 ) -> RingPoints:
     """Return the ring positions that pass the quality cuts.
 
-    Used are fits that converged off their bounds, stand out of the counting noise (by 6 standard deviations), have at least 40 % of
-    their pixels valid, and a width like the others'.
+    Used are fits that converged off their bounds, stand out of the counting noise (by 6 standard deviations), have at
+    least 40 % of their pixels valid, and a width like the others'.
 
     Raises
     ------
@@ -156,7 +157,7 @@ def fit_points(
         max_shift=widest,
         n_threads=n_threads,
     )
-    good = found["converged"] & (found["snr"] > _MIN_SNR) & (found["coverage"] > _MIN_COVERAGE)
+    good = found["converged"] & (found["snr"] > MIN_SNR) & (found["coverage"] > _MIN_COVERAGE)
     good &= np.isfinite(found["y"]) & np.isfinite(found["radius_sigma"]) & (found["radius_sigma"] < 0.5 * found["fwhm"])
     if good.any():
         median = float(np.median(found["fwhm"][good]))
