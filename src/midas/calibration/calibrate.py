@@ -17,6 +17,7 @@ from midas.calibration.fit import LoopResult, file_parameter_esds, parameter_nam
 from midas.calibration.hints import check_guesses
 from midas.calibration.options import CalibrationParams, params_from
 from midas.calibration.panel_fit import fit_panels
+from midas.calibration.panels import check_panels
 from midas.calibration.prepare import BoolImage, PreparedImage, prepare_image
 from midas.calibration.result import Calibration
 from midas.calibration.screening import Start, find_start, first_rings
@@ -103,6 +104,7 @@ def calibrate(
     logger.info(
         "image %d x %d: %d hot and %d dead pixels masked", *prepared.counts.shape, prepared.n_hot, prepared.n_dead
     )
+    check_panels(options.panels, prepared.shape)
     signal = ring_signal(prepared, threshold=options.threshold)
     start = find_start(prepared, signal, options, n_threads)
     visible = _visible_rings(start.calibrant, options.wavelength, start.geometry, prepared.mask)
