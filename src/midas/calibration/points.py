@@ -16,7 +16,8 @@ from midas.geometry import FloatArray, Geometry
 _WEAKEST = 1e-3  # rings fainter than this share of the strongest one seen are not looked for
 _MERGED = 1.5  # rings closer than this many widths cannot be told apart: neither is used
 _MULTIPLET = 4.0  # rings closer than this many widths are fitted together
-_MIN_SNR = 6.0
+MIN_SNR = 6.0
+"""Significance against counting noise that a fit needs to be a measurement."""
 _MIN_COVERAGE = 0.4
 _WIDTH_RANGE = (0.35, 2.5)  # of the median width of all fits
 _UNCERTAIN = 4.0  # times its ring's median uncertainty: an edge, a shadow or a spot disturbs the profile
@@ -134,8 +135,8 @@ def fit_points(
 ) -> RingPoints:
     """Return the ring positions that pass the quality cuts.
 
-    Used are fits that converged off their bounds, stand out of the counting noise (by 6 standard deviations), have at least 40 % of
-    their pixels valid, a width like the others', and are not far less certain than the same ring elsewhere.
+    Used are fits that converged off their bounds, stand out of the counting noise (by 6 standard deviations), have at
+    least 40 % of their pixels valid, a width like the others', and are not far less certain than the same ring elsewhere.
 
     Raises
     ------
@@ -157,7 +158,7 @@ def fit_points(
         max_shift=widest,
         n_threads=n_threads,
     )
-    good = found["converged"] & (found["snr"] > _MIN_SNR) & (found["coverage"] > _MIN_COVERAGE)
+    good = found["converged"] & (found["snr"] > MIN_SNR) & (found["coverage"] > _MIN_COVERAGE)
     good &= np.isfinite(found["y"]) & np.isfinite(found["radius_sigma"]) & (found["radius_sigma"] < 0.5 * found["fwhm"])
     if good.any():
         median = float(np.median(found["fwhm"][good]))
