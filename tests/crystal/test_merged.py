@@ -34,9 +34,7 @@ def test_nothing_is_lost_and_every_ring_is_as_in_its_own_list(both):
             np.testing.assert_array_equal(getattr(both, name)[chosen], getattr(own, name))
         of_material = chosen[both.all_number - 1]
         np.testing.assert_array_equal(both.all_hkl[of_material], own.all_hkl)
-        np.testing.assert_array_equal(
-            both.reciprocal_vectors()[of_material], reciprocal_vectors(material, own.all_hkl)
-        )
+        np.testing.assert_array_equal(both.reciprocal_vectors()[of_material], reciprocal_vectors(material, own.all_hkl))
 
 
 def test_the_first_few_and_another_wavelength_keep_whose_they_are(both):
