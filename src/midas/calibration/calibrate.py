@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from midas.calibration.diagnostics import explained_share, held_out_strain, judge, ring_table, strong_share
+from midas.calibration.diagnostics import ring_table
+from midas.calibration.evidence import gather_evidence
 from midas.calibration.fit import LoopResult, file_parameter_esds, parameter_names, radius_range, run_loop
 from midas.calibration.hints import check_guesses
 from midas.calibration.joint import calibrate_jointly, is_several, joint_job
@@ -24,6 +25,7 @@ from midas.calibration.result import Calibration
 from midas.calibration.screening import Start, find_start
 from midas.calibration.seed import RingSignal, ring_signal
 from midas.calibration.source import CalibrantFile, held_by, read_calibrant_file
+from midas.calibration.verdict import judge
 from midas.crystal import Calibrants, Rings, rings
 from midas.detector import Detector
 from midas.errors import InputError
@@ -196,23 +198,6 @@ def _visible_rings(calibrant: Calibrants, wavelength: float, geometry: Geometry,
     return rings(calibrant, wavelength, two_theta_max=min(furthest, 88.0)).first(_USEFUL_RINGS)
 
 
-def _available(loop: LoopResult, visible: Rings, mask: BoolImage) -> dict[int, float]:
-    """Return, for each ring that was looked for, the share of its circumference that lies on usable pixels."""
-    eta = np.arange(-179.5, 180.0, 1.0)
-    geometry = loop.fit.geometry
-    shares = {}
-    for k in sorted(loop.fitted_rings):
-        radius = geometry.radius_of(visible.two_theta[k])
-        y, z = geometry.to_pixel(np.full_like(eta, radius), eta, n_threads=1)
-        on = np.isfinite(y) & np.isfinite(z)
-        columns, rows = np.rint(np.where(on, y, -1)).astype(int), np.rint(np.where(on, z, -1)).astype(int)
-        on &= (columns >= 0) & (columns < mask.shape[1]) & (rows >= 0) & (rows < mask.shape[0])
-        on[on] = ~mask[rows[on], columns[on]]
-        if on.sum() > 10:
-            shares[k] = float(on.mean())
-    return shares
-
-
 def _assemble(
     prepared: PreparedImage,
     signal: RingSignal,
@@ -223,20 +208,19 @@ def _assemble(
 ) -> Calibration:
     fit, points = loop.fit, loop.points
     used = np.abs(fit.strain[fit.used])
-    held_out = held_out_strain(fit, points)
-    found = strong_share(loop, visible, options.eta_step, _available(loop, visible, prepared.mask))
-    explained = explained_share(signal, fit.geometry, visible)
-    verdict, reasons = judge(
-        loop, start.seed, held_out=held_out, eta_step=options.eta_step, found_share=found, explained=explained
-    )
-    doubts = parallax_doubts(fit.geometry.parallax, parameter_names(fit.parameters), fit.covariance)
+    evidence = gather_evidence(loop, start.seed, signal, prepared.mask, visible, options)
+    verdict, reasons, remarks = judge(evidence)
     notes = check_guesses(options.distance, options.beam_center, fit.geometry)
     for note in notes:
         logger.warning("%s", note)
-    doubts = (*start.doubts, *doubts)
+    doubts = (*start.doubts, *parallax_doubts(fit.geometry.parallax, parameter_names(fit.parameters), fit.covariance))
     if doubts:
         verdict, reasons = "doubtful" if verdict == "good" else verdict, (*reasons, *doubts)
-    logger.info("%.0f %% of the strong rings found, %.0f %% of the peaks explained", 100 * found, 100 * explained)
+    logger.info(
+        "%.0f %% of the strong rings found, %.0f %% of the rings explained",
+        100 * evidence.found,
+        100 * evidence.explained,
+    )
     return Calibration(
         geometry=fit.geometry,
         detector=Detector(prepared.shape, options.pixel_size, mask=prepared.mask),
@@ -246,7 +230,7 @@ def _assemble(
         mean_strain=float(used.mean()),
         median_strain=float(np.median(used)),
         std_strain=float(np.std(fit.strain[fit.used])),
-        held_out_strain=held_out,
+        held_out_strain=evidence.held_out_strain,
         ring_table=ring_table(loop, visible),
         points=points,
         strain=fit.strain,
@@ -261,6 +245,7 @@ def _assemble(
         seconds=0.0,
         image=prepared,
         params=options,
-        notes=(*options.notes, *start.notes, *notes),
+        notes=(*options.notes, *start.notes, *notes, *remarks),
+        evidence=evidence,
         candidates=start.candidates,
     )

@@ -142,7 +142,8 @@ def _source(calibration: Calibration, source: Any) -> Any:
     """Return the parameters to carry on; of several calibrants mixed they name all, where names are enough."""
     source = source or Parameters()
     materials = calibration.rings.calibrants
-    if calibration.rings.phase is None or any(m.name not in CALIBRANT_NAMES or m != calibrant(m.name) for m in materials):
+    named = all(m.name in CALIBRANT_NAMES and m == calibrant(m.name) for m in materials)
+    if calibration.rings.phase is None or not named:
         return source
     return source.updated({"Calibrant": ",".join(m.name for m in materials)})
 

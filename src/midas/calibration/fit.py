@@ -31,8 +31,10 @@ TILTS = (TILT_Y, TILT_Z)
 
 CAUCHY = 3.0  # scale of the robust loss in standard deviations
 OUTLIER = 5.0  # a point further out than this many standard deviations is left out of the final fit
-_MAX_TILT = 80.0  # deg
-_MAX_DISTORTION = 0.2
+MAX_TILT = 80.0
+"""Largest tilt that a fit may reach [deg]."""
+MAX_DISTORTION = 0.2
+"""Largest distortion coefficient that a fit may reach, in size."""
 _MAX_PARALLAX = 5000.0  # µm
 _SETTLED = 3.0  # the loop has nothing more to gain when place and distance move by less than this many esd
 
@@ -152,10 +154,10 @@ def _columns(points: RingPoints) -> tuple[FloatArray, FloatArray, FloatArray]:
 def parameter_bounds(geometry: Geometry) -> tuple[FloatArray, FloatArray]:
     """Return the lower and upper bounds of the core's geometry parameters, shape (n,) each, in Python's units."""
     n = _core.N_GEOMETRY_PARAMETERS
-    lower, upper = np.full(n, -_MAX_DISTORTION), np.full(n, _MAX_DISTORTION)
+    lower, upper = np.full(n, -MAX_DISTORTION), np.full(n, MAX_DISTORTION)
     lower[DISTANCE], upper[DISTANCE] = 0.5 * geometry.distance, 2.0 * geometry.distance
     lower[[BEAM_Y, BEAM_Z]], upper[[BEAM_Y, BEAM_Z]] = -1e5, 1e5
-    lower[[TILT_Y, TILT_Z]], upper[[TILT_Y, TILT_Z]] = -_MAX_TILT, _MAX_TILT
+    lower[[TILT_Y, TILT_Z]], upper[[TILT_Y, TILT_Z]] = -MAX_TILT, MAX_TILT
     lower[_core.PARALLAX], upper[_core.PARALLAX] = -_MAX_PARALLAX, _MAX_PARALLAX
     return lower, upper
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -254,10 +254,10 @@ def _label_rings(calibration: Calibration, axes: Axes, limits: tuple[float, floa
 
 def panel_shifts(geometry: Geometry) -> tuple[FloatArray, FloatArray] | None:
     """Return (centres, shifts) of the panels, each shape (n, 2) as (y, z) [px]; None for a detector of one piece."""
-    panels: Any = geometry.panels
+    panels = geometry.panels
     if panels is None:
         return None
-    return np.asarray(panels.centers, dtype=np.float64), np.asarray(panels.shifts, dtype=np.float64)
+    return panels.layout.centers, np.stack([panels.shift_y, panels.shift_z], axis=1)
 
 
 def draw_panel_shifts(axes: Axes, centers: FloatArray, shifts: FloatArray) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from midas.calibration.evidence import Evidence
 from midas.calibration.fit import Iteration
 from midas.calibration.options import CalibrationParams
 from midas.calibration.points import RingPoints
@@ -110,6 +111,8 @@ class Calibration:
     """What was fitted."""
     params: CalibrationParams
     """What the calibration was told."""
+    evidence: Evidence
+    """What the verdict rests on."""
     notes: tuple[str, ...] = ()
     """What was taken from file name and headers, what contradicts it, and which guesses the image overruled."""
     candidates: tuple[Candidate, ...] = ()
