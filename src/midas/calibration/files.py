@@ -14,23 +14,35 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from midas.calibration.tables import write_tables
 from midas.detector import transform_image
+from midas.errors import InputError
+from midas.geometry import FloatArray
 from midas.grid import CakeGrid
 from midas.io.atomic import atomic_path
+from midas.io.exchange import write_geometry
+from midas.io.exchange.own import geometry_record
 from midas.io.parameters import Parameters
 from midas.io.refined_params import write_refined_params
 
 if TYPE_CHECKING:
     from midas.calibration.result import Calibration
 
+_log = logging.getLogger(__name__)
+
 MASK_NAME = "calibration_mask.tif"
 """The mask that a calibration used, in the layout of the raw image."""
+EXCHANGE_NAMES = ("geometry.poni", "geometry.imctrl")
+"""The geometry for pyFAI and for GSAS-II."""
+_MOST_CORNERS = 1_200_000  # pixels: corners of more take as long to write as the calibration takes
+_STRONG_CORRELATION = 0.95
+_SECTOR = 5.0  # deg: azimuth is covered where a sector of this width holds a point
 _LOG_FORMAT = "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
 
 
 def summary(calibration: Calibration) -> dict[str, Any]:
     """Return what `calibration.json` holds: plain numbers, strings, lists and dicts, null where not finite."""
-    g, seed = calibration.geometry, calibration.seed
+    seed = calibration.seed
     sigma = np.sqrt(np.diag(calibration.covariance))
     with np.errstate(invalid="ignore", divide="ignore"):
         correlation = calibration.covariance / np.outer(sigma, sigma)
@@ -40,19 +52,11 @@ def summary(calibration: Calibration) -> dict[str, Any]:
             "reasons": list(calibration.reasons),
             "converged": calibration.converged,
             "reason": calibration.reason,
-            "geometry": {
-                "distance": g.distance,
-                "beam_center": list(g.beam_center),
-                "tilts": list(g.tilts),
-                "distortion": {k: v for k, v in g.distortion.items() if v != 0.0},
-                "distortion_radius": g.distortion_radius,
-                "pixel_size": g.pixel_size,
-                "wavelength": g.wavelength,
-                "image_transforms": list(g.image_transforms),
-            },
+            "geometry": geometry_record(calibration.geometry),
             "esd": dict(calibration.esd),
             "parameters": list(calibration.parameters),
             "correlation": correlation.tolist(),
+            "strong_correlations": _strong_correlations(calibration.parameters, correlation),
             "mean_strain": calibration.mean_strain,
             "median_strain": calibration.median_strain,
             "std_strain": calibration.std_strain,
@@ -61,6 +65,7 @@ def summary(calibration: Calibration) -> dict[str, Any]:
             "calibrant": calibration.rings.calibrant.name,
             "rings": [asdict(r) for r in calibration.ring_table],
             "iterations": [asdict(i) for i in calibration.history],
+            "evidence": _evidence(calibration),
             "seed": {
                 "distance": seed.distance,
                 "beam_center": list(seed.beam_center),
@@ -79,6 +84,28 @@ def summary(calibration: Calibration) -> dict[str, Any]:
     return plain
 
 
+def _strong_correlations(names: tuple[str, ...], correlation: FloatArray) -> list[dict[str, Any]]:
+    """Return the pairs of parameters that the points tell apart badly."""
+    pairs = zip(*np.nonzero(np.abs(np.triu(correlation, 1)) > _STRONG_CORRELATION), strict=True)
+    return [{"between": [names[i], names[k]], "correlation": float(correlation[i, k])} for i, k in pairs]
+
+
+def _evidence(calibration: Calibration) -> dict[str, Any]:
+    """Return what the verdict rests on, in numbers."""
+    g, seed = calibration.geometry, calibration.seed
+    sectors = np.unique(np.floor(calibration.points.eta[calibration.used] / _SECTOR))
+    return {
+        "held_out_strain": calibration.held_out_strain,
+        "held_out_over_mean": calibration.held_out_strain / calibration.mean_strain,
+        "azimuth_covered": float(len(sectors)) * _SECTOR,
+        "n_rings": len({int(n) for n in calibration.points.ring[calibration.used]}),
+        "outlier_rings": [r.number for r in calibration.ring_table if r.outlier],
+        "seed_to_fit_beam": math.dist(seed.beam_center, g.beam_center),
+        "seed_to_fit_distance": seed.distance / g.distance - 1.0,
+        "runner_up_lead": None if seed.runner_up is None else seed.best.score - seed.runner_up.score,
+    }
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: _plain(v) for k, v in value.items()}
@@ -95,10 +122,11 @@ def default_grid(calibration: Calibration) -> CakeGrid:
     return CakeGrid(radius_min=10.0, radius_max=float(math.floor(furthest)), radius_step=1.0)
 
 
-def save(calibration: Calibration, folder: Path, source: Any = None) -> list[Path]:
-    """Write refined_MIDAS_params.txt, the mask, calibration.json and calibration.png; return their paths.
+def save(calibration: Calibration, folder: Path, source: Any = None, name: str = "calibration") -> list[Path]:
+    """Write all files of a calibration but the log into a folder, and return their paths.
 
-    `source` is the parameter file (`midas.io.parameters.Parameters`) whose other settings travel on, or None.
+    `source` is the parameter file (`midas.io.parameters.Parameters`) whose other settings travel on, or None; `name` is
+    the image's, for the table of points.
     """
     crystal = calibration.rings.calibrant
     has_grid = source is not None and all(key in source for key in ("RMin", "RMax", "RBinSize"))
@@ -119,7 +147,23 @@ def save(calibration: Calibration, folder: Path, source: Any = None) -> list[Pat
     picture = folder / "calibration.png"
     with atomic_path(picture) as temporary:
         calibration.plot().savefig(temporary, dpi=110)
-    return [parameters, mask, record, picture]
+    tables = write_tables(folder, calibration, name)
+    return [parameters, mask, record, picture, *tables, *write_exchange(folder, calibration)]
+
+
+def write_exchange(folder: Path, calibration: Calibration) -> list[Path]:
+    """Write the geometry for pyFAI and GSAS-II where their formats can hold it, and return the files written."""
+    written: list[Path] = []
+    for name in EXCHANGE_NAMES:
+        large = calibration.detector.n_pixels > _MOST_CORNERS and calibration.geometry.panels is not None
+        if name.endswith(".poni") and large:
+            _log.info("%s is not written: a map of so many pixels takes long; midas.write_geometry writes it", name)
+            continue
+        try:
+            written += write_geometry(folder / name, calibration.geometry, calibration.detector)
+        except InputError as error:
+            _log.info("%s is not written: %s", name, error)
+    return written
 
 
 def _write_mask(path: Path, calibration: Calibration) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -78,6 +78,16 @@ class Iteration:
     """[px]."""
     outlier_rings: tuple[int, ...]
     """Numbers (from 1) of the rings left out so far."""
+    tilts: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """[deg]."""
+    distortion: Mapping[str, float] = field(default_factory=dict)
+    """p-terms, phases in deg."""
+    ring_two_theta: tuple[float, ...] = ()
+    """Bragg angle of each ring with points [deg]."""
+    ring_strain: tuple[float, ...] = ()
+    """Mean |strain| of each ring with points."""
+    ring_threshold: float = math.nan
+    """Mean |strain| beyond which a ring is an outlier."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -291,6 +301,7 @@ def run_loop(
         history.append(_iteration(number, fit, outliers))
         if progress is not None:
             progress(number, params.max_iterations, f"mean strain {fit.mean_strain * 1e6:.1f} µε")
+        history[-1] = replace(history[-1], **ring_strains(fit, points, rings, params.mult_factor))
         geometry = fit.geometry
         fwhm = float(np.clip(np.median(points.fwhm), 1.0, 30.0))
         half_width = params.width / params.pixel_size if params.width else float(np.clip(3.0 * fwhm + 1.5, 4.5, 60.0))
@@ -354,6 +365,8 @@ def _iteration(number: int, fit: GeometryFit, outliers: frozenset[int]) -> Itera
         distance=fit.geometry.distance,
         beam_center=fit.geometry.beam_center,
         outlier_rings=tuple(sorted(n + 1 for n in outliers)),
+        tilts=fit.geometry.tilts,
+        distortion=dict(fit.geometry.distortion),
     )
 
 
@@ -365,6 +378,17 @@ def _settled(before: Iteration, after: Iteration, fit: GeometryFit) -> bool:
         BEAM_Z: after.beam_center[1] - before.beam_center[1],
     }
     return all(abs(step) < _SETTLED * esd[k] for k, step in moved.items())
+
+
+def ring_strains(fit: GeometryFit, points: RingPoints, rings: Rings, mult_factor: float) -> dict[str, Any]:
+    """Return what an iteration records of each ring: its angle [deg], its mean |strain| and the outliers' threshold."""
+    numbers = np.unique(points.ring)
+    means = [float(np.mean(np.abs(fit.strain[points.ring == n]))) for n in numbers]
+    return {
+        "ring_two_theta": tuple(rings.two_theta[numbers].tolist()),
+        "ring_strain": tuple(means),
+        "ring_threshold": mult_factor * float(np.median(means)),
+    }
 
 
 def parameter_names(parameters: tuple[int, ...]) -> list[str]:

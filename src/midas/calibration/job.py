@@ -44,7 +44,7 @@ class CalibrationJob:
     threshold: float = 0.0
     """`-Threshold`: only 0 (automatic) is available."""
     save_hdf5: str = ""
-    """`-SavePlotsHDF`: not available yet."""
+    """`-SavePlotsHDF`: HDF5 file for all intermediate arrays; empty for none."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """What the flags say; None where a flag was not given. They win over the parameter file."""
 
@@ -68,7 +68,9 @@ def run_job(
     log = job.out / "autocal.log"
     with output_folder(job.out), log_to(log):
         calibration = calibrate(image, params, mask=mask, dark=dark, n_threads=n_threads, progress=progress)
-        written = save(calibration, job.out, source)
+        written = save(calibration, job.out, source, Path(job.image).name)
+        if job.save_hdf5:
+            written.append(calibration.save_intermediates(job.save_hdf5))
     return calibration, [*written, log]
 
 
@@ -114,10 +116,10 @@ def _check(job: CalibrationJob) -> None:
                 f"{Path(job.image).name}; "
                 "leave -ConvertFile out to find the format from the file"
             )
+    if job.save_hdf5 and not (Path(job.save_hdf5).parent.is_dir() or Path(job.save_hdf5).parent == job.out):
+        raise InputError(f"-SavePlotsHDF {job.save_hdf5}: its folder does not exist; create it or name another")
     if job.threshold != 0.0:
         raise InputError(f"-Threshold is {job.threshold:g}; only 0 (automatic) is available, leave it out")
-    if job.save_hdf5:
-        raise InputError("-SavePlotsHDF is not available yet; calibration.json and calibration.png hold the results")
 
 
 def _params(job: CalibrationJob, source: Parameters | None) -> CalibrationParams:

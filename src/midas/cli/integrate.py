@@ -7,9 +7,12 @@ import json
 import logging
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from midas.errors import InputError
+
+if TYPE_CHECKING:
+    from midas.io.parameters import Parameters
 
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
@@ -44,6 +47,13 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="MIDAS parameter file with geometry and bins (required)",
+    )
+    files.add_argument(
+        "--geometry",
+        type=Path,
+        metavar="FILE",
+        help="geometry that replaces the parameter file's: .poni (pyFAI), .imctrl (GSAS-II), .fit2d, .nxs or "
+        "calibration.json",
     )
     files.add_argument(
         "-resultFolder",
@@ -163,7 +173,6 @@ def run(args: argparse.Namespace) -> int:
     """Cake the files and return 0."""
     from midas.cake.series import SeriesFiles, integrate_files
     from midas.cli.progress import progress_bar
-    from midas.io.parameters import read_params
 
     _refuse_unsupported(args)
     logging.getLogger("midas").setLevel(args.log_level)
@@ -184,7 +193,7 @@ def run(args: argparse.Namespace) -> int:
     with progress_bar("caking") as progress:
         done = integrate_files(
             files,
-            read_params(args.param_file),
+            _parameters(args),
             args.result_folder,
             skip_existing=args.skip_existing,
             n_threads=args.threads if args.local_threads is None else args.local_threads,
@@ -206,6 +215,19 @@ def run(args: argparse.Namespace) -> int:
     for path in done.written:
         print(f"wrote {path}")
     return 0
+
+
+def _parameters(args: argparse.Namespace) -> Parameters:
+    """Return the parameters, with the geometry of another file where one is given."""
+    from midas.io.exchange import read_geometry
+    from midas.io.parameters import read_params
+
+    parameters = read_params(args.param_file)
+    if args.geometry is None:
+        return parameters
+    pixel_size = parameters.pixel_size if any(k in parameters for k in ("px", "pxY")) else None
+    geometry, _ = read_geometry(args.geometry, pixel_size=pixel_size)
+    return parameters.with_geometry(geometry)
 
 
 def _data_file(args: argparse.Namespace) -> Path:

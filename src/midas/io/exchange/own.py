@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from midas.detector import Detector
-from midas.errors import FormatError
+from midas.errors import FormatError, InputError
 from midas.geometry import Geometry
 from midas.io.atomic import atomic_path
 from midas.io.parameter_text import format_value, geometry_pairs
 from midas.io.parameters import read_params
+from midas.panels import PANEL_COLUMNS, PanelLayout, Panels
 
 _FIELDS = ("distance", "beam_center", "pixel_size", "wavelength", "tilts", "distortion", "distortion_radius")
 
@@ -33,7 +34,26 @@ def geometry_record(geometry: Geometry) -> dict[str, Any]:
         "pixel_size": geometry.pixel_size,
         "wavelength": geometry.wavelength,
         "image_transforms": list(geometry.image_transforms),
+        "parallax": geometry.parallax,
+        "panels": None if geometry.panels is None else _panel_record(geometry.panels),
     }
+
+
+def _panel_record(panels: Panels) -> dict[str, Any]:
+    layout = panels.layout
+    return {
+        "size": list(layout.size),
+        "gaps_z": list(layout.gaps_z),
+        "gaps_y": list(layout.gaps_y),
+        "origin": list(layout.origin),
+        "columns": list(PANEL_COLUMNS),
+        "table": panels.table.tolist(),
+    }
+
+
+def _panels(record: dict[str, Any]) -> Panels:
+    layout = PanelLayout(**{name: tuple(record[name]) for name in ("size", "gaps_z", "gaps_y", "origin")})
+    return Panels.from_table(layout, record["table"])
 
 
 def write_record(path: Path, geometry: Geometry, detector: Detector | None) -> list[Path]:
@@ -52,17 +72,31 @@ def read_record(path: Path) -> tuple[Geometry, Detector | None]:
         record = json.loads(path.read_text(encoding="utf-8"))
         values = record["geometry"]
         given = {name: values[name] for name in _FIELDS}
+        panels = _panels(values["panels"]) if values.get("panels") else None
     except OSError as error:
         raise FormatError(f"{path}: the file cannot be read ({error.strerror})") from None
     except (KeyError, TypeError, ValueError):
         raise FormatError(f"{path}: this is no record of a geometry; expected calibration.json of midas") from None
-    geometry = Geometry(**given, image_transforms=tuple(values.get("image_transforms", ())))
+    geometry = Geometry(
+        **given,
+        image_transforms=tuple(values.get("image_transforms", ())),
+        parallax=float(values.get("parallax", 0.0)),
+        panels=panels,
+    )
     shape = record.get("shape")
     return geometry, None if shape is None else Detector((shape[0], shape[1]), geometry.pixel_size)
 
 
 def write_text(path: Path, geometry: Geometry, detector: Detector | None) -> list[Path]:
-    """Write a geometry as MIDAS parameter text and return the file."""
+    """Write a geometry as MIDAS parameter text and return the file.
+
+    Raises
+    ------
+    InputError
+        The geometry has panels, which belong into a file of their own.
+    """
+    if geometry.panels is not None:
+        raise InputError("parameter text cannot hold the geometry's panels; write a .json")
     pairs = [*geometry_pairs(geometry), *(("ImTransOpt", t) for t in geometry.image_transforms)]
     if detector is not None:
         pairs += [("NrPixelsY", detector.shape[1]), ("NrPixelsZ", detector.shape[0])]
