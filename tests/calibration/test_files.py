@@ -49,6 +49,7 @@ def test_every_file_is_there(calibration, folder, tmp_path):
         "calibration_mask.tif",
         "calibration.json",
         "calibration.png",
+        "calibration_details.png",
         "hkls.csv",
         "calibrant_screen_out.csv",
         "shot.tif.corr.csv",

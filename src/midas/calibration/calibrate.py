@@ -13,28 +13,23 @@ import numpy as np
 import numpy.typing as npt
 
 from midas.calibration.diagnostics import explained_share, held_out_strain, judge, ring_table, strong_share
-from midas.calibration.fit import (
-    LoopResult,
-    file_parameter_esds,
-    fit_coarse,
-    parameter_names,
-    radius_range,
-    run_loop,
-)
+from midas.calibration.fit import LoopResult, file_parameter_esds, parameter_names, radius_range, run_loop
+from midas.calibration.hints import check_guesses
 from midas.calibration.options import CalibrationParams, params_from
+from midas.calibration.panel_fit import fit_panels
 from midas.calibration.prepare import BoolImage, PreparedImage, prepare_image
 from midas.calibration.result import Calibration
-from midas.calibration.seed import RingSignal, Seed, find_seed, ring_signal
+from midas.calibration.screening import Start, find_start, first_rings
+from midas.calibration.seed import RingSignal, ring_signal
+from midas.calibration.source import CalibrantFile, held_by, read_calibrant_file
 from midas.crystal import Calibrant, Rings, rings
 from midas.detector import Detector
-from midas.errors import FitError, InputError
+from midas.errors import InputError
 from midas.geometry import Geometry
-from midas.io.frames import Frames, mean_frame, read_image
+from midas.io.frames import Frames
 
 logger = logging.getLogger(__name__)
 
-_SEED_TWO_THETA = 80.0  # deg: no ring further out helps to find the distance
-_MOST_RINGS = 60  # of the seed's hypotheses
 _USEFUL_RINGS = 400
 
 Progress = Callable[[int, int, str], None]
@@ -94,12 +89,12 @@ def calibrate(
     started = time.perf_counter()
     if n_threads < 0:
         raise InputError(f"n_threads is {n_threads}; expected a number of threads, or 0 for all cores")
-    options = params_from(params)
-    calibrant = options.resolve_calibrant()
+    held = _opened(image)
+    options = params_from(params, hints=held.hints, shape=np.shape(held.image)[:2])
     prepared = prepare_image(
-        _pixels(image, options.image_transforms),
-        mask=mask,
-        dark=dark,
+        held.image,
+        mask=_united(mask, held.mask),
+        dark=held.dark if dark is None else dark,
         sentinels=options.sentinels,
         transforms=options.image_transforms,
         negative_counts=options.negative_counts,
@@ -108,11 +103,12 @@ def calibrate(
     logger.info(
         "image %d x %d: %d hot and %d dead pixels masked", *prepared.counts.shape, prepared.n_hot, prepared.n_dead
     )
-    signal = ring_signal(prepared)
-    seed, geometry = _start(prepared, signal, calibrant, options, n_threads)
-    visible = _visible_rings(calibrant, options.wavelength, geometry, prepared.mask)
-    loop = run_loop(prepared, geometry, visible, options, n_threads=n_threads, progress=progress)
-    calibration = _assemble(prepared, signal, seed, visible, loop, options)
+    signal = ring_signal(prepared, threshold=options.threshold)
+    start = find_start(prepared, signal, options, n_threads)
+    visible = _visible_rings(start.calibrant, options.wavelength, start.geometry, prepared.mask)
+    loop = run_loop(prepared, start.geometry, visible, options, n_threads=n_threads, progress=progress)
+    loop = fit_panels(prepared, loop, visible, options, n_threads=n_threads)
+    calibration = _assemble(prepared, signal, start, visible, loop, options)
     calibration = replace(calibration, seconds=time.perf_counter() - started)
     logger.info("%s: mean strain %.1f µε; %s", calibration.verdict, calibration.mean_strain * 1e6, calibration.reason)
     for reason in calibration.reasons:
@@ -120,84 +116,32 @@ def calibrate(
     return calibration
 
 
-def _pixels(image: npt.ArrayLike | Frames | str | Path, transforms: tuple[int, ...]) -> npt.ArrayLike:
-    """Return the raw image, without image transforms."""
+def _opened(image: npt.ArrayLike | Frames | str | Path) -> CalibrantFile:
+    """Return the raw image, without image transforms, with what its file holds and says."""
     if isinstance(image, (str, Path)):
-        return read_image(image)
+        return read_calibrant_file(image)
     if isinstance(image, Frames):
         if image.image_transforms:
             raise InputError(
                 f"the frames were read with image transforms {image.image_transforms}; read them without any and give "
-                f"the transforms (here {transforms}) to the calibration, so that the geometry carries them"
+                "the transforms to the calibration, so that the geometry carries them"
             )
-        return image[0] if len(image) == 1 else mean_frame(image)
-    return image
+        return held_by(image)
+    return CalibrantFile(np.asarray(image), None, None, ())
 
 
-def _start(
-    prepared: PreparedImage, signal: RingSignal, calibrant: Calibrant, options: CalibrationParams, n_threads: int
-) -> tuple[Seed, Geometry]:
-    """Return the seed and the geometry fitted to the coarse image.
-
-    A guess that does not lead to rings is overruled, loudly, by what the image says.
-    """
-    candidates = _innermost_rings(calibrant, options.wavelength)
-    guess = {"beam_center": options.beam_center, "distance": options.distance}
-    try:
-        seed = find_seed(prepared, candidates, options.pixel_size, signal=signal, **guess)  # type: ignore[arg-type]
-        geometry = fit_coarse(signal, seed, candidates, options, n_threads)
-    except FitError:
-        if options.beam_center is None and options.distance is None:
-            raise
-        logger.warning("%s; searching without it", _guess_in_words(options))
-        seed = find_seed(prepared, candidates, options.pixel_size, signal=signal)
-        geometry = fit_coarse(signal, seed, candidates, options, n_threads)
-    logger.info(
-        "seed: distance %.2f mm, beam (%.2f, %.2f) px, %d of %d peaks explained",
-        seed.distance / 1000.0,
-        *seed.beam_center,
-        seed.best.n_matched,
-        len(seed.radii),
-    )
-    return seed, geometry
-
-
-def _guess_in_words(options: CalibrationParams) -> str:
-    words = []
-    if options.beam_center is not None:
-        words.append("the beam centre guess y {:g}, z {:g} px".format(*options.beam_center))
-    if options.distance is not None:
-        words.append(f"the distance guess {options.distance / 1000.0:g} mm")
-    hint = " (column first: are they swapped?)" if options.beam_center is not None else ""
-    return f"the image shows no rings where {' and '.join(words)}{hint} would have them"
-
-
-def _innermost_rings(calibrant: Calibrant, wavelength: float) -> Rings:
-    """Return the first rings, enough for every distance: to list all that short wavelengths allow takes seconds."""
-    limit = 10.0
-    while True:
-        found = rings(calibrant, wavelength, two_theta_max=limit)
-        if len(found) >= _MOST_RINGS or limit >= _SEED_TWO_THETA:
-            return _first(found, _MOST_RINGS)
-        limit = min(1.6 * limit, _SEED_TWO_THETA)
-
-
-def _first(found: Rings, n: int) -> Rings:
-    """Return the first n rings."""
-    if len(found) <= n:
-        return found
-    cut = {
-        name: getattr(found, name)[:n]
-        for name in ("number", "d_spacing", "two_theta", "q", "hkl", "multiplicity", "intensity")
-    }
-    kept = found.all_number <= n
-    return replace(found, **cut, all_hkl=found.all_hkl[kept], all_number=found.all_number[kept])
+def _united(given: npt.ArrayLike | None, held: npt.NDArray[np.bool_] | None) -> npt.ArrayLike | None:
+    """Return the union of the mask given and the one that the image's file holds."""
+    if given is None or held is None:
+        return held if given is None else given
+    mask = np.asarray(given)
+    return (mask != 0) | held if mask.shape == held.shape else mask
 
 
 def _visible_rings(calibrant: Calibrant, wavelength: float, geometry: Geometry, mask: BoolImage) -> Rings:
     """Return the rings out to the furthest usable pixel."""
     furthest = float(geometry.two_theta_of(radius_range(geometry, mask)[1] * 1.02))
-    return _first(rings(calibrant, wavelength, two_theta_max=min(furthest, 88.0)), _USEFUL_RINGS)
+    return first_rings(rings(calibrant, wavelength, two_theta_max=min(furthest, 88.0)), _USEFUL_RINGS)
 
 
 def _available(loop: LoopResult, visible: Rings, mask: BoolImage) -> dict[int, float]:
@@ -220,7 +164,7 @@ def _available(loop: LoopResult, visible: Rings, mask: BoolImage) -> dict[int, f
 def _assemble(
     prepared: PreparedImage,
     signal: RingSignal,
-    seed: Seed,
+    start: Start,
     visible: Rings,
     loop: LoopResult,
     options: CalibrationParams,
@@ -231,8 +175,13 @@ def _assemble(
     found = strong_share(loop, visible, options.eta_step, _available(loop, visible, prepared.mask))
     explained = explained_share(signal, fit.geometry, visible)
     verdict, reasons = judge(
-        loop, seed, held_out=held_out, eta_step=options.eta_step, found_share=found, explained=explained
+        loop, start.seed, held_out=held_out, eta_step=options.eta_step, found_share=found, explained=explained
     )
+    notes = check_guesses(options.distance, options.beam_center, fit.geometry)
+    for note in notes:
+        logger.warning("%s", note)
+    if start.doubts:
+        verdict, reasons = "doubtful" if verdict == "good" else verdict, (*reasons, *start.doubts)
     logger.info("%.0f %% of the strong rings found, %.0f %% of the peaks explained", 100 * found, 100 * explained)
     return Calibration(
         geometry=fit.geometry,
@@ -250,11 +199,13 @@ def _assemble(
         used=fit.used,
         rings=visible,
         history=loop.history,
-        seed=seed,
+        seed=start.seed,
         converged=loop.converged,
         reason=loop.reason,
         verdict=verdict,
         reasons=reasons,
         seconds=0.0,
         image=prepared,
+        notes=(*options.notes, *start.notes, *notes),
+        candidates=start.candidates,
     )

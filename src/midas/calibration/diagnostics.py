@@ -12,7 +12,7 @@ from midas.calibration.result import RingSummary
 from midas.calibration.seed import RingSignal, Seed, ring_radii
 from midas.crystal import Rings
 from midas.errors import FitError
-from midas.geometry import Geometry
+from midas.geometry import FloatArray, Geometry
 from midas.units import CENTIDEGREE
 
 _FOLDS = 4
@@ -26,9 +26,16 @@ _OVERFIT = 1.5  # held-out over training strain
 
 
 def held_out_strain(fit: GeometryFit, points: RingPoints) -> float:
-    """Return the mean |strain| of points predicted by fits that left their azimuth out.
+    """Return the mean |strain| of points predicted by fits that left their azimuth out."""
+    strain = held_out_strains(fit, points)
+    return float(np.nanmean(np.abs(strain))) if np.isfinite(strain).any() else float("nan")
 
-    Four-fold: every fourth azimuth bin is left out in turn, the same parameters are refitted on the rest.
+
+def held_out_strains(fit: GeometryFit, points: RingPoints) -> FloatArray:
+    """Return the strain of each point that the fit uses, predicted by a fit that left its azimuth out.
+
+    Four-fold: every fourth azimuth bin is left out in turn, the same parameters are refitted on the rest. Shape (number
+    of points used,); NaN where too few points are left to fit.
     """
     used = points.select(fit.used)
     strain = np.full(len(used), np.nan)
@@ -41,7 +48,7 @@ def held_out_strain(fit: GeometryFit, points: RingPoints) -> float:
         except FitError:
             continue
         strain[test] = pseudo_strain(trained.geometry, used.select(test))
-    return float(np.nanmean(np.abs(strain))) if np.isfinite(strain).any() else float("nan")
+    return strain
 
 
 def ring_table(loop: LoopResult, rings: Rings) -> tuple[RingSummary, ...]:
@@ -132,7 +139,7 @@ def judge(
         doubtful.append(
             f"held-out strain {held_out * 1e6:.0f} µε against {fit.mean_strain * 1e6:.0f} µε in training: overfitted"
         )
-    if seed.runner_up is not None and seed.runner_up.score > 0.7 * seed.best.score:
+    if seed.runner_up is not None and seed.ambiguous:
         doubtful.append(
             f"a distance of {seed.runner_up.distance / 1000:.1f} mm explains the image nearly as well; give a guess"
         )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from midas.calibration.panels import panel_esds
 from midas.calibration.tables import write_tables
 from midas.detector import transform_image
 from midas.errors import InputError
@@ -22,6 +23,7 @@ from midas.grid import CakeGrid
 from midas.io.atomic import atomic_path
 from midas.io.exchange import write_geometry
 from midas.io.exchange.own import geometry_record
+from midas.io.panel_shifts import FILE_NAME as PANEL_SHIFTS_NAME
 from midas.io.parameters import Parameters
 from midas.io.refined_params import write_refined_params
 
@@ -42,8 +44,9 @@ _LOG_FORMAT = "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
 
 def summary(calibration: Calibration) -> dict[str, Any]:
     """Return what `calibration.json` holds: plain numbers, strings, lists and dicts, null where not finite."""
-    seed = calibration.seed
+    seed, panels = calibration.seed, calibration.geometry.panels
     sigma = np.sqrt(np.diag(calibration.covariance))
+    by_name = dict(zip(calibration.parameters, sigma.tolist(), strict=True))
     with np.errstate(invalid="ignore", divide="ignore"):
         correlation = calibration.covariance / np.outer(sigma, sigma)
     plain: dict[str, Any] = _plain(
@@ -52,7 +55,9 @@ def summary(calibration: Calibration) -> dict[str, Any]:
             "reasons": list(calibration.reasons),
             "converged": calibration.converged,
             "reason": calibration.reason,
-            "geometry": geometry_record(calibration.geometry),
+            "geometry": geometry_record(
+                calibration.geometry, None if panels is None else panel_esds(by_name, len(panels.layout))
+            ),
             "esd": dict(calibration.esd),
             "parameters": list(calibration.parameters),
             "correlation": correlation.tolist(),
@@ -62,7 +67,9 @@ def summary(calibration: Calibration) -> dict[str, Any]:
             "std_strain": calibration.std_strain,
             "held_out_strain": calibration.held_out_strain,
             "n_points": int(calibration.used.sum()),
-            "calibrant": calibration.rings.calibrant.name,
+            "calibrant": calibration.calibrant,
+            "candidates": [asdict(c) for c in calibration.candidates],
+            "notes": list(calibration.notes),
             "rings": [asdict(r) for r in calibration.ring_table],
             "iterations": [asdict(i) for i in calibration.history],
             "evidence": _evidence(calibration),
@@ -144,11 +151,10 @@ def save(calibration: Calibration, folder: Path, source: Any = None, name: str =
     record = folder / "calibration.json"
     with atomic_path(record) as temporary:
         temporary.write_text(json.dumps(summary(calibration), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    picture = folder / "calibration.png"
-    with atomic_path(picture) as temporary:
-        calibration.plot().savefig(temporary, dpi=110)
+    shifts = [] if calibration.geometry.panels is None else [folder / PANEL_SHIFTS_NAME]
+    pictures = _draw(calibration, folder)
     tables = write_tables(folder, calibration, name)
-    return [parameters, mask, record, picture, *tables, *write_exchange(folder, calibration)]
+    return [parameters, *shifts, mask, record, *pictures, *tables, *write_exchange(folder, calibration)]
 
 
 def write_exchange(folder: Path, calibration: Calibration) -> list[Path]:
@@ -164,6 +170,15 @@ def write_exchange(folder: Path, calibration: Calibration) -> list[Path]:
         except InputError as error:
             _log.info("%s is not written: %s", name, error)
     return written
+
+
+def _draw(calibration: Calibration, folder: Path) -> list[Path]:
+    """Write both pictures."""
+    pictures = {"overview": folder / "calibration.png", "details": folder / "calibration_details.png"}
+    for which, picture in pictures.items():
+        with atomic_path(picture) as temporary:
+            calibration.plot(which).savefig(temporary, format="png", pil_kwargs={"compress_level": 3})
+    return list(pictures.values())
 
 
 def _write_mask(path: Path, calibration: Calibration) -> None:

@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 from midas import _core
 from midas.calibration.options import DISTORTION_SETS, CalibrationParams
+from midas.calibration.panels import moved_panels, panel_name, panel_options
 from midas.calibration.points import RingPoints, fit_points, ring_windows
 from midas.calibration.prepare import PreparedImage
-from midas.calibration.seed import RingSignal, Seed
 from midas.crystal import Rings
 from midas.detector import Detector
 from midas.errors import FitError
@@ -33,8 +33,8 @@ _CAUCHY = 3.0  # scale of the robust loss in standard deviations
 _OUTLIER = 5.0  # a point further out than this many standard deviations is left out of the final fit
 _MAX_TILT = 80.0  # deg
 _MAX_DISTORTION = 0.2
+_MAX_PARALLAX = 5000.0  # µm
 _SETTLED = 3.0  # the loop has nothing more to gain when place and distance move by less than this many esd
-_GROWTH = 1.5  # of the radius within which rings are used, from step to step of the first fit
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,6 +167,7 @@ def _least_squares(
     lower[DISTANCE], upper[DISTANCE] = 0.5 * geometry.distance, 2.0 * geometry.distance
     lower[[BEAM_Y, BEAM_Z]], upper[[BEAM_Y, BEAM_Z]] = -1e5, 1e5
     lower[[TILT_Y, TILT_Z]], upper[[TILT_Y, TILT_Z]] = -_MAX_TILT, _MAX_TILT
+    lower[_core.PARALLAX], upper[_core.PARALLAX] = -_MAX_PARALLAX, _MAX_PARALLAX
     return _core.fit_geometry(
         geometry.projection,
         *_columns(points),
@@ -175,6 +176,7 @@ def _least_squares(
         lower=lower.tolist(),
         upper=upper.tolist(),
         robust=robust,
+        **panel_options(geometry, free),
     )
 
 
@@ -185,6 +187,8 @@ def _moved(geometry: Geometry, result: dict[str, Any]) -> Geometry:
         beam_center=result["beam_center"],
         tilts=result["tilts"],
         distortion=distortion_parameters(np.asarray(result["distortion"])),
+        parallax=result["parallax"],
+        panels=moved_panels(geometry, result["panel_shifts"]),
     )
 
 
@@ -196,66 +200,13 @@ def radius_range(geometry: Geometry, mask: BoolArray) -> tuple[float, float]:
     return float(np.nanmin(radius)), float(np.nanmax(radius))
 
 
-def fit_coarse(signal: RingSignal, seed: Seed, rings: Rings, params: CalibrationParams, n_threads: int) -> Geometry:
-    """Return the geometry fitted to the coarse image, from the inner rings outward.
-
-    Tilt moves a ring by an amount that grows with the square of its radius, so that outer rings are only looked for
-    once the inner ones have said where.
-    """
-    k = signal.binning
-    shift = 0.5 * (k - 1)
-    geometry = Geometry(
-        distance=seed.distance,
-        beam_center=((seed.beam_center[0] - shift) / k, (seed.beam_center[1] - shift) / k),
-        pixel_size=params.pixel_size * k,
-        wavelength=params.wavelength,
-        tilts=(params.tilt_x, 0.0, 0.0),
-    )
-    mask = signal.mask.astype(np.uint8)
-    strong = 0.03
-    low, high = radius_range(geometry, signal.mask)
-    expected = geometry.radius_of(rings.two_theta[rings.two_theta < 80.0])
-    visible = expected[(expected > low) & (expected < high)]
-    if len(visible) < 2:
-        raise FitError(
-            "fewer than two rings of the calibrant fall on the detector; at least two are needed for a distance"
-        )
-    limit = float(visible[min(3, len(visible) - 1)]) * 1.02
-    fwhm = 2.5
-    while True:
-        half_width = float(np.clip(0.03 * limit, 4.0, 15.0))
-        free = PLACE + (TILTS if len(visible[visible < limit]) >= 3 else ())
-        for _ in range(2):
-            windows = ring_windows(
-                geometry, rings, half_width=half_width, fwhm=2.0, radius_range=(low, limit), strong=strong
-            )
-            points = fit_points(
-                geometry, signal.counts, mask, rings, windows, eta_step=10.0, fwhm=fwhm, n_threads=n_threads
-            )
-            if len(points) < 2 * len(free) + 2:
-                raise FitError(
-                    f"only {len(points)} ring positions were found near where the seed (distance "
-                    f"{seed.distance / 1000:.1f} mm) expects them; too few to fit a geometry"
-                )
-            geometry = fit_geometry(geometry, points, free, floor=1e-4, robust_only=True).geometry
-            fwhm = float(np.clip(np.median(points.fwhm), 1.2, 10.0))
-        if limit >= high:
-            break
-        limit = min(limit * _GROWTH, high * 1.001)
-    return replace(
-        geometry,
-        beam_center=(signal.to_image(geometry.beam_center[0]), signal.to_image(geometry.beam_center[1])),
-        pixel_size=params.pixel_size,
-        image_transforms=params.image_transforms,
-    )
-
-
 def free_parameters(params: CalibrationParams, points: RingPoints) -> tuple[int, ...]:
     """Return the core indices to refine: what the options ask for, less what so few rings cannot tell apart."""
     n_rings = len(np.unique(points.ring))
     free = PLACE + (TILTS if n_rings >= 2 else ())
     if n_rings >= 3:
         free += tuple(_core.FIRST_DISTORTION + k for k in DISTORTION_SETS[params.distortion])
+        free += (_core.PARALLAX,) if params.refine_parallax else ()
     elif DISTORTION_SETS[params.distortion]:
         logger.warning("only %d rings: the distortion is held at zero, it cannot be told from the distance", n_rings)
     return free
@@ -278,6 +229,7 @@ def run_loop(
     mask = prepared.mask.astype(np.uint8)
     detector = Detector(prepared.shape, params.pixel_size)
     geometry = replace(start, distortion_radius=detector.farthest_corner(start.beam_center), distortion={})
+    geometry = replace(geometry, parallax=params.parallax)
     outliers: frozenset[int] = frozenset()
     fwhm, half_width = 3.0, _first_half_width(mask.shape, params)
     history: list[Iteration] = []
@@ -296,12 +248,12 @@ def run_loop(
             geometry, prepared.counts, mask, rings, windows, eta_step=params.eta_step, fwhm=fwhm, n_threads=n_threads
         )
         fit = _fit_without(outliers, geometry, points, None if number == 1 else params)
-        new = _outlier_rings(fit, points, params.mult_factor) - outliers if number > 1 else frozenset()
+        new = outlier_rings(fit, points, params.mult_factor) - outliers if number > 1 else frozenset()
         outliers |= new
-        history.append(_iteration(number, fit, outliers))
+        record = iteration_of(number, fit, outliers)
+        history.append(replace(record, **ring_strains(fit, points, rings, params.mult_factor)))
         if progress is not None:
             progress(number, params.max_iterations, f"mean strain {fit.mean_strain * 1e6:.1f} µε")
-        history[-1] = replace(history[-1], **ring_strains(fit, points, rings, params.mult_factor))
         geometry = fit.geometry
         fwhm = float(np.clip(np.median(points.fwhm), 1.0, 30.0))
         half_width = params.width / params.pixel_size if params.width else float(np.clip(3.0 * fwhm + 1.5, 4.5, 60.0))
@@ -313,7 +265,7 @@ def run_loop(
             continue
         if fit.mean_strain < params.stopping_strain:
             reason = f"mean strain below the stopping strain of {params.stopping_strain * 1e6:g} µε"
-        elif _settled(history[-2], history[-1], fit):
+        elif settled(history[-2], history[-1], fit):
             reason = "settled: beam centre and distance move by less than their standard uncertainties allow"
         else:
             continue
@@ -348,14 +300,15 @@ def _first_half_width(shape: tuple[int, ...], params: CalibrationParams) -> floa
     return float(np.clip(max(shape) / 250.0, 6.0, 16.0))
 
 
-def _outlier_rings(fit: GeometryFit, points: RingPoints, mult_factor: float) -> frozenset[int]:
-    """Rings whose mean |strain| exceeds mult_factor times the median of the rings' means (SPEC section 2)."""
+def outlier_rings(fit: GeometryFit, points: RingPoints, mult_factor: float) -> frozenset[int]:
+    """Return the rings whose mean |strain| exceeds mult_factor times the median over rings (SPEC section 2)."""
     numbers = np.unique(points.ring)
     means = np.array([np.mean(np.abs(fit.strain[points.ring == n])) for n in numbers])
     return frozenset(int(n) for n in numbers[means > mult_factor * np.median(means)])
 
 
-def _iteration(number: int, fit: GeometryFit, outliers: frozenset[int]) -> Iteration:
+def iteration_of(number: int, fit: GeometryFit, outliers: frozenset[int]) -> Iteration:
+    """Return the record of one pass of the loop, logged."""
     logger.info("iteration %d: mean strain %.1f µε over %d points", number, fit.mean_strain * 1e6, int(fit.used.sum()))
     return Iteration(
         number=number,
@@ -370,7 +323,8 @@ def _iteration(number: int, fit: GeometryFit, outliers: frozenset[int]) -> Itera
     )
 
 
-def _settled(before: Iteration, after: Iteration, fit: GeometryFit) -> bool:
+def settled(before: Iteration, after: Iteration, fit: GeometryFit) -> bool:
+    """Return whether place and distance moved less than a few of their standard uncertainties."""
     esd = dict(zip(fit.parameters, np.sqrt(np.diag(fit.covariance)), strict=True))
     moved = {
         DISTANCE: after.distance - before.distance,
@@ -394,7 +348,8 @@ def ring_strains(fit: GeometryFit, points: RingPoints, rings: Rings, mult_factor
 def parameter_names(parameters: tuple[int, ...]) -> list[str]:
     """Return a name for each core index, distortion coefficients as c2(2)... see core/distortion.hpp."""
     place = ("distance", "beam_center_y", "beam_center_z", "tilt_x", "tilt_y", "tilt_z")
-    return [place[k] if k < len(place) else f"distortion_{k - _core.FIRST_DISTORTION}" for k in parameters]
+    names = (*place, *(f"distortion_{k}" for k in range(_core.PARALLAX - _core.FIRST_DISTORTION)), "parallax")
+    return [panel_name(k) or names[k] for k in parameters]
 
 
 def file_parameter_esds(fit: GeometryFit) -> dict[str, float]:
@@ -413,6 +368,8 @@ def file_parameter_esds(fit: GeometryFit) -> dict[str, float]:
         if k in position
     }
     coefficients = distortion_coefficients(fit.geometry.distortion)
+    if _core.PARALLAX in position:
+        esds["parallax"] = float(sigma[position[_core.PARALLAX]])
     for name, k in RADIAL_TERMS.items():
         if _core.FIRST_DISTORTION + k in position:
             esds[name] = float(sigma[position[_core.FIRST_DISTORTION + k]])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from midas.calibration.seed import ring_signal
+from midas.calibration.signal import ring_signal
 from midas.calibration.tables import point_columns
 from midas.geometry import FloatArray
 from midas.io.atomic import atomic_path

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from midas.crystal import Calibrant, calibrant, calibrant_from_cell
-from midas.errors import InputError
+from midas.calibration.hints import merge_hints
+from midas.crystal import Calibrant, calibrant, calibrant_from_cell, calibrant_from_cif
+from midas.errors import GeometryError, InputError
 from midas.geometry import check_distance, check_pixel_size, check_wavelength
-from midas.units import wavelength_from_energy
+from midas.io.headers import Hint
+from midas.panels import PanelLayout
+from midas.units import UM_PER_MM, energy_from_wavelength, wavelength_from_energy
+
+AUTO = "auto"
+"""The calibrant to name when it shall be found from the image."""
+_SHORTEST_WAVELENGTH = 0.05  # Å, 248 keV: below, someone's nm or a slipped digit, no powder beamline
+_NEAREST = 1.5e4  # µm: no area detector calibrates from closer; a number below is mm
 
 DISTORTION_SETS: dict[str, tuple[int, ...]] = {
     "none": (),
@@ -42,7 +50,7 @@ class CalibrationParams:
     pixel_size: float
     """[µm]."""
     calibrant: str | Calibrant = "CeO2"
-    """Name of a built-in calibrant, or a `Calibrant` of one's own."""
+    """Name of a built-in calibrant, "auto" to find which one it is, a CIF file, or a `Calibrant` of one's own."""
     distance: float | None = None
     """A guess [µm]; None finds it from the image."""
     beam_center: tuple[float, float] | None = None
@@ -51,6 +59,15 @@ class CalibrationParams:
     """Rotation about the beam [deg]: invisible in powder rings, carried and never refined."""
     distortion: str = "classic"
     """"none", "classic" (p0..p3) or "full" (p0..p14)."""
+    panels: str | PanelLayout = "auto"
+    """Panels of a tiled detector, each refined where that helps: "auto" finds them from the image, "none" takes the
+    detector as one piece, a `PanelLayout` says where they are."""
+    panel_distance: bool = False
+    """Also refine how far each panel stands before or behind the others."""
+    parallax: float = 0.0
+    """Depth at which a thick sensor converts [µm]: parallax·sin(2θ) is added to the radius."""
+    refine_parallax: bool = False
+    """Refine the parallax; at one distance it is hard to tell from the distortion."""
     eta_step: float = 5.0
     """Azimuthal bin of the ring fits [deg]."""
     stopping_strain: float = 4e-5
@@ -69,38 +86,117 @@ class CalibrationParams:
     """Negative values are counts (the dark is subtracted already), not marks of bad pixels."""
     sentinels: tuple[float, ...] = ()
     """Pixel values that are no counts (`BadPxIntensity`, `GapIntensity`)."""
+    first_ring: int | None = None
+    """Number (from 1) of the innermost strong ring on the image: a hint for the distance, checked (`-FirstRingNr`)."""
+    threshold: float = 0.0
+    """Counts over the background below which a pixel takes no part in finding the rings; 0 chooses (`-Threshold`)."""
+    notes: tuple[str, ...] = ()
+    """What was taken from file name and headers, and what contradicts it; travels with the result."""
 
     def __post_init__(self) -> None:
         """Check ranges and names."""
+        self._take_numbers()
         check_wavelength(self.wavelength)
+        _check_energy(self.wavelength)
         check_pixel_size(self.pixel_size)
         if self.distance is not None:
-            check_distance(self.distance)
+            _check_distance_guess(self.distance)
         if self.distortion not in DISTORTION_SETS:
             raise InputError(f"distortion is {self.distortion!r}; expected one of {', '.join(DISTORTION_SETS)}")
+        if not isinstance(self.panels, PanelLayout) and self.panels not in ("auto", "none"):
+            raise InputError(f"panels is {self.panels!r}; expected 'auto', 'none' or a midas.PanelLayout")
         for name, low, high in (
+            ("parallax", -5000.0, 5000.0),
             ("eta_step", 0.1, 90.0),
             ("stopping_strain", 0.0, 1.0),
             ("mult_factor", 1.0, math.inf),
             ("max_iterations", 1, 1000),
+            ("threshold", 0.0, math.inf),
+            ("first_ring", 1, 1000),
         ):
             value = getattr(self, name)
+            if value is None:
+                continue
             if not low <= value <= high:
                 raise InputError(f"{name} is {value:g}; expected a value from {low:g} to {high:g}")
         if self.width is not None and not self.width > 0.0:
             raise InputError(f"width is {self.width:g} µm; expected a value above 0, or None to choose it")
 
+    def _take_numbers(self) -> None:
+        """Make every field that holds numbers hold Python numbers, or say which does not."""
+        for item in fields(self):
+            kind, value = str(item.type), getattr(self, item.name)
+            if value is None and kind.endswith("| None"):
+                continue
+            if kind.startswith("float"):
+                object.__setattr__(self, item.name, _number(item.name, value))
+            elif kind.startswith("int"):
+                number = _number(item.name, value)
+                if number != int(number):
+                    raise InputError(f"{item.name} is {value!r}; expected a whole number")
+                object.__setattr__(self, item.name, int(number))
+            elif kind.startswith("tuple[float, float]"):
+                pair = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else ()
+                if len(pair) != 2:
+                    raise InputError(f"{item.name} is {value!r}; expected two numbers, column then row [px]")
+                object.__setattr__(self, item.name, tuple(_number(item.name, v) for v in pair))
+
+    @property
+    def finds_calibrant(self) -> bool:
+        """True when the calibrant is to be found from the image."""
+        return isinstance(self.calibrant, str) and self.calibrant.strip().lower() == AUTO
+
     def resolve_calibrant(self) -> Calibrant:
-        """Return the calibrant named or given."""
-        return self.calibrant if isinstance(self.calibrant, Calibrant) else calibrant(self.calibrant)
+        """Return the calibrant named or given; "auto" is not one."""
+        return _resolved(self.calibrant)
+
+
+def _resolved(named: str | Calibrant) -> Calibrant:
+    if isinstance(named, Calibrant):
+        return named
+    return calibrant_from_cif(named) if str(named).lower().endswith(".cif") else calibrant(named)
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise InputError(f"{name} is {value!r}; expected a number") from None
+    if not math.isfinite(number):
+        raise InputError(f"{name} is {number:g}; expected a finite number")
+    return number
+
+
+def _check_energy(wavelength: float) -> None:
+    """Refuse a wavelength that the calibration of an area detector cannot have."""
+    if wavelength < _SHORTEST_WAVELENGTH:
+        energy = energy_from_wavelength(wavelength)
+        raise GeometryError(
+            f"wavelength {wavelength:g} Å is {energy:.0f} keV, more than area detectors are calibrated with; expected "
+            f"at least {_SHORTEST_WAVELENGTH:g} Å: is it in nm, or ten times too small?"
+        )
+
+
+def _check_distance_guess(distance: float) -> None:
+    check_distance(distance)
+    if distance < _NEAREST:
+        raise GeometryError(
+            f"distance {distance:g} µm is {distance / UM_PER_MM:g} mm from the sample, nearer than a detector stands; "
+            "midas takes µm: does the guess look like mm?"
+        )
 
 
 def params_from(
-    source: CalibrationParams | Mapping[str, Any] | str | Path, *, file: str = "a parameter file"
+    source: CalibrationParams | Mapping[str, Any] | str | Path,
+    *,
+    file: str = "a parameter file",
+    hints: Sequence[Hint] = (),
+    shape: tuple[int, int] | None = None,
 ) -> CalibrationParams:
     """Return calibration parameters from a MIDAS parameter file, a mapping, or themselves.
 
-    `file` names the parameter file that a mapping was read from, for the message about a missing key.
+    `file` names the parameter file that a mapping was read from, for the message about a missing key. `hints`, the more
+    trusted first, stand in for what the source does not say; `shape` is that of the image as stored.
 
     A mapping takes the field names of `CalibrationParams`, and `energy` [keV] instead of `wavelength`.
 
@@ -117,9 +213,9 @@ def params_from(
     0.15358835
     """
     if isinstance(source, CalibrationParams):
-        return source
+        return _completed({f.name: getattr(source, f.name) for f in fields(source)}, hints, shape) if hints else source
     if isinstance(source, (str, Path)):
-        return _from_file(Path(source))
+        return _from_file(Path(source), hints, shape)
     if not isinstance(source, Mapping):
         raise InputError(
             f"params is a {type(source).__name__}; expected a MIDAS parameter file, a dict or CalibrationParams"
@@ -128,28 +224,37 @@ def params_from(
     if "energy" in values:
         if "wavelength" in values:
             raise InputError("both wavelength and energy are given; expected one of them")
-        values["wavelength"] = wavelength_from_energy(float(values.pop("energy")))
+        values["wavelength"] = wavelength_from_energy(_number("energy", values.pop("energy")))
     known = [f.name for f in fields(CalibrationParams)]
     for key in values:
         if key not in known:
             nearest = difflib.get_close_matches(key, [*known, "energy"], 1, 0.4)
             hint = f"; did you mean {nearest[0]!r}?" if nearest else f"; expected one of {', '.join(known)}"
             raise InputError(f"unknown calibration parameter {key!r}{hint}")
+    return _completed(values, hints, shape, file)
+
+
+def _completed(
+    values: Mapping[str, Any], hints: Sequence[Hint], shape: tuple[int, int] | None, file: str = "a parameter file"
+) -> CalibrationParams:
+    """Return the parameters with the hints where the user gave nothing; what is needed and still missing is named."""
+    values, notes = merge_hints(values, hints, shape=shape)
     for name, key, flag in (
         ("wavelength", "Wavelength", "--wavelength or --energy"),
         ("pixel_size", "px", "--pixel-size"),
     ):
         if name not in values:
             raise InputError(f"{name} is missing; give it in params, with {flag}, or as {key} in {file}")
+    values["notes"] = (*values.get("notes", ()), *notes)
     return CalibrationParams(**values)
 
 
-def _from_file(path: Path) -> CalibrationParams:
+def _from_file(path: Path, hints: Sequence[Hint], shape: tuple[int, int] | None) -> CalibrationParams:
     """Return the parameters a MIDAS text file holds; legacy names are known to midas.io.parameters alone."""
     from midas.io.parameters import read_params
 
     file = read_params(path)
-    return params_from(calibration_values(file), file=file.name)
+    return params_from(calibration_values(file), file=file.name, hints=hints, shape=shape)
 
 
 def _file_calibrant(file: Any) -> dict[str, Calibrant]:
@@ -158,7 +263,9 @@ def _file_calibrant(file: Any) -> dict[str, Calibrant]:
         return {}
     cell = file.get("LatticeConstant")
     if "Calibrant" in file:
-        known = calibrant(file.get("Calibrant"))
+        if str(file.get("Calibrant")).lower() == AUTO:
+            raise InputError(f"{file.name}: Calibrant auto and a LatticeConstant contradict each other; leave one out")
+        known = _resolved(file.get("Calibrant"))
         return {"calibrant": replace(known, cell=calibrant_from_cell(known.space_group, cell).cell)}
     if "SpaceGroup" not in file:
         raise InputError(f"{file.name}: LatticeConstant has no SpaceGroup (nor Calibrant); add one, or leave both out")
@@ -178,10 +285,17 @@ def calibration_values(file: Any) -> dict[str, Any]:
         ("stopping_strain", "StoppingStrain"),
         ("width", "Width"),
         ("calibrant", "Calibrant"),
+        ("parallax", "Parallax"),
+        ("first_ring", "FirstRingNr"),
+        ("threshold", "Threshold"),
     ):
         if key in file:  # a default of the table is not what this file says
             values[name] = file.get(key)
+    if str(values.get("calibrant", "")).lower().endswith(".cif"):
+        values["calibrant"] = str(file.file("Calibrant"))
     values.update(_file_calibrant(file))
+    if file.panel_layout is not None:
+        values["panels"] = file.panel_layout
     excluded = file.get("RingsToExclude")
     if excluded:
         values["rings_to_exclude"] = tuple(int(n) for n in excluded)

@@ -40,6 +40,8 @@ class PreparedImage:
     """Pixels masked for standing far above all their neighbours."""
     n_dead: int
     """Pixels masked for lying far below their surroundings."""
+    gain: float = 1.0
+    """What the image was divided by, so that its noise is that of counts."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -97,8 +99,8 @@ def prepare_image(
     counts[unusable] = 0.0
     if not counts.any():
         raise InputError("the image is empty: every usable pixel is 0; expected a calibrant's diffraction rings")
-    if raw.dtype.kind == "f":
-        counts /= _gain(counts, unusable)
+    gain = _gain(counts, unusable) if raw.dtype.kind == "f" else 1.0
+    counts /= np.float32(gain)
     defects = _core.find_defects(
         counts,
         unusable.view(np.uint8),
@@ -111,7 +113,7 @@ def prepare_image(
     n_hot, n_dead = (int(np.count_nonzero(defects == kind)) for kind in (_core.DEFECT_HOT, _core.DEFECT_DEAD))
     unusable |= defects != 0
     counts[defects != 0] = 0.0
-    return PreparedImage(counts=counts, mask=unusable, n_hot=n_hot, n_dead=n_dead)
+    return PreparedImage(counts=counts, mask=unusable, n_hot=n_hot, n_dead=n_dead, gain=gain)
 
 
 def _checked_image(image: npt.ArrayLike, what: str) -> npt.NDArray[np.generic]:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from midas.calibration.fit import Iteration
 from midas.calibration.points import RingPoints
 from midas.calibration.prepare import PreparedImage
+from midas.calibration.screening import Candidate
 from midas.calibration.seed import Seed
 from midas.crystal import Rings
 from midas.detector import Detector
@@ -104,6 +105,15 @@ class Calibration:
     """Wall time of the calibration [s]."""
     image: PreparedImage
     """What was fitted."""
+    notes: tuple[str, ...] = ()
+    """What was taken from file name and headers, what contradicts it, and which guesses the image overruled."""
+    candidates: tuple[Candidate, ...] = ()
+    """The calibrants compared, best first; empty when the calibrant was given."""
+
+    @property
+    def calibrant(self) -> str:
+        """Name of the calibrant."""
+        return self.rings.calibrant.name
 
     def __repr__(self) -> str:
         """Return the verdict and the geometry in a few lines."""
@@ -142,18 +152,24 @@ class Calibration:
 
         return summary(self)
 
-    def plot(self) -> Figure:
-        """Return a figure: the image with the predicted rings, and the strain against 2θ and eta."""
+    def plot(self, which: str = "overview") -> Figure:
+        """Return a figure: "overview", whether to trust it, or "details", where the strain is.
+
+        Raises
+        ------
+        InputError
+            There is no such picture.
+        """
         from midas.calibration.plot import plot_calibration
 
-        return plot_calibration(self)
+        return plot_calibration(self, which)
 
     def save(self, folder: str | Path = ".", *, name: str = "calibration") -> list[Path]:
         """Write the files of a calibration into a folder, made when missing; return their paths.
 
-        refined_MIDAS_params.txt, calibration_mask.tif, calibration.json, calibration.png, hkls.csv,
-        calibrant_screen_out.csv, `name`.corr.csv (name it for the image), geometry.poni with its map of pixel
-        positions, and geometry.imctrl where there is no distortion.
+        refined_MIDAS_params.txt (with panel_shifts.txt), calibration_mask.tif, calibration.json, calibration.png,
+        calibration_details.png, hkls.csv, calibrant_screen_out.csv, `name`.corr.csv (name it for the image),
+        geometry.poni with its map of pixel positions, and geometry.imctrl where there is no distortion.
 
         Raises
         ------

@@ -18,7 +18,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "calibrate",
         help="find the detector geometry from one image of a calibrant",
         description="Find the detector geometry from one image of a calibrant. Needs the wavelength (or energy) and "
-        "the pixel size; finds the rest from the image. Exit status 1 unless the verdict is good.",
+        "the pixel size, from the options, the parameter file, the image's headers or its name (80p725keV); finds the "
+        "rest from the image. Exit status 1 unless the verdict is good.",
         epilog="example: midas calibrate ceo2.tif --energy 80.725 --pixel-size 200 --calibrant CeO2",
         allow_abbrev=False,
     )
@@ -44,13 +45,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     known.add_argument("--wavelength", type=float, default=None, help="wavelength [Å]")
     known.add_argument("--energy", type=float, default=None, help="photon energy [keV], instead of the wavelength")
     known.add_argument("--pixel-size", type=float, default=None, help="pixel size [µm]")
-    known.add_argument("--calibrant", default=None, help="built-in calibrant (default: CeO2) or a CIF file")
+    known.add_argument("--calibrant", default=None,
+                       help="built-in calibrant (default: CeO2), auto to find which one, or a CIF file")  # fmt: skip
     known.add_argument("-LsdGuess", "--distance-guess", dest="distance", type=float, default=_NO_DISTANCE,
                        help="distance guess [µm]; 1000000 means none")  # fmt: skip
     known.add_argument("-BCGuess", "--beam-center-guess", dest="beam_center", type=float, nargs=2, default=(0.0, 0.0),
                        metavar=("Y", "Z"), help="beam centre guess, column then row [px]; 0 0 means none")  # fmt: skip
-    known.add_argument("-FirstRingNr", "--first-ring", dest="first_ring", type=int, default=1,
-                       help="first prominent ring; accepted, not needed")  # fmt: skip
+    known.add_argument("-FirstRingNr", "--first-ring", dest="first_ring", type=int, default=None,
+                       help="number of the innermost strong ring on the image; a hint, not needed")  # fmt: skip
     fit = parser.add_argument_group("fit")
     fit.add_argument("--distortion", default=None, help="none, classic (p0..p3, default) or full (p0..p14)")
     fit.add_argument("-EtaBinSize", "--eta-step", dest="eta_step", type=float, default=None,
@@ -59,13 +61,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
                      help="mean pseudo-strain at which the loop may end (default: 0.00004)")  # fmt: skip
     fit.add_argument("-MultFactor", "--mult-factor", dest="mult_factor", type=float, default=None,
                      help="leave out rings beyond this many times the median strain (default: 2.5)")  # fmt: skip
-    fit.add_argument("-Threshold", "--threshold", dest="threshold", type=float, default=0.0,
-                     help="threshold of the ring segmentation; only 0, automatic, is available")  # fmt: skip
+    fit.add_argument("-Threshold", "--threshold", dest="threshold", type=float, default=None,
+                     help="counts over the background below which a pixel takes no part in finding rings; "
+                     "0 chooses (default)")  # fmt: skip
     fit.add_argument("-nCPUs", "--threads", dest="threads", type=int, default=0, help="threads (default: all cores)")
     out = parser.add_argument_group("output")
     out.add_argument("-resultFolder", "--out", dest="out", default=".", help="folder for the results (default: here)")
     out.add_argument("-MakePlots", "--show", dest="show", type=int, nargs="?", const=1, default=0, choices=(0, 1),
-                     help="1: show the picture in a window at the end")  # fmt: skip
+                     help="1: show the pictures in windows at the end")  # fmt: skip
     out.add_argument("-SavePlotsHDF", "--save-hdf5", dest="save_hdf5", default="",
                      help="HDF5 file with all intermediate arrays")  # fmt: skip
     out.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
@@ -83,7 +86,6 @@ def run(args: argparse.Namespace) -> int:
         mask=args.mask,
         data_location=args.data_location,
         file_format=args.format,
-        threshold=args.threshold,
         save_hdf5=args.save_hdf5,
         out=folder,
         settings={
@@ -93,6 +95,8 @@ def run(args: argparse.Namespace) -> int:
             "calibrant": args.calibrant,
             "distance": None if args.distance == _NO_DISTANCE else args.distance,
             "beam_center": None if tuple(args.beam_center) == (0.0, 0.0) else tuple(args.beam_center),
+            "first_ring": args.first_ring,
+            "threshold": args.threshold,
             "distortion": args.distortion,
             "eta_step": args.eta_step,
             "stopping_strain": args.stopping_strain,
@@ -109,11 +113,13 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(calibration.as_dict(), indent=1))
     else:
         print(calibration)
+        for note in calibration.notes:
+            print(f"  note: {note}")
         print(f"  {calibration.reason}; {len(calibration.history)} iterations, {calibration.seconds:.1f} s")
         print("  wrote " + ", ".join(str(p) for p in written))
     if args.show:
         from midas.plot import show
 
-        show(calibration.plot())
+        show(*(calibration.plot(which) for which in ("overview", "details")))
     sys.stdout.flush()
     return 0 if calibration.verdict == "good" else 1

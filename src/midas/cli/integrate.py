@@ -227,6 +227,11 @@ def _parameters(args: argparse.Namespace) -> Parameters:
         return parameters
     pixel_size = parameters.pixel_size if any(k in parameters for k in ("px", "pxY")) else None
     geometry, _ = read_geometry(args.geometry, pixel_size=pixel_size)
+    if geometry.panels is not None:
+        raise InputError(
+            f"{args.geometry}: its panels cannot join another parameter file; give the refined_MIDAS_params.txt "
+            "beside it as -paramFN"
+        )
     return parameters.with_geometry(geometry)
 
 

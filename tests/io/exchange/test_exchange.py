@@ -135,11 +135,12 @@ def test_pyfai_finds_our_angles_with_parallax(tmp_path: Path) -> None:
         midas.write_geometry(tmp_path / "g.imctrl", g, midas.Detector(SHAPE, 172.0))
 
 
-def test_panels_and_parallax_survive_the_record(tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", [".json", ".txt"])
+def test_panels_and_parallax_survive_our_own_files(tmp_path: Path, suffix: str) -> None:
     tiles = midas.PanelLayout(size=(240, 190), gaps_z=(20,), gaps_y=(20,), origin=(-3, 5))
     panels = midas.Panels.from_table(tiles, np.arange(20.0).reshape(4, 5) / 100.0)
     g = replace(make_geometry(9), parallax=200.0, panels=panels)
-    read, _ = midas.read_geometry(midas.write_geometry(tmp_path / "g.json", g, midas.Detector(SHAPE, 172.0))[0])
+    read, _ = midas.read_geometry(midas.write_geometry(tmp_path / f"g{suffix}", g, midas.Detector(SHAPE, 172.0))[0])
     assert read.panels is not None
     assert read.panels.layout == tiles
     np.testing.assert_array_equal(read.panels.table, panels.table)

@@ -7,18 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from midas.detector import Detector
-from midas.errors import FormatError, InputError
-from midas.geometry import Geometry
+from midas.errors import FormatError
+from midas.geometry import FloatArray, Geometry
 from midas.io.atomic import atomic_path
-from midas.io.parameter_text import format_value, geometry_pairs
+from midas.io.panel_shifts import write_panel_shifts
+from midas.io.parameter_text import format_value, geometry_pairs, panel_pairs
 from midas.io.parameters import read_params
-from midas.panels import PANEL_COLUMNS, PanelLayout, Panels
+from midas.panels import PanelLayout, Panels, panels_as_dict
 
 _FIELDS = ("distance", "beam_center", "pixel_size", "wavelength", "tilts", "distortion", "distortion_radius")
 
 
-def geometry_record(geometry: Geometry) -> dict[str, Any]:
+def geometry_record(geometry: Geometry, panel_esds: FloatArray | None = None) -> dict[str, Any]:
     """Return a geometry as JSON holds it: lengths µm, positions px, angles deg, wavelength Å.
+
+    The panels' esds go with their table where they are given, shape (n_panels, 5).
 
     Examples
     --------
@@ -35,19 +38,7 @@ def geometry_record(geometry: Geometry) -> dict[str, Any]:
         "wavelength": geometry.wavelength,
         "image_transforms": list(geometry.image_transforms),
         "parallax": geometry.parallax,
-        "panels": None if geometry.panels is None else _panel_record(geometry.panels),
-    }
-
-
-def _panel_record(panels: Panels) -> dict[str, Any]:
-    layout = panels.layout
-    return {
-        "size": list(layout.size),
-        "gaps_z": list(layout.gaps_z),
-        "gaps_y": list(layout.gaps_y),
-        "origin": list(layout.origin),
-        "columns": list(PANEL_COLUMNS),
-        "table": panels.table.tolist(),
+        "panels": None if geometry.panels is None else panels_as_dict(geometry.panels, panel_esds),
     }
 
 
@@ -88,25 +79,21 @@ def read_record(path: Path) -> tuple[Geometry, Detector | None]:
 
 
 def write_text(path: Path, geometry: Geometry, detector: Detector | None) -> list[Path]:
-    """Write a geometry as MIDAS parameter text and return the file.
-
-    Raises
-    ------
-    InputError
-        The geometry has panels, which belong into a file of their own.
-    """
-    if geometry.panels is not None:
-        raise InputError("parameter text cannot hold the geometry's panels; write a .json")
-    pairs = [*geometry_pairs(geometry), *(("ImTransOpt", t) for t in geometry.image_transforms)]
+    """Write a geometry as MIDAS parameter text, its panels into a panel-shifts file beside it; return the files."""
+    files = [path]
+    pairs = [*geometry_pairs(geometry), *panel_pairs(geometry), *(("ImTransOpt", t) for t in geometry.image_transforms)]
     if detector is not None:
         pairs += [("NrPixelsY", detector.shape[1]), ("NrPixelsZ", detector.shape[0])]
+    if geometry.panels is not None:
+        files.append(write_panel_shifts(path.with_name(f"{path.stem}.panel_shifts.txt"), geometry.panels))
+        pairs.append(("PanelShiftsFile", files[1].name))
     lines = []
     for key, value in pairs:
         values = value if isinstance(value, tuple) else (value,)
         lines.append(f"{key} {' '.join(format_value(v) for v in values)}\n")
     with atomic_path(path) as temporary:
         temporary.write_text("".join(lines), encoding="utf-8")
-    return [path]
+    return files
 
 
 def read_text(path: Path) -> tuple[Geometry, Detector | None]:
