@@ -45,6 +45,7 @@ def find_defects(
     dead_level: float,
     n_threads: int = 0,
 ) -> npt.NDArray[np.uint8]: ...
+def nearest_usable(mask: npt.NDArray[np.uint8], *, n_threads: int = 0) -> npt.NDArray[np.int64]: ...
 
 N_GEOMETRY_PARAMETERS: int
 FIRST_DISTORTION: int

@@ -102,7 +102,7 @@ def test_the_record(calibration, folder):
     record = json.loads((folder / "calibration.json").read_text())
     assert record["verdict"] == calibration.verdict
     assert record["evidence"]["n_rings"] == sum(not ring.outlier for ring in calibration.ring_table)
-    assert record["evidence"]["azimuth_covered"] == 360.0
+    assert record["evidence"]["arc"] == calibration.evidence.arc
     assert len(record["iterations"]) == len(calibration.history)
     assert record["iterations"][-1]["ring_strain"] == list(calibration.history[-1].ring_strain)
     names = list(calibration.parameters)

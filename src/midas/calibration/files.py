@@ -16,6 +16,7 @@ import numpy as np
 
 from midas.calibration.panels import panel_esds
 from midas.calibration.tables import write_tables
+from midas.crystal import CALIBRANT_NAMES, calibrant
 from midas.detector import transform_image
 from midas.errors import InputError
 from midas.geometry import FloatArray
@@ -38,7 +39,6 @@ EXCHANGE_NAMES = ("geometry.poni", "geometry.imctrl")
 """The geometry for pyFAI and for GSAS-II."""
 _MOST_CORNERS = 1_200_000  # pixels: corners of more take as long to write as the calibration takes
 _STRONG_CORRELATION = 0.95
-_SECTOR = 5.0  # deg: azimuth is covered where a sector of this width holds a point
 _LOG_FORMAT = "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
 
 
@@ -49,7 +49,7 @@ def summary(calibration: Calibration) -> dict[str, Any]:
     by_name = dict(zip(calibration.parameters, sigma.tolist(), strict=True))
     with np.errstate(invalid="ignore", divide="ignore"):
         correlation = calibration.covariance / np.outer(sigma, sigma)
-    plain: dict[str, Any] = _plain(
+    content: dict[str, Any] = plain_values(
         {
             "verdict": calibration.verdict,
             "reasons": list(calibration.reasons),
@@ -72,7 +72,7 @@ def summary(calibration: Calibration) -> dict[str, Any]:
             "notes": list(calibration.notes),
             "rings": [asdict(r) for r in calibration.ring_table],
             "iterations": [asdict(i) for i in calibration.history],
-            "evidence": _evidence(calibration),
+            "evidence": asdict(calibration.evidence),
             "seed": {
                 "distance": seed.distance,
                 "beam_center": list(seed.beam_center),
@@ -88,7 +88,7 @@ def summary(calibration: Calibration) -> dict[str, Any]:
             "units": "lengths µm, positions px, angles deg, wavelength Å, strain dimensionless",
         }
     )
-    return plain
+    return content
 
 
 def _strong_correlations(names: tuple[str, ...], correlation: FloatArray) -> list[dict[str, Any]]:
@@ -97,27 +97,12 @@ def _strong_correlations(names: tuple[str, ...], correlation: FloatArray) -> lis
     return [{"between": [names[i], names[k]], "correlation": float(correlation[i, k])} for i, k in pairs]
 
 
-def _evidence(calibration: Calibration) -> dict[str, Any]:
-    """Return what the verdict rests on, in numbers."""
-    g, seed = calibration.geometry, calibration.seed
-    sectors = np.unique(np.floor(calibration.points.eta[calibration.used] / _SECTOR))
-    return {
-        "held_out_strain": calibration.held_out_strain,
-        "held_out_over_mean": calibration.held_out_strain / calibration.mean_strain,
-        "azimuth_covered": float(len(sectors)) * _SECTOR,
-        "n_rings": len({int(n) for n in calibration.points.ring[calibration.used]}),
-        "outlier_rings": [r.number for r in calibration.ring_table if r.outlier],
-        "seed_to_fit_beam": math.dist(seed.beam_center, g.beam_center),
-        "seed_to_fit_distance": seed.distance / g.distance - 1.0,
-        "runner_up_lead": None if seed.runner_up is None else seed.best.score - seed.runner_up.score,
-    }
-
-
-def _plain(value: Any) -> Any:
+def plain_values(value: Any) -> Any:
+    """Return a value as JSON can hold it: tuples as lists, numpy's numbers as Python's, null where not finite."""
     if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
+        return {k: plain_values(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
+        return [plain_values(v) for v in value]
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value
@@ -135,7 +120,6 @@ def save(calibration: Calibration, folder: Path, source: Any = None, name: str =
     `source` is the parameter file (`midas.io.parameters.Parameters`) whose other settings travel on, or None; `name` is
     the image's, for the table of points.
     """
-    crystal = calibration.rings.calibrant
     has_grid = source is not None and all(key in source for key in ("RMin", "RMax", "RBinSize"))
     mask = folder / MASK_NAME
     _write_mask(mask, calibration)
@@ -144,9 +128,8 @@ def save(calibration: Calibration, folder: Path, source: Any = None, name: str =
         calibration.geometry,
         source.bins if has_grid else default_grid(calibration),
         calibration.detector,
-        space_group=crystal.space_group_number,
-        lattice=None if crystal.space_group_number is None else tuple(crystal.cell),
-        source=(source or Parameters()).updated({"MaskFile": str(mask.resolve())}),
+        **_crystal(calibration),
+        source=_source(calibration, source).updated({"MaskFile": str(mask.resolve())}),
     )
     record = folder / "calibration.json"
     with atomic_path(record) as temporary:
@@ -170,6 +153,24 @@ def write_exchange(folder: Path, calibration: Calibration) -> list[Path]:
         except InputError as error:
             _log.info("%s is not written: %s", name, error)
     return written
+
+
+def _crystal(calibration: Calibration) -> dict[str, Any]:
+    """Return the calibrant's cell for the parameter file, which can hold one; nothing for several."""
+    crystal = calibration.rings.calibrant
+    if crystal.space_group_number is None or calibration.rings.phase is not None:
+        return {}
+    return {"space_group": crystal.space_group_number, "lattice": tuple(crystal.cell)}
+
+
+def _source(calibration: Calibration, source: Any) -> Any:
+    """Return the parameters to carry on; of several calibrants mixed they name all, where names are enough."""
+    source = source or Parameters()
+    materials = calibration.rings.calibrants
+    named = all(m.name in CALIBRANT_NAMES and m == calibrant(m.name) for m in materials)
+    if calibration.rings.phase is None or not named:
+        return source
+    return source.updated({"Calibrant": ",".join(m.name for m in materials)})
 
 
 def _draw(calibration: Calibration, folder: Path) -> list[Path]:

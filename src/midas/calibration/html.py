@@ -31,7 +31,7 @@ def calibration_html(calibration: Calibration) -> str:
     head = (
         f'<b style="color:{colour}">{escape(calibration.verdict)}</b> &middot; {strain} &middot; '
         f"{int(calibration.used.sum())} points of {len(calibration.ring_table)} rings of "
-        f"{escape(calibration.rings.calibrant.name)}"
+        f"{escape(calibration.calibrant)}"
     )
     reasons = "".join(f"<li>{escape(reason)}</li>" for reason in calibration.reasons)
     rows = "".join(

@@ -89,7 +89,7 @@ def _final_strain(group: Any, calibration: Calibration, columns: dict[str, Float
     total = np.bincount(index.ravel(), weights=np.abs(columns["Strain"]))
     group["results_tth"], group["results_strain"] = columns["Ideal2Theta"], columns["Strain"]
     group["unique_tth"], group["mean_strain_per_ring"] = two_theta, total / np.bincount(index.ravel())
-    group["threshold"] = np.array([calibration.history[-1].ring_threshold])
+    group["threshold"] = np.array([i.ring_threshold for i in calibration.history[-1:]])
 
 
 def _parameters(attributes: Any, calibration: Calibration) -> None:
@@ -97,4 +97,4 @@ def _parameters(attributes: Any, calibration: Calibration) -> None:
         attributes[name] = value
     attributes["ImTransOpt"] = np.array(calibration.geometry.image_transforms, dtype=np.int64)
     attributes["MeanStrain"], attributes["StdStrain"] = calibration.mean_strain, calibration.std_strain
-    attributes["Calibrant"], attributes["Verdict"] = calibration.rings.calibrant.name, calibration.verdict
+    attributes["Calibrant"], attributes["Verdict"] = calibration.calibrant, calibration.verdict

@@ -156,7 +156,7 @@ def find_seed(
     if best is None or best.score <= math.log(1e4):
         raise FitError(
             f"cannot tell the geometry: {len(found)} pieces of lines were found but no distance and beam centre put "
-            f"the rings of {rings.calibrant.name} on them; check calibrant, wavelength and pixel size"
+            f"the rings of {rings.name} on them; check calibrant, wavelength and pixel size"
         )
     best = _agreeing(hypotheses, beam_center, distance)
     _warn_of_guesses(best, beam_center, distance)

@@ -31,16 +31,7 @@ def add_parser(subparsers: Any) -> None:
     _add_controls(parser)
 
 
-def _add_inputs(parser: argparse.ArgumentParser) -> None:
-    files = parser.add_argument_group("files")
-    files.add_argument("data", nargs="?", type=Path, help="image file; the same as -dataFN")
-    files.add_argument(
-        "-dataFN",
-        "--data-file",
-        type=Path,
-        metavar="FILE",
-        help="image file (.h5, .ge*, .tif, .cbf, .MIDAS.zip, .npy ...)",
-    )
+def _add_parameters(files: argparse._ArgumentGroup) -> None:
     files.add_argument(
         "-paramFN",
         "--param-file",
@@ -55,6 +46,19 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
         help="geometry that replaces the parameter file's: .poni (pyFAI), .imctrl (GSAS-II), .fit2d, .nxs or "
         "calibration.json",
     )
+
+
+def _add_inputs(parser: argparse.ArgumentParser) -> None:
+    files = parser.add_argument_group("files")
+    files.add_argument("data", nargs="?", type=Path, help="image file; the same as -dataFN")
+    files.add_argument(
+        "-dataFN",
+        "--data-file",
+        type=Path,
+        metavar="FILE",
+        help="image file (.h5, .ge*, .tif, .cbf, .MIDAS.zip, .npy ...)",
+    )
+    _add_parameters(files)
     files.add_argument(
         "-resultFolder",
         "--result-folder",
