@@ -165,7 +165,8 @@ def test_files(calibration, tmp_path):
     calibration.save(tmp_path)
     names = {p.name for p in tmp_path.iterdir()}
     pictures = {"calibration.png", "calibration_details.png"}
-    assert names == {"refined_MIDAS_params.txt", "calibration_mask.tif", "calibration.json", *pictures}
+    tables = {"hkls.csv", "calibrant_screen_out.csv", "calibration.corr.csv", "geometry.poni", "geometry.spline"}
+    assert names == {"refined_MIDAS_params.txt", "calibration_mask.tif", "calibration.json", *pictures, *tables}
     record = json.loads((tmp_path / "calibration.json").read_text())
     assert record["geometry"]["distance"] == calibration.geometry.distance
     assert record["verdict"] == "good"

@@ -17,6 +17,7 @@ from midas.calibration.fit import (
     measure_points,
     outlier_rings,
     pseudo_strain,
+    ring_strains,
     settled,
 )
 from midas.calibration.options import CalibrationParams
@@ -101,7 +102,8 @@ def _refined(run: _Run, loop: LoopResult, layout: PanelLayout) -> LoopResult | N
         # strain grows as 1/R, and the rule would take the inner rings away for being inner.
         outliers &= outlier_rings(fit, points, run.params.mult_factor)
         fwhm = float(np.clip(np.median(points.fwhm), 1.0, 30.0))
-        history.append(iteration_of(len(history) + 1, fit, outliers))
+        of_rings = ring_strains(fit, points, run.rings, run.params.mult_factor)
+        history.append(iteration_of(len(history) + 1, fit, outliers, of_rings))
         done = len(history) > len(loop.history) + 1 and settled(history[-2], history[-1], fit)
         if done:
             break
