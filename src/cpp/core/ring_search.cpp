@@ -21,24 +21,30 @@ constexpr double AREA_STEP = 4.0;          // [px] bins of the usable area over 
 constexpr double NORMAL_SIGMA = 0.08;      // [rad] of a good normal
 constexpr double NORMAL_UNIFORM = 0.3;     // share of normals that say nothing
 constexpr std::int64_t MOST_BINS = 20000;  // of a table over the radius
-constexpr int SHARE_ITERATIONS = 6;
+constexpr int SHARE_ITERATIONS = 4;
+constexpr double SAME_AREA = 1.05;  // ratio of distances that share the usable area by radius
 
 // ---- votes ----
 
 void cast_votes(const RidgeView& p, const TiltGuess& guess, const VoteGrid& grid, std::vector<float>& votes) {
   std::fill(votes.begin(), votes.end(), 0.0F);
-  const double reach = std::hypot(static_cast<double>(grid.n_y), static_cast<double>(grid.n_z)) * grid.cell * 0.55;
   const double k = guess.inverse_distance, per_cell = 1.0 / grid.cell;
+  const auto n_y = static_cast<double>(grid.n_y), n_z = static_cast<double>(grid.n_z);
+  const double middle_y = guess.low_y + 0.5 * n_y * grid.cell, middle_z = guess.low_z + 0.5 * n_z * grid.cell;
+  const double reach = 0.5 * std::hypot(n_y, n_z) * grid.cell;
   for (std::int64_t i = 0; i < p.n; ++i) {
     const double ny = p.normal_y[i], nz = p.normal_z[i], ty = -nz, tz = ny;
     const double tau = guess.u_y * ty + guess.u_z * tz, nu = guess.u_y * ny + guess.u_z * nz;
-    const double y = (p.y[i] - grid.low_y) * per_cell, z = (p.z[i] - grid.low_z) * per_cell;
-    for (double beta = -reach; beta < reach; beta += grid.cell) {
+    const double y = (p.y[i] - guess.low_y) * per_cell, z = (p.z[i] - guess.low_z) * per_cell;
+    // Along the normal the curve can only be on the grid this near to the grid's middle.
+    const double nearest = (p.y[i] - middle_y) * ny + (p.z[i] - middle_z) * nz;
+    const auto n = static_cast<std::int64_t>(2.0 * reach * per_cell);
+    for (std::int64_t j = 0; j < n; ++j) {
+      const double beta = nearest - reach + static_cast<double>(j) * grid.cell;
       if (std::abs(beta) < NEAREST_VOTE) continue;
       const double alpha = beta * tau * (beta * k + nu) / (1.0 - tau * tau + beta * k * nu);
       const double vy = y - (beta * ny + alpha * ty) * per_cell, vz = z - (beta * nz + alpha * tz) * per_cell;
-      if (!(vy >= 0.0 && vz >= 0.0 && vy < static_cast<double>(grid.n_y) && vz < static_cast<double>(grid.n_z)))
-        continue;
+      if (!(vy >= 0.0 && vz >= 0.0 && vy < n_y && vz < n_z)) continue;
       const auto at =
           static_cast<std::size_t>(static_cast<std::int64_t>(vz) * grid.n_y + static_cast<std::int64_t>(vy));
       votes[at] += static_cast<float>(p.weight[i] / (1.0 + std::abs(beta) / VOTE_SPREAD));
@@ -47,7 +53,7 @@ void cast_votes(const RidgeView& p, const TiltGuess& guess, const VoteGrid& grid
 }
 
 // The cell with the largest sum over itself and its neighbours, refined to their centre of gravity.
-CenterVote strongest(const VoteGrid& grid, const std::vector<float>& votes) {
+CenterVote strongest(const TiltGuess& guess, const VoteGrid& grid, const std::vector<float>& votes) {
   const auto at = [&](std::int64_t z, std::int64_t y) {
     return static_cast<double>(votes[static_cast<std::size_t>(z * grid.n_y + y)]);
   };
@@ -64,8 +70,8 @@ CenterVote strongest(const VoteGrid& grid, const std::vector<float>& votes) {
           sum_z += v * static_cast<double>(j);
         }
       if (sum <= best.votes || sum <= 0.0) continue;
-      best = {grid.low_y + (static_cast<double>(y) + 0.5 + sum_y / sum) * grid.cell,
-              grid.low_z + (static_cast<double>(z) + 0.5 + sum_z / sum) * grid.cell, sum};
+      best = {guess.low_y + (static_cast<double>(y) + 0.5 + sum_y / sum) * grid.cell,
+              guess.low_z + (static_cast<double>(z) + 0.5 + sum_z / sum) * grid.cell, sum};
     }
   best.votes = std::max(best.votes, 0.0);
   return best;
@@ -190,14 +196,9 @@ double share_on_rings(const std::vector<double>& excess, const double* weight) {
   return share;
 }
 
-RingScore score_one(const Projection& projection, const RidgeView& points, const AreaView& area,
-                    const RingPattern& rings, double sigma) {
-  RingScore score;
-  double total = 0.0;
-  const Table by_radius = area_by_radius(projection, area, total);
-  const Prediction p = predict(projection.geometry().distance, rings, by_radius, total, sigma);
-  if (!p.possible || points.n == 0) return {-1e30, -1e30, 0.0};
-  std::vector<double> excess(static_cast<std::size_t>(points.n));
+// The log-likelihood ratio of the points' normals.
+double score_normals(const Projection& projection, const RidgeView& points) {
+  double sum = 0.0;
   for (std::int64_t i = 0; i < points.n; ++i) {
     GeometryGradient g;
     const double r = projection.radius_gradient(points.y[i], points.z[i], g);
@@ -205,12 +206,37 @@ RingScore score_one(const Projection& projection, const RidgeView& points, const
     const double gy = -g[BEAM_Y], gz = -g[BEAM_Z], length = std::hypot(gy, gz);
     const bool seen = std::isfinite(r) && length > 0.0;
     const double sine = seen ? (gy * points.normal_z[i] - gz * points.normal_y[i]) / length : 1.0;
-    excess[static_cast<std::size_t>(i)] = seen ? p.excess.at(r) : 0.0;
-    score.angular += points.weight[i] * std::log(normal_excess(sine));
+    sum += points.weight[i] * std::log(normal_excess(sine));
   }
+  return sum;
+}
+
+constexpr RingScore IMPOSSIBLE = {-1e30, -1e30, 0.0};
+
+// The score on a prediction; `excess` is work space.
+RingScore score_radii(const Projection& projection, const RidgeView& points, const Prediction& p,
+                      std::vector<double>& excess) {
+  if (!p.possible) return IMPOSSIBLE;
+  excess.resize(static_cast<std::size_t>(points.n));
+  for (std::int64_t i = 0; i < points.n; ++i) {
+    const double r = projection.radius(points.y[i], points.z[i]);
+    excess[static_cast<std::size_t>(i)] = std::isfinite(r) ? p.excess.at(r) : 0.0;
+  }
+  RingScore score;
   score.share = share_on_rings(excess, points.weight);
   for (std::size_t i = 0; i < excess.size(); ++i)
     score.radial += points.weight[i] * std::log(score.share * excess[i] + 1.0 - score.share);
+  return score;
+}
+
+RingScore score_one(const Projection& projection, const RidgeView& points, const AreaView& area,
+                    const RingPattern& rings, double sigma) {
+  double total = 0.0;
+  const Table by_radius = area_by_radius(projection, area, total);
+  std::vector<double> excess;
+  const Prediction p = predict(projection.geometry().distance, rings, by_radius, total, sigma);
+  RingScore score = score_radii(projection, points, p, excess);
+  if (p.possible) score.angular = score_normals(projection, points);
   return score;
 }
 
@@ -296,9 +322,9 @@ Geometry polish_one(Geometry geometry, const RidgeView& points, const AreaView& 
   double limit = 0.0, sigma = options.sigma_first;
   bool whole = false;
   for (int stage = 0; stage < 40; ++stage) {
-    for (int iteration = 0; iteration < 3; ++iteration) {
-      double total = 0.0;
-      const Table by_radius = area_by_radius(Projection(geometry), area, total);
+    double total = 0.0;
+    const Table by_radius = area_by_radius(Projection(geometry), area, total);
+    for (int iteration = 0; iteration < options.iterations; ++iteration) {
       const Prediction p = predict(geometry.distance, rings, by_radius, total, sigma);
       if (!p.possible) return geometry;
       const double largest = p.radius.back() + 4.0 * sigma;
@@ -342,8 +368,9 @@ std::vector<CenterVote> vote_centers(const RidgeView& points, const std::vector<
   const int threads = resolve_threads(n_threads);
   parallel_for(static_cast<std::int64_t>(guesses.size()), threads, [&](std::int64_t i) {
     std::vector<float> votes(static_cast<std::size_t>(grid.n_y * grid.n_z));
-    cast_votes(points, guesses[static_cast<std::size_t>(i)], grid, votes);
-    out[static_cast<std::size_t>(i)] = strongest(grid, votes);
+    const TiltGuess& guess = guesses[static_cast<std::size_t>(i)];
+    cast_votes(points, guess, grid, votes);
+    out[static_cast<std::size_t>(i)] = strongest(guess, grid, votes);
   });
   return out;
 }
@@ -356,6 +383,41 @@ std::vector<RingScore> score_geometries(const std::vector<Geometry>& geometries,
   parallel_for(static_cast<std::int64_t>(geometries.size()), resolve_threads(n_threads), [&](std::int64_t i) {
     const Projection projection(geometries[static_cast<std::size_t>(i)]);
     out[static_cast<std::size_t>(i)] = score_one(projection, points, area, rings, sigma);
+  });
+  return out;
+}
+
+std::vector<RingScore> score_distances(const Geometry& geometry, const std::vector<double>& distances,
+                                       const RidgeView& points, const AreaView& area, const RingPattern& rings,
+                                       double sigma, int n_threads) {
+  require(points, rings);
+  if (!(sigma > 0.0)) throw InputError("sigma must be above 0 px");
+  std::vector<std::size_t> starts;  // of runs of distances that share what varies slowly
+  for (std::size_t i = 0; i < distances.size(); ++i) {
+    if (!(distances[i] > 0.0) || (i > 0 && distances[i] < distances[i - 1])) {
+      throw InputError("distances must be above 0 and ascend");
+    }
+    if (starts.empty() || distances[i] > SAME_AREA * distances[starts.back()]) starts.push_back(i);
+  }
+  std::vector<RingScore> out(distances.size());
+  parallel_for(static_cast<std::int64_t>(starts.size()), resolve_threads(n_threads), [&](std::int64_t run) {
+    const std::size_t first = starts[static_cast<std::size_t>(run)];
+    const std::size_t last = static_cast<std::size_t>(run) + 1 < starts.size()
+                                 ? starts[static_cast<std::size_t>(run) + 1]
+                                 : distances.size();
+    Geometry moved = geometry;
+    moved.distance = distances[(first + last) / 2];
+    const Projection middle(moved);
+    double total = 0.0;
+    const Table by_radius = area_by_radius(middle, area, total);
+    const double angular = score_normals(middle, points);
+    std::vector<double> excess;
+    for (std::size_t i = first; i < last; ++i) {
+      moved.distance = distances[i];
+      const Prediction p = predict(distances[i], rings, by_radius, total, sigma);
+      out[i] = score_radii(Projection(moved), points, p, excess);
+      if (p.possible) out[i].angular = angular;
+    }
   });
   return out;
 }

@@ -14,11 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from midas.calibration.panels import panel_esds
+from midas.crystal import CALIBRANT_NAMES, calibrant
 from midas.detector import transform_image
 from midas.grid import CakeGrid
 from midas.io.atomic import atomic_path
+from midas.io.panel_shifts import FILE_NAME as PANEL_SHIFTS_NAME
 from midas.io.parameters import Parameters
 from midas.io.refined_params import write_refined_params
+from midas.panels import panels_as_dict
 
 if TYPE_CHECKING:
     from midas.calibration.result import Calibration
@@ -32,9 +36,10 @@ def summary(calibration: Calibration) -> dict[str, Any]:
     """Return what `calibration.json` holds: plain numbers, strings, lists and dicts, null where not finite."""
     g, seed = calibration.geometry, calibration.seed
     sigma = np.sqrt(np.diag(calibration.covariance))
+    by_name = dict(zip(calibration.parameters, sigma.tolist(), strict=True))
     with np.errstate(invalid="ignore", divide="ignore"):
         correlation = calibration.covariance / np.outer(sigma, sigma)
-    plain: dict[str, Any] = _plain(
+    content: dict[str, Any] = plain_values(
         {
             "verdict": calibration.verdict,
             "reasons": list(calibration.reasons),
@@ -49,6 +54,10 @@ def summary(calibration: Calibration) -> dict[str, Any]:
                 "pixel_size": g.pixel_size,
                 "wavelength": g.wavelength,
                 "image_transforms": list(g.image_transforms),
+                "parallax": g.parallax,
+                "panels": None
+                if g.panels is None
+                else panels_as_dict(g.panels, panel_esds(by_name, len(g.panels.layout))),
             },
             "esd": dict(calibration.esd),
             "parameters": list(calibration.parameters),
@@ -78,14 +87,15 @@ def summary(calibration: Calibration) -> dict[str, Any]:
             "units": "lengths µm, positions px, angles deg, wavelength Å, strain dimensionless",
         }
     )
-    return plain
+    return content
 
 
-def _plain(value: Any) -> Any:
+def plain_values(value: Any) -> Any:
+    """Return a value as JSON can hold it: tuples as lists, numpy's numbers as Python's, null where not finite."""
     if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
+        return {k: plain_values(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
+        return [plain_values(v) for v in value]
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value
@@ -102,7 +112,6 @@ def save(calibration: Calibration, folder: Path, source: Any = None) -> list[Pat
 
     `source` is the parameter file (`midas.io.parameters.Parameters`) whose other settings travel on, or None.
     """
-    crystal = calibration.rings.calibrant
     has_grid = source is not None and all(key in source for key in ("RMin", "RMax", "RBinSize"))
     mask = folder / MASK_NAME
     _write_mask(mask, calibration)
@@ -111,14 +120,32 @@ def save(calibration: Calibration, folder: Path, source: Any = None) -> list[Pat
         calibration.geometry,
         source.bins if has_grid else default_grid(calibration),
         calibration.detector,
-        space_group=crystal.space_group_number,
-        lattice=None if crystal.space_group_number is None else tuple(crystal.cell),
-        source=(source or Parameters()).updated({"MaskFile": str(mask.resolve())}),
+        **_crystal(calibration),
+        source=_source(calibration, source).updated({"MaskFile": str(mask.resolve())}),
     )
     record = folder / "calibration.json"
     with atomic_path(record) as temporary:
         temporary.write_text(json.dumps(summary(calibration), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return [parameters, mask, record, *_draw(calibration, folder)]
+    shifts = [] if calibration.geometry.panels is None else [folder / PANEL_SHIFTS_NAME]
+    return [parameters, *shifts, mask, record, *_draw(calibration, folder)]
+
+
+def _crystal(calibration: Calibration) -> dict[str, Any]:
+    """Return the calibrant's cell for the parameter file, which can hold one; nothing for several."""
+    crystal = calibration.rings.calibrant
+    if crystal.space_group_number is None or calibration.rings.phase is not None:
+        return {}
+    return {"space_group": crystal.space_group_number, "lattice": tuple(crystal.cell)}
+
+
+def _source(calibration: Calibration, source: Any) -> Any:
+    """Return the parameters to carry on; of several calibrants mixed they name all, where names are enough."""
+    source = source or Parameters()
+    materials = calibration.rings.calibrants
+    named = all(m.name in CALIBRANT_NAMES and m == calibrant(m.name) for m in materials)
+    if calibration.rings.phase is None or not named:
+        return source
+    return source.updated({"Calibrant": ",".join(m.name for m in materials)})
 
 
 def _draw(calibration: Calibration, folder: Path) -> list[Path]:

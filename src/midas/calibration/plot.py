@@ -83,7 +83,7 @@ def _draw_banner(calibration: Calibration, figure: Figure) -> float:
     figure.text(
         0.155,
         middle,
-        f"{calibration.rings.calibrant.name}    distance {g.distance / 1000:.3f} mm    beam y {g.beam_center[0]:.2f}, "
+        f"{calibration.rings.name}    distance {g.distance / 1000:.3f} mm    beam y {g.beam_center[0]:.2f}, "
         f"z {g.beam_center[1]:.2f} px    mean strain {calibration.mean_strain * 1e6:.1f} µε "
         f"(held out {calibration.held_out_strain * 1e6:.1f})",
         color="white",

@@ -259,9 +259,10 @@ def _label_rings(calibration: Calibration, axes: Axes, limits: tuple[float, floa
 
 def panel_shifts(geometry: Geometry) -> tuple[FloatArray, FloatArray] | None:
     """Return (centres, shifts) of the panels, each shape (n, 2) as (y, z) [px]; None for a detector of one piece."""
-    if geometry.panels is None:
+    panels = geometry.panels
+    if panels is None:
         return None
-    return geometry.panels.layout.centers, np.stack([geometry.panels.shift_y, geometry.panels.shift_z], axis=1)
+    return panels.layout.centers, np.stack([panels.shift_y, panels.shift_z], axis=1)
 
 
 def draw_panel_shifts(axes: Axes, centers: FloatArray, shifts: FloatArray) -> None:

@@ -16,7 +16,8 @@ from midas.geometry import FloatArray, Geometry
 _WEAKEST = 1e-3  # rings fainter than this share of the strongest one seen are not looked for
 _MERGED = 1.5  # rings closer than this many widths cannot be told apart: neither is used
 _MULTIPLET = 4.0  # rings closer than this many widths are fitted together
-_MIN_SNR = 6.0
+MIN_SNR = 6.0
+"""Height over its standard uncertainty that a fit needs to be a measurement."""
 _MIN_COVERAGE = 0.4
 _WIDTH_RANGE = (0.35, 2.5)  # of the median width of all fits
 
@@ -40,17 +41,19 @@ class RingPoints:
     radius: FloatArray
     """[px]."""
     radius_sigma: FloatArray
-    """Standard uncertainty of `radius` [px], from the fit's covariance, inflated by chi-square where that exceeds 1."""
+    """Standard uncertainty of `radius` [px], from the scatter of the pixels about the fit."""
     height: FloatArray
     """Peak height over background [counts]."""
     fwhm: FloatArray
-    """Full width at half maximum [px]."""
+    """Full width at half maximum as the pixels show it, their own extent included [px]."""
     mixing: FloatArray
     """Lorentzian share of the profile, 0 to 1."""
     snr: FloatArray
-    """Height over its standard uncertainty."""
+    """Significance of the ring against counting noise, in standard deviations."""
     chi2: FloatArray
     """Reduced chi-square of the profile fit with Poisson variances."""
+    graininess: FloatArray
+    """Relative scatter of the ring's intensity from pixel to pixel beyond counting noise: 0 for a smooth powder."""
     tan_two_theta: FloatArray
     """Tangent of the ring's Bragg angle."""
 
@@ -131,8 +134,8 @@ def fit_points(
 ) -> RingPoints:
     """Return the ring positions that pass the quality cuts.
 
-    Used are fits that converged off their bounds, stand out of the noise (height at least 6 esd), have at least 40 % of
-    their pixels valid, and a width like the others'.
+    Used are fits that converged off their bounds, stand out of the counting noise (by 6 standard deviations), have at
+    least 40 % of their pixels valid, and a width like the others'.
 
     Raises
     ------
@@ -154,7 +157,7 @@ def fit_points(
         max_shift=widest,
         n_threads=n_threads,
     )
-    good = found["converged"] & (found["snr"] > _MIN_SNR) & (found["coverage"] > _MIN_COVERAGE)
+    good = found["converged"] & (found["snr"] > MIN_SNR) & (found["coverage"] > _MIN_COVERAGE)
     good &= np.isfinite(found["y"]) & np.isfinite(found["radius_sigma"]) & (found["radius_sigma"] < 0.5 * found["fwhm"])
     if good.any():
         median = float(np.median(found["fwhm"][good]))

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from midas.calibration.evidence import Evidence
 from midas.calibration.fit import Iteration
+from midas.calibration.options import CalibrationParams
 from midas.calibration.points import RingPoints
 from midas.calibration.prepare import PreparedImage
 from midas.calibration.screening import Candidate
@@ -29,6 +31,8 @@ class RingSummary:
 
     number: int
     """From 1, d descending."""
+    calibrant: str
+    """Name of the calibrant that it belongs to."""
     hkl: tuple[int, int, int]
     """One of its reflections."""
     d_spacing: float
@@ -105,6 +109,10 @@ class Calibration:
     """Wall time of the calibration [s]."""
     image: PreparedImage
     """What was fitted."""
+    params: CalibrationParams
+    """What the calibration was told."""
+    evidence: Evidence
+    """What the verdict rests on."""
     notes: tuple[str, ...] = ()
     """What was taken from file name and headers, what contradicts it, and which guesses the image overruled."""
     candidates: tuple[Candidate, ...] = ()
@@ -112,8 +120,8 @@ class Calibration:
 
     @property
     def calibrant(self) -> str:
-        """Name of the calibrant."""
-        return self.rings.calibrant.name
+        """Name of the calibrant; of several, their names with + between."""
+        return self.rings.name
 
     def __repr__(self) -> str:
         """Return the verdict and the geometry in a few lines."""
@@ -127,6 +135,7 @@ class Calibration:
             f"z {g.beam_center[1]:.4f} ± {e['beam_center_z']:.4f} px\n"
             f"  tilts        y {g.tilts[1]:.4f} ± {e.get('tilt_y', 0.0):.4f}, "
             f"z {g.tilts[2]:.4f} ± {e.get('tilt_z', 0.0):.4f} deg"
+            + (f"\n  parallax     {g.parallax:.1f} ± {e.get('parallax', 0.0):.1f} µm" if g.parallax else "")
             + "".join(f"\n  {self.verdict}: {reason}" for reason in self.reasons)
         )
 

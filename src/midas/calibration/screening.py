@@ -10,7 +10,7 @@ import numpy as np
 from midas.calibration.options import CalibrationParams
 from midas.calibration.prepare import PreparedImage
 from midas.calibration.seed import RingSignal, Seed, find_seed, ring_radii
-from midas.crystal import Calibrant, Rings, rings
+from midas.crystal import Calibrants, Rings, rings
 from midas.errors import FitError, InputError
 from midas.geometry import Geometry
 from midas.units import UM_PER_MM, energy_from_wavelength
@@ -40,7 +40,7 @@ class Candidate:
 class Start:
     """What the fit starts from."""
 
-    calibrant: Calibrant
+    calibrant: Calibrants
     """The one named, or the one that explains the image best."""
     seed: Seed
     """The first guess, with its runner-up."""
@@ -108,7 +108,7 @@ def _first_ring_checked(
     if options.first_ring > len(candidates):
         raise InputError(
             f"first_ring (-FirstRingNr) is {options.first_ring}; expected at most {len(candidates)}, the rings of "
-            f"{candidates.calibrant.name} within {_SEED_TWO_THETA:g} deg"
+            f"{candidates.name} within {_SEED_TWO_THETA:g} deg"
         )
     expected = _first_ring_distance(signal, candidates, options, seed)
     if abs(seed.distance / expected - 1.0) < _SAME_DISTANCE:
@@ -143,7 +143,7 @@ def _first_ring_distance(signal: RingSignal, candidates: Rings, options: Calibra
     return first * signal.binning * options.pixel_size / float(np.tan(np.radians(two_theta)))
 
 
-def innermost_rings(calibrant: Calibrant, wavelength: float) -> Rings:
+def innermost_rings(calibrant: Calibrants, wavelength: float) -> Rings:
     """Return the first rings, enough for every distance: to list all that short wavelengths allow takes seconds.
 
     Raises
@@ -159,19 +159,7 @@ def innermost_rings(calibrant: Calibrant, wavelength: float) -> Rings:
         limit = min(1.6 * limit, _SEED_TWO_THETA)
     if len(found) < 2:
         raise InputError(
-            f"wavelength {wavelength:g} Å ({energy_from_wavelength(wavelength):.3g} keV) leaves {calibrant.name} "
+            f"wavelength {wavelength:g} Å ({energy_from_wavelength(wavelength):.3g} keV) leaves {found.name} "
             f"{len(found)} rings within {_SEED_TWO_THETA:g} deg, two are needed; midas takes Å: is it an energy in keV?"
         )
-    return first_rings(found, _MOST_RINGS)
-
-
-def first_rings(found: Rings, n: int) -> Rings:
-    """Return the first n rings."""
-    if len(found) <= n:
-        return found
-    cut = {
-        name: getattr(found, name)[:n]
-        for name in ("number", "d_spacing", "two_theta", "q", "hkl", "multiplicity", "intensity")
-    }
-    kept = found.all_number <= n
-    return replace(found, **cut, all_hkl=found.all_hkl[kept], all_number=found.all_number[kept])
+    return found.first(_MOST_RINGS)
