@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from midas.cake import Cake, CakeMap, IntegrationOptions, build_map, integrate
-from midas.calibration import Calibration, CalibrationParams, calibrate
+from midas.calibration import Calibration, CalibrationParams, JointCalibration, calibrate
 from midas.crystal import Calibrant, Rings, calibrant, calibrant_from_cell, calibrant_from_cif, rings
 from midas.detector import Detector
 from midas.errors import FitError, FormatError, GeometryError, InputError, MidasError, OutputError, RefinementError
 from midas.geometry import Geometry
 from midas.grid import CakeGrid
+from midas.io.exchange import read_geometry, write_geometry
 from midas.io.frames import Frames, read_frames, read_image
 from midas.io.gsas_zarr import CakeFile, read_cake_file
 from midas.io.parameters import Parameters, read_params
@@ -52,6 +53,7 @@ __all__ = [
     "GeometryError",
     "InputError",
     "IntegrationOptions",
+    "JointCalibration",
     "MidasError",
     "OutputError",
     "PanelLayout",
@@ -71,10 +73,12 @@ __all__ = [
     "integrate",
     "read_cake_file",
     "read_frames",
+    "read_geometry",
     "read_image",
     "read_params",
     "rings",
     "run_refinement",
     "simulate",
     "simulate_scan",
+    "write_geometry",
 ]

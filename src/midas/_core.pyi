@@ -45,6 +45,7 @@ def find_defects(
     dead_level: float,
     n_threads: int = 0,
 ) -> npt.NDArray[np.uint8]: ...
+def nearest_usable(mask: npt.NDArray[np.uint8], *, n_threads: int = 0) -> npt.NDArray[np.int64]: ...
 
 N_GEOMETRY_PARAMETERS: int
 FIRST_DISTORTION: int
@@ -173,6 +174,7 @@ def find_ridges(
 def vote_centers(
     points: Float64, guesses: Float64, *, shape: tuple[int, int], cell: float, n_threads: int = 0
 ) -> Float64: ...
+def aim_beams(geometries: Float64, points: Float64, *, n_threads: int = 0) -> Float64: ...
 def score_geometries(
     geometries: Float64,
     points: Float64,
@@ -205,5 +207,6 @@ def polish_geometries(
     *,
     faintest: Sequence[float],
     sigma: tuple[float, float],
+    rings_first: int,
     n_threads: int = 0,
 ) -> Float64: ...

@@ -13,6 +13,18 @@ ENERGY_RANGE = (1.2, 1300.0)
 """Photon energies that diffract from crystals and reach a detector [keV]."""
 UM_PER_MM = 1000.0
 UM_PER_M = 1e6
+UM_PER_UNIT = {
+    "m": UM_PER_M, "cm": 1e4, "mm": UM_PER_MM, "um": 1.0, "µm": 1.0, "μm": 1.0, "micron": 1.0, "microns": 1.0,
+    "micrometer": 1.0, "micrometre": 1.0, "meter": UM_PER_M, "metre": UM_PER_M, "meters": UM_PER_M,
+    "millimeter": UM_PER_MM, "millimetre": UM_PER_MM,
+}  # fmt: skip
+"""Micrometres in a unit of length, by the names that files give it, in lower case."""
+ANGSTROM_PER_UNIT = {
+    "a": 1.0, "å": 1.0, "angstrom": 1.0, "angstroms": 1.0, "ang": 1.0, "nm": 10.0, "pm": 0.01, "m": 1e10,
+}  # fmt: skip
+"""Ångströms in a unit of wavelength, by the names that files give it, in lower case."""
+KEV_PER_UNIT = {"kev": 1.0, "ev": 1e-3, "mev": 1e3}
+"""keV in a unit of energy, by the names that files give it, in lower case."""
 MICROSTRAIN = 1e-6
 CENTIDEGREE = 0.01
 """GSAS-II's unit of peak width [deg]."""

@@ -81,7 +81,7 @@ def random_geometry(case):
         distance=distance,
         beam_center=tuple(np.array(SHAPE[::-1]) * (0.5 + rng.uniform(-0.2, 0.2, 2))),
         tilts=(0.0, *rng.uniform(-2.0, 2.0, 2)),
-        wavelength=min(0.3, 7e4 / distance),  # Å: about ten rings fill this small detector at any distance
+        wavelength=min(0.3, max(0.05, 7e4 / distance)),  # Å: about ten rings on this small detector
     )
 
 
@@ -164,7 +164,9 @@ def test_the_wrong_calibrant_is_never_good(image):
 def test_files(calibration, tmp_path):
     calibration.save(tmp_path)
     names = {p.name for p in tmp_path.iterdir()}
-    assert names == {"refined_MIDAS_params.txt", "calibration_mask.tif", "calibration.json", "calibration.png"}
+    pictures = {"calibration.png", "calibration_details.png"}
+    tables = {"hkls.csv", "calibrant_screen_out.csv", "calibration.corr.csv", "geometry.poni", "geometry.spline"}
+    assert names == {"refined_MIDAS_params.txt", "calibration_mask.tif", "calibration.json", *pictures, *tables}
     record = json.loads((tmp_path / "calibration.json").read_text())
     assert record["geometry"]["distance"] == calibration.geometry.distance
     assert record["verdict"] == "good"
@@ -226,8 +228,6 @@ def test_parameter_files_name_calibrant_and_tolerances(tmp_path):
 def test_the_result_shows_itself(calibration):
     assert repr(calibration).startswith("Calibration: good")
     assert "distance" in calibration._repr_html_()
-    figure = calibration.plot()
-    assert len(figure.axes) >= 3
 
 
 @pytest.mark.data

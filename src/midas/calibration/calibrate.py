@@ -4,68 +4,100 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from midas.calibration.diagnostics import explained_share, held_out_strain, judge, ring_table, strong_share
-from midas.calibration.fit import (
-    LoopResult,
-    file_parameter_esds,
-    parameter_names,
-    radius_range,
-    run_loop,
-)
+from midas.calibration.diagnostics import ring_table
+from midas.calibration.evidence import gather_evidence
+from midas.calibration.fit import LoopResult, file_parameter_esds, parameter_names, radius_range, run_loop
+from midas.calibration.hints import check_guesses
+from midas.calibration.joint import calibrate_jointly, is_several, joint_job
 from midas.calibration.options import CalibrationParams, params_from
+from midas.calibration.panel_fit import fit_panels
+from midas.calibration.panels import check_panels
+from midas.calibration.parallax import parallax_doubts
 from midas.calibration.prepare import BoolImage, PreparedImage, prepare_image
 from midas.calibration.result import Calibration
-from midas.calibration.seed import RingSignal, Seed, find_seed, ring_signal
-from midas.crystal import Calibrant, Rings, rings
+from midas.calibration.screening import Start, find_start
+from midas.calibration.seed import RingSignal, ring_signal
+from midas.calibration.source import CalibrantFile, held_by, read_calibrant_file
+from midas.calibration.verdict import judge
+from midas.crystal import Calibrants, Rings, rings
 from midas.detector import Detector
 from midas.errors import InputError
 from midas.geometry import Geometry
-from midas.io.frames import Frames, mean_frame, read_image
+from midas.io.frames import Frames
+
+if TYPE_CHECKING:
+    from midas.calibration.joint_result import JointCalibration
 
 logger = logging.getLogger(__name__)
 
-_SEED_TWO_THETA = 80.0  # deg: no ring further out helps to find the distance
-_MOST_RINGS = 120  # of the seed's hypotheses
 _USEFUL_RINGS = 400
 
 Progress = Callable[[int, int, str], None]
 
 
+Image = npt.NDArray[Any] | Frames | str | Path
+Source = CalibrationParams | Mapping[str, Any] | str | Path
+
+
+@overload
 def calibrate(
-    image: npt.ArrayLike | Frames | str | Path,
-    params: CalibrationParams | Mapping[str, Any] | str | Path,
+    image: Image,
+    params: Source,
     *,
     mask: npt.ArrayLike | None = None,
     dark: npt.ArrayLike | None = None,
     n_threads: int = 0,
     progress: Progress | None = None,
-) -> Calibration:
-    """Return the detector geometry found from one image of a calibrant.
+) -> Calibration: ...
+@overload
+def calibrate(
+    image: list[Image] | list[str] | list[Path] | list[npt.NDArray[Any]] | tuple[Image, ...],
+    params: Source | Sequence[Source],
+    *,
+    mask: npt.ArrayLike | Sequence[npt.ArrayLike | None] | None = None,
+    dark: npt.ArrayLike | Sequence[npt.ArrayLike | None] | None = None,
+    n_threads: int = 0,
+    progress: Progress | None = None,
+) -> JointCalibration: ...
+def calibrate(
+    image: Any,
+    params: Any,
+    *,
+    mask: Any = None,
+    dark: Any = None,
+    n_threads: int = 0,
+    progress: Progress | None = None,
+) -> Calibration | JointCalibration:
+    """Return the detector geometry found from one image of a calibrant, or from several images together.
 
     Needs no guess beyond wavelength and pixel size: the beam centre is where the normals of the rings meet, the
     distance comes from the ratios of their radii, then every (ring, eta) profile is fitted by a pseudo-Voigt on the
     pixels themselves and the geometry by least squares on the pseudo-strain (SPEC section 2).
 
+    A list of images of one detector, at several distances, gives a `JointCalibration`: each image is calibrated alone,
+    then all together with the same tilts and distortion. With known steps of the detector (`detector_positions`) or
+    known distances the wavelength can be refined, too.
+
     Parameters
     ----------
     image
         Shape (n_z, n_y), any real dtype [counts]; or `Frames` or a path, whose frames are averaged. Negative values,
-        the maximum of an unsigned dtype and NaN are never counts.
+        the maximum of an unsigned dtype and NaN are never counts. A list or tuple of such for several images.
     params
         `CalibrationParams`, a dict of its fields (at least wavelength [Å] or energy [keV], and pixel_size [µm]), or a
-        MIDAS parameter file.
+        MIDAS parameter file. For several images one for all, or a list of one an image.
     mask
-        Shape of the image, non-zero where a pixel must not be used.
+        Shape of the image, non-zero where a pixel must not be used; a list gives each image its own.
     dark
-        Shape of the image [counts], subtracted.
+        Shape of the image [counts], subtracted; a list gives each image its own.
     n_threads
         0 uses all cores.
     progress
@@ -90,15 +122,34 @@ def calibrate(
     >>> cal.verdict, abs(cal.geometry.distance / 3e5 - 1) < 1e-4
     ('good', True)
     """
-    started = time.perf_counter()
     if n_threads < 0:
         raise InputError(f"n_threads is {n_threads}; expected a number of threads, or 0 for all cores")
-    options = params_from(params)
-    calibrant = options.resolve_calibrant()
+    if is_several(image):
+        job = joint_job(image, params, mask=mask, dark=dark)
+        return calibrate_jointly(job, calibrate_one, n_threads=n_threads, progress=progress)
+    if isinstance(params, (list, tuple)):
+        raise InputError(f"params is a list of {len(params)} for one image; give a list of images, or one params")
+    return calibrate_one(image, params, mask=mask, dark=dark, n_threads=n_threads, progress=progress)
+
+
+def calibrate_one(
+    image: Image,
+    params: Source,
+    *,
+    mask: npt.ArrayLike | None,
+    dark: npt.ArrayLike | None,
+    n_threads: int,
+    progress: Progress | None,
+) -> Calibration:
+    """Return the calibration of one image: what `calibrate` does with it."""
+    started = time.perf_counter()
+    held = _opened(image)
+    options = params_from(params, hints=held.hints, shape=np.shape(held.image)[:2])
+    options.check_single()
     prepared = prepare_image(
-        _pixels(image, options.image_transforms),
-        mask=mask,
-        dark=dark,
+        held.image,
+        mask=_united(mask, held.mask),
+        dark=held.dark if dark is None else dark,
         sentinels=options.sentinels,
         transforms=options.image_transforms,
         negative_counts=options.negative_counts,
@@ -107,11 +158,13 @@ def calibrate(
     logger.info(
         "image %d x %d: %d hot and %d dead pixels masked", *prepared.counts.shape, prepared.n_hot, prepared.n_dead
     )
-    signal = ring_signal(prepared)
-    seed, geometry = _start(prepared, signal, calibrant, options, n_threads)
-    visible = _visible_rings(calibrant, options.wavelength, geometry, prepared.mask)
-    loop = run_loop(prepared, geometry, visible, options, n_threads=n_threads, progress=progress)
-    calibration = _assemble(prepared, signal, seed, visible, loop, options)
+    check_panels(options.panels, prepared.shape)
+    signal = ring_signal(prepared, threshold=options.threshold)
+    start = find_start(prepared, signal, options, n_threads)
+    visible = _visible_rings(start.calibrant, options.wavelength, start.geometry, prepared.mask)
+    loop = run_loop(prepared, start.geometry, visible, options, n_threads=n_threads, progress=progress)
+    loop = fit_panels(prepared, loop, visible, options, n_threads=n_threads)
+    calibration = _assemble(prepared, signal, start, visible, loop, options)
     calibration = replace(calibration, seconds=time.perf_counter() - started)
     logger.info("%s: mean strain %.1f µε; %s", calibration.verdict, calibration.mean_strain * 1e6, calibration.reason)
     for reason in calibration.reasons:
@@ -119,114 +172,57 @@ def calibrate(
     return calibration
 
 
-def _pixels(image: npt.ArrayLike | Frames | str | Path, transforms: tuple[int, ...]) -> npt.ArrayLike:
-    """Return the raw image, without image transforms."""
+def _opened(image: npt.ArrayLike | Frames | str | Path) -> CalibrantFile:
+    """Return the raw image, without image transforms, with what its file holds and says."""
     if isinstance(image, (str, Path)):
-        return read_image(image)
+        return read_calibrant_file(image)
     if isinstance(image, Frames):
         if image.image_transforms:
             raise InputError(
                 f"the frames were read with image transforms {image.image_transforms}; read them without any and give "
-                f"the transforms (here {transforms}) to the calibration, so that the geometry carries them"
+                "the transforms to the calibration, so that the geometry carries them"
             )
-        return image[0] if len(image) == 1 else mean_frame(image)
-    return image
+        return held_by(image)
+    return CalibrantFile(np.asarray(image), None, None, ())
 
 
-def _start(
-    prepared: PreparedImage, signal: RingSignal, calibrant: Calibrant, options: CalibrationParams, n_threads: int
-) -> tuple[Seed, Geometry]:
-    """Return the seed and the geometry it gives. A guess that the image contradicts is overruled, loudly."""
-    seed = find_seed(
-        prepared,
-        _innermost_rings(calibrant, options.wavelength),
-        options.pixel_size,
-        beam_center=options.beam_center,
-        distance=options.distance,
-        signal=signal,
-        n_threads=n_threads,
-    )
-    geometry = Geometry(
-        distance=seed.distance,
-        beam_center=seed.beam_center,
-        pixel_size=options.pixel_size,
-        wavelength=options.wavelength,
-        tilts=(options.tilt_x, *seed.tilts),
-        image_transforms=options.image_transforms,
-    )
-    logger.info(
-        "seed: distance %.2f mm, beam (%.2f, %.2f) px, tilts (%.2f, %.2f) deg, %.0f %% of %d ridge points explained",
-        seed.distance / 1000.0,
-        *seed.beam_center,
-        *seed.tilts,
-        100.0 * seed.best.share,
-        seed.n_points,
-    )
-    return seed, geometry
+def _united(given: npt.ArrayLike | None, held: npt.NDArray[np.bool_] | None) -> npt.ArrayLike | None:
+    """Return the union of the mask given and the one that the image's file holds."""
+    if given is None or held is None:
+        return held if given is None else given
+    mask = np.asarray(given)
+    return (mask != 0) | held if mask.shape == held.shape else mask
 
 
-def _innermost_rings(calibrant: Calibrant, wavelength: float) -> Rings:
-    """Return the first rings, enough for every distance: to list all that short wavelengths allow takes seconds."""
-    limit = 10.0
-    while True:
-        found = rings(calibrant, wavelength, two_theta_max=limit)
-        if len(found) >= _MOST_RINGS or limit >= _SEED_TWO_THETA:
-            return _first(found, _MOST_RINGS)
-        limit = min(1.6 * limit, _SEED_TWO_THETA)
-
-
-def _first(found: Rings, n: int) -> Rings:
-    """Return the first n rings."""
-    if len(found) <= n:
-        return found
-    cut = {
-        name: getattr(found, name)[:n]
-        for name in ("number", "d_spacing", "two_theta", "q", "hkl", "multiplicity", "intensity")
-    }
-    kept = found.all_number <= n
-    return replace(found, **cut, all_hkl=found.all_hkl[kept], all_number=found.all_number[kept])
-
-
-def _visible_rings(calibrant: Calibrant, wavelength: float, geometry: Geometry, mask: BoolImage) -> Rings:
+def _visible_rings(calibrant: Calibrants, wavelength: float, geometry: Geometry, mask: BoolImage) -> Rings:
     """Return the rings out to the furthest usable pixel."""
     furthest = float(geometry.two_theta_of(radius_range(geometry, mask)[1] * 1.02))
-    return _first(rings(calibrant, wavelength, two_theta_max=min(furthest, 88.0)), _USEFUL_RINGS)
-
-
-def _available(loop: LoopResult, visible: Rings, mask: BoolImage) -> dict[int, float]:
-    """Return, for each ring that was looked for, the share of its circumference that lies on usable pixels."""
-    eta = np.arange(-179.5, 180.0, 1.0)
-    geometry = loop.fit.geometry
-    shares = {}
-    for k in sorted(loop.fitted_rings):
-        radius = geometry.radius_of(visible.two_theta[k])
-        y, z = geometry.to_pixel(np.full_like(eta, radius), eta, n_threads=1)
-        on = np.isfinite(y) & np.isfinite(z)
-        columns, rows = np.rint(np.where(on, y, -1)).astype(int), np.rint(np.where(on, z, -1)).astype(int)
-        on &= (columns >= 0) & (columns < mask.shape[1]) & (rows >= 0) & (rows < mask.shape[0])
-        on[on] = ~mask[rows[on], columns[on]]
-        if on.sum() > 10:
-            shares[k] = float(on.mean())
-    return shares
+    return rings(calibrant, wavelength, two_theta_max=min(furthest, 88.0)).first(_USEFUL_RINGS)
 
 
 def _assemble(
     prepared: PreparedImage,
     signal: RingSignal,
-    seed: Seed,
+    start: Start,
     visible: Rings,
     loop: LoopResult,
     options: CalibrationParams,
 ) -> Calibration:
     fit, points = loop.fit, loop.points
     used = np.abs(fit.strain[fit.used])
-    held_out = held_out_strain(fit, points)
-    found = strong_share(loop, visible, options.eta_step, _available(loop, visible, prepared.mask))
-    explained = explained_share(signal, fit.geometry, visible)
-    verdict, reasons = judge(
-        loop, seed, held_out=held_out, eta_step=options.eta_step, found_share=found, explained=explained
+    evidence = gather_evidence(loop, start.seed, signal, prepared.mask, visible, options)
+    verdict, reasons, remarks = judge(evidence)
+    notes = check_guesses(options.distance, options.beam_center, fit.geometry)
+    for note in notes:
+        logger.warning("%s", note)
+    doubts = (*start.doubts, *parallax_doubts(fit.geometry.parallax, parameter_names(fit.parameters), fit.covariance))
+    if doubts:
+        verdict, reasons = "doubtful" if verdict == "good" else verdict, (*reasons, *doubts)
+    logger.info(
+        "%.0f %% of the strong rings found, %.0f %% of the rings explained",
+        100 * evidence.found,
+        100 * evidence.explained,
     )
-    logger.info("%.0f %% of the strong rings found, %.0f %% of the peaks explained", 100 * found, 100 * explained)
     return Calibration(
         geometry=fit.geometry,
         detector=Detector(prepared.shape, options.pixel_size, mask=prepared.mask),
@@ -236,18 +232,22 @@ def _assemble(
         mean_strain=float(used.mean()),
         median_strain=float(np.median(used)),
         std_strain=float(np.std(fit.strain[fit.used])),
-        held_out_strain=held_out,
+        held_out_strain=evidence.held_out_strain,
         ring_table=ring_table(loop, visible),
         points=points,
         strain=fit.strain,
         used=fit.used,
         rings=visible,
         history=loop.history,
-        seed=seed,
+        seed=start.seed,
         converged=loop.converged,
         reason=loop.reason,
         verdict=verdict,
         reasons=reasons,
         seconds=0.0,
         image=prepared,
+        params=options,
+        notes=(*options.notes, *start.notes, *notes, *remarks),
+        evidence=evidence,
+        candidates=start.candidates,
     )

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from midas.calibration.calibrate import Progress, calibrate
+from midas.calibration.calibrate import Progress, calibrate, calibrate_one
 from midas.calibration.files import log_to, save
+from midas.calibration.joint import calibrate_jointly, joint_job
+from midas.calibration.joint_files import save as save_jointly
+from midas.calibration.joint_result import JointCalibration
 from midas.calibration.options import CalibrationParams, calibration_values, params_from
 from midas.calibration.result import Calibration
-from midas.crystal import calibrant, calibrant_from_cif
+from midas.calibration.source import CalibrantFile, read_calibrant_file
 from midas.errors import InputError
 from midas.io.atomic import output_folder
-from midas.io.frames import read_frames, read_image, read_mask
+from midas.io.frames import read_image, read_mask
 from midas.io.parameters import MASK_KEYS, Parameters, read_params
 
 _SUFFIXES = {0: (".zip", ".zarr"), 1: (".h5", ".hdf5", ".hdf", ".nxs"), 2: (".ge",), 3: (".tif", ".tiff")}
@@ -41,10 +44,8 @@ class CalibrationJob:
     """Dataset inside an HDF5 or zarr file."""
     file_format: int | None = None
     """`-ConvertFile`: checked against the file's name."""
-    threshold: float = 0.0
-    """`-Threshold`: only 0 (automatic) is available."""
     save_hdf5: str = ""
-    """`-SavePlotsHDF`: not available yet."""
+    """`-SavePlotsHDF`: HDF5 file for all intermediate arrays; empty for none."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """What the flags say; None where a flag was not given. They win over the parameter file."""
 
@@ -61,42 +62,77 @@ def run_job(
     """
     _check(job)
     source = read_params(job.params) if job.params else None
-    params = _params(job, source)
-    image = _read(job.image, source, job.data_location, skip=True)
+    held = read_calibrant_file(job.image, **_reading(source, job.data_location))
+    params = _params(job, source, held)
     dark = _dark(job, source)
-    mask = _mask(job, source)
+    dark = held.dark if dark is None else dark
+    mask = _mask(job, source, held.mask)
     log = job.out / "autocal.log"
     with output_folder(job.out), log_to(log):
-        calibration = calibrate(image, params, mask=mask, dark=dark, n_threads=n_threads, progress=progress)
-        written = save(calibration, job.out, source)
+        calibration = calibrate(held.image, params, mask=mask, dark=dark, n_threads=n_threads, progress=progress)
+        written = save(calibration, job.out, source, Path(job.image).name)
+        if job.save_hdf5:
+            written.append(calibration.save_intermediates(job.save_hdf5))
     return calibration, [*written, log]
 
 
-def _read(path: str | Path, source: Parameters | None, location: str | None, *, skip: bool) -> npt.NDArray[Any]:
-    """Return the mean of a file's frames, read as the parameter file says; `SkipFrame` is for stacks alone."""
+def run_joint_job(
+    job: CalibrationJob, images: Sequence[str], *, n_threads: int = 0, progress: Progress | None = None
+) -> tuple[JointCalibration, list[Path]]:
+    """Read several images, calibrate them together, write: return the calibration and the files written.
+
+    Each image has the settings, parameter file, dark and mask of `job`, whose own `image` is not looked at.
+
+    Raises
+    ------
+    MidasError
+        The input is unusable; nothing is left behind.
+    """
+    jobs = [replace(job, image=image) for image in images]
+    for one in jobs:
+        _check(one)
+    source = read_params(job.params) if job.params else None
+    held = [read_calibrant_file(image, **_reading(source, job.data_location)) for image in images]
+    dark = _dark(job, source)
+    together = joint_job(
+        [h.image for h in held],
+        [_params(one, source, h) for one, h in zip(jobs, held, strict=True)],
+        mask=[_mask(one, source, h.mask) for one, h in zip(jobs, held, strict=True)],
+        dark=[h.dark if dark is None else dark for h in held],
+        names=[Path(image).stem for image in images],
+    )
+    log = job.out / "autocal.log"
+    with output_folder(job.out), log_to(log):
+        joint = calibrate_jointly(together, calibrate_one, n_threads=n_threads, progress=progress)
+        written = save_jointly(joint, job.out, [source] * len(images))
+    return joint, [*written, log]
+
+
+def _reading(source: Parameters | None, location: str | None) -> dict[str, Any]:
+    """Return the options of `read_frames` that the parameter file gives."""
     options: dict[str, Any] = {"data_location": location}
-    skipped = 0
     if source is not None:
-        options |= {"head_size": source.head_size, "frame_shape": source.frame_shape}
+        options |= {"head_size": source.head_size, "frame_shape": source.frame_shape, "skip_frames": source.skip_frames}
         if "DataType" in source:
             options["data_type"] = source.get("DataType")
-        skipped = source.skip_frames if skip else 0
-    with read_frames(path, **options) as frames:
-        several = len(frames) > skipped
-    return read_image(path, skip_frames=skipped if several else 0, **options)
+    return options
 
 
 def _dark(job: CalibrationJob, source: Parameters | None) -> npt.NDArray[Any] | None:
     path = job.dark or (source.file("Dark") if source is not None else None)
-    return _read(path, source, None, skip=False) if path else None
+    return read_image(path, **(_reading(source, None) | {"skip_frames": 0})) if path else None
 
 
-def _mask(job: CalibrationJob, source: Parameters | None) -> npt.NDArray[np.bool_] | None:
-    """Return the union of the masks that the flag and the parameter file name, in the layout of the raw image."""
+def _mask(
+    job: CalibrationJob, source: Parameters | None, held: npt.NDArray[np.bool_] | None
+) -> npt.NDArray[np.bool_] | None:
+    """Return the union of the masks that flag, parameter file and image file give, in the layout of the raw image."""
     files = [job.mask] if job.mask else []
     if source is not None:
         files += [str(file) for key in MASK_KEYS if (file := source.file(key)) is not None]
     masks = [read_mask(file) for file in files]
+    if held is not None:
+        files, masks = [*files, job.image], [*masks, held]
     for name, mask in zip(files, masks, strict=True):
         if mask.shape != masks[0].shape:
             raise InputError(f"{name}: the mask has shape {mask.shape}; expected {masks[0].shape} as of {files[0]}")
@@ -114,13 +150,12 @@ def _check(job: CalibrationJob) -> None:
                 f"{Path(job.image).name}; "
                 "leave -ConvertFile out to find the format from the file"
             )
-    if job.threshold != 0.0:
-        raise InputError(f"-Threshold is {job.threshold:g}; only 0 (automatic) is available, leave it out")
-    if job.save_hdf5:
-        raise InputError("-SavePlotsHDF is not available yet; calibration.json and calibration.png hold the results")
+    if job.save_hdf5 and not (Path(job.save_hdf5).parent.is_dir() or Path(job.save_hdf5).parent == job.out):
+        raise InputError(f"-SavePlotsHDF {job.save_hdf5}: its folder does not exist; create it or name another")
 
 
-def _params(job: CalibrationJob, source: Parameters | None) -> CalibrationParams:
+def _params(job: CalibrationJob, source: Parameters | None, held: CalibrantFile) -> CalibrationParams:
+    """Return the parameters: flags win over the parameter file, which wins over what the image file says."""
     given = {k: v for k, v in job.settings.items() if v is not None}
     values = {} if source is None else calibration_values(source)
     sentinels = [given.pop(k) for k in ("bad_value", "gap_value") if k in given]
@@ -129,7 +164,5 @@ def _params(job: CalibrationJob, source: Parameters | None) -> CalibrationParams
     if "wavelength" in given or "energy" in given:
         values.pop("wavelength", None)
     values.update(given)
-    name = values.get("calibrant")
-    if isinstance(name, str):
-        values["calibrant"] = calibrant_from_cif(name) if name.lower().endswith(".cif") else calibrant(name)
-    return params_from(values) if source is None else params_from(values, file=source.name)
+    named = {} if source is None else {"file": source.name}
+    return params_from(values, hints=held.hints, shape=held.image.shape[:2], **named)

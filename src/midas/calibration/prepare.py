@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from midas import _core
+from midas.calibration.filters import interpolated, nearest_usable
 from midas.detector import transform_image
 from midas.errors import InputError
 from midas.io.frames import valid_mask
@@ -41,6 +42,8 @@ class PreparedImage:
     """Pixels masked for standing far above all their neighbours."""
     n_dead: int
     """Pixels masked for lying far below their surroundings."""
+    gain: float = 1.0
+    """What the image was divided by, so that its noise is that of counts."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -98,8 +101,8 @@ def prepare_image(
     counts[unusable] = 0.0
     if not counts.any():
         raise InputError("the image is empty: every usable pixel is 0; expected a calibrant's diffraction rings")
-    if raw.dtype.kind == "f":
-        counts /= _gain(counts, unusable)
+    gain = _gain(counts, unusable) if raw.dtype.kind == "f" else 1.0
+    counts /= np.float32(gain)
     defects = _core.find_defects(
         counts,
         unusable.view(np.uint8),
@@ -112,7 +115,7 @@ def prepare_image(
     n_hot, n_dead = (int(np.count_nonzero(defects == kind)) for kind in (_core.DEFECT_HOT, _core.DEFECT_DEAD))
     unusable |= defects != 0
     counts[defects != 0] = 0.0
-    return PreparedImage(counts=counts, mask=unusable, n_hot=n_hot, n_dead=n_dead)
+    return PreparedImage(counts=counts, mask=unusable, n_hot=n_hot, n_dead=n_dead, gain=gain)
 
 
 def _checked_image(image: npt.ArrayLike, what: str) -> npt.NDArray[np.generic]:
@@ -170,21 +173,10 @@ def local_median(counts: FloatImage, unusable: BoolImage, size: int) -> FloatIma
     Taken on every third pixel of every third row, which the median over a square does not notice, and interpolated.
     """
     import diplib  # type: ignore[import-untyped,unused-ignore]
-    from scipy import ndimage
 
     filled, masked = counts[::_THINNED, ::_THINNED], unusable[::_THINNED, ::_THINNED]
     if masked.any():
-        nearest = ndimage.distance_transform_edt(masked, return_distances=False, return_indices=True)
-        filled = filled[tuple(nearest)]
+        filled = filled.ravel()[nearest_usable(masked)]
     kernel = diplib.Kernel(2 * (size // (2 * _THINNED)) + 1, "rectangular")
     median = np.asarray(diplib.MedianFilter(diplib.Image(np.ascontiguousarray(filled)), kernel), dtype=np.float32)
-    return np.ascontiguousarray(_interpolated(_interpolated(median, counts.shape[0]).T, counts.shape[1]).T)
-
-
-def _interpolated(values: FloatImage, n: int) -> FloatImage:
-    """Return n rows, of which every third is a row of `values` and the others lie between two on a straight line."""
-    position = np.arange(n, dtype=np.float32) / _THINNED
-    above = position.astype(np.int64)
-    below = np.minimum(above + 1, len(values) - 1)
-    share = (position - above)[:, None]
-    return np.asarray(values[above] * (1.0 - share) + values[below] * share, dtype=np.float32)
+    return interpolated(median, (counts.shape[0], counts.shape[1]), _THINNED)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from midas import _core
+from midas.calibration.filters import distance_to, grown, nearest_usable
 from midas.calibration.prepare import BoolImage
 from midas.calibration.signal import RingSignal
 from midas.geometry import FloatArray
@@ -63,15 +64,14 @@ def find_ridges(rings: RingSignal, *, n_threads: int = 0) -> Ridges:
 
 def _without_holes(rings: RingSignal) -> tuple[FloatArray, BoolImage]:
     """Return the signal with small holes filled, and where no ridge is to be looked for."""
-    from scipy import ndimage
-
     if not rings.mask.any():
         return rings.signal.astype(np.float64), rings.mask
-    distance, nearest = ndimage.distance_transform_edt(rings.mask, return_indices=True)
-    filled = rings.signal[tuple(nearest)].astype(np.float64)
+    nearest = nearest_usable(rings.mask)
+    distance = distance_to(nearest)
+    filled = rings.signal.ravel()[nearest].astype(np.float64)
     dark = rings.mask & ((filled < _BRIGHT) | (distance > _BRIDGED))
     filled[rings.mask & (distance > _BRIDGED)] = 0.0
-    return filled, np.asarray(ndimage.binary_dilation(dark, iterations=_GUARD), dtype=np.bool_)
+    return filled, grown(dark, _GUARD)
 
 
 def _area_samples(usable: BoolImage) -> FloatArray:

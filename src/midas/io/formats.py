@@ -22,6 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from midas.errors import FormatError, InputError
+from midas.io.headers import header_hints, tree_hints
+from midas.io.library_log import ErrorsOf
 
 Image = npt.NDArray[Any]
 
@@ -29,6 +31,7 @@ CBF_MARK = b"\x0c\x1a\x04\xd5"
 """Bytes before the binary section of a CBF (imgCIF/CBF definition, section "Binary sections")."""
 
 DEFAULT_LOCATION = "exchange/data"
+DARK_LOCATION = "exchange/dark"
 MASK_LOCATION = "exchange/mask"
 CONDITIONS = ("temperature", "pressure", "i", "i0")
 """Scan parameters that may differ from frame to frame, as `Frames.metadata` calls them (SPEC section 4)."""
@@ -60,7 +63,8 @@ class FrameSource(ABC):
     """Frames, rows, columns."""
     dtype: np.dtype[Any]
     metadata: Mapping[str, object] = MappingProxyType({})
-    """What the file says of itself, beside `format`; of `CONDITIONS` a number or an array of one for each frame."""
+    """What the file says of itself, beside `format`; of `CONDITIONS` a number or an array of one for each frame; of the
+    instrument `hints`, a tuple of `midas.io.headers.Hint`."""
 
     @abstractmethod
     def read(self, index: int) -> Image:
@@ -69,6 +73,10 @@ class FrameSource(ABC):
     def read_mask(self) -> Image | None:
         """Return the mask that the file holds beside its images, shape (n_z, n_y), not 0 where masked; None without."""
         return None
+
+    def has_dark(self) -> bool:
+        """Return whether the file holds a dark beside its images, at `exchange/dark`."""
+        return False
 
     def close(self) -> None:  # noqa: B027  most sources hold nothing open
         """Let go of the file."""
@@ -148,7 +156,7 @@ class TiffSource(FrameSource):
 
         self._path = path
         self._lock = threading.Lock()
-        with _ErrorsOf("tifffile", only=r"page offset|offset to page|corrupted|circular") as errors:
+        with ErrorsOf("tifffile", only=r"page offset|offset to page|corrupted|circular") as errors:
             self._file = tifffile.TiffFile(path)
             all_series = list(self._file.series)  # newer versions look at the pages only now
         try:
@@ -165,6 +173,9 @@ class TiffSource(FrameSource):
             self._file.close()
             raise
         self.metadata = {"format": "TIFF"}
+        if description := str(getattr(series.keyframe, "description", "")):
+            self.metadata = {"format": "TIFF", "description": description}
+            self.metadata |= {"hints": header_hints(self.metadata)}
         others = len(all_series) - 1
         if others:
             logging.getLogger(__name__).warning("%s holds %d more images of another shape, left out", path, others)
@@ -243,7 +254,12 @@ class Hdf5Source(FrameSource):
         self._starts = np.cumsum([0] + [s[0] for s in shapes])
         self.shape = (int(self._starts[-1]), *shapes[0][1:])
         self.dtype = parts[0].dtype
-        self.metadata = {"format": "HDF5", "data_location": where, **_scan_parameters(self._file)}
+        self.metadata = {
+            "format": "HDF5",
+            "data_location": where,
+            "hints": tree_hints(self._file),
+            **_scan_parameters(self._file),
+        }
 
     def read(self, index: int) -> Image:
         """Return frame `index`."""
@@ -254,6 +270,10 @@ class Hdf5Source(FrameSource):
     def read_mask(self) -> Image | None:
         """Return `exchange/mask`."""
         return _mask(self._file, self._where, self.shape)
+
+    def has_dark(self) -> bool:
+        """Return whether there is something at `exchange/dark`."""
+        return _has_dark(self._file, self._where)
 
     def close(self) -> None:
         """Close the file."""
@@ -286,7 +306,7 @@ class ZarrSource(FrameSource):
         self._array = array
         self._root: Any = None if array is root else root
         self._where = "" if array is root else where
-        scan = {} if array is root else _scan_parameters(root)
+        scan = {} if array is root else {"hints": tree_hints(root), **_scan_parameters(root)}
         self.metadata = {"format": "zarr", "data_location": where, **scan}
 
     def read(self, index: int) -> Image:
@@ -296,6 +316,10 @@ class ZarrSource(FrameSource):
     def read_mask(self) -> Image | None:
         """Return `exchange/mask`."""
         return _mask(self._root, self._where, self.shape)
+
+    def has_dark(self) -> bool:
+        """Return whether there is something at `exchange/dark`."""
+        return _has_dark(self._root, self._where)
 
     def close(self) -> None:
         """Close the archive."""
@@ -312,7 +336,7 @@ class FabioSource(FrameSource):
         self._lock = threading.Lock()
         if ".cbf" in path.name.lower():
             _refuse_cbf_without_data(path)
-        with _ErrorsOf("fabio") as errors:
+        with ErrorsOf("fabio") as errors:
             self._image = fabio.open(str(path))
             first = self._image.data
         errors.refuse()
@@ -322,10 +346,11 @@ class FabioSource(FrameSource):
         self.dtype = first.dtype
         header = {str(k): str(v) for k, v in self._image.header.items()}
         self.metadata = {"format": type(self._image).__name__.removesuffix("Image").upper(), **header}
+        self.metadata |= {"hints": header_hints(self.metadata)}
 
     def read(self, index: int) -> Image:
         """Return frame `index`."""
-        with self._lock, _ErrorsOf("fabio") as errors:
+        with self._lock, ErrorsOf("fabio") as errors:
             data = np.asarray(self._image.data if self.shape[0] == 1 else self._image.get_frame(index).data)
         errors.refuse()
         return data
@@ -341,35 +366,6 @@ def _refuse_cbf_without_data(path: Path) -> None:
     with opener(path, "rb") as file:
         if CBF_MARK not in file.read():
             raise FormatError("it has no binary section; the file is truncated or no CBF, copy it again")
-
-
-class _ErrorsOf(logging.Handler):
-    """Collect what a library logs in this thread: tifffile and fabio report truncation and bad checksums only there."""
-
-    def __init__(self, name: str, only: str | None = None) -> None:
-        """Listen to a logger: to its errors, or to the warnings and errors in which `only` is found."""
-        super().__init__(logging.ERROR if only is None else logging.WARNING)
-        self._logger = logging.getLogger(name)
-        self._only = only or ""
-        self._thread = threading.get_ident()
-        self._messages: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        message = record.getMessage()
-        if record.thread == self._thread and re.search(self._only, message):
-            self._messages.append(message)
-
-    def __enter__(self) -> _ErrorsOf:
-        self._logger.addHandler(self)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._logger.removeHandler(self)
-
-    def refuse(self) -> None:
-        """Raise FormatError when anything was logged."""
-        if self._messages:
-            raise FormatError(f"{self._messages[0]}; the file is corrupt or truncated, copy it again")
 
 
 def _get(group: Any, where: str) -> Any:
@@ -438,6 +434,11 @@ def _scan_parameters(group: Any) -> dict[str, object]:
         else:
             found[key] = float(values[0])
     return found
+
+
+def _has_dark(group: Any, where: str) -> bool:
+    node = _get(group, DARK_LOCATION) if where.startswith("exchange/") and where != DARK_LOCATION else None
+    return node is not None and hasattr(node, "shape")
 
 
 def _mask(group: Any, where: str, shape: tuple[int, int, int]) -> Image | None:

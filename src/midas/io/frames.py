@@ -63,7 +63,8 @@ class Frames:
             {"source": "array" if path is None else str(path), **_metadata(source, skip_frames)}
         )
         """What is known of the data: `source`, `format`, and what the file says of itself. `temperature`, `pressure`,
-        `i` and `i0` are a number, or an array of one for each frame, after skipping."""
+        `i` and `i0` are a number, or an array of one for each frame, after skipping; `hints`, where there are any, what
+        it says of the instrument (`midas.io.headers.Hint`)."""
         self._source = source
         self._options = options
 
@@ -119,6 +120,14 @@ class Frames:
         except Exception as error:
             raise _explained(self.path, error, "its mask cannot be read") from error
         return None if mask is None else transform_image(mask, self.image_transforms) != 0
+
+    @property
+    def has_dark(self) -> bool:
+        """True where the file holds a dark beside its images (`exchange/dark`)."""
+        try:
+            return self._source.has_dark()
+        except Exception as error:
+            raise _explained(self.path, error, "its dark cannot be read") from error
 
     def close(self) -> None:
         """Let go of the file."""

@@ -78,9 +78,25 @@ _ROWS = (
     _K("NrPixelsY", int, "columns, after ImTransOpt", unit="px"),
     _K("NrPixelsZ", int, "rows, after ImTransOpt", unit="px"),
     _K("Wavelength", float, "wavelength of the beam", unit="A", flag="--wavelength or --energy"),
+    _K(
+        "Parallax",
+        float,
+        "depth at which a thick sensor converts; times sin(2theta) added to R",
+        unit="um",
+        default=0.0,
+    ),
+    # Tiled detectors
+    _K("NPanelsY", int, "columns of panels"),
+    _K("NPanelsZ", int, "rows of panels"),
+    _K("PanelSizeY", int, "columns of a panel", unit="px"),
+    _K("PanelSizeZ", int, "rows of a panel", unit="px"),
+    _K("PanelGapsY", int, "columns between panels, one number a gap", unit="px", repeatable=True),
+    _K("PanelGapsZ", int, "rows between panels, one number a gap", unit="px", repeatable=True),
+    _K("PanelOrigin", int, "column and row of the first panel's first pixel (midas only)", unit="px", count=2),
+    _K("PanelShiftsFile", str, "how each panel stands off its place: ID dY dZ [px] dTheta [deg] dLsd [um] dP2"),
     _K("DistortionFile", str, "file of displacements for each pixel"),
     # Calibrant and calibration
-    _K("Calibrant", str, "name of a built-in calibrant (midas only)", flag="--calibrant"),
+    _K("Calibrant", str, "name of a built-in calibrant, auto, or a CIF file (midas only)", flag="--calibrant"),
     _K("SpaceGroup", int, "number of the calibrant's space group", flag="--calibrant"),
     _K(
         "LatticeConstant",
@@ -95,6 +111,15 @@ _ROWS = (
     _K("MultFactor", float, "a ring whose mean strain exceeds this times the median is rejected", default=2.5),
     _K(
         "StoppingStrain", float, "mean pseudo-strain at which calibration may end", default=4e-5, flag="-StoppingStrain"
+    ),
+    _K("FirstRingNr", int, "number of the innermost strong ring on the image, from 1", flag="-FirstRingNr"),
+    _K(
+        "Threshold",
+        float,
+        "counts over the background below which a pixel takes no part in finding rings; 0 chooses",
+        unit="counts",
+        default=0.0,
+        flag="-Threshold",
     ),
     _K("RingsToExclude", int, "number of a ring to leave out, from 1", repeatable=True),
     _K("RingThresh", float, "a ring's number and its threshold", count=2, repeatable=True),
