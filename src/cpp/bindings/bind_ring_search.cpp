@@ -1,6 +1,6 @@
-// midas._core.find_ridges, vote_centers, aim_beams, score_geometries, score_distances and polish_geometries:
-// core/ridges.hpp and core/ring_search.hpp.
-// Geometries are rows (distance [px], beam_y, beam_z [px], tilt_y, tilt_z [deg]); everything is in cells of the image.
+// midas._core.find_ridges, vote_centers, center_sharpness, aim_beams, score_geometries, score_distances and
+// polish_geometries: core/ridges.hpp and core/ring_search.hpp. Geometries are rows (distance [px], beam_y, beam_z [px],
+// tilt_y, tilt_z [deg]); everything is in cells of the image.
 #include "arrays.hpp"
 #include "module.hpp"
 #include "ridges.hpp"
@@ -187,6 +187,19 @@ Array<double> polish_geometries(const Array<double>& geometries, const Array<dou
   return as_rows(found);
 }
 
+Array<double> center_sharpness(const Array<double>& points, const Array<double>& centers, double bin, int n_threads) {
+  const midas::RidgeView view = ridge_view(points);
+  require_columns(centers, 1, 2, "centers (y, z)");
+  std::vector<std::array<double, 2>> list;
+  for (py::ssize_t i = 0; i < centers.shape(0); ++i) list.push_back({centers.at(i, 0), centers.at(i, 1)});
+  std::vector<double> found;
+  {
+    py::gil_scoped_release release;
+    found = midas::center_sharpness(view, list, bin, n_threads);
+  }
+  return Array<double>(static_cast<py::ssize_t>(found.size()), found.data());
+}
+
 Array<double> aim_beams(const Array<double>& geometries, const Array<double>& points, int n_threads) {
   const auto list = geometries_of(geometries);
   const midas::RidgeView view = ridge_view(points);
@@ -205,6 +218,8 @@ void bind_ring_search(py::module_& m) {
         py::arg("scale"), py::arg("orientation"), py::arg("threshold"), py::arg("coherence"), py::arg("n_threads") = 0);
   m.def("vote_centers", &vote_centers, py::arg("points").noconvert(), py::arg("guesses").noconvert(), py::kw_only(),
         py::arg("shape"), py::arg("cell"), py::arg("n_threads") = 0);
+  m.def("center_sharpness", &center_sharpness, py::arg("points").noconvert(), py::arg("centers").noconvert(),
+        py::kw_only(), py::arg("bin"), py::arg("n_threads") = 0);
   m.def("aim_beams", &aim_beams, py::arg("geometries").noconvert(), py::arg("points").noconvert(), py::kw_only(),
         py::arg("n_threads") = 0);
   m.def("score_geometries", &score_geometries, py::arg("geometries").noconvert(), py::arg("points").noconvert(),

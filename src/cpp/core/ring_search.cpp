@@ -118,6 +118,34 @@ bool aim_once(Geometry& geometry, const RidgeView& p) {
   return true;
 }
 
+// ---- sharpness ----
+
+constexpr std::int64_t AROUND = 4;  // bins either side of one over which the mean is taken
+
+double sharpness(const RidgeView& p, double y, double z, double per_bin, std::vector<double>& bins) {
+  std::fill(bins.begin(), bins.end(), 0.0);
+  const double most = static_cast<double>(bins.size()) - 1.0;
+  for (std::int64_t i = 0; i < p.n; ++i) {
+    const double dy = p.y[i] - y, dz = p.z[i] - z;
+    const double x = std::sqrt(dy * dy + dz * dz) * per_bin;
+    if (!(x < most)) continue;
+    const auto k = static_cast<std::size_t>(x);
+    const double share = x - static_cast<double>(k);
+    bins[k] += (1.0 - share) * p.weight[i];
+    bins[k + 1] += share * p.weight[i];
+  }
+  const auto n = static_cast<std::int64_t>(bins.size());
+  double sum = 0.0, around = 0.0;
+  for (std::int64_t k = -AROUND; k < n; ++k) {
+    if (k + AROUND < n) around += bins[static_cast<std::size_t>(k + AROUND)];
+    if (k - AROUND > 0) around -= bins[static_cast<std::size_t>(k - AROUND - 1)];
+    if (k < 0) continue;
+    const double mean = around / static_cast<double>(2 * AROUND + 1), d = bins[static_cast<std::size_t>(k)] - mean;
+    sum += d * d / (mean + 1.0);
+  }
+  return sum;
+}
+
 // ---- score ----
 
 // Values over the radius at steps of `step`, linear between.
@@ -126,8 +154,8 @@ struct Table {
   std::vector<double> value;
   double at(double radius) const {
     const double x = radius / step;
+    if (!(x >= 0.0) || !(x < static_cast<double>(value.size()) - 1.0)) return 0.0;
     const auto i = static_cast<std::size_t>(x);
-    if (i + 1 >= value.size()) return 0.0;
     const double f = x - static_cast<double>(i);
     return value[i] * (1.0 - f) + value[i + 1] * f;
   }
@@ -283,7 +311,7 @@ RingScore score_radii(const Projection& projection, const RidgeView& points, con
   for (const double faintest : rings.faintest) {
     const Prediction p = predict(projection.geometry().distance, rings, faintest, by_radius, total, sigma);
     if (!p.possible) return IMPOSSIBLE;
-    for (std::size_t i = 0; i < radius.size(); ++i) excess[i] = std::isfinite(radius[i]) ? p.excess.at(radius[i]) : 0.0;
+    for (std::size_t i = 0; i < radius.size(); ++i) excess[i] = p.excess.at(radius[i]);
     RingScore score;
     score.radial = log_likelihood(excess, weight, score.share);
     if (score.radial > best.radial) best = score;
@@ -437,6 +465,28 @@ std::vector<Geometry> aim_beams(const std::vector<Geometry>& geometries, const R
   parallel_for(static_cast<std::int64_t>(out.size()), resolve_threads(n_threads), [&](std::int64_t i) {
     for (int step = 0; step < AIM_STEPS; ++step)
       if (!aim_once(out[static_cast<std::size_t>(i)], points)) break;
+  });
+  return out;
+}
+
+std::vector<double> center_sharpness(const RidgeView& points, const std::vector<std::array<double, 2>>& centers,
+                                     double bin, int n_threads) {
+  if (points.n < 1) throw InputError("there are no ridge points; expected at least one");
+  if (!(bin > 0.0)) throw InputError("the bins of the sharpness must be wider than 0 px");
+  double farthest = 0.0;
+  for (const auto& c : centers)
+    for (std::int64_t i = 0; i < points.n; ++i)
+      farthest = std::max(farthest, std::abs(points.y[i] - c[0]) + std::abs(points.z[i] - c[1]));
+  const auto n_bins = static_cast<std::size_t>(std::min(farthest / bin, static_cast<double>(MOST_BINS))) + 2;
+  std::vector<double> out(centers.size());
+  constexpr std::int64_t RUN = 64;  // centers that share their work space
+  const auto n = static_cast<std::int64_t>(centers.size());
+  parallel_for((n + RUN - 1) / RUN, resolve_threads(n_threads), [&](std::int64_t run) {
+    std::vector<double> bins(n_bins);
+    for (std::int64_t i = run * RUN; i < std::min(n, (run + 1) * RUN); ++i) {
+      const auto k = static_cast<std::size_t>(i);
+      out[k] = sharpness(points, centers[k][0], centers[k][1], 1.0 / bin, bins);
+    }
   });
   return out;
 }

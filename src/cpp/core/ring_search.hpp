@@ -23,6 +23,7 @@
 #ifndef MIDAS_RING_SEARCH_HPP
 #define MIDAS_RING_SEARCH_HPP
 
+#include <array>
 #include <cstdint>
 #include <vector>
 
@@ -77,6 +78,11 @@ std::vector<CenterVote> vote_centers(const RidgeView& points, const std::vector<
 
 // Each geometry with its beam moved to where the points' normals meet best, tilt and distance as they are.
 std::vector<Geometry> aim_beams(const std::vector<Geometry>& geometries, const RidgeView& points, int n_threads);
+
+// How sharply the distances of the points from each center (y, z) pile up: sum over bins of (n - m)^2 / (m + 1), m the
+// mean over the bins around. Needs no normals, knows no tilt.
+std::vector<double> center_sharpness(const RidgeView& points, const std::vector<std::array<double, 2>>& centers,
+                                     double bin, int n_threads);
 
 struct RingScore {
   double radial = 0.0, angular = 0.0;  // log-likelihood ratios, see above

@@ -46,7 +46,11 @@ _POLISHED, _JUDGED = 16, 5  # starts polished on few points, of these on many
 _SCAN_FAINTEST, _POLISH_FAINTEST, _FAINTEST = (0.1, 0.01), (0.03,), (0.1, 0.01, 0.001)
 _SMALLEST_RADIUS = 20.0  # cells: weights do not grow further toward the centre
 _EFFECTIVE = 400.0  # independent points that the ridge points count as: neighbours along a ring say the same
+_SHARPENED = 600  # points whose distances from a centre are piled up
+_COARSE_SHARPNESS = 6.0  # cells: of the first centres, and of the bins of their distances
+_CENTERS_OF_SPOTS = 4
 _SPOT = 5.0  # points of a line that a spot counts as: neighbours on a line say the same
+_CHANCE = 25.0  # score that the best of all hypotheses may have by chance: a few hundred points, some 1e5 geometries
 _SAME_DISTANCE = 0.02
 _CLEAR = 0.03  # of the best hypothesis' score, by which it has to lead
 _DISTANCES = (2e3, 3e7)  # µm
@@ -148,7 +152,7 @@ def find_seed(
         )
     pattern = _pattern(rings)
     cell = pixel_size * coarse.binning  # µm
-    candidates = _centers(found, n_threads)
+    candidates = np.vstack([_centers(found, n_threads), _centers_of_spots(found, n_threads)])
     if beam_center is not None:
         at = [(v - 0.5 * (coarse.binning - 1)) / coarse.binning for v in beam_center]
         candidates = np.vstack([candidates, [candidates[0, 0], *at, 0.0, 0.0]])
@@ -156,7 +160,7 @@ def find_seed(
     geometries, scores = _polish(found, starts, pattern, n_threads)
     hypotheses = [_hypothesis(g, s, coarse, cell) for g, s in zip(geometries, scores, strict=True)]
     best = hypotheses[0] if hypotheses else None
-    if best is None or best.score <= math.log(1e4):
+    if best is None or best.score <= _CHANCE:
         raise FitError(
             f"cannot tell the geometry: {len(found)} pieces of lines were found but no distance and beam centre put "
             f"the rings of {rings.name} on them; check calibrant, wavelength and pixel size"
@@ -272,6 +276,35 @@ def _centers(ridges: Ridges, n_threads: int) -> FloatArray:
         kept.append(upright)
     rows = [[1.0 / max(guesses[k, 2], 1e-3 / edge), *found[k, :2], *tilts[k]] for k in kept]
     return _core.aim_beams(np.asarray(rows), voters, n_threads=n_threads)
+
+
+def _centers_of_spots(ridges: Ridges, n_threads: int) -> FloatArray:
+    """Return candidates as `_centers`, none tilted, from the positions alone, where spots of grains outweigh lines.
+
+    Spots have no direction to vote with, but around the right centre their distances pile up.
+    """
+    spots = (ridges.points[2] == 0.0) & (ridges.points[3] == 0.0)
+    if spots.sum() * _SPOT < (~spots).sum():
+        return np.empty((0, 5))
+    order = np.random.default_rng(7).permutation(len(ridges))
+    points = _thinned(ridges.points[:, order], np.where(spots, _SPOT, 1.0)[order], _SHARPENED)
+    points[4] *= len(points[4]) / points[4].sum()
+    n_z, n_y = ridges.shape
+    step = _COARSE_SHARPNESS
+    z, y = np.mgrid[-0.25 * n_z : 1.25 * n_z : step, -0.25 * n_y : 1.25 * n_y : step]
+    centers = np.column_stack([y.ravel(), z.ravel()])
+    sharp = _core.center_sharpness(points, centers, bin=step, n_threads=n_threads)
+    kept: list[FloatArray] = []
+    for k in np.argsort(-sharp):
+        if all(math.dist(centers[k], other) > 2.0 * step for other in kept):
+            kept.append(centers[k])
+        if len(kept) == _CENTERS_OF_SPOTS:
+            break
+    offsets = np.arange(-step, step + 1.0)
+    fine = np.stack(np.meshgrid(offsets, offsets), axis=-1).reshape(-1, 2)
+    best = [c + fine[np.argmax(_core.center_sharpness(points, c + fine, bin=2.0, n_threads=n_threads))] for c in kept]
+    far = 1e3 * max(ridges.shape)
+    return np.array([[far, *c, 0.0, 0.0] for c in best])
 
 
 def _thinned(points: FloatArray, density: FloatArray, n: int) -> FloatArray:
