@@ -21,7 +21,7 @@ from midas.calibration.ridges import Ridges, find_ridges
 from midas.calibration.signal import RingSignal, ring_radii, ring_signal
 from midas.crystal import Rings
 from midas.errors import FitError
-from midas.geometry import FloatArray
+from midas.geometry import FloatArray, Geometry
 
 __all__ = ["Hypothesis", "RingSignal", "Seed", "find_seed", "ring_radii", "ring_signal"]
 
@@ -50,9 +50,12 @@ _SHARPENED = 600  # points whose distances from a centre are piled up
 _COARSE_SHARPNESS = 6.0  # cells: of the first centres, and of the bins of their distances
 _CENTERS_OF_SPOTS = 4
 _SPOT = 5.0  # points of a line that a spot counts as: neighbours on a line say the same
+_FEWEST_RINGS = 3  # for a distance that is beyond doubt
+_ON_RING = 1.5  # cells from a ring within which a point is on it
+_FEWEST_ON_RING, _SHARE_ON_RING = 10, 0.01  # points, and share of all, that make a ring seen
 _CHANCE = 25.0  # score that the best of all hypotheses may have by chance: a few hundred points, some 1e5 geometries
 _SAME_DISTANCE = 0.02
-_CLEAR = 0.03  # of the best hypothesis' score, by which it has to lead
+_CLEAR, _CLEAR_SHARE = 15.0, 0.05  # by how much the best score has to lead, and by which share of itself
 _DISTANCES = (2e3, 3e7)  # µm
 _GUESSED_CENTER, _GUESSED_DISTANCE = 20.0, 0.05  # px, share: a guess further off is called wrong
 _FARTHEST_RING = 85.0  # deg 2theta
@@ -91,13 +94,15 @@ class Seed:
     """The best really different one, None where there is none."""
     n_points: int
     """Ridge points of the image."""
+    n_rings: int
+    """Rings of the calibrant that have ridge points."""
 
     @property
     def ambiguous(self) -> bool:
-        """Whether the runner-up explains the image nearly as well as the best."""
+        """Whether the runner-up explains the image nearly as well as the best, or there are too few rings to tell."""
         if self.runner_up is None:
             return False
-        return self.best.total - self.runner_up.total < _CLEAR * self.best.total
+        return self.n_rings < _FEWEST_RINGS or not _clear(self.best, self.runner_up)
 
     @property
     def beam_center(self) -> tuple[float, float]:
@@ -168,7 +173,24 @@ def find_seed(
     best = _agreeing(hypotheses, beam_center, distance)
     _warn_of_guesses(best, beam_center, distance)
     runner_up = next((h for h in hypotheses if _different(h, best, coarse.binning)), None)
-    return Seed(best=best, runner_up=runner_up, n_points=len(found))
+    n_rings = _rings_seen(found, best, coarse, pattern, pixel_size)
+    return Seed(best=best, runner_up=runner_up, n_points=len(found), n_rings=n_rings)
+
+
+def _rings_seen(ridges: Ridges, best: Hypothesis, coarse: RingSignal, pattern: _Pattern, pixel_size: float) -> int:
+    """Return how many rings of the pattern have ridge points on them."""
+    geometry = Geometry(best.distance, best.beam_center, pixel_size, 1.0, tilts=(0.0, *best.tilts))
+    radius, _, _ = geometry.to_polar(coarse.to_image(ridges.points[0]), coarse.to_image(ridges.points[1]))
+    expected = geometry.distance / pixel_size * pattern.tangent
+    edges = 0.5 * (expected[1:] + expected[:-1])
+    nearest = np.searchsorted(edges, radius)
+    on = np.abs(radius - expected[nearest]) < _ON_RING * coarse.binning
+    counts = np.bincount(nearest[on], minlength=len(expected))
+    return int((counts >= max(_FEWEST_ON_RING, _SHARE_ON_RING * len(ridges))).sum())
+
+
+def _clear(best: Hypothesis, other: Hypothesis) -> bool:
+    return best.total - other.total > max(_CLEAR, _CLEAR_SHARE * best.score)
 
 
 def _agreeing(
@@ -176,7 +198,7 @@ def _agreeing(
 ) -> Hypothesis:
     """Return the best hypothesis; of those that explain the image as well, the one that agrees with the guesses."""
     best = hypotheses[0]
-    equals = [h for h in hypotheses if best.total - h.total < _CLEAR * best.total]
+    equals = [h for h in hypotheses if not _clear(best, h)]
     return next((h for h in equals if not _contradicted(h, beam_center, distance)), best)
 
 
