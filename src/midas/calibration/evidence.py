@@ -191,7 +191,9 @@ def _correlated(fit: GeometryFit) -> tuple[tuple[str, str, float], ...]:
     sigma = np.sqrt(np.diag(fit.covariance))
     with np.errstate(invalid="ignore", divide="ignore"):
         r = np.nan_to_num(fit.covariance / np.outer(sigma, sigma))
-    rows, columns = np.nonzero(np.triu(np.abs(r) > _CORRELATED, 1))
+    # That a panel may slide along the rings is no news: its shifts are told apart by their prior.
+    panel = np.array([name.startswith("panel_") for name in names])
+    rows, columns = np.nonzero(np.triu((np.abs(r) > _CORRELATED) & ~np.outer(panel, panel), 1))
     pairs = [(names[i], names[j], float(r[i, j])) for i, j in zip(rows, columns, strict=True)]
     return tuple(sorted(pairs, key=lambda p: -abs(p[2]))[:_MOST_PAIRS])
 

@@ -17,7 +17,7 @@ from midas.geometry import FloatArray
 IntArray = npt.NDArray[np.int64]
 
 _FOLDS = 4
-_SECTORS = 12  # over the azimuth that has points: three neighbouring bins at 5 deg on full rings
+_SECTORS = 24  # over the azimuth that has points: three neighbouring bins at 5 deg on full rings
 _SURE = 3.0  # standard errors by which neighbours' products must exceed zero to be a pattern
 _BARRED = 0.95  # share of a row or column masked from which it parts modules
 _SMALLEST_MODULE = 16  # px
@@ -41,7 +41,7 @@ class HeldOut:
 def held_out_azimuths(fit: GeometryFit, points: RingPoints) -> HeldOut:
     """Return how well the fit predicts sectors of azimuth that it did not see.
 
-    The azimuth with points is cut into 12 sectors, every fourth left out in turn: a sector is wide enough that its
+    The azimuth with points is cut into 24 sectors, every fourth left out in turn: a sector is wide enough that its
     points cannot be predicted from their neighbours alone.
     """
     used = points.select(fit.used)
