@@ -20,6 +20,7 @@ from midas.calibration.fit import (
     measure_points,
     outlier_rings,
     pseudo_strain,
+    ring_strains,
     settled,
 )
 from midas.calibration.options import DISTORTION_SETS, CalibrationParams
@@ -81,7 +82,7 @@ def run_loop(
         fit = _fit_without(outliers, geometry, points, params, choice if number > 1 else None)
         new = outlier_rings(fit, points, params.mult_factor) - outliers if number > 1 else frozenset()
         outliers |= new
-        history.append(iteration_of(number, fit, outliers))
+        history.append(iteration_of(number, fit, outliers, ring_strains(fit, points, rings, params.mult_factor)))
         if progress is not None:
             progress(number, params.max_iterations, f"mean strain {fit.mean_strain * 1e6:.1f} µε")
         geometry = fit.geometry
