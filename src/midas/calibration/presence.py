@@ -124,7 +124,8 @@ def image_rings(signal: RingSignal, geometry: Geometry) -> tuple[FloatArray, Flo
 
 def _trimmed_profile(signal: RingSignal, geometry: Geometry) -> tuple[FloatArray, FloatArray, IntArray]:
     """Return, for each coarse cell of radius, the trimmed mean of the counts over background, its standard uncertainty
-    and how many cells there are."""
+    and how many cells there are.
+    """
     rows, columns = np.nonzero(~signal.mask)
     radius = geometry.to_polar(signal.to_image(columns), signal.to_image(rows))[0] / signal.binning
     known = np.isfinite(radius)
