@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import math
 import textwrap
@@ -53,15 +54,15 @@ def plot_calibration(calibration: Calibration, which: str = "overview") -> Figur
 def _new_figure() -> Figure:
     from matplotlib.figure import Figure
 
-    class Picture(Figure):
-        """A figure that notebooks show without pyplot."""
+    figure = Figure(figsize=_SIZE, dpi=100)
+    figure._repr_png_ = functools.partial(_png, figure)  # type: ignore[attr-defined]  # notebooks look for it
+    return figure
 
-        def _repr_png_(self) -> bytes:
-            stream = io.BytesIO()
-            self.savefig(stream, format="png")
-            return stream.getvalue()
 
-    return Picture(figsize=_SIZE, dpi=100)
+def _png(figure: Figure) -> bytes:
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png")
+    return stream.getvalue()
 
 
 def _axes(figure: Figure, left: float, bottom: float, width: float, height: float, **options: Any) -> Axes:
