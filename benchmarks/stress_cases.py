@@ -321,6 +321,13 @@ def arcs_on_panel(draft: Draft, geometry: Geometry) -> np.ndarray:
     theta = np.arcsin(sine[keep])
     radius = geometry.radius_of(np.degrees(2.0 * theta))
     brightness = strength[keep] / (np.sin(theta) ** 2 * np.cos(theta)) * np.cos(2.0 * theta) ** 3
+    n_z, n_y = draft.shape
+    corners = geometry.to_polar([0.0, n_y - 1.0, 0.0, n_y - 1.0], [0.0, 0.0, n_z - 1.0, n_z - 1.0], n_threads=1)[0]
+    if np.isfinite(corners).all():  # further out nothing is on the panel
+        near = radius <= corners.max()
+        radius, brightness = radius[near], brightness[near]
+    if len(radius) == 0:
+        return np.empty(0)
     eta = np.arange(-180.0, 180.0, BIN)
     y, z = geometry.to_pixel(radius[:, None], eta[None, :], n_threads=1)
     on = (y >= 0) & (y <= draft.shape[1] - 1) & (z >= 0) & (z <= draft.shape[0] - 1)

@@ -181,7 +181,7 @@ def score_geometries(
     tangent: Float64,
     brightness: Float64,
     *,
-    faintest: float,
+    faintest: Sequence[float],
     sigma: float,
     n_threads: int = 0,
 ) -> Float64: ...
@@ -193,7 +193,7 @@ def score_distances(
     tangent: Float64,
     brightness: Float64,
     *,
-    faintest: float,
+    faintest: Sequence[float],
     sigma: float,
     n_threads: int = 0,
 ) -> Float64: ...
@@ -204,7 +204,7 @@ def polish_geometries(
     tangent: Float64,
     brightness: Float64,
     *,
-    faintest: float,
+    faintest: Sequence[float],
     sigma: tuple[float, float],
     n_threads: int = 0,
 ) -> Float64: ...

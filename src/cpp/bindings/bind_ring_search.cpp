@@ -49,7 +49,7 @@ std::vector<midas::Geometry> geometries_of(const Array<double>& rows) {
   return out;
 }
 
-midas::RingPattern pattern_of(const Array<double>& tangent, const Array<double>& brightness, double faintest) {
+midas::RingPattern pattern_of(const Array<double>& tangent, const Array<double>& brightness, const std::vector<double>& faintest) {
   require_same_size(tangent, brightness, "tangent and brightness");
   return {{tangent.data(), tangent.data() + tangent.size()},
           {brightness.data(), brightness.data() + brightness.size()},
@@ -60,7 +60,12 @@ Array<double> find_ridges(const Array<float>& image, const Array<std::uint8_t>& 
                           double orientation, double threshold, double coherence, int n_threads) {
   if (image.ndim() != 2) throw midas::InputError("image must have two dimensions");
   require_same_size(image, blocked, "image and blocked");
-  const midas::RidgeOptions options{scale, orientation, threshold, coherence, n_threads};
+  midas::RidgeOptions options;
+  options.scale = scale;
+  options.orientation = orientation;
+  options.threshold = threshold;
+  options.coherence = coherence;
+  options.n_threads = n_threads;
   const float* values = image.data();
   const std::uint8_t* none = blocked.data();
   const std::int64_t n_z = image.shape(0), n_y = image.shape(1);
@@ -117,7 +122,7 @@ Array<double> as_rows(const std::vector<midas::RingScore>& scores) {
 }
 
 Array<double> score_geometries(const Array<double>& geometries, const Array<double>& points, const Array<double>& area,
-                               const Array<double>& tangent, const Array<double>& brightness, double faintest,
+                               const Array<double>& tangent, const Array<double>& brightness, const std::vector<double>& faintest,
                                double sigma, int n_threads) {
   const auto list = geometries_of(geometries);
   const midas::RidgeView view = ridge_view(points);
@@ -133,7 +138,7 @@ Array<double> score_geometries(const Array<double>& geometries, const Array<doub
 
 Array<double> score_distances(const Array<double>& geometry, const std::vector<double>& distances,
                               const Array<double>& points, const Array<double>& area, const Array<double>& tangent,
-                              const Array<double>& brightness, double faintest, double sigma, int n_threads) {
+                              const Array<double>& brightness, const std::vector<double>& faintest, double sigma, int n_threads) {
   const auto list = geometries_of(geometry);
   if (list.size() != 1) throw midas::InputError("one geometry is expected, as an array of shape (1, 5)");
   const midas::RidgeView view = ridge_view(points);
@@ -148,7 +153,7 @@ Array<double> score_distances(const Array<double>& geometry, const std::vector<d
 }
 
 Array<double> polish_geometries(const Array<double>& geometries, const Array<double>& points, const Array<double>& area,
-                                const Array<double>& tangent, const Array<double>& brightness, double faintest,
+                                const Array<double>& tangent, const Array<double>& brightness, const std::vector<double>& faintest,
                                 std::array<double, 2> sigma, int n_threads) {
   const auto list = geometries_of(geometries);
   const midas::RidgeView view = ridge_view(points);

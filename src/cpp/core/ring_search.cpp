@@ -14,13 +14,15 @@ namespace midas {
 
 namespace {
 
-constexpr double NEAREST_VOTE = 8.0;       // [px] closer in, any curved edge votes for itself
-constexpr double VOTE_SPREAD = 100.0;      // [px] at which the error of a normal has spread its vote to twice the cell
-constexpr double RELATIVE_SIGMA = 5e-4;    // of a radius: distortion of the detector
-constexpr double AREA_STEP = 4.0;          // [px] bins of the usable area over the radius
-constexpr double NORMAL_SIGMA = 0.08;      // [rad] of a good normal
-constexpr double NORMAL_UNIFORM = 0.3;     // share of normals that say nothing
+constexpr double NEAREST_VOTE = 8.0;     // [px] closer in, any curved edge votes for itself
+constexpr double VOTE_SPREAD = 100.0;    // [px] at which the error of a normal has spread its vote to twice the cell
+constexpr double RELATIVE_SIGMA = 5e-4;  // of a radius: distortion of the detector
+constexpr double AREA_STEP = 4.0;        // [px] bins of the usable area over the radius
+constexpr double NORMAL_SIGMA = 0.08;    // [rad] of a good normal
+constexpr double NORMAL_UNIFORM = 0.3;   // share of normals that say nothing, in the polish
+constexpr double MOST_SHARE = 0.95, LEAST_SHARE = 0.02;
 constexpr std::int64_t MOST_BINS = 20000;  // of a table over the radius
+constexpr double EXPECTED = 0.5;           // visibility of a ring that is expected to show
 constexpr int SHARE_ITERATIONS = 4;
 constexpr double SAME_AREA = 1.05;  // ratio of distances that share the usable area by radius
 
@@ -34,6 +36,7 @@ void cast_votes(const RidgeView& p, const TiltGuess& guess, const VoteGrid& grid
   const double reach = 0.5 * std::hypot(n_y, n_z) * grid.cell;
   for (std::int64_t i = 0; i < p.n; ++i) {
     const double ny = p.normal_y[i], nz = p.normal_z[i], ty = -nz, tz = ny;
+    if (ny == 0.0 && nz == 0.0) continue;
     const double tau = guess.u_y * ty + guess.u_z * tz, nu = guess.u_y * ny + guess.u_z * nz;
     const double y = (p.y[i] - guess.low_y) * per_cell, z = (p.z[i] - guess.low_z) * per_cell;
     // Along the normal the curve can only be on the grid this near to the grid's middle.
@@ -131,13 +134,15 @@ Table area_by_radius(const Projection& projection, const AreaView& area, double&
 // What a hypothesis says of the radii: ring positions and A / Z sum_k f_k N(R - R_k).
 struct Prediction {
   std::vector<double> radius;  // of the rings that fall on usable area, ascending
+  std::vector<double> strong;  // of those expected to show
   Table excess;                // density of points on rings over that of points anywhere
   bool possible = false;
 };
 
 double sigma_at(double radius, double sigma) { return std::hypot(sigma, RELATIVE_SIGMA * radius); }
 
-Prediction predict(double distance, const RingPattern& rings, const Table& area, double total, double sigma) {
+Prediction predict(double distance, const RingPattern& rings, double faintest, const Table& area, double total,
+                   double sigma) {
   Prediction p;
   const double largest = static_cast<double>(area.value.size() - 1) * area.step;
   std::vector<double> visibility, length;
@@ -154,8 +159,9 @@ Prediction predict(double distance, const RingPattern& rings, const Table& area,
   }
   double z = 0.0;
   for (std::size_t k = 0; k < length.size(); ++k) {
-    visibility[k] /= visibility[k] + rings.faintest * brightest;
+    visibility[k] /= visibility[k] + faintest * brightest;
     z += visibility[k] * length[k];
+    if (visibility[k] > EXPECTED) p.strong.push_back(p.radius[k]);
   }
   if (p.radius.size() < 2 || !(z > 0.0)) return p;
   p.excess.step = std::max(0.5 * sigma, largest / static_cast<double>(MOST_BINS));
@@ -175,14 +181,14 @@ Prediction predict(double distance, const RingPattern& rings, const Table& area,
   return p;
 }
 
-// pi V(delta) for the sine of the angle between a point's normal and the ring's.
+// pi V(delta) of a normal known well, for the sine of the angle between a point's normal and the ring's.
 double normal_excess(double sine) {
   const double d = sine / NORMAL_SIGMA;
-  const double peak = std::sqrt(PI / 2.0) / NORMAL_SIGMA;
-  return (1.0 - NORMAL_UNIFORM) * peak * std::exp(-0.5 * d * d) + NORMAL_UNIFORM;
+  return std::sqrt(PI / 2.0) / NORMAL_SIGMA * std::exp(-0.5 * d * d);
 }
 
-double share_on_rings(const std::vector<double>& excess, const double* weight) {
+// The share of the points that follow a density, given how many times denser than chance it is at each.
+double share_of(const std::vector<double>& excess, const std::vector<double>& weight) {
   double share = 0.5;
   for (int iteration = 0; iteration < SHARE_ITERATIONS; ++iteration) {
     double on = 0.0, all = 0.0;
@@ -191,52 +197,64 @@ double share_on_rings(const std::vector<double>& excess, const double* weight) {
       on += weight[i] * d / (d + 1.0 - share);
       all += weight[i];
     }
-    share = std::clamp(on / all, 0.02, 0.95);
+    share = std::clamp(on / all, LEAST_SHARE, MOST_SHARE);
   }
   return share;
 }
 
+// sum_i w_i log(s excess_i + 1 - s) with the share s that makes it largest.
+double log_likelihood(const std::vector<double>& excess, const std::vector<double>& weight, double& share) {
+  share = excess.empty() ? 0.0 : share_of(excess, weight);
+  double sum = 0.0;
+  for (std::size_t i = 0; i < excess.size(); ++i) sum += weight[i] * std::log(share * excess[i] + 1.0 - share);
+  return sum;
+}
+
 // The log-likelihood ratio of the points' normals.
 double score_normals(const Projection& projection, const RidgeView& points) {
-  double sum = 0.0;
+  std::vector<double> excess, weight;
   for (std::int64_t i = 0; i < points.n; ++i) {
+    if (points.normal_y[i] == 0.0 && points.normal_z[i] == 0.0) continue;
     GeometryGradient g;
     const double r = projection.radius_gradient(points.y[i], points.z[i], g);
     // At a fixed pixel a moving beam is the pixel moving the other way.
     const double gy = -g[BEAM_Y], gz = -g[BEAM_Z], length = std::hypot(gy, gz);
     const bool seen = std::isfinite(r) && length > 0.0;
-    const double sine = seen ? (gy * points.normal_z[i] - gz * points.normal_y[i]) / length : 1.0;
-    sum += points.weight[i] * std::log(normal_excess(sine));
+    excess.push_back(seen ? normal_excess((gy * points.normal_z[i] - gz * points.normal_y[i]) / length) : 0.0);
+    weight.push_back(points.weight[i]);
   }
-  return sum;
+  double share = 0.0;
+  return log_likelihood(excess, weight, share);
 }
 
 constexpr RingScore IMPOSSIBLE = {-1e30, -1e30, 0.0};
 
-// The score on a prediction; `excess` is work space.
-RingScore score_radii(const Projection& projection, const RidgeView& points, const Prediction& p,
-                      std::vector<double>& excess) {
-  if (!p.possible) return IMPOSSIBLE;
-  excess.resize(static_cast<std::size_t>(points.n));
-  for (std::int64_t i = 0; i < points.n; ++i) {
-    const double r = projection.radius(points.y[i], points.z[i]);
-    excess[static_cast<std::size_t>(i)] = std::isfinite(r) ? p.excess.at(r) : 0.0;
+// The score of the radii with the faintness that suits them best, `by_radius` the usable area of which there is
+// `total`.
+RingScore score_radii(const Projection& projection, const RidgeView& points, const RingPattern& rings,
+                      const Table& by_radius, double total, double sigma) {
+  std::vector<double> radius(static_cast<std::size_t>(points.n)), excess(radius.size());
+  const std::vector<double> weight(points.weight, points.weight + points.n);
+  for (std::int64_t i = 0; i < points.n; ++i)
+    radius[static_cast<std::size_t>(i)] = projection.radius(points.y[i], points.z[i]);
+  RingScore best = IMPOSSIBLE;
+  for (const double faintest : rings.faintest) {
+    const Prediction p = predict(projection.geometry().distance, rings, faintest, by_radius, total, sigma);
+    if (!p.possible) return IMPOSSIBLE;
+    for (std::size_t i = 0; i < radius.size(); ++i) excess[i] = std::isfinite(radius[i]) ? p.excess.at(radius[i]) : 0.0;
+    RingScore score;
+    score.radial = log_likelihood(excess, weight, score.share);
+    if (score.radial > best.radial) best = score;
   }
-  RingScore score;
-  score.share = share_on_rings(excess, points.weight);
-  for (std::size_t i = 0; i < excess.size(); ++i)
-    score.radial += points.weight[i] * std::log(score.share * excess[i] + 1.0 - score.share);
-  return score;
+  return best;
 }
 
 RingScore score_one(const Projection& projection, const RidgeView& points, const AreaView& area,
                     const RingPattern& rings, double sigma) {
   double total = 0.0;
   const Table by_radius = area_by_radius(projection, area, total);
-  std::vector<double> excess;
-  const Prediction p = predict(projection.geometry().distance, rings, by_radius, total, sigma);
-  RingScore score = score_radii(projection, points, p, excess);
-  if (p.possible) score.angular = score_normals(projection, points);
+  RingScore score = score_radii(projection, points, rings, by_radius, total, sigma);
+  if (score.radial > IMPOSSIBLE.radial) score.angular = score_normals(projection, points);
   return score;
 }
 
@@ -281,10 +299,11 @@ bool improve(Geometry& geometry, const RidgeView& points, const Prediction& p, d
     if (!(excess > 1.0)) continue;
     const double length = std::hypot(g[BEAM_Y], g[BEAM_Z]);
     const double sine = (g[BEAM_Z] * points.normal_y[i] - g[BEAM_Y] * points.normal_z[i]) / length;
-    const double aligned = 1.0 - NORMAL_UNIFORM / normal_excess(sine);
+    const double along = (1.0 - NORMAL_UNIFORM) * normal_excess(sine);
+    const double aligned = along / (along + NORMAL_UNIFORM);
     const double ring = nearest(p.radius, r), s = sigma_at(ring, sigma);
     // A point counts by how sure it is to be on this ring: where rings are denser than sigma it says nothing.
-    const double w = points.weight[i] * std::max(0.0, aligned) * (1.0 - 1.0 / excess) / (s * s);
+    const double w = points.weight[i] * aligned * (1.0 - 1.0 / excess) / (s * s);
     std::array<double, N_FREE> j;
     for (int a = 0; a < N_FREE; ++a)
       j[static_cast<std::size_t>(a)] = g[static_cast<std::size_t>(FREE[static_cast<std::size_t>(a)])];
@@ -325,17 +344,16 @@ Geometry polish_one(Geometry geometry, const RidgeView& points, const AreaView& 
     double total = 0.0;
     const Table by_radius = area_by_radius(Projection(geometry), area, total);
     for (int iteration = 0; iteration < options.iterations; ++iteration) {
-      const Prediction p = predict(geometry.distance, rings, by_radius, total, sigma);
+      const Prediction p = predict(geometry.distance, rings, rings.faintest.front(), by_radius, total, sigma);
       if (!p.possible) return geometry;
       const double largest = p.radius.back() + 4.0 * sigma;
       if (stage == 0 && iteration == 0) {
-        const auto first = std::min(p.radius.size(), static_cast<std::size_t>(options.rings_first)) - 1;
-        limit = p.radius[first] + 4.0 * sigma;
+        const auto first = std::min(p.strong.size(), static_cast<std::size_t>(options.rings_first)) - 1;
+        limit = p.strong[first] + 4.0 * sigma;
       }
       whole = limit >= largest;
       Geometry moved = geometry;
-      if (!improve(moved, points, p, sigma, limit, options.tilt_prior)) return geometry;
-      geometry = moved;
+      if (improve(moved, points, p, sigma, limit, options.tilt_prior)) geometry = moved;
     }
     if (whole && sigma <= options.sigma_last) break;
     if (whole) sigma = std::max(options.sigma_last, 0.7 * sigma);
@@ -348,6 +366,9 @@ void require(const RidgeView& points, const RingPattern& rings) {
   if (points.n < 1) throw InputError("there are no ridge points; expected at least one");
   if (rings.tangent.size() < 2 || rings.tangent.size() != rings.brightness.size()) {
     throw InputError("the ring pattern needs at least two rings, each with a tangent and a brightness");
+  }
+  if (rings.faintest.empty() || !(*std::min_element(rings.faintest.begin(), rings.faintest.end()) > 0.0)) {
+    throw InputError("the ring pattern needs at least one faintness, above 0");
   }
   for (std::size_t k = 0; k < rings.tangent.size(); ++k) {
     if (!(rings.tangent[k] > (k == 0 ? 0.0 : rings.tangent[k - 1])) || !(rings.brightness[k] >= 0.0)) {
@@ -411,12 +432,10 @@ std::vector<RingScore> score_distances(const Geometry& geometry, const std::vect
     double total = 0.0;
     const Table by_radius = area_by_radius(middle, area, total);
     const double angular = score_normals(middle, points);
-    std::vector<double> excess;
     for (std::size_t i = first; i < last; ++i) {
       moved.distance = distances[i];
-      const Prediction p = predict(distances[i], rings, by_radius, total, sigma);
-      out[i] = score_radii(Projection(moved), points, p, excess);
-      if (p.possible) out[i].angular = angular;
+      out[i] = score_radii(Projection(moved), points, rings, by_radius, total, sigma);
+      if (out[i].radial > IMPOSSIBLE.radial) out[i].angular = angular;
     }
   });
   return out;

@@ -15,10 +15,11 @@
 // the hypothesis a point is on a ring with probability s, with density f_k N(R - R_k; sigma) / Z per area, Z = sum_k
 // f_k A'(R_k), and elsewhere with density 1/A. Against points strewn over the area:
 //
-//     radial = sum_i w_i log(s A / Z sum_k f_k N(R_i - R_k) + 1 - s)        angular = sum_i w_i log(pi V(delta_i))
+//     radial = sum_i w_i log(s A / Z sum_k f_k N(R_i - R_k) + 1 - s)        angular = sum_i w_i log(u pi V(delta_i) + 1
+//     - u)
 //
 // A crowded pattern gains nothing (the sum tends to Z/A), a predicted ring that is not there takes its share from those
-// that are, and points that no ring explains cost log(1 - s). s maximises `radial`.
+// that are, and points that no ring explains cost log(1 - s). s and u maximise them.
 #ifndef MIDAS_RING_SEARCH_HPP
 #define MIDAS_RING_SEARCH_HPP
 
@@ -49,9 +50,9 @@ struct AreaView {
 
 // The rings of a calibrant, two_theta ascending.
 struct RingPattern {
-  std::vector<double> tangent;     // tan(two_theta)
-  std::vector<double> brightness;  // per pixel, in any unit
-  double faintest = 0.03;          // f_k = b / (b + faintest * b of the brightest ring on the detector)
+  std::vector<double> tangent;            // tan(two_theta)
+  std::vector<double> brightness;         // per pixel, in any unit
+  std::vector<double> faintest = {0.03};  // f_k = b / (b + faintest * b of the brightest ring on the detector)
 };
 
 struct CenterVote {

@@ -19,6 +19,7 @@ from midas.calibration.hints import check_guesses
 from midas.calibration.joint import calibrate_jointly, is_several, joint_job
 from midas.calibration.options import CalibrationParams, params_from
 from midas.calibration.panel_fit import fit_panels
+from midas.calibration.panels import check_panels
 from midas.calibration.parallax import parallax_doubts
 from midas.calibration.prepare import BoolImage, PreparedImage, prepare_image
 from midas.calibration.result import Calibration
@@ -157,6 +158,7 @@ def calibrate_one(
     logger.info(
         "image %d x %d: %d hot and %d dead pixels masked", *prepared.counts.shape, prepared.n_hot, prepared.n_dead
     )
+    check_panels(options.panels, prepared.shape)
     signal = ring_signal(prepared, threshold=options.threshold)
     start = find_start(prepared, signal, options, n_threads)
     visible = _visible_rings(start.calibrant, options.wavelength, start.geometry, prepared.mask)

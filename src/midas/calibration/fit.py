@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -80,6 +80,16 @@ class Iteration:
     """[px]."""
     outlier_rings: tuple[int, ...]
     """Numbers (from 1) of the rings left out so far."""
+    tilts: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """[deg]."""
+    distortion: Mapping[str, float] = field(default_factory=dict)
+    """p-terms, phases in deg."""
+    ring_two_theta: tuple[float, ...] = ()
+    """Bragg angle of each ring with points [deg]."""
+    ring_strain: tuple[float, ...] = ()
+    """Mean |strain| of each ring with points."""
+    ring_threshold: float = math.nan
+    """Mean |strain| beyond which a ring is an outlier."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,7 +250,7 @@ def run_loop(
         fit = _fit_without(outliers, geometry, points, None if number == 1 else params)
         new = outlier_rings(fit, points, params.mult_factor) - outliers if number > 1 else frozenset()
         outliers |= new
-        history.append(iteration_of(number, fit, outliers))
+        history.append(iteration_of(number, fit, outliers, ring_strains(fit, points, rings, params.mult_factor)))
         if progress is not None:
             progress(number, params.max_iterations, f"mean strain {fit.mean_strain * 1e6:.1f} µε")
         geometry = fit.geometry
@@ -332,8 +342,8 @@ def outlier_rings(fit: GeometryFit, points: RingPoints, mult_factor: float) -> f
     return frozenset(int(n) for n in numbers[means > mult_factor * np.median(means)])
 
 
-def iteration_of(number: int, fit: GeometryFit, outliers: frozenset[int]) -> Iteration:
-    """Return the record of one pass of the loop, logged."""
+def iteration_of(number: int, fit: GeometryFit, outliers: frozenset[int], of_rings: Mapping[str, Any]) -> Iteration:
+    """Return the record of one pass of the loop, with what `ring_strains` says of the rings; logged."""
     logger.info("iteration %d: mean strain %.1f µε over %d points", number, fit.mean_strain * 1e6, int(fit.used.sum()))
     return Iteration(
         number=number,
@@ -343,6 +353,9 @@ def iteration_of(number: int, fit: GeometryFit, outliers: frozenset[int]) -> Ite
         distance=fit.geometry.distance,
         beam_center=fit.geometry.beam_center,
         outlier_rings=tuple(sorted(n + 1 for n in outliers)),
+        tilts=fit.geometry.tilts,
+        distortion=dict(fit.geometry.distortion),
+        **of_rings,
     )
 
 
@@ -355,6 +368,17 @@ def settled(before: Iteration, after: Iteration, fit: GeometryFit) -> bool:
         BEAM_Z: after.beam_center[1] - before.beam_center[1],
     }
     return all(abs(step) < _SETTLED * esd[k] for k, step in moved.items())
+
+
+def ring_strains(fit: GeometryFit, points: RingPoints, rings: Rings, mult_factor: float) -> dict[str, Any]:
+    """Return what an iteration records of each ring: its angle [deg], its mean |strain| and the outliers' threshold."""
+    numbers = np.unique(points.ring)
+    means = [float(np.mean(np.abs(fit.strain[points.ring == n]))) for n in numbers]
+    return {
+        "ring_two_theta": tuple(rings.two_theta[numbers].tolist()),
+        "ring_strain": tuple(means),
+        "ring_threshold": mult_factor * float(np.median(means)),
+    }
 
 
 def parameter_names(parameters: tuple[int, ...]) -> list[str]:

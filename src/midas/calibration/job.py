@@ -48,7 +48,7 @@ class CalibrationJob:
     file_format: int | None = None
     """`-ConvertFile`: checked against the file's name."""
     save_hdf5: str = ""
-    """`-SavePlotsHDF`: not available yet."""
+    """`-SavePlotsHDF`: HDF5 file for all intermediate arrays; empty for none."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """What the flags say; None where a flag was not given. They win over the parameter file."""
 
@@ -74,7 +74,9 @@ def run_job(
     _import_meanwhile("matplotlib.figure", "matplotlib.backends.backend_agg")
     with output_folder(job.out), log_to(log):
         calibration = calibrate(held.image, params, mask=mask, dark=dark, n_threads=n_threads, progress=progress)
-        written = save(calibration, job.out, source)
+        written = save(calibration, job.out, source, Path(job.image).name)
+        if job.save_hdf5:
+            written.append(calibration.save_intermediates(job.save_hdf5))
     return calibration, [*written, log]
 
 
@@ -164,8 +166,8 @@ def _check(job: CalibrationJob) -> None:
                 f"{Path(job.image).name}; "
                 "leave -ConvertFile out to find the format from the file"
             )
-    if job.save_hdf5:
-        raise InputError("-SavePlotsHDF is not available yet; calibration.json and calibration.png hold the results")
+    if job.save_hdf5 and not (Path(job.save_hdf5).parent.is_dir() or Path(job.save_hdf5).parent == job.out):
+        raise InputError(f"-SavePlotsHDF {job.save_hdf5}: its folder does not exist; create it or name another")
 
 
 def _params(job: CalibrationJob, source: Parameters | None, held: CalibrantFile) -> CalibrationParams:

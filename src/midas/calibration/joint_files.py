@@ -81,7 +81,7 @@ def save(joint: JointCalibration, folder: Path, sources: Any = None) -> list[Pat
     for k, (name, image) in enumerate(zip(joint.names, joint.images, strict=True)):
         place = folder / name
         place.mkdir(parents=True, exist_ok=True)
-        written += save_image(image, place, None if sources is None else sources[k])
+        written += save_image(image, place, None if sources is None else sources[k], name)
     record = folder / "calibration.json"
     with atomic_path(record) as temporary:
         temporary.write_text(json.dumps(summary(joint), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

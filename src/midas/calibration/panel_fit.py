@@ -17,6 +17,7 @@ from midas.calibration.fit import (
     measure_points,
     outlier_rings,
     pseudo_strain,
+    ring_strains,
     settled,
 )
 from midas.calibration.options import CalibrationParams
@@ -25,7 +26,6 @@ from midas.calibration.points import RingPoints
 from midas.calibration.prepare import PreparedImage
 from midas.calibration.residuals import held_out_strains
 from midas.crystal import Rings
-from midas.errors import InputError
 from midas.panels import PanelLayout
 
 logger = logging.getLogger(__name__)
@@ -62,11 +62,6 @@ def fit_panels(
         layout = find_layout(prepared.mask, prepared.counts, params.pixel_size)
     if layout is None:
         return loop
-    if not layout.fits(prepared.shape):
-        raise InputError(
-            f"the panels end at row {layout.shape[0]} and column {layout.shape[1]}; expected them to cover the image, "
-            f"which has {prepared.shape[0]} x {prepared.shape[1]} pixels"
-        )
     run = _Run(prepared, rings, params, n_threads)
     best = loop
     for trial_layout in (layout, halves(layout) if params.panels == "auto" else None):
@@ -103,9 +98,12 @@ def _refined(run: _Run, loop: LoopResult, layout: PanelLayout) -> LoopResult | N
     for _ in range(_MOST_PASSES):
         points, fitted = _points(run, fit, fwhm)
         fit = _fit(outliers, fit, points, free)
-        outliers = outlier_rings(fit, points, run.params.mult_factor)
+        # Rings may come back, but none goes: with panels in place what is left is the scatter of the positions, whose
+        # strain grows as 1/R, and the rule would take the inner rings away for being inner.
+        outliers &= outlier_rings(fit, points, run.params.mult_factor)
         fwhm = float(np.clip(np.median(points.fwhm), 1.0, 30.0))
-        history.append(iteration_of(len(history) + 1, fit, outliers))
+        of_rings = ring_strains(fit, points, run.rings, run.params.mult_factor)
+        history.append(iteration_of(len(history) + 1, fit, outliers, of_rings))
         done = len(history) > len(loop.history) + 1 and settled(history[-2], history[-1], fit)
         if done:
             break

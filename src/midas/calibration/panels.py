@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from midas import _core
 from midas.detector_table import find_known_detector
+from midas.errors import InputError
 from midas.geometry import Geometry
 from midas.panels import PANEL_COLUMNS, PanelLayout, Panels
 
@@ -50,6 +51,15 @@ def find_layout(mask: BoolImage, counts: npt.NDArray[np.float32], pixel_size: fl
     if rows[2] == columns[2] == ():
         return None
     return PanelLayout((rows[1], columns[1]), rows[2], columns[2], origin=(rows[0], columns[0]))
+
+
+def check_panels(panels: PanelLayout | str, shape: tuple[int, int]) -> None:
+    """Raise InputError where panels that were given do not cover the image of this shape (n_z, n_y)."""
+    if isinstance(panels, PanelLayout) and not panels.fits(shape):
+        raise InputError(
+            f"the panels end at row {panels.shape[0]} and column {panels.shape[1]}; expected them to cover the image, "
+            f"which has {shape[0]} x {shape[1]} pixels"
+        )
 
 
 def _regular(empty: BoolImage) -> tuple[int, int, tuple[int, ...]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 
 from midas.calibration.fit import LoopResult
 from midas.calibration.points import MIN_SNR
@@ -12,6 +13,8 @@ from midas.calibration.prepare import BoolImage
 from midas.calibration.signal import RingSignal
 from midas.crystal import Rings
 from midas.geometry import FloatArray, Geometry
+
+IntArray = npt.NDArray[np.int64]
 
 _STRONG = 0.1  # of the brightest ring: the rest may be below what was exposed
 _BRIGHT = 0.3  # of the brightest ring: bright enough to measure the exposure by
@@ -22,7 +25,8 @@ _USABLE_BIN = 0.5  # of a bin's arc that must lie on usable pixels
 _FAINT = 1e-3  # of the brightest ring: fainter ones explain nothing
 _SAME_PEAK = 2.0  # coarse cells between a peak and the ring that explains it
 _BETWEEN = 0.6  # of the width: the same, for a crest between two rings
-_SECTORS = 24
+_TRIMMED = 0.1  # of the cells of a radius, dropped at either end: spots, zingers, shadows
+_FEWEST_CELLS = 12
 _PEAK_SIGMA = 5.0
 _SMALLEST_PEAK = 0.01  # of the highest
 
@@ -91,8 +95,8 @@ def _on_panel(loop: LoopResult, rings: Rings, k: int, mask: BoolImage, eta_step:
 def explained_share(signal: RingSignal, geometry: Geometry, rings: Rings, fwhm: float) -> float:
     """Return the share of the rings' height on the image that lies on rings of the calibrant.
 
-    Rings are the peaks of the counts over background, averaged over azimuth without the brightest eighth of sectors
-    (spots, zingers). Another phase's faint rings weigh little, strong ones of another calibrant much. Rings closer than
+    Rings are the peaks of the counts over background, averaged over azimuth without its brightest and darkest tenth
+    (spots, zingers, shadows). Another phase's faint rings weigh little, strong ones of another calibrant much. Rings closer than
     their width `fwhm` [px] show one crest between them.
     """
     radii, heights = image_rings(signal, geometry)
@@ -110,30 +114,29 @@ def image_rings(signal: RingSignal, geometry: Geometry) -> tuple[FloatArray, Flo
     from scipy import ndimage
     from scipy import signal as processing
 
-    mean, filled = _sector_means(signal, geometry)
-    n_filled = filled.sum(axis=1)
-    kept = n_filled - n_filled // 8
-    ordered = np.sort(np.where(filled, mean, np.inf), axis=1)
-    inside = np.arange(_SECTORS) < kept[:, None]
-    ordered[~inside] = 0.0
-    profile = ordered.sum(axis=1) / np.maximum(kept, 1)
-    spread = np.sqrt(np.where(inside, (ordered - profile[:, None]) ** 2, 0.0).sum(axis=1)) / np.maximum(kept, 1)
-    flat = np.where(n_filled >= 2, ndimage.gaussian_filter1d(profile, 0.7), 0.0)
-    floor = max(_PEAK_SIGMA * float(np.median(spread)), _SMALLEST_PEAK * float(flat.max(initial=0.0)), 1e-9)
+    profile, sigma, count = _trimmed_profile(signal, geometry)
+    flat = np.where(count >= _FEWEST_CELLS, ndimage.gaussian_filter1d(profile, 0.7), 0.0)
+    typical = float(np.median(sigma[count >= _FEWEST_CELLS])) if (count >= _FEWEST_CELLS).any() else 0.0
+    floor = max(_PEAK_SIGMA * typical, _SMALLEST_PEAK * float(flat.max(initial=0.0)), 1e-9)
     peaks, found = processing.find_peaks(flat, prominence=floor)
     return peaks + 0.5, np.asarray(found["prominences"], dtype=np.float64)
 
 
-def _sector_means(signal: RingSignal, geometry: Geometry) -> tuple[FloatArray, BoolImage]:
-    """Return the mean counts over background of each (radius, sector), shape (n, 24), and where there are any."""
+def _trimmed_profile(signal: RingSignal, geometry: Geometry) -> tuple[FloatArray, FloatArray, IntArray]:
+    """Return, for each coarse cell of radius, the trimmed mean of the counts over background, its standard uncertainty
+    and how many cells there are."""
     rows, columns = np.nonzero(~signal.mask)
-    radius, _, eta = geometry.to_polar(signal.to_image(columns), signal.to_image(rows))
+    radius = geometry.to_polar(signal.to_image(columns), signal.to_image(rows))[0] / signal.binning
     known = np.isfinite(radius)
-    ring = (radius[known] / signal.binning).astype(np.int64)
-    sector = np.minimum((eta[known] + 180.0) * (_SECTORS / 360.0), _SECTORS - 1).astype(np.int64)
+    ring = radius[known].astype(np.int64)
     excess = (signal.counts - signal.background)[rows, columns][known].astype(np.float64)
-    n = (int(ring.max(initial=0)) + 1) * _SECTORS
-    place = ring * _SECTORS + sector
-    count = np.bincount(place, minlength=n).reshape(-1, _SECTORS)
-    total = np.bincount(place, weights=excess, minlength=n).reshape(-1, _SECTORS)
-    return total / np.maximum(count, 1), count > 0
+    order = np.lexsort((excess, ring))
+    ring, excess = ring[order], excess[order]
+    count = np.bincount(ring)
+    rank = np.arange(len(ring)) - np.repeat(np.cumsum(count) - count, count)
+    inside = np.minimum(rank, np.repeat(count, count) - 1 - rank) >= np.repeat(_TRIMMED * count, count).astype(np.int64)
+    ring, excess = ring[inside], excess[inside]
+    kept = np.maximum(np.bincount(ring, minlength=len(count)), 1)
+    mean = np.bincount(ring, weights=excess, minlength=len(count)) / kept
+    square = np.bincount(ring, weights=(excess - mean[ring]) ** 2, minlength=len(count)) / kept
+    return mean, np.sqrt(square / kept), count

@@ -140,10 +140,10 @@ class Calibration:
         )
 
     def _repr_html_(self) -> str:
-        """Return the summary for notebooks."""
-        from html import escape
+        """Return the summary for notebooks: verdict, reasons, and a table of the values refined."""
+        from midas.calibration.html import calibration_html
 
-        return f"<pre>{escape(repr(self))}</pre>"
+        return calibration_html(self)
 
     def instrument(self) -> dict[str, float]:
         """Return the rings' profile as GSAS-II takes it: U, V, W [centidegrees²], X, Y, Z [centidegrees].
@@ -173,14 +173,32 @@ class Calibration:
 
         return plot_calibration(self, which)
 
-    def save(self, folder: str | Path = ".") -> list[Path]:
-        """Write refined_MIDAS_params.txt, mask, calibration.json and pictures into a folder; return their paths.
+    def save(self, folder: str | Path = ".", *, name: str = "calibration") -> list[Path]:
+        """Write the files of a calibration into a folder, made when missing; return their paths.
+
+        refined_MIDAS_params.txt (with panel_shifts.txt), calibration_mask.tif, calibration.json, calibration.png,
+        calibration_details.png, hkls.csv, calibrant_screen_out.csv, `name`.corr.csv (name it for the image),
+        geometry.poni with its map of pixel positions, and geometry.imctrl where there is no distortion.
 
         Raises
         ------
-        InputError
+        OutputError
             The folder cannot be written to.
         """
         from midas.calibration.files import save
+        from midas.io.atomic import output_folder
 
-        return save(self, Path(folder))
+        with output_folder(folder) as made:
+            return save(self, made, name=name)
+
+    def save_intermediates(self, path: str | Path) -> Path:
+        """Write all arrays behind the calibration into an HDF5 file, as `-SavePlotsHDF` does; return its path.
+
+        Raises
+        ------
+        OutputError
+            The file cannot be written.
+        """
+        from midas.calibration.intermediates import write_intermediates
+
+        return write_intermediates(Path(path), self)

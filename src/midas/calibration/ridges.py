@@ -28,7 +28,8 @@ class Ridges:
     """Points on bright lines of a coarse image, and the area in which they were looked for."""
 
     points: FloatArray
-    """Shape (5, n): y, z [cells], normal_y, normal_z (unit vector across the line), strength [standard deviations]."""
+    """Shape (5, n): y, z [cells], normal_y, normal_z (unit vector across the line, 0 and 0 for
+    a spot), strength [standard deviations]."""
     area: FloatArray
     """Shape (3, m): y, z [cells] of samples of the usable area, and the area each stands for [cells]."""
     shape: tuple[int, int]

@@ -18,7 +18,7 @@ from midas.units import UM_PER_MM, energy_from_wavelength
 logger = logging.getLogger(__name__)
 
 _SEED_TWO_THETA = 80.0  # deg: no ring further out helps to find the distance
-_MOST_RINGS = 60  # of the seed's hypotheses
+_MOST_RINGS = 120  # of the seed's hypotheses
 _SAME_DISTANCE = 0.05  # share within which two distances are the same hypothesis
 _STRONG_PEAK = 0.3  # of the strongest peak's height: the innermost such one is the "first ring" of people
 _NOT_WORSE = 0.8  # score over the best one's at which a hint's hypothesis is believed

@@ -41,9 +41,11 @@ _SCAN_STEP = 0.006  # of the distance
 _SCAN_SIGMA, _JUDGE_SIGMA = 2.0, 1.2  # cells
 _POLISH_SIGMA = (3.0, 1.0)  # cells
 _POLISHED, _JUDGED = 24, 6  # starts polished on few points, of these on many
-_FAINTEST = (0.1, 0.01, 0.001)  # brightness over the brightest ring's at which half of a ring shows
+# Brightness over the brightest ring's at which half of a ring shows: what suits the image best is not known before.
+_SCAN_FAINTEST, _POLISH_FAINTEST, _FAINTEST = (0.1, 0.01), (0.03,), (0.1, 0.01, 0.001)
 _SMALLEST_RADIUS = 20.0  # cells: weights do not grow further toward the centre
 _EFFECTIVE = 400.0  # independent points that the ridge points count as: neighbours along a ring say the same
+_SPOT = 5.0  # points of a line that a spot counts as: neighbours on a line say the same
 _SAME_DISTANCE = 0.02
 _CLEAR = 0.03  # of the best hypothesis' score, by which it has to lead
 _DISTANCES = (2e3, 3e7)  # µm
@@ -293,7 +295,9 @@ def _measured(
     shuffled = ridges.points[:, rng_order]
     area = ridges.area.copy()
     area[2] *= density(area[0], area[1])
-    return _thinned(shuffled, density(shuffled[0], shuffled[1]), n), np.ascontiguousarray(area)
+    wanted = density(shuffled[0], shuffled[1])
+    wanted[(shuffled[2] == 0.0) & (shuffled[3] == 0.0)] *= _SPOT
+    return _thinned(shuffled, wanted, n), np.ascontiguousarray(area)
 
 
 def _scan(
@@ -312,7 +316,7 @@ def _scan(
         trial[:, 0] = distances
         score = _core.score_distances(
             candidate[None, :], distances, points, area, pattern.tangent, pattern.brightness,
-            faintest=_FAINTEST[1], sigma=_SCAN_SIGMA, n_threads=n_threads,
+            faintest=_SCAN_FAINTEST, sigma=_SCAN_SIGMA, n_threads=n_threads,
         )  # fmt: skip
         total = score[:, 0] + score[:, 1]
         peak = (total >= np.roll(total, 1)) & (total >= np.roll(total, -1))
@@ -368,10 +372,7 @@ def _polished(
     points, area = _measured(ridges, start, n, order)
     rings = (pattern.tangent, pattern.brightness)
     row = _core.polish_geometries(
-        start[None, :], points, area, *rings, faintest=_FAINTEST[1], sigma=_POLISH_SIGMA, n_threads=1
+        start[None, :], points, area, *rings, faintest=_POLISH_FAINTEST, sigma=_POLISH_SIGMA, n_threads=1
     )
-    trials = [
-        _core.score_geometries(row, points, area, *rings, faintest=faintest, sigma=_JUDGE_SIGMA, n_threads=1)[0]
-        for faintest in _FAINTEST
-    ]
-    return row[0], max(trials, key=lambda s: float(s[0]))
+    score = _core.score_geometries(row, points, area, *rings, faintest=_FAINTEST, sigma=_JUDGE_SIGMA, n_threads=1)
+    return row[0], score[0]

@@ -13,6 +13,7 @@ from midas.calibration.prepare import BoolImage, FloatImage, PreparedImage, loca
 from midas.geometry import FloatArray
 
 _TARGET_EDGE = 640  # the search works on an image binned to about this many pixels
+_MEASURABLE = 4.0  # counts of background in a cell from which its noise is measured
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,10 +46,13 @@ def ring_signal(prepared: PreparedImage, *, threshold: float = 0.0) -> RingSigna
     background = local_median(counts, mask, max(counts.shape) // 25)
     excess = counts - background
     usable = ~mask
-    # Noise grows as the square root of the counts whatever the gain: its factor is measured, not assumed.
-    root = np.sqrt(np.maximum(background, 1e-3 * float(np.mean(counts[usable]))) + 1e-6)
-    factor = 1.4826 * float(np.median(np.abs(excess[usable]) / root[usable]))
-    noise = root * max(factor, 1e-6)
+    # Noise grows as the square root of the counts whatever the gain: its factor is measured, not assumed, where there is
+    # background enough to see it. One count in a cell is never more than one standard deviation.
+    single = 1.0 / binning**2
+    root = np.sqrt(np.maximum(background, single))
+    seen = usable & (background > _MEASURABLE * single)
+    factor = 1.4826 * float(np.median(np.abs(excess[seen]) / root[seen])) if seen.any() else 0.0
+    noise = root * (factor if factor > 0.1 / binning else 1.0 / binning)
     if threshold > 0.0:
         excess = _excess_above(prepared, background, binning, threshold / prepared.gain)
     signal = np.where(usable, excess / noise, 0.0).astype(np.float32)

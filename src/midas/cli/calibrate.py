@@ -78,7 +78,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     out.add_argument("-MakePlots", "--show", dest="show", type=int, nargs="?", const=1, default=0, choices=(0, 1),
                      help="1: show the pictures in windows at the end")  # fmt: skip
     out.add_argument("-SavePlotsHDF", "--save-hdf5", dest="save_hdf5", default="",
-                     help="HDF5 file with all intermediate arrays; not available yet")  # fmt: skip
+                     help="HDF5 file with all intermediate arrays")  # fmt: skip
     out.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
 
 
