@@ -171,11 +171,8 @@ def local_median(counts: FloatImage, unusable: BoolImage, size: int) -> FloatIma
 
     Taken on every other pixel of every other row, which the median over a square does not notice, and interpolated.
     """
-    import diplib  # type: ignore[import-untyped,unused-ignore]
-
     filled, masked = counts[::2, ::2], unusable[::2, ::2]
     if masked.any():
         filled = filled.ravel()[nearest_usable(masked)]
-    kernel = diplib.Kernel(2 * (size // 4) + 1, "rectangular")
-    median = np.asarray(diplib.MedianFilter(diplib.Image(np.ascontiguousarray(filled)), kernel), dtype=np.float32)
+    median = _core.median_filter(np.ascontiguousarray(filled), half=size // 4)
     return doubled(median, (counts.shape[0], counts.shape[1]))
