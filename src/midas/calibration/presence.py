@@ -97,8 +97,8 @@ def explained_share(signal: RingSignal, geometry: Geometry, rings: Rings, fwhm: 
     """Return the share of the rings' height on the image that lies on rings of the calibrant.
 
     Rings are the peaks of the counts over background, averaged over azimuth without its brightest and darkest tenth
-    (spots, zingers, shadows). Another phase's faint rings weigh little, strong ones of another calibrant much. Rings closer than
-    their width `fwhm` [px] show one crest between them.
+    (spots, zingers, shadows). Another phase's faint rings weigh little, strong ones of another calibrant much. Rings
+    closer than their width `fwhm` [px] show one crest between them.
     """
     radii, heights = image_rings(signal, geometry)
     if len(radii) == 0:
@@ -117,13 +117,11 @@ def image_rings(signal: RingSignal, geometry: Geometry) -> tuple[FloatArray, Flo
     typical = float(np.median(sigma[count >= _FEWEST_CELLS])) if (count >= _FEWEST_CELLS).any() else 0.0
     floor = max(_PEAK_SIGMA * typical, _SMALLEST_PEAK * float(flat.max(initial=0.0)), 1e-9)
     peaks, prominences = find_peaks(flat, prominence=floor)
-    return peaks + 0.5, prominences
+    return np.asarray(peaks + 0.5, dtype=np.float64), prominences
 
 
 def _trimmed_profile(signal: RingSignal, geometry: Geometry) -> tuple[FloatArray, FloatArray, IntArray]:
-    """Return, for each coarse cell of radius, the trimmed mean of the counts over background, its standard uncertainty
-    and how many cells there are.
-    """
+    """Return, for each coarse cell of radius, (trimmed mean of the counts over background, its esd, number of cells)."""
     rows, columns = np.nonzero(~signal.mask)
     radius = geometry.to_polar(signal.to_image(columns), signal.to_image(rows))[0] / signal.binning
     known = np.isfinite(radius)
