@@ -121,7 +121,7 @@ def image_rings(signal: RingSignal, geometry: Geometry) -> tuple[FloatArray, Flo
 
 
 def _trimmed_profile(signal: RingSignal, geometry: Geometry) -> tuple[FloatArray, FloatArray, IntArray]:
-    """Return, for each coarse cell of radius, (trimmed mean of the counts over background, its esd, number of cells)."""
+    """Return, for each coarse cell of radius, (trimmed mean of counts over background, its esd, number of cells)."""
     rows, columns = np.nonzero(~signal.mask)
     radius = geometry.to_polar(signal.to_image(columns), signal.to_image(rows))[0] / signal.binning
     known = np.isfinite(radius)
