@@ -18,9 +18,10 @@ from midas.calibration.hints import check_guesses
 from midas.calibration.options import CalibrationParams, params_from
 from midas.calibration.prepare import BoolImage, PreparedImage, prepare_image
 from midas.calibration.result import Calibration
-from midas.calibration.screening import Start, find_start, first_rings
+from midas.calibration.ring_lists import first_rings
 from midas.calibration.seed import RingSignal, ring_signal
 from midas.calibration.source import CalibrantFile, held_by, read_calibrant_file
+from midas.calibration.start import Start, find_start
 from midas.crystal import Calibrant, Rings, rings
 from midas.detector import Detector
 from midas.errors import InputError
