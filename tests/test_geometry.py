@@ -81,7 +81,8 @@ def test_is_frozen_and_pickles():
         ({"distortion": {"p2": 1e-3}}, GeometryError, "RhoD"),
         ({"distortion": {"p2": 1e-3}, "distortion_radius": 1448.0}, GeometryError, "looks like px"),
         ({"image_transforms": (4,)}, InputError, "transform 4"),
-        ({"panels": 1}, InputError, "not supported yet"),
+        ({"panels": 1}, InputError, "expected midas.Panels"),
+        ({"parallax": 2e4}, GeometryError, "parallax is 20000"),
     ],
 )
 def test_bad_values_are_refused_in_a_sentence(change, error, message):

@@ -208,6 +208,10 @@ def test_results_are_read_only() -> None:
         ({"module_shape": (0, 10)}, r"module_shape is \(0, 10\)"),
         ({"phases": ((calibrant("Si"), -1.0),)}, "negative share"),
         ({"spot_width": 0.0}, "spot_width is 0"),
+        ({"texture": 1.5}, "texture is 1.5; expected 0 to 1"),
+        ({"threshold": -1.0}, "threshold is -1"),
+        ({"background_slope": (1.0,)}, r"background_slope is \(1.0,\)"),
+        ({"module_shift": 0.1}, "give module_shape too"),
     ],
 )
 def test_bad_options_are_refused(changes: dict[str, object], message: str) -> None:
@@ -260,3 +264,65 @@ def test_bad_targets_leave_nothing(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="folder does not exist"):
         save_simulation(make(), tmp_path / "absent" / "a.tif")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_texture_varies_each_ring_as_cos_two_eta_and_keeps_its_mean() -> None:
+    even, textured = make(replace(QUIET, texture=0.0)), make(replace(QUIET, texture=0.6))
+    eta = np.arange(-180.0, 180.0, 1.0)
+    radius = np.full(len(eta), float(GEOMETRY.radius_of(even.rings.two_theta[0])))
+    y, z = (np.rint(v).astype(int) for v in GEOMETRY.to_pixel(radius, eta))
+    ratio = textured.expected[z, y] / even.expected[z, y]
+    wave = np.fft.rfft(ratio) / len(ratio)
+    assert wave[0].real == pytest.approx(1.0, abs=0.01)
+    assert 2.0 * abs(wave[2]) == pytest.approx(0.6, abs=0.02)
+    assert 2.0 * np.abs(wave[3:20]).max() < 0.02
+
+
+def test_background_slope_by_hand_never_below_zero() -> None:
+    bare = make(replace(QUIET, background=50.0)).expected
+    sloped = make(replace(QUIET, background=50.0, background_slope=(30.0, -200.0))).expected
+    n_z = DETECTOR.shape[0]
+    gained = sloped - bare
+    assert gained[0, -1] == pytest.approx(30.0, abs=1e-3)
+    assert gained[n_z // 6, 0] == pytest.approx(-200.0 * (n_z // 6) / (n_z - 1), abs=1e-3)
+    assert gained[-1, 0] == -50.0
+    assert sloped.min() >= 0.0
+
+
+def test_a_threshold_leaves_zeros_and_what_lies_above_it() -> None:
+    options = replace(QUIET, noise=True, background=20.0)
+    every, cut = make(options).image, make(replace(options, threshold=35.0)).image
+    assert np.array_equal(cut, np.where(every < 35.0, 0.0, every))
+    assert 0.5 < np.mean(cut == 0.0) < 1.0
+
+
+def test_zingers_are_bright_masked_and_new_in_every_frame() -> None:
+    options = replace(QUIET, zingers=40)
+    shots = [simulate(GEOMETRY, DETECTOR, "CeO2", options=options, seed=7, frame=frame).mask for frame in (0, 0, 1)]
+    assert 40 <= shots[0].sum() <= 40 * 20
+    assert np.array_equal(shots[0], shots[1])
+    assert not np.array_equal(shots[0], shots[2])
+    bright = make(options)
+    assert bright.image[bright.mask].min() >= 10.0 * QUIET.peak_counts
+
+
+def test_displaced_modules_see_the_image_moved_by_their_offsets() -> None:
+    from scipy import ndimage
+
+    still = replace(QUIET, fwhm=4.0, module_shape=(150, 155), module_gap=(0, 0))
+    moved = make(replace(still, module_shift=0.5, module_rotation=0.2))
+    assert moved.module_offsets is not None
+    assert moved.module_offsets.shape == (4, 3)
+    assert make(still).module_offsets is None
+    dy, dz, turn = moved.module_offsets[3]
+    z, y = np.mgrid[160:290, 165:300].astype(float)
+    c, s = math.cos(math.radians(turn)), math.sin(math.radians(turn))
+    v, w = y - (155 + 77.0), z - (150 + 74.5)
+    places = (150 + 74.5 + s * v + c * w + dz, 155 + 77.0 + c * v - s * w + dy)
+    expected = ndimage.map_coordinates(make(still).expected.astype(float), places, order=3)
+    assert moved.expected[160:290, 165:300] == pytest.approx(expected, abs=0.01 * QUIET.peak_counts)
+    radius = GEOMETRY.to_polar(places[1], places[0])[0]  # the crest of a ring lies where the true places say
+    ring = float(GEOMETRY.radius_of(moved.rings.two_theta[2]))
+    near = np.abs(radius - ring) < 4.0
+    weight = moved.expected[160:290, 165:300][near]
+    assert abs(np.average(radius[near], weights=weight) - ring) < 0.05  # px; without the offsets about 0.3

@@ -11,9 +11,11 @@ from midas.detector import Detector
 from midas.errors import FitError, FormatError, GeometryError, InputError, MidasError, OutputError, RefinementError
 from midas.geometry import Geometry
 from midas.grid import CakeGrid
+from midas.io.exchange import read_geometry, write_geometry
 from midas.io.frames import Frames, read_frames, read_image
 from midas.io.gsas_zarr import CakeFile, read_cake_file
 from midas.io.parameters import Parameters, read_params
+from midas.panels import PanelLayout, Panels
 from midas.simulation import PeakProfile, Simulation, SimulationOptions, simulate, simulate_scan
 
 if TYPE_CHECKING:
@@ -53,6 +55,8 @@ __all__ = [
     "IntegrationOptions",
     "MidasError",
     "OutputError",
+    "PanelLayout",
+    "Panels",
     "Parameters",
     "PeakProfile",
     "RefinementError",
@@ -68,10 +72,12 @@ __all__ = [
     "integrate",
     "read_cake_file",
     "read_frames",
+    "read_geometry",
     "read_image",
     "read_params",
     "rings",
     "run_refinement",
     "simulate",
     "simulate_scan",
+    "write_geometry",
 ]

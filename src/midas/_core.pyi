@@ -24,13 +24,33 @@ class Projection:
         tilts: Sequence[float],
         distortion: Sequence[float],
         distortion_radius: float,
+        parallax: float = 0.0,
+        panels: tuple[Sequence[tuple[int, int]], Sequence[tuple[int, int]], Float64] | None = None,
     ) -> None: ...
+    def panel_at(self, y: Float64, z: Float64) -> npt.NDArray[np.int64]: ...
     def to_polar(self, y: Float64, z: Float64, n_threads: int = 0) -> tuple[Float64, Float64, Float64]: ...
     def to_pixel(self, radius: Float64, eta: Float64, n_threads: int = 0) -> tuple[Float64, Float64]: ...
     def radius_gradient(self, y: Float64, z: Float64) -> Float64: ...
 
+DEFECT_HOT: int
+DEFECT_DEAD: int
+
+def find_defects(
+    counts: Float32,
+    mask: npt.NDArray[np.uint8],
+    *,
+    hot_ratio: float,
+    hot_sigma: float,
+    dead_ratio: float,
+    dead_level: float,
+    n_threads: int = 0,
+) -> npt.NDArray[np.uint8]: ...
+
 N_GEOMETRY_PARAMETERS: int
 FIRST_DISTORTION: int
+PARALLAX: int
+N_IMAGE_PARAMETERS: int
+N_PANEL_PARAMETERS: int
 MAX_PEAKS: int
 
 def fit_rings(
@@ -55,8 +75,37 @@ def fit_geometry(
     lower: Sequence[float],
     upper: Sequence[float],
     robust: float = 0.0,
-) -> dict[str, Any]: ...
-def pseudo_strain(projection: Projection, y: Float64, z: Float64, tan_two_theta: Float64) -> Float64: ...
+    image: npt.NDArray[np.int64] | None = None,
+    image_offsets: Float64 | None = None,
+    image_free: npt.NDArray[np.bool_] | None = None,
+    image_sigma: float = ...,
+    wavelength_free: bool = False,
+    wavelength_sigma: float = ...,
+    panel: npt.NDArray[np.int64] | None = None,
+    panel_free: npt.NDArray[np.bool_] | None = None,
+    panel_sigma: Sequence[float] | None = None,
+    gauge: bool = False,
+) -> dict[str, Any]:
+    """Robust least squares of the geometry, of several images and of panels at once: core/fit_geometry.hpp.
+
+    free, lower, upper: of the geometry's N_GEOMETRY_PARAMETERS (distance, beam y, z, tilts, distortion, parallax).
+    image: index of each point's image, shape (n,). image_offsets, image_free: shape (n_images, 3), distance [µm] and
+    beam centre y, z [px] of each image less the geometry's, and which are refined; image_sigma: how well the distances
+    are known [µm]. wavelength_free: refine the wavelength, as its ratio to the one behind tan_two_theta, known to
+    wavelength_sigma. panel: each point's panel (default: that of its position). panel_free: shape (n_panels, 5), which
+    of shift y, z, rotation, distance, p2 are refined; panel_sigma: how far each kind is expected to be off 0 [px, px,
+    deg, µm, 1]. gauge: what all panels do together stays 0.
+
+    The numbers in `parameters` count geometry, wavelength ratio, images (3 each), panels (5 each), in this order.
+    """
+
+def pseudo_strain(
+    projection: Projection,
+    y: Float64,
+    z: Float64,
+    tan_two_theta: Float64,
+    panel: npt.NDArray[np.int64] | None = None,
+) -> Float64: ...
 
 class CakeMap:
     def __init__(

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from midas import _core
 from midas.errors import GeometryError, InputError
+from midas.panels import Panels
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -35,6 +36,7 @@ N_DISTORTION = 15
 
 _SMALLEST_DISTANCE = 1e3  # µm: no detector stands within 1 mm of the sample
 _LARGEST_DISTANCE = 1e9  # µm: a kilometre
+_LARGEST_PARALLAX = 1e4  # µm: no sensor is thicker than a centimetre
 _PIXEL_RANGE = (1.0, 5000.0)  # µm
 _WAVELENGTH_RANGE = (0.01, 10.0)  # Å: 1.2 to 1240 keV
 
@@ -120,8 +122,10 @@ class Geometry:
     image_transforms: tuple[int, ...] = ()
     """Transforms (`ImTransOpt`) that turn the raw image into the one this geometry describes: 1 flip columns, 2 flip
     rows, 3 transpose."""
-    panels: None = None
-    """Per-panel corrections of tiled detectors; not available yet, leave None."""
+    panels: Panels | None = None
+    """How the panels of a tiled detector stand off their places; None for a detector of one piece."""
+    parallax: float = 0.0
+    """Depth at which a thick sensor converts [µm]: parallax·sin(2θ) is added to the radius (`Parallax`)."""
 
     def __post_init__(self) -> None:
         """Check every value and freeze the containers."""
@@ -132,11 +136,14 @@ class Geometry:
         tilts = _floats("tilts", self.tilts, 3)
         if max(abs(t) for t in tilts[1:]) >= 90.0:
             raise GeometryError(f"tilts are {tilts} deg; expected ty and tz between -90 and 90")
-        if self.panels is not None:
-            raise InputError("panels are not supported yet; leave panels=None")
+        if not math.isfinite(self.parallax) or abs(self.parallax) > _LARGEST_PARALLAX:
+            raise GeometryError(f"parallax is {self.parallax:g}; expected µm, at most {_LARGEST_PARALLAX:g}")
+        if self.panels is not None and not isinstance(self.panels, Panels):
+            raise InputError(f"panels is a {type(self.panels).__name__}; expected midas.Panels, or None")
         object.__setattr__(self, "beam_center", center)
         object.__setattr__(self, "tilts", tilts)
         object.__setattr__(self, "distance", float(self.distance))
+        object.__setattr__(self, "parallax", float(self.parallax))
         object.__setattr__(self, "image_transforms", _checked_transforms(self.image_transforms))
         self._freeze_distortion()
 
@@ -167,6 +174,10 @@ class Geometry:
             tilts=self.tilts,
             distortion=distortion_coefficients(self.distortion).tolist(),
             distortion_radius=float(self.distortion_radius or 1e5),
+            parallax=self.parallax,
+            panels=None
+            if self.panels is None
+            else (self.panels.layout.columns, self.panels.layout.rows, self.panels.table),
         )
 
     def to_polar(
@@ -188,7 +199,7 @@ class Geometry:
     ) -> tuple[FloatArray, FloatArray]:
         """Return the pixel position (y, z) [px] seen at radius [px] and eta [deg]: the inverse of `to_polar`.
 
-        NaN where the ray does not meet the detector plane.
+        NaN where the ray does not meet the detector plane. Between two panels, a position on one of them.
         """
         radius, eta = np.broadcast_arrays(np.asarray(radius, dtype=np.float64), np.asarray(eta, dtype=np.float64))
         y, z = self.projection.to_pixel(

@@ -7,7 +7,7 @@ import pytest
 
 import midas
 from midas.calibration.prepare import prepare_image
-from midas.calibration.seed import find_center, find_distance, find_seed, ring_signal
+from midas.calibration.seed import find_seed, ring_signal
 from midas.crystal import calibrant, rings
 
 SHAPE = (640, 600)

@@ -1,4 +1,9 @@
 // midas._core.Projection: the detector model of core/geometry.hpp. Angles are degrees on the Python side.
+#include <memory>
+#include <optional>
+#include <tuple>
+#include <utility>
+
 #include "arrays.hpp"
 #include "geometry.hpp"
 #include "module.hpp"
@@ -12,9 +17,36 @@ void scale(Array<double>& values, double factor) {
   for (py::ssize_t i = 0; i < values.size(); ++i) p[i] *= factor;
 }
 
+// Columns of spans (first, last) of panel columns and panel rows, and a shift (y, z [px], rotation [deg], distance
+// [um], p2) for each panel; or nothing.
+using Spans = std::vector<std::pair<std::int64_t, std::int64_t>>;
+using Panels = std::tuple<Spans, Spans, Array<double>>;
+
+std::vector<midas::Span> spans_of(const Spans& pairs) {
+  std::vector<midas::Span> spans;
+  for (const auto& [first, last] : pairs) spans.push_back({first, last});
+  return spans;
+}
+
+void set_panels(const Panels& panels, midas::Geometry& g) {
+  const auto& [columns, rows, table] = panels;
+  g.panels = std::make_shared<midas::PanelLayout>(spans_of(columns), spans_of(rows));
+  if (table.ndim() != 2 || table.shape(0) != g.panels->size() || table.shape(1) != midas::N_PANEL_PARAMETERS) {
+    throw midas::InputError("the panel shifts must have the shape (" + std::to_string(g.panels->size()) + ", " +
+                            std::to_string(static_cast<int>(midas::N_PANEL_PARAMETERS)) + "), a row a panel");
+  }
+  const double* row = table.data();
+  for (std::int32_t k = 0; k < g.panels->size(); ++k, row += midas::N_PANEL_PARAMETERS) {
+    midas::PanelShift shift;
+    std::copy(row, row + midas::N_PANEL_PARAMETERS, shift.begin());
+    shift[midas::PANEL_ROTATION] *= RAD_PER_DEG;
+    g.panel_shifts.push_back(shift);
+  }
+}
+
 midas::Projection make_projection(double distance, double beam_y, double beam_z, double pixel_size,
                                   const std::array<double, 3>& tilts_deg, const midas::Distortion& distortion,
-                                  double distortion_radius) {
+                                  double distortion_radius, double parallax, const std::optional<Panels>& panels) {
   midas::Geometry g;
   g.distance = distance;
   g.beam_y = beam_y;
@@ -25,7 +57,17 @@ midas::Projection make_projection(double distance, double beam_y, double beam_z,
   g.tilt_z = tilts_deg[2] * RAD_PER_DEG;
   g.distortion = distortion;
   g.distortion_radius = distortion_radius;
+  g.parallax = parallax;
+  if (panels) set_panels(*panels, g);
   return midas::Projection(g);
+}
+
+// The panel of each position; -1 without panels.
+Array<std::int64_t> panel_at(const midas::Projection& projection, const Array<double>& y, const Array<double>& z) {
+  require_same_size(y, z, "y and z");
+  auto out = empty_like<std::int64_t>(y);
+  for (py::ssize_t i = 0; i < y.size(); ++i) out.mutable_data()[i] = projection.panel_at(y.data()[i], z.data()[i]);
+  return out;
 }
 
 py::tuple to_polar(const midas::Projection& projection, const Array<double>& y, const Array<double>& z, int n_threads) {
@@ -59,7 +101,8 @@ py::tuple to_pixel(const midas::Projection& projection, const Array<double>& rad
   return py::make_tuple(y, z);
 }
 
-// Rows: pixels; columns: d radius / d (distance, beam_y, beam_z, tilt_x, tilt_y, tilt_z [per deg], 15 coefficients).
+// Rows: pixels; columns: d radius / d (distance, beam_y, beam_z, tilt_x, tilt_y, tilt_z [per deg], 15 coefficients,
+// parallax).
 Array<double> radius_gradient(const midas::Projection& projection, const Array<double>& y, const Array<double>& z) {
   require_same_size(y, z, "y and z");
   Array<double> out({y.size(), static_cast<py::ssize_t>(midas::N_GEOMETRY_PARAMETERS)});
@@ -78,7 +121,9 @@ Array<double> radius_gradient(const midas::Projection& projection, const Array<d
 void bind_geometry(py::module_& m) {
   py::class_<midas::Projection>(m, "Projection")
       .def(py::init(&make_projection), py::kw_only(), py::arg("distance"), py::arg("beam_y"), py::arg("beam_z"),
-           py::arg("pixel_size"), py::arg("tilts"), py::arg("distortion"), py::arg("distortion_radius"))
+           py::arg("pixel_size"), py::arg("tilts"), py::arg("distortion"), py::arg("distortion_radius"),
+           py::arg("parallax") = 0.0, py::arg("panels") = py::none())
+      .def("panel_at", &panel_at, py::arg("y").noconvert(), py::arg("z").noconvert())
       .def("to_polar", &to_polar, py::arg("y").noconvert(), py::arg("z").noconvert(), py::arg("n_threads") = 0)
       .def("to_pixel", &to_pixel, py::arg("radius").noconvert(), py::arg("eta").noconvert(), py::arg("n_threads") = 0)
       .def("radius_gradient", &radius_gradient, py::arg("y").noconvert(), py::arg("z").noconvert());

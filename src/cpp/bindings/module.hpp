@@ -7,9 +7,11 @@
 namespace midas_bindings {
 
 void bind_cake(pybind11::module_& m);
+void bind_defects(pybind11::module_& m);
 void bind_errors(pybind11::module_& m);
 void bind_geometry(pybind11::module_& m);
 void bind_calibration(pybind11::module_& m);
+void bind_ring_search(pybind11::module_& m);
 void bind_simulate(pybind11::module_& m);
 
 }  // namespace midas_bindings

@@ -38,8 +38,8 @@ struct Corner {
   double radius, eta;
 };
 
-Corner map_corner(const Projection& projection, double y, double z) {
-  const Polar polar = projection.to_polar(y, z);
+Corner map_corner(const Projection& projection, double y, double z, std::int32_t panel) {
+  const Polar polar = projection.to_polar(y, z, panel);
   const double radius = polar.radius / projection.geometry().pixel_size;
   return {{radius * std::cos(polar.eta), radius * std::sin(polar.eta)}, radius, polar.eta};
 }
@@ -187,26 +187,64 @@ struct Job {
   std::int64_t bins_per_range;
 };
 
+// Columns in runs of one panel each: pixels of a run share their corners, a corner between two runs is mapped for each.
+class Runs {
+ public:
+  Runs(const PanelLayout* panels, std::int64_t n_y) : number_(static_cast<std::size_t>(n_y), 0) {
+    first_.push_back(0);
+    for (std::int64_t y = 1; panels != nullptr && y < n_y; ++y) {
+      if (panels->column(static_cast<double>(y)) != panels->column(static_cast<double>(y - 1))) first_.push_back(y);
+      number_[static_cast<std::size_t>(y)] = first_.size() - 1;
+    }
+    first_.push_back(n_y);
+  }
+  std::size_t size() const { return first_.size() - 1; }
+  std::int64_t begin(std::size_t run) const { return first_[run]; }
+  std::int64_t end(std::size_t run) const { return first_[run + 1]; }
+  std::size_t n_corners() const { return number_.size() + size(); }
+  // Place of a pixel's left corner in a row of corners; its right one follows.
+  std::size_t corner(std::int64_t y) const {
+    return static_cast<std::size_t>(y) + number_[static_cast<std::size_t>(y)];
+  }
+
+ private:
+  std::vector<std::int64_t> first_;
+  std::vector<std::size_t> number_;  // of each column
+};
+
+// The corners on the line z = edge of the pixels in row z.
+void map_row(const Projection& projection, const Runs& runs, std::int64_t z, double edge, std::vector<Corner>& row) {
+  std::size_t i = 0;
+  for (std::size_t run = 0; run < runs.size(); ++run) {
+    const std::int32_t panel = projection.panel_at(static_cast<double>(runs.begin(run)), static_cast<double>(z));
+    for (std::int64_t y = runs.begin(run); y <= runs.end(run); ++y)
+      row[i++] = map_corner(projection, static_cast<double>(y) - 0.5, edge, panel);
+  }
+}
+
+bool same_panels(const PanelLayout* panels, std::int64_t z, std::int64_t other) {
+  return panels == nullptr || panels->row(static_cast<double>(z)) == panels->row(static_cast<double>(other));
+}
+
 void cut_rows(const Job& job, std::int64_t z_begin, std::int64_t z_end, Block& block) {
   const std::int64_t n_y = job.layout.n_y;
-  std::vector<Corner> lower(static_cast<std::size_t>(n_y) + 1), upper(lower.size());
-  const auto map_row = [&](std::int64_t z, std::vector<Corner>& row) {
-    for (std::int64_t y = 0; y <= n_y; ++y) {
-      row[static_cast<std::size_t>(y)] =
-          map_corner(job.projection, static_cast<double>(y) - 0.5, static_cast<double>(z) - 0.5);
-    }
-  };
+  const PanelLayout* panels = job.projection.geometry().panels.get();
+  const Runs runs(panels, n_y);
+  std::vector<Corner> lower(runs.n_corners()), upper(lower.size());
   block.square.assign(static_cast<std::size_t>(job.radii.n_bins()), 0.0);
   block.shared = block.square;
   Cutter cutter(job.radii, job.zones);
-  map_row(z_begin, upper);
   for (std::int64_t z = z_begin; z < z_end; ++z) {
-    lower.swap(upper);
-    map_row(z + 1, upper);
+    if (z > z_begin && same_panels(panels, z, z - 1)) {
+      lower.swap(upper);
+    } else {
+      map_row(job.projection, runs, z, static_cast<double>(z) - 0.5, lower);
+    }
+    map_row(job.projection, runs, z, static_cast<double>(z) + 0.5, upper);
     for (std::int64_t y = 0; y < n_y; ++y) {
       if (job.mask != nullptr && job.mask[z * n_y + y] != 0) continue;
       const auto pixel = static_cast<std::int32_t>(job.layout.first + y * job.layout.step_y + z * job.layout.step_z);
-      const auto i = static_cast<std::size_t>(y);
+      const std::size_t i = runs.corner(y);
       cutter.cut({lower[i], lower[i + 1], upper[i + 1], upper[i]}, [&](std::int64_t bin, double area) {
         block.ranges[static_cast<std::size_t>(bin / job.bins_per_range)].push_back(
             {static_cast<std::int32_t>(bin), pixel, static_cast<float>(area)});

@@ -2,8 +2,9 @@
 //
 // A pixel's corners (y +- 0.5, z +- 0.5) go through Projection::to_polar to (R, eta); the straight-edged quadrilateral
 // through the points (R cos eta, R sin eta) [px] is the mapped pixel, and neighbours share their corners, so the mapped
-// pixels tile the plane. The area [px^2] of its part between two circles and two rays (polygon.hpp) is the weight of
-// the pixel in the bin. Source: SPEC section 5.
+// pixels tile the plane; on a tiled detector the pixels of each panel do, their corners moved as the panel is. The area
+// [px^2] of its part between two circles and two rays (polygon.hpp) is the weight of the pixel in the bin. Source: SPEC
+// section 5.
 #ifndef MIDAS_CAKE_MAP_HPP
 #define MIDAS_CAKE_MAP_HPP
 

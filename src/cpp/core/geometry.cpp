@@ -37,6 +37,7 @@ Matrix rotation(std::size_t axis, double angle, bool derivative) {
 
 std::array<double, 3> column(const Matrix& m, std::size_t j) { return {m[0][j], m[1][j], m[2][j]}; }
 
+constexpr int MAX_NEWTON = 50;
 constexpr double NAN_VALUE = std::numeric_limits<double>::quiet_NaN();
 
 double wrapped(double eta) { return eta >= PI ? eta - 2.0 * PI : eta; }
@@ -56,7 +57,11 @@ Projection::Projection(const Geometry& geometry) : geometry_(geometry) {
   require_positive(geometry.distortion_radius, "distortion_radius");
   double sum = geometry.beam_y + geometry.beam_z + geometry.tilt_x + geometry.tilt_y + geometry.tilt_z;
   for (const double c : geometry.distortion) sum += c;
-  if (!std::isfinite(sum)) throw GeometryError("the beam centre, tilts and distortion must all be finite numbers");
+  for (const PanelShift& shift : geometry.panel_shifts)
+    for (const double v : shift) sum += v;
+  if (!std::isfinite(sum + geometry.parallax)) {
+    throw GeometryError("the beam centre, tilts, distortion, parallax and panel shifts must all be finite numbers");
+  }
 
   const std::array<double, 3> tilt = {geometry.tilt_x, geometry.tilt_y, geometry.tilt_z};
   const auto turned = [&tilt](std::size_t derivative_of) {
@@ -73,13 +78,38 @@ Projection::Projection(const Geometry& geometry) : geometry_(geometry) {
     tilt_y_[k] = column(d, 1);
     tilt_z_[k] = column(d, 2);
   }
+  layout_ = geometry_.panels.get();
+  place_panels();
 }
 
-Projection::Ray Projection::ray(double y, double z) const {
+void Projection::place_panels() {
+  const std::size_t expected = layout_ == nullptr ? 0 : static_cast<std::size_t>(layout_->size());
+  if (geometry_.panel_shifts.size() != expected) {
+    throw InputError("there are " + std::to_string(geometry_.panel_shifts.size()) + " panel shifts for " +
+                     std::to_string(expected) + " panels; expected one each");
+  }
+  for (std::size_t k = 0; k < expected; ++k) {
+    const PanelShift& s = geometry_.panel_shifts[k];
+    const double y = layout_->center_y(static_cast<std::int32_t>(k)),
+                 z = layout_->center_z(static_cast<std::int32_t>(k));
+    placed_.push_back({y, z, y + s[PANEL_SHIFT_Y], z + s[PANEL_SHIFT_Z], std::cos(s[PANEL_ROTATION]),
+                       std::sin(s[PANEL_ROTATION]), s[PANEL_DISTANCE], s[PANEL_P2]});
+  }
+}
+
+Projection::Ray Projection::ray(double y, double z, std::int32_t panel) const {
   Ray r;
+  double forward = 0.0;
+  if (panel != NO_PANEL) {
+    const Placed& p = placed_[static_cast<std::size_t>(panel)];
+    const double dy = y - p.center_y, dz = z - p.center_z;
+    y = p.moved_y + p.cos * dy - p.sin * dz;
+    z = p.moved_z + p.sin * dy + p.cos * dz;
+    forward = p.distance;
+  }
   r.yc = (geometry_.beam_y - y) * geometry_.pixel_size;
   r.zc = (z - geometry_.beam_z) * geometry_.pixel_size;
-  r.a = column_y_[0] * r.yc + column_z_[0] * r.zc;
+  r.a = column_y_[0] * r.yc + column_z_[0] * r.zc + forward;
   r.b = column_y_[1] * r.yc + column_z_[1] * r.zc;
   r.c = column_y_[2] * r.yc + column_z_[2] * r.zc;
   const double depth = geometry_.distance + r.a;
@@ -88,69 +118,103 @@ Projection::Ray Projection::ray(double y, double z) const {
   return r;
 }
 
-Polar Projection::to_polar(double y, double z) const {
-  const Ray r = ray(y, z);
+double Projection::distorted(const Ray& r, std::int32_t panel) const {
+  const double r0 = r.scale * r.h, rho = r0 / geometry_.distortion_radius;
+  double d = distortion_value(geometry_.distortion, rho, r.cos_angle(), r.sin_angle());
+  if (panel != NO_PANEL) d += placed_[static_cast<std::size_t>(panel)].p2 * rho * rho;
+  return r0 * d;
+}
+
+double Projection::with_parallax(double radius) const {
+  if (geometry_.parallax == 0.0) return radius;
+  return radius + geometry_.parallax * radius / std::hypot(geometry_.distance, radius);
+}
+
+// d R / d R1 = 1 + parallax L^2 / (L^2 + R1^2)^(3/2)
+double Projection::parallax_slope(double radius) const {
+  if (geometry_.parallax == 0.0) return 1.0;
+  const double length2 = geometry_.distance * geometry_.distance, reach2 = length2 + radius * radius;
+  return 1.0 + geometry_.parallax * length2 / (reach2 * std::sqrt(reach2));
+}
+
+Polar Projection::to_polar(double y, double z, std::int32_t panel) const {
+  const Ray r = ray(y, z, panel);
   if (!(r.scale > 0.0)) return {NAN_VALUE, NAN_VALUE, NAN_VALUE};
-  const double r0 = r.scale * r.h;
-  const double d =
-      distortion_value(geometry_.distortion, r0 / geometry_.distortion_radius, r.cos_angle(), r.sin_angle());
-  const double radius = r0 * d;
+  const double radius = with_parallax(distorted(r, panel));
   return {radius, std::atan(radius / geometry_.distance), wrapped(std::atan2(-r.b, r.c))};
 }
 
-double Projection::radius(double y, double z) const {
-  const Ray r = ray(y, z);
-  const double r0 = r.scale * r.h;
-  return r0 * distortion_value(geometry_.distortion, r0 / geometry_.distortion_radius, r.cos_angle(), r.sin_angle());
+double Projection::radius(double y, double z, std::int32_t panel) const {
+  return with_parallax(distorted(ray(y, z, panel), panel));
 }
 
-Polar Projection::to_polar(double y, double z, PixelGradient& gradient) const {
-  const Ray r = ray(y, z);
+Polar Projection::to_polar(double y, double z, std::int32_t panel, PixelGradient& gradient) const {
+  const Ray r = ray(y, z, panel);
   if (!(r.scale > 0.0) || r.h == 0.0) {
     // At the beam itself the direction of eta, and with it every derivative, is undefined.
     gradient = {NAN_VALUE, NAN_VALUE, NAN_VALUE, NAN_VALUE};
-    return to_polar(y, z);
+    return to_polar(y, z, panel);
   }
   const double eta = wrapped(std::atan2(-r.b, r.c));
-  const double r0 = r.scale * r.h, rho_scale = 1.0 / geometry_.distortion_radius;
-  const DistortionFactor d = distortion_factor(geometry_.distortion, r0 * rho_scale, r.cos_angle(), r.sin_angle());
-  const auto differentiate = [&](const Column& col, double step, double& radius_by, double& eta_by) {
-    const double da = col[0] * step, db = col[1] * step, dc = col[2] * step;
+  const double r0 = r.scale * r.h, rho_scale = 1.0 / geometry_.distortion_radius, rho = r0 * rho_scale;
+  DistortionFactor d = distortion_factor(geometry_.distortion, rho, r.cos_angle(), r.sin_angle());
+  double turned_cos = 1.0, turned_sin = 0.0;
+  if (panel != NO_PANEL) {
+    const Placed& p = placed_[static_cast<std::size_t>(panel)];
+    d.value += p.p2 * rho * rho;
+    d.by_rho += 2.0 * p.p2 * rho;
+    turned_cos = p.cos;
+    turned_sin = p.sin;
+  }
+  const double measured = r0 * d.value, slope = parallax_slope(measured);
+  // d / d of a step (dy, dz) [px] on the detector, after the panel's rotation
+  const auto differentiate = [&](double dy, double dz, double& radius_by, double& eta_by) {
+    const double step_y = -geometry_.pixel_size * dy, step_z = geometry_.pixel_size * dz;
+    const double da = column_y_[0] * step_y + column_z_[0] * step_z;
+    const double db = column_y_[1] * step_y + column_z_[1] * step_z;
+    const double dc = column_y_[2] * step_y + column_z_[2] * step_z;
     const double dr0 = r.scale * ((r.b * db + r.c * dc) / r.h - r.h * da / geometry_.distance * r.scale);
     eta_by = (r.b * dc - r.c * db) / (r.h * r.h);
-    radius_by = dr0 * (d.value + r0 * rho_scale * d.by_rho) - r0 * d.by_angle * eta_by;
+    radius_by = slope * (dr0 * (d.value + rho * d.by_rho) - r0 * d.by_angle * eta_by);
   };
-  differentiate(column_y_, -geometry_.pixel_size, gradient.radius_y, gradient.eta_y);
-  differentiate(column_z_, geometry_.pixel_size, gradient.radius_z, gradient.eta_z);
-  const double radius = r0 * d.value;
+  differentiate(turned_cos, turned_sin, gradient.radius_y, gradient.eta_y);
+  differentiate(-turned_sin, turned_cos, gradient.radius_z, gradient.eta_z);
+  const double radius = with_parallax(measured);
   return {radius, std::atan(radius / geometry_.distance), eta};
 }
 
-double Projection::radius_gradient(double y, double z, GeometryGradient& gradient) const {
-  const Ray r = ray(y, z);
+double Projection::radius_gradient(double y, double z, std::int32_t panel, GeometryGradient& gradient,
+                                   PanelGradient& by_panel) const {
+  const Ray r = ray(y, z, panel);
   if (!(r.scale > 0.0) || r.h == 0.0) {
     gradient.fill(NAN_VALUE);
+    by_panel.fill(NAN_VALUE);
     return NAN_VALUE;
   }
   const double length = geometry_.distance, rho_scale = 1.0 / geometry_.distortion_radius;
-  const double r0 = r.scale * r.h;
-  const DistortionBasis basis = distortion_basis(r0 * rho_scale, r.cos_angle(), r.sin_angle());
-  DistortionFactor d{1.0, 0.0, 0.0};
+  const double r0 = r.scale * r.h, rho = r0 * rho_scale;
+  const double p2 = panel == NO_PANEL ? 0.0 : placed_[static_cast<std::size_t>(panel)].p2;
+  const DistortionBasis basis = distortion_basis(rho, r.cos_angle(), r.sin_angle());
+  DistortionFactor d{1.0 + p2 * rho * rho, 2.0 * p2 * rho, 0.0};
   for (std::size_t k = 0; k < N_DISTORTION; ++k) {
     d.value += geometry_.distortion[k] * basis.value[k];
     d.by_rho += geometry_.distortion[k] * basis.by_rho[k];
     d.by_angle += geometry_.distortion[k] * basis.by_angle[k];
-    gradient[static_cast<std::size_t>(FIRST_DISTORTION) + k] = r0 * basis.value[k];
   }
-  const double by_r0 = d.value + r0 * rho_scale * d.by_rho;
+  const double measured = r0 * d.value, slope = parallax_slope(measured);
+  for (std::size_t k = 0; k < N_DISTORTION; ++k)
+    gradient[static_cast<std::size_t>(FIRST_DISTORTION) + k] = slope * r0 * basis.value[k];
+  const double by_r0 = slope * (d.value + rho * d.by_rho), by_eta = slope * r0 * d.by_angle;
   // d radius for a change (da, db, dc) of the lab position at constant distance
   const auto by_position = [&](double da, double db, double dc) {
     const double dr0 = r.scale * ((r.b * db + r.c * dc) / r.h - r.h * da / length * r.scale);
     const double deta = (r.b * dc - r.c * db) / (r.h * r.h);
-    return dr0 * by_r0 - r0 * d.by_angle * deta;
+    return dr0 * by_r0 - by_eta * deta;
   };
-  const double px = geometry_.pixel_size;
-  gradient[DISTANCE] = r.h * r.a * r.scale * r.scale / (length * length) * by_r0;  // d[L/(L+a)]/dL = a/(L+a)^2
+  const double px = geometry_.pixel_size, reach = std::hypot(length, measured);
+  gradient[PARALLAX] = measured / reach;
+  gradient[DISTANCE] = r.h * r.a * r.scale * r.scale / (length * length) * by_r0  // d[L/(L+a)]/dL = a/(L+a)^2
+                       - geometry_.parallax * measured * length / (reach * reach * reach);
   gradient[BEAM_Y] = by_position(column_y_[0] * px, column_y_[1] * px, column_y_[2] * px);
   gradient[BEAM_Z] = -by_position(column_z_[0] * px, column_z_[1] * px, column_z_[2] * px);
   for (std::size_t k = 0; k < 3; ++k) {
@@ -159,36 +223,86 @@ double Projection::radius_gradient(double y, double z, GeometryGradient& gradien
     gradient[static_cast<std::size_t>(TILT_X) + k] =
         by_position(ty[0] * r.yc + tz[0] * r.zc, ty[1] * r.yc + tz[1] * r.zc, ty[2] * r.yc + tz[2] * r.zc);
   }
-  return r0 * d.value;
+  by_panel.fill(0.0);
+  if (panel != NO_PANEL) {
+    const Placed& p = placed_[static_cast<std::size_t>(panel)];
+    const double dy = y - p.center_y, dz = z - p.center_z;
+    // A panel moved one way sees what all panels see with the beam moved the other way.
+    by_panel[PANEL_SHIFT_Y] = -gradient[BEAM_Y];
+    by_panel[PANEL_SHIFT_Z] = -gradient[BEAM_Z];
+    by_panel[PANEL_ROTATION] =
+        by_panel[PANEL_SHIFT_Y] * (-p.sin * dy - p.cos * dz) + by_panel[PANEL_SHIFT_Z] * (p.cos * dy - p.sin * dz);
+    by_panel[PANEL_DISTANCE] = -r0 * r.scale / length * by_r0;
+    by_panel[PANEL_P2] = slope * r0 * rho * rho;
+  }
+  return with_parallax(measured);
+}
+
+// Newton's method on R1 + parallax sin(atan(R1 / L)) = radius.
+double Projection::without_parallax(double radius) const {
+  if (geometry_.parallax == 0.0) return radius;
+  double measured = radius;
+  for (int i = 0; i < MAX_NEWTON; ++i) {
+    const double step = (with_parallax(measured) - radius) / parallax_slope(measured);
+    measured -= step;
+    if (std::abs(step) <= 1e-12 * std::abs(measured) || !std::isfinite(measured)) break;
+  }
+  return measured;
+}
+
+// Newton's method on r0 D(r0) = radius along the ray: eta does not change.
+double Projection::undistorted(double radius, double sin_eta, double cos_eta, double p2) const {
+  if (is_zero(geometry_.distortion) && p2 == 0.0) return radius;
+  const double rho_scale = 1.0 / geometry_.distortion_radius;
+  double r0 = radius;
+  for (int i = 0; i < MAX_NEWTON; ++i) {
+    const double rho = r0 * rho_scale;
+    DistortionFactor d = distortion_factor(geometry_.distortion, rho, sin_eta, cos_eta);
+    d.value += p2 * rho * rho;
+    d.by_rho += 2.0 * p2 * rho;
+    const double step = (r0 * d.value - radius) / (d.value + rho * d.by_rho);
+    r0 -= step;
+    if (std::abs(step) <= 1e-12 * std::abs(r0) || !std::isfinite(r0)) break;
+  }
+  return r0;
 }
 
 void Projection::to_pixel(double radius, double eta, double& y, double& z) const {
-  // Undo the distortion along the ray (eta does not change): solve r0 * D(r0) = radius by Newton's method.
-  double r0 = radius;
-  const double sin_eta = std::sin(eta), cos_eta = std::cos(eta);
-  if (!is_zero(geometry_.distortion)) {
-    constexpr int MAX_NEWTON = 50;
-    const double rho_scale = 1.0 / geometry_.distortion_radius;
-    for (int i = 0; i < MAX_NEWTON; ++i) {
-      const DistortionFactor d = distortion_factor(geometry_.distortion, r0 * rho_scale, sin_eta, cos_eta);
-      const double step = (r0 * d.value - radius) / (d.value + r0 * rho_scale * d.by_rho);
-      r0 -= step;
-      if (std::abs(step) <= 1e-12 * std::abs(r0) || !std::isfinite(r0)) break;
-    }
+  to_pixel(radius, eta, NO_PANEL, y, z);
+  if (layout_ == nullptr) return;
+  // The panel of the nominal position, unless its own shift puts the position on a neighbour.
+  constexpr int MOST_TRIES = 4;
+  std::int32_t panel = layout_->find(y, z);
+  for (int i = 0; i < MOST_TRIES && std::isfinite(y); ++i) {
+    to_pixel(radius, eta, panel, y, z);
+    const std::int32_t found = layout_->find(y, z);
+    if (found == panel) break;
+    panel = found;
   }
-  // Intersect the ray through (L, -r0 sin eta, r0 cos eta) with the detector plane normal . (x - (L, 0, 0)) = 0.
-  const double plane_y = -r0 * sin_eta, plane_z = r0 * cos_eta, length = geometry_.distance;
+}
+
+void Projection::to_pixel(double radius, double eta, std::int32_t panel, double& y, double& z) const {
+  const Placed* placed = panel == NO_PANEL ? nullptr : &placed_[static_cast<std::size_t>(panel)];
+  const double sin_eta = std::sin(eta), cos_eta = std::cos(eta);
+  const double r0 = undistorted(without_parallax(radius), sin_eta, cos_eta, placed == nullptr ? 0.0 : placed->p2);
+  // Intersect the ray through (L, -r0 sin eta, r0 cos eta) with the panel's plane normal . (x - (L', 0, 0)) = 0.
+  const double length = geometry_.distance, stands_at = length + (placed == nullptr ? 0.0 : placed->distance);
+  const double plane_y = -r0 * sin_eta, plane_z = r0 * cos_eta;
   const double along = column_x_[0] * length + column_x_[1] * plane_y + column_x_[2] * plane_z;
-  const double s = column_x_[0] * length / along;
+  const double s = column_x_[0] * stands_at / along;
   if (!(s > 0.0)) {
     y = z = NAN_VALUE;
     return;
   }
-  const double a = (s - 1.0) * length, b = s * plane_y, c = s * plane_z;
+  const double a = s * length - stands_at, b = s * plane_y, c = s * plane_z;
   const double yc = column_y_[0] * a + column_y_[1] * b + column_y_[2] * c;
   const double zc = column_z_[0] * a + column_z_[1] * b + column_z_[2] * c;
   y = geometry_.beam_y - yc / geometry_.pixel_size;
   z = geometry_.beam_z + zc / geometry_.pixel_size;
+  if (placed == nullptr) return;
+  const double dy = y - placed->moved_y, dz = z - placed->moved_z;
+  y = placed->center_y + placed->cos * dy + placed->sin * dz;
+  z = placed->center_z - placed->sin * dy + placed->cos * dz;
 }
 
 void to_polar(const Projection& projection, const double* y, const double* z, std::int64_t n, double* radius,

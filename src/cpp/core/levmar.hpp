@@ -1,4 +1,4 @@
-// Levenberg-Marquardt least squares for small problems with bounds, without heap memory.
+// Levenberg-Marquardt least squares with bounds: small problems without heap memory, and problems of any size.
 //
 // Minimises cost(p) = sum r_i(p)^2 from the normal equations a model supplies. Marquardt's scaling, and the damping
 // strategy of Nielsen (IMM-REP-1999-05, Technical University of Denmark, eq. 2.21). Bounds are held by an active set: a
@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <vector>
 
 namespace midas {
 
@@ -28,10 +29,27 @@ struct LevmarResult {
 template <int MAX>
 using SmallMatrix = std::array<double, static_cast<std::size_t>(MAX) * MAX>;
 
-// Factors a = L L^T in place (lower triangle). False where a is not positive definite.
+// Where a problem keeps its matrices: on the stack with room for MAX parameters, or on the heap with room for n.
 template <int MAX>
-bool cholesky(SmallMatrix<MAX>& a, int n) {
-  const auto at = [&a](int i, int j) -> double& { return a[static_cast<std::size_t>(i * MAX + j)]; };
+struct SmallStorage {
+  using Matrix = SmallMatrix<MAX>;
+  using Vector = std::array<double, MAX>;
+  static constexpr int stride(int) { return MAX; }
+  static Matrix matrix(int) { return Matrix{}; }
+  static Vector vector(int) { return Vector{}; }
+};
+struct HeapStorage {
+  using Matrix = std::vector<double>;
+  using Vector = std::vector<double>;
+  static int stride(int n) { return n; }
+  static Matrix matrix(int n) { return Matrix(static_cast<std::size_t>(n) * static_cast<std::size_t>(n), 0.0); }
+  static Vector vector(int n) { return Vector(static_cast<std::size_t>(n), 0.0); }
+};
+
+// Factors a = L L^T in place (lower triangle). False where a is not positive definite.
+template <class Storage>
+bool cholesky(typename Storage::Matrix& a, int n) {
+  const auto at = [&a, n](int i, int j) -> double& { return a[static_cast<std::size_t>(i * Storage::stride(n) + j)]; };
   for (int j = 0; j < n; ++j) {
     double diagonal = at(j, j);
     for (int k = 0; k < j; ++k) diagonal -= at(j, k) * at(j, k);
@@ -47,9 +65,9 @@ bool cholesky(SmallMatrix<MAX>& a, int n) {
 }
 
 // Solves L L^T x = b in place.
-template <int MAX>
-void cholesky_solve(const SmallMatrix<MAX>& l, int n, double* b) {
-  const auto at = [&l](int i, int j) { return l[static_cast<std::size_t>(i * MAX + j)]; };
+template <class Storage>
+void cholesky_solve(const typename Storage::Matrix& l, int n, double* b) {
+  const auto at = [&l, n](int i, int j) { return l[static_cast<std::size_t>(i * Storage::stride(n) + j)]; };
   for (int i = 0; i < n; ++i) {
     for (int k = 0; k < i; ++k) b[i] -= at(i, k) * b[k];
     b[i] /= at(i, i);
@@ -62,41 +80,41 @@ void cholesky_solve(const SmallMatrix<MAX>& l, int n, double* b) {
 
 // The inverse of a symmetric positive definite matrix, both triangles filled, scaled to unit diagonal on the way (the
 // parameters differ by many orders of magnitude). False where it is singular.
-template <int MAX>
-bool invert(const SmallMatrix<MAX>& a, int n, SmallMatrix<MAX>& inverse) {
-  std::array<double, MAX> scale{};
-  SmallMatrix<MAX> l{};
+template <class Storage>
+bool invert(const typename Storage::Matrix& a, int n, typename Storage::Matrix& inverse) {
+  const auto place = [n](int i, int j) { return static_cast<std::size_t>(i * Storage::stride(n) + j); };
+  auto scale = Storage::vector(n), unit = Storage::vector(n);
+  auto l = Storage::matrix(n);
   for (int i = 0; i < n; ++i) {
-    const double diagonal = a[static_cast<std::size_t>(i * MAX + i)];
+    const double diagonal = a[place(i, i)];
     if (!(diagonal > 0.0)) return false;
     scale[static_cast<std::size_t>(i)] = 1.0 / std::sqrt(diagonal);
   }
   for (int i = 0; i < n; ++i)
-    for (int j = 0; j <= i; ++j) {
-      const auto k = static_cast<std::size_t>(i * MAX + j);
-      l[k] = a[k] * scale[static_cast<std::size_t>(i)] * scale[static_cast<std::size_t>(j)];
-    }
-  if (!cholesky<MAX>(l, n)) return false;
+    for (int j = 0; j <= i; ++j)
+      l[place(i, j)] = a[place(i, j)] * scale[static_cast<std::size_t>(i)] * scale[static_cast<std::size_t>(j)];
+  if (!cholesky<Storage>(l, n)) return false;
   for (int j = 0; j < n; ++j) {
-    std::array<double, MAX> unit{};
+    std::fill(unit.begin(), unit.end(), 0.0);
     unit[static_cast<std::size_t>(j)] = 1.0;
-    cholesky_solve<MAX>(l, n, unit.data());
+    cholesky_solve<Storage>(l, n, unit.data());
     for (int i = 0; i < n; ++i) {
-      inverse[static_cast<std::size_t>(i * MAX + j)] =
+      inverse[place(i, j)] =
           unit[static_cast<std::size_t>(i)] * scale[static_cast<std::size_t>(i)] * scale[static_cast<std::size_t>(j)];
     }
   }
   return true;
 }
 
-// Model: double normal_equations(const double* p, SmallMatrix<MAX>& jtj, double* jtr) fills the lower triangle of J^T J
+// Model: double normal_equations(const double* p, Storage::Matrix& jtj, double* jtr) fills the lower triangle of J^T J
 // and J^T r and returns the cost; double cost(const double* p) returns the cost alone (NaN refuses the trial).
 // p starts inside [lower, upper] and ends at the best point found.
-template <int MAX, class Model>
+template <class Storage, class Model>
 LevmarResult levmar(const Model& model, int n, double* p, const double* lower, const double* upper,
                     const LevmarOptions& options) {
-  SmallMatrix<MAX> jtj, damped;
-  std::array<double, MAX> jtr, step, trial, largest{};
+  const int stride = Storage::stride(n);
+  auto jtj = Storage::matrix(n), damped = jtj;
+  auto jtr = Storage::vector(n), step = jtr, trial = jtr, largest = jtr;
   LevmarResult result;
   result.cost = model.normal_equations(p, jtj, jtr.data());
   double damping = 1e-3, growth = 2.0;
@@ -105,21 +123,21 @@ LevmarResult levmar(const Model& model, int n, double* p, const double* lower, c
     damped = jtj;
     for (int i = 0; i < n; ++i) {
       const auto k = static_cast<std::size_t>(i);
-      const double diagonal = jtj[static_cast<std::size_t>(i * MAX + i)];
+      const double diagonal = jtj[static_cast<std::size_t>(i * stride + i)];
       largest[k] = std::max(largest[k], diagonal);
       step[k] = -jtr[k];
-      damped[static_cast<std::size_t>(i * MAX + i)] = diagonal + damping * largest[k];
+      damped[static_cast<std::size_t>(i * stride + i)] = diagonal + damping * largest[k];
       const bool held = (p[i] <= lower[i] && step[k] < 0.0) || (p[i] >= upper[i] && step[k] > 0.0) || largest[k] == 0.0;
       if (held) {
-        for (int j = 0; j < n; ++j) damped[static_cast<std::size_t>(std::max(i, j) * MAX + std::min(i, j))] = 0.0;
-        damped[static_cast<std::size_t>(i * MAX + i)] = 1.0;
+        for (int j = 0; j < n; ++j) damped[static_cast<std::size_t>(std::max(i, j) * stride + std::min(i, j))] = 0.0;
+        damped[static_cast<std::size_t>(i * stride + i)] = 1.0;
         step[k] = 0.0;
       }
     }
     double predicted = 0.0, moved = 0.0, trial_cost = result.cost;
-    const bool solved = cholesky<MAX>(damped, n);
+    const bool solved = cholesky<Storage>(damped, n);
     if (solved) {
-      cholesky_solve<MAX>(damped, n, step.data());
+      cholesky_solve<Storage>(damped, n, step.data());
       for (int i = 0; i < n; ++i) {
         const auto k = static_cast<std::size_t>(i);
         trial[k] = std::min(std::max(p[i] + step[k], lower[i]), upper[i]);
@@ -157,6 +175,17 @@ LevmarResult levmar(const Model& model, int n, double* p, const double* lower, c
     }
   }
   return result;
+}
+
+// The same for at most MAX parameters, on the stack.
+template <int MAX>
+bool invert(const SmallMatrix<MAX>& a, int n, SmallMatrix<MAX>& inverse) {
+  return invert<SmallStorage<MAX>>(a, n, inverse);
+}
+template <int MAX, class Model>
+LevmarResult levmar(const Model& model, int n, double* p, const double* lower, const double* upper,
+                    const LevmarOptions& options) {
+  return levmar<SmallStorage<MAX>>(model, n, p, lower, upper, options);
 }
 
 }  // namespace midas

@@ -118,6 +118,7 @@ View exact_view(const Projection& projection, double y, double z) {
 // between. The error of the radius is TILE^4 / 384 times its fourth derivative, 3 / R^3 at most: 1e-4 px at R =
 // FAR_FROM_BEAM.
 struct TileEnd {
+  std::int32_t panel;
   Polar polar;
   PixelGradient gradient;
 };
@@ -206,7 +207,8 @@ class Renderer {
     for (std::int64_t first = 0; first < n_y; first += TILE) {
       const TileEnd to = end_of_tile(first + TILE, z);
       const std::int64_t count = std::min<std::int64_t>(TILE, n_y - first);
-      if (is_far(from) && is_far(to)) {
+      // A tile that two panels share cannot be interpolated.
+      if (from.panel == to.panel && is_far(from) && is_far(to)) {
         const Tile tile(projection_, from, to);
         for (std::int64_t i = 0; i < count; ++i)
           pixels[first + i] = static_cast<float>(counts(tile.at(static_cast<double>(i)), first + i, z));
@@ -228,7 +230,8 @@ class Renderer {
 
   TileEnd end_of_tile(std::int64_t y, std::int64_t z) const {
     TileEnd end;
-    end.polar = projection_.to_polar(static_cast<double>(y), static_cast<double>(z), end.gradient);
+    end.panel = projection_.panel_at(static_cast<double>(y), static_cast<double>(z));
+    end.polar = projection_.to_polar(static_cast<double>(y), static_cast<double>(z), end.panel, end.gradient);
     return end;
   }
 
@@ -266,10 +269,11 @@ class Renderer {
   // Where the gradient turns within a pixel: 16 x 16 points, without texture.
   double near_beam(double y, double z) const {
     constexpr int N = 16;
+    const std::int32_t panel = projection_.panel_at(y, z);
     double sum = 0.0;
     for (int i = 0; i < N; ++i) {
       for (int j = 0; j < N; ++j) {
-        const Polar p = projection_.to_polar(y + (j + 0.5) / N - 0.5, z + (i + 0.5) / N - 0.5);
+        const Polar p = projection_.to_polar(y + (j + 0.5) / N - 0.5, z + (i + 0.5) / N - 0.5, panel);
         sum += table_.density(stretched(p.two_theta, scene_.strain * std::cos(2.0 * p.eta)));
       }
     }

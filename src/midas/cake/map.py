@@ -256,6 +256,7 @@ def _rebuild(geometry: Geometry, detector: Detector, grid: CakeGrid, transformed
 def _key(geometry: Geometry, detector: Detector, grid: CakeGrid, layout: RawLayout) -> str:
     """Return a SHA-256 over everything that changes the map."""
     # repr of a float is exact, so two geometries share a key only when every bit agrees.
+    panels = geometry.panels
     shape = {
         "algorithm": _ALGORITHM,
         "distance": geometry.distance,
@@ -264,6 +265,8 @@ def _key(geometry: Geometry, detector: Detector, grid: CakeGrid, layout: RawLayo
         "tilts": geometry.tilts,
         "distortion": sorted((k, v) for k, v in geometry.distortion.items() if v != 0.0),
         "distortion_radius": geometry.distortion_radius,
+        "parallax": geometry.parallax,
+        "panels": None if panels is None else (panels.layout.columns, panels.layout.rows, panels.table.tolist()),
         "layout": (layout.first, layout.step_z, layout.step_y),
         "detector": detector.shape,
     }

@@ -98,6 +98,7 @@ def calibrate(
         sentinels=options.sentinels,
         transforms=options.image_transforms,
         negative_counts=options.negative_counts,
+        n_threads=n_threads,
     )
     logger.info(
         "image %d x %d: %d hot and %d dead pixels masked", *prepared.counts.shape, prepared.n_hot, prepared.n_dead

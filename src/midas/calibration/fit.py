@@ -15,7 +15,6 @@ from midas import _core
 from midas.calibration.options import DISTORTION_SETS, CalibrationParams
 from midas.calibration.points import RingPoints, fit_points, ring_windows
 from midas.calibration.prepare import PreparedImage
-from midas.calibration.seed import RingSignal, Seed
 from midas.crystal import Rings
 from midas.detector import Detector
 from midas.errors import FitError
@@ -34,7 +33,6 @@ _OUTLIER = 5.0  # a point further out than this many standard deviations is left
 _MAX_TILT = 80.0  # deg
 _MAX_DISTORTION = 0.2
 _SETTLED = 3.0  # the loop has nothing more to gain when place and distance move by less than this many esd
-_GROWTH = 1.5  # of the radius within which rings are used, from step to step of the first fit
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,60 +182,6 @@ def radius_range(geometry: Geometry, mask: BoolArray) -> tuple[float, float]:
     rows, columns = np.nonzero(~mask[::step, ::step])
     radius, _, _ = geometry.to_polar(columns * float(step), rows * float(step), n_threads=1)
     return float(np.nanmin(radius)), float(np.nanmax(radius))
-
-
-def fit_coarse(signal: RingSignal, seed: Seed, rings: Rings, params: CalibrationParams, n_threads: int) -> Geometry:
-    """Return the geometry fitted to the coarse image, from the inner rings outward.
-
-    Tilt moves a ring by an amount that grows with the square of its radius, so that outer rings are only looked for
-    once the inner ones have said where.
-    """
-    k = signal.binning
-    shift = 0.5 * (k - 1)
-    geometry = Geometry(
-        distance=seed.distance,
-        beam_center=((seed.beam_center[0] - shift) / k, (seed.beam_center[1] - shift) / k),
-        pixel_size=params.pixel_size * k,
-        wavelength=params.wavelength,
-        tilts=(params.tilt_x, 0.0, 0.0),
-    )
-    mask = signal.mask.astype(np.uint8)
-    strong = 0.03
-    low, high = radius_range(geometry, signal.mask)
-    expected = geometry.radius_of(rings.two_theta[rings.two_theta < 80.0])
-    visible = expected[(expected > low) & (expected < high)]
-    if len(visible) < 2:
-        raise FitError(
-            "fewer than two rings of the calibrant fall on the detector; at least two are needed for a distance"
-        )
-    limit = float(visible[min(3, len(visible) - 1)]) * 1.02
-    fwhm = 2.5
-    while True:
-        half_width = float(np.clip(0.03 * limit, 4.0, 15.0))
-        free = PLACE + (TILTS if len(visible[visible < limit]) >= 3 else ())
-        for _ in range(2):
-            windows = ring_windows(
-                geometry, rings, half_width=half_width, fwhm=2.0, radius_range=(low, limit), strong=strong
-            )
-            points = fit_points(
-                geometry, signal.counts, mask, rings, windows, eta_step=10.0, fwhm=fwhm, n_threads=n_threads
-            )
-            if len(points) < 2 * len(free) + 2:
-                raise FitError(
-                    f"only {len(points)} ring positions were found near where the seed (distance "
-                    f"{seed.distance / 1000:.1f} mm) expects them; too few to fit a geometry"
-                )
-            geometry = fit_geometry(geometry, points, free, floor=1e-4, robust_only=True).geometry
-            fwhm = float(np.clip(np.median(points.fwhm), 1.2, 10.0))
-        if limit >= high:
-            break
-        limit = min(limit * _GROWTH, high * 1.001)
-    return replace(
-        geometry,
-        beam_center=(signal.to_image(geometry.beam_center[0]), signal.to_image(geometry.beam_center[1])),
-        pixel_size=params.pixel_size,
-        image_transforms=params.image_transforms,
-    )
 
 
 def free_parameters(params: CalibrationParams, points: RingPoints) -> tuple[int, ...]:

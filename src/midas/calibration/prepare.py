@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from midas import _core
 from midas.detector import transform_image
 from midas.errors import InputError
 from midas.io.frames import valid_mask
@@ -57,6 +57,7 @@ def prepare_image(
     sentinels: tuple[float, ...] = (),
     transforms: tuple[int, ...] = (),
     negative_counts: bool = False,
+    n_threads: int = 0,
 ) -> PreparedImage:
     """Return the image ready for calibration: transformed, dark subtracted, unusable pixels masked.
 
@@ -100,11 +101,19 @@ def prepare_image(
         raise InputError("the image is empty: every usable pixel is 0; expected a calibrant's diffraction rings")
     gain = _gain(counts, unusable) if raw.dtype.kind == "f" else 1.0
     counts /= np.float32(gain)
-    hot = _hot_pixels(counts, unusable)
-    dead = _dead_pixels(counts, unusable) & ~hot
-    unusable |= hot | dead
-    counts[unusable] = 0.0
-    return PreparedImage(counts=counts, mask=unusable, n_hot=int(hot.sum()), n_dead=int(dead.sum()), gain=gain)
+    defects = _core.find_defects(
+        counts,
+        unusable.view(np.uint8),
+        hot_ratio=_HOT_RATIO,
+        hot_sigma=_HOT_SIGMA,
+        dead_ratio=_DEAD_RATIO,
+        dead_level=_DEAD_LEVEL,
+        n_threads=n_threads,
+    )
+    n_hot, n_dead = (int(np.count_nonzero(defects == kind)) for kind in (_core.DEFECT_HOT, _core.DEFECT_DEAD))
+    unusable |= defects != 0
+    counts[defects != 0] = 0.0
+    return PreparedImage(counts=counts, mask=unusable, n_hot=n_hot, n_dead=n_dead, gain=gain)
 
 
 def _checked_image(image: npt.ArrayLike, what: str) -> npt.NDArray[np.generic]:
@@ -173,34 +182,3 @@ def local_median(counts: FloatImage, unusable: BoolImage, size: int) -> FloatIma
     rows, columns = (np.arange(n, dtype=np.float32) / 2.0 for n in counts.shape)
     grid = np.meshgrid(rows, columns, indexing="ij")
     return np.asarray(ndimage.map_coordinates(median, grid, order=1, mode="nearest"), dtype=np.float32)
-
-
-def _hot_pixels(counts: FloatImage, unusable: BoolImage) -> BoolImage:
-    """Pixels alone above all eight neighbours: dead electronics and zingers, never diffraction spread by a detector."""
-    from scipy import ndimage
-
-    ring = np.ones((3, 3), dtype=bool)
-    ring[1, 1] = False
-    neighbours = ndimage.maximum_filter(counts, footprint=ring, mode="nearest")
-    limit = _HOT_RATIO * neighbours + _HOT_SIGMA * np.sqrt(np.maximum(neighbours, 1.0))
-    return np.asarray((counts > limit) & ~unusable, dtype=np.bool_)
-
-
-def _dead_pixels(counts: FloatImage, unusable: BoolImage) -> BoolImage:
-    """Pixels far below the background around them, where that is significant.
-
-    The background is the lower quartile of 16 px tiles, the smallest of a tile and its neighbours: no ring raises it.
-    """
-    from scipy import ndimage
-
-    block, thin = 16, 2
-    n_z, n_y = (-(-n // block) for n in counts.shape)
-    padded = np.full((n_z * block, n_y * block), np.nan, dtype=np.float32)
-    padded[: counts.shape[0], : counts.shape[1]] = np.where(unusable, np.nan, counts)
-    tiles = padded.reshape(n_z, block, n_y, block).swapaxes(1, 2)[:, :, ::thin, ::thin]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # tiles without a usable pixel have quartile NaN
-        quartiles = np.nanquantile(tiles.reshape(n_z, n_y, -1), 0.25, axis=2)
-    lowest = ndimage.minimum_filter(np.where(np.isnan(quartiles), np.inf, quartiles), size=3, mode="nearest")
-    level = np.repeat(np.repeat(lowest, block, axis=0), block, axis=1)[: counts.shape[0], : counts.shape[1]]
-    return np.asarray((level > _DEAD_LEVEL) & (counts < _DEAD_RATIO * level) & ~unusable & np.isfinite(level))

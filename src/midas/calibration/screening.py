@@ -1,25 +1,27 @@
 """Which calibrant it is, when nobody said.
 
-Each built-in calibrant proposes distances; the best few are fitted to the coarse image and judged by three
-log-likelihood ratios against chance: rings that lie where they should (the seed's score), how closely, and how well
-their intensities agree. Rings of the same lattice type differ only in scale, which the distance absorbs, and then only
-intensities or a distance can tell.
+The seed of one calibrant gives centre and tilt, which do not depend on the calibrant. Around them every built-in one
+proposes a distance; the best few get a seed of their own and are judged by three log-likelihood ratios against chance:
+rings that lie where they should, how closely, and how well their intensities agree. Rings of the same lattice type
+differ only in scale, which the distance absorbs, and then only intensities or a distance can tell.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from midas.calibration.fit import fit_coarse
 from midas.calibration.options import CalibrationParams
+from midas.calibration.pattern import best_distance, ring_peaks, score_distances
 from midas.calibration.prepare import PreparedImage
+from midas.calibration.ridges import find_ridges
 from midas.calibration.ring_lists import innermost_rings
-from midas.calibration.seed import RingSignal, Seed, find_center, find_seed, ring_radii
+from midas.calibration.seed import RingSignal, Seed, find_seed
 from midas.crystal import CALIBRANT_NAMES, Calibrant, Rings, calibrant
 from midas.errors import FitError, InputError
 from midas.geometry import FloatArray, Geometry
@@ -47,13 +49,13 @@ class Candidate:
     name: str
     """Of the calibrant."""
     score: float | None
-    """Log-likelihood ratio of all the evidence against chance; None where no distance puts its rings on the image's."""
+    """Log-likelihood ratio of the evidence against chance; None where no distance puts its rings on the image's."""
     distance: float | None = None
     """[µm]."""
     explained: float | None = None
     """Share of the image's rings that are its own, weighted by strength; None where it was not fitted."""
     position_scatter: float | None = None
-    """Robust standard deviation of (observed - predicted)/predicted radius; None where it was not fitted."""
+    """Robust standard deviation of observed/predicted radius about a smooth trend; None where it was not fitted."""
     intensity_scatter: float | None = None
     """Root mean square of ln(observed/predicted) ring intensity about a smooth trend; None where not known."""
 
@@ -66,8 +68,6 @@ class Choice:
     """The best one."""
     seed: Seed
     """Its seed."""
-    geometry: Geometry
-    """Its geometry, fitted to the coarse image."""
     candidates: tuple[Candidate, ...]
     """All that were compared, best first."""
     doubts: tuple[str, ...]
@@ -78,7 +78,6 @@ class Choice:
 class _Fitted:
     calibrant: Calibrant
     seed: Seed
-    geometry: Geometry
     candidate: Candidate
 
 
@@ -90,62 +89,99 @@ def screen(prepared: PreparedImage, signal: RingSignal, options: CalibrationPara
     FitError
         No rings stand out, or no calibrant explains those that do.
     """
-    center = options.beam_center
-    if center is None:
-        y, z = find_center(signal)
-        center = (float(signal.to_image(y)), float(signal.to_image(z)))
-    seeds = _seeds(prepared, signal, options, center)
-    if not seeds:
+    ridges = find_ridges(signal, n_threads=n_threads)
+    lists = _ring_lists(options.wavelength)
+
+    def seeded(name: str) -> Seed:
+        return find_seed(
+            prepared,
+            lists[name],
+            options.pixel_size,
+            beam_center=options.beam_center,
+            distance=options.distance,
+            signal=signal,
+            ridges=ridges,
+            n_threads=n_threads,
+        )
+
+    first, seeds = _first_seed(lists, seeded)
+    peaks = ring_peaks(signal, seed_geometry(first, options))
+    cell = options.pixel_size * signal.binning  # µm
+    proposed = {name: best_distance(peaks, rings) for name, rings in lists.items()}
+    proposals = sorted(((score, distance * cell, name) for name, (distance, score) in proposed.items()), reverse=True)
+    fitted, best = [], -math.inf
+    for score, _, name in proposals[:_COMPARED]:
+        if score <= 0.0 or score < _WORTH_FITTING * best:
+            break
+        try:
+            seed = seeds.get(name) or seeded(name)
+        except FitError as error:
+            logger.info("calibrant %s: %s", name, error)
+            continue
+        fitted.append(_Fitted(lists[name].calibrant, seed, _judged(signal, seed, lists[name], options)))
+        best = max(best, score)
+    if not fitted:
         raise FitError(
             f"none of the built-in calibrants ({', '.join(CALIBRANT_NAMES)}) explains the rings of the image; check "
             "wavelength and pixel size, or name the calibrant, by a CIF if need be"
         )
-    best_score = seeds[0][1].best.score
-    fitted = []
-    for found, seed in seeds[:_COMPARED]:
-        if seed.best.score < _WORTH_FITTING * best_score:
-            break
-        try:
-            geometry = fit_coarse(signal, seed, found, options, n_threads)
-        except FitError as error:
-            logger.info("calibrant %s: %s", found.calibrant.name, error)
-            continue
-        fitted.append(_Fitted(found.calibrant, seed, geometry, _judged(signal, seed, geometry, found, options)))
-    if not fitted:
-        raise FitError("no calibrant could be fitted to the image; name the calibrant to see why")
     fitted.sort(key=lambda f: -(f.candidate.score or 0.0))
-    return _chosen(fitted, seeds)
+    return _chosen(fitted, proposals)
 
 
-def _seeds(
-    prepared: PreparedImage, signal: RingSignal, options: CalibrationParams, center: tuple[float, float]
-) -> list[tuple[Rings, Seed]]:
-    """Return the rings and the seed of each calibrant that has one, best first."""
-    found = []
+def seed_geometry(seed: Seed, options: CalibrationParams) -> Geometry:
+    """Return the geometry that a seed says."""
+    return Geometry(
+        distance=seed.distance,
+        beam_center=seed.beam_center,
+        pixel_size=options.pixel_size,
+        wavelength=options.wavelength,
+        tilts=(options.tilt_x, *seed.tilts),
+        image_transforms=options.image_transforms,
+    )
+
+
+def _ring_lists(wavelength: float) -> dict[str, Rings]:
+    """Return the rings of each built-in calibrant that has some at this wavelength."""
+    lists = {}
     for name in CALIBRANT_NAMES:
         try:
-            rings = innermost_rings(calibrant(name), options.wavelength)
-            seed = find_seed(prepared, rings, options.pixel_size, beam_center=center, signal=signal)
-        except (FitError, InputError) as error:
-            logger.debug("calibrant %s: %s", name, error)
+            lists[name] = innermost_rings(calibrant(name), wavelength)
+        except InputError as error:
+            logger.info("calibrant %s is left out: %s", name, error)
+    if not lists:
+        raise InputError(
+            f"no built-in calibrant has two rings at a wavelength of {wavelength:g} Å; midas takes Å: is it an energy?"
+        )
+    return lists
+
+
+def _first_seed(lists: dict[str, Rings], seeded: Callable[[str], Seed]) -> tuple[Seed, dict[str, Seed]]:
+    """Return the seed of the first calibrant that has one; its centre and tilt serve for all."""
+    for name in lists:
+        try:
+            seed = seeded(name)
+        except FitError as error:
+            logger.info("calibrant %s: %s", name, error)
+            last = error
             continue
-        found.append((rings, seed))
-    found.sort(key=lambda pair: -pair[1].best.score)
-    return found
+        return seed, {name: seed}
+    raise last
 
 
-def _judged(signal: RingSignal, seed: Seed, geometry: Geometry, rings: Rings, options: CalibrationParams) -> Candidate:
+def _judged(signal: RingSignal, seed: Seed, rings: Rings, options: CalibrationParams) -> Candidate:
     """Return a candidate with all the evidence: positions, their scatter, intensities, and the distance guess."""
-    z, y = np.mgrid[: signal.signal.shape[0], : signal.signal.shape[1]]
-    radius_map = geometry.to_polar(signal.to_image(y), signal.to_image(z))[0] / signal.binning
-    observed, strengths, covered = ring_radii(signal, radius_map)
+    geometry = seed_geometry(seed, options)
+    peaks = ring_peaks(signal, geometry)
+    covered = peaks.covered
     near = rings.two_theta < 85.0
     predicted = np.asarray(geometry.radius_of(rings.two_theta[near]) / signal.binning)
-    explained, position, n_rings = _positions(observed, strengths, predicted)
+    explained, position, n_rings = _positions(peaks.radii, peaks.strengths, predicted)
     shown = (predicted > covered[0] + _RING_CLEAR) & (predicted < covered[1] - _RING_CLEAR)
     brightness = ring_brightness(rings)[near]
-    intensity, n_intensities = _intensities(signal, radius_map, predicted[shown], brightness[shown])
-    score = seed.best.score - math.log(len(CALIBRANT_NAMES))
+    intensity, n_intensities = _intensities(signal, peaks.radius_map, predicted[shown], brightness[shown])
+    cells = np.array([geometry.distance / (geometry.pixel_size * signal.binning)])
+    score = float(score_distances(peaks, rings, cells)[0]) - math.log(len(CALIBRANT_NAMES))
     score += n_rings * math.log(_POSITION_BY_CHANCE / max(position, _POSITION_FLOOR))
     if intensity is not None:
         score += n_intensities * math.log(_INTENSITY_BY_CHANCE / max(intensity, _INTENSITY_FLOOR))
@@ -175,7 +211,11 @@ def ring_brightness(rings: Rings) -> FloatArray:
 
 
 def _positions(observed: FloatArray, strengths: FloatArray, predicted: FloatArray) -> tuple[float, float, int]:
-    """Return the share of peaks explained, the scatter of their relative offsets, and how many rings they are."""
+    """Return the share of peaks explained, the scatter of their offsets about a trend, and on how many rings it rests.
+
+    The trend of the relative offsets, linear in the squared radius, stands for radial distortion and for the distance.
+    The curvature of tan 2θ looks like it: a pattern of another scale is not told by that.
+    """
     if len(observed) == 0:
         return 0.0, _POSITION_BY_CHANCE, 0
     nearest = np.abs(observed[:, None] - predicted[None, :]).argmin(axis=1)
@@ -185,8 +225,12 @@ def _positions(observed: FloatArray, strengths: FloatArray, predicted: FloatArra
     explained = float(weights[close].sum() / weights.sum())
     if not close.any():
         return explained, _POSITION_BY_CHANCE, 0
-    scatter = 1.4826 * float(np.median(np.abs(offset[close])))
-    return explained, scatter, len(np.unique(nearest[close]))
+    at, offset = observed[close] ** 2, offset[close]
+    if len(at) > 3:
+        trend = np.polynomial.Polynomial.fit(at, offset, 1, w=weights[close])
+        offset = offset - trend(at)
+    scatter = 1.4826 * float(np.median(np.abs(offset)))
+    return explained, scatter, max(0, len(np.unique(nearest[close])) - 2)
 
 
 def _intensities(
@@ -244,15 +288,14 @@ def ring_sums(signal: RingSignal, radius_map: FloatArray, radii: FloatArray) -> 
     return np.where(enough, (inside - 0.5 * (left + right)) * 2.0 * half, np.nan)
 
 
-def _chosen(fitted: list[_Fitted], seeds: list[tuple[Rings, Seed]]) -> Choice:
+def _chosen(fitted: list[_Fitted], proposals: list[tuple[float, float, str]]) -> Choice:
+    """Return the best candidate, the table of all, and which others are as good."""
     best = fitted[0]
     table = [f.candidate for f in fitted]
     named = {c.name for c in table}
     penalty = math.log(len(CALIBRANT_NAMES))
     table += [
-        Candidate(rings.calibrant.name, seed.best.score - penalty, seed.distance)
-        for rings, seed in seeds
-        if rings.calibrant.name not in named
+        Candidate(n, score - penalty, distance) for score, distance, n in proposals if n not in named and score > 0.0
     ]
     named = {c.name for c in table}
     table += [Candidate(name, None) for name in CALIBRANT_NAMES if name not in named]
@@ -260,11 +303,11 @@ def _chosen(fitted: list[_Fitted], seeds: list[tuple[Rings, Seed]]) -> Choice:
     ties = [f.candidate for f in fitted[1:] if top - (f.candidate.score or 0.0) < _TIE]
     doubts = tuple(
         f"{tie.name} at {(tie.distance or 0.0) / UM_PER_MM:.1f} mm explains the image as well as {best.calibrant.name} "
-        f"at {best.geometry.distance / UM_PER_MM:.1f} mm: these cannot be told apart without a distance; give one, or "
+        f"at {best.seed.distance / UM_PER_MM:.1f} mm: these cannot be told apart without a distance; give one, or "
         "name the calibrant"
         for tie in ties
     )
     for c in table[: len(fitted)]:
         logger.info("calibrant %s: score %.1f at %.1f mm", c.name, c.score or 0.0, (c.distance or 0.0) / UM_PER_MM)
 
-    return Choice(best.calibrant, best.seed, best.geometry, tuple(table), doubts)
+    return Choice(best.calibrant, best.seed, tuple(table), doubts)

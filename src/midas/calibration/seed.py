@@ -1,346 +1,103 @@
-"""The first guess from the image alone: beam centre, ring radii, distance.
+"""The first guess from the image alone: beam centre, distance and tilt.
 
-Rings are ridges of the image; the normals of all ridges meet where the beam does. Around that centre the azimuthal mean
-shows rings as peaks, and the distance is the one whose predicted rings explain the peaks best, judged by a likelihood
-ratio against chance coincidence.
+Rings are ridges of the image. For a set of tilts every ridge point votes for the beam centres that its direction allows;
+around the best centres all distances are tried, and the best of those are polished on the ridge points, from the inner
+rings outward. Each is judged by how well the calibrant's rings explain where the ridge points are, against chance
+(core/ring_search.hpp).
 """
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from midas.calibration.prepare import BoolImage, FloatImage, PreparedImage, local_median
+from midas import _core
+from midas.calibration.prepare import PreparedImage
+from midas.calibration.ridges import Ridges, find_ridges
+from midas.calibration.signal import RingSignal, ring_radii, ring_signal
 from midas.crystal import Rings
 from midas.errors import FitError
 from midas.geometry import FloatArray
 
-_TARGET_EDGE = 640  # the search works on an image binned to about this many pixels
-_SIGNIFICANT = 3.0  # standard deviations above background at which a binned pixel may belong to a ring
-_MOST_VOTERS = 6000
-_MOST_POINTS = 60_000
-_MIN_RING_PIXELS = 150
-_MATCH_TOLERANCES = (0.02, 0.008)  # of the radius: first for finding the distance, then for judging it
-_PEAKS_EXPLAINED = 0.9  # share of the peaks that a right hypothesis is expected to match
-_RINGS_FOUND = 0.7  # share of the strong rings expected to show as peaks: tilt and texture smear some
-_STRONG = 0.1  # brightness over the brightest at which a ring is expected to show
-_RESOLUTION = 4.0  # cells within which two rings show as one peak
+__all__ = ["Hypothesis", "RingSignal", "Seed", "find_seed", "ring_radii", "ring_signal"]
 
+logger = logging.getLogger(__name__)
 
-@dataclass(frozen=True, eq=False)
-class RingSignal:
-    """The rings of an image, background removed, on a coarser grid."""
-
-    signal: FloatImage
-    """Shape (n_z, n_y): standard deviations above the background, 0 where masked."""
-    mask: BoolImage
-    """Shape (n_z, n_y): True where fewer than half the pixels of a cell are usable."""
-    counts: FloatImage
-    """Shape (n_z, n_y): mean counts of the usable pixels of each cell."""
-    background: FloatImage
-    """Shape (n_z, n_y): the local median of `counts`."""
-    binning: int
-    """Pixels of the image along an edge of a cell."""
-
-    def to_image(self, position: Any) -> Any:
-        """Return the image coordinate [px] of a coordinate on the coarse grid."""
-        return position * self.binning + 0.5 * (self.binning - 1)
+_FEWEST_POINTS = 60
+_VOTERS = 1500
+_VOTE_CELL = 4.0  # cells
+_TILTS = ((10.0, 6), (20.0, 10), (30.0, 12), (40.0, 14))  # deg, and directions tried
+_PERSPECTIVES = (0.0, 0.7, 1.6, 3.0)  # longer panel edge over distance
+_SAME_CENTER = 6.0  # cells
+_CENTERS = 12  # kept from the votes
+_SCANNED_POINTS, _JUDGED_POINTS = 700, 2500
+_SCAN_STEP = 0.006  # of the distance
+_SCAN_SIGMA, _JUDGE_SIGMA = 2.0, 1.2  # cells
+_POLISH_SIGMA = (3.0, 1.0)  # cells
+_POLISHED = 24
+_FAINTEST = (0.1, 0.01, 0.001)  # brightness over the brightest ring's at which half of a ring shows
+_SMALLEST_RADIUS = 20.0  # cells: weights do not grow further toward the centre
+_EFFECTIVE = 400.0  # independent points that the ridge points count as: neighbours along a ring say the same
+_SAME_DISTANCE = 0.02
+_DISTANCES = (2e3, 3e7)  # µm
+_FARTHEST_RING = 85.0  # deg 2theta
 
 
 @dataclass(frozen=True, eq=False)
 class Hypothesis:
-    """A distance and how well its rings explain the peaks that were seen."""
+    """A geometry and how well the calibrant's rings explain the image on it."""
 
     distance: float
     """[µm]."""
+    beam_center: tuple[float, float]
+    """(y, z) [px]."""
+    tilts: tuple[float, float]
+    """(tilt_y, tilt_z) [deg]."""
     score: float
-    """Log-likelihood ratio against chance coincidence; above 0 the rings are better than chance."""
-    n_matched: int
-    """Peaks that lie on a predicted ring."""
-    found: float
-    """Share of the predicted strong rings with a peak."""
+    """Log-likelihood ratio of the ridge points' radii against chance; above 0 the rings are better than chance."""
+    angular: float
+    """The same of their directions."""
+    share: float
+    """Share of the ridge points that lie on predicted rings."""
 
 
 @dataclass(frozen=True, eq=False)
 class Seed:
     """What the image alone says of the geometry before any ring is fitted."""
 
-    beam_center: tuple[float, float]
-    """(y, z) [px]."""
-    distance: float
-    """[µm]."""
-    radii: FloatArray
-    """Radii of the peaks of the azimuthal mean, shape (n,) [px]."""
     best: Hypothesis
     """The hypothesis chosen."""
     runner_up: Hypothesis | None
-    """The best one at another distance, None where there is none."""
+    """The best really different one, None where there is none."""
+    n_points: int
+    """Ridge points of the image."""
+
+    @property
+    def beam_center(self) -> tuple[float, float]:
+        """(y, z) [px]."""
+        return self.best.beam_center
+
+    @property
+    def distance(self) -> float:
+        """[µm]."""
+        return self.best.distance
+
+    @property
+    def tilts(self) -> tuple[float, float]:
+        """(tilt_y, tilt_z) [deg]."""
+        return self.best.tilts
 
 
-def ring_signal(prepared: PreparedImage, *, threshold: float = 0.0) -> RingSignal:
-    """Return the image binned to about 640 px, over its local median in units of the local noise.
+@dataclass(frozen=True, eq=False)
+class _Pattern:
+    """The calibrant's rings as the core takes them."""
 
-    Pixels less than `threshold` [counts of the image given] above the background count as background; 0 takes all.
-    """
-    binning = max(1, round(max(prepared.counts.shape) / _TARGET_EDGE))
-    counts, mask = _binned(prepared, binning)
-    background = local_median(counts, mask, max(counts.shape) // 25)
-    excess = counts - background
-    usable = ~mask
-    # Noise grows as the square root of the counts whatever the gain: its factor is measured, not assumed.
-    root = np.sqrt(np.maximum(background, 1e-3 * float(np.mean(counts[usable]))) + 1e-6)
-    factor = 1.4826 * float(np.median(np.abs(excess[usable]) / root[usable]))
-    noise = root * max(factor, 1e-6)
-    if threshold > 0.0:
-        excess = _excess_above(prepared, background, binning, threshold / prepared.gain)
-    signal = np.where(usable, excess / noise, 0.0).astype(np.float32)
-    return RingSignal(signal=signal, mask=mask, counts=counts, background=background, binning=binning)
-
-
-def _excess_above(prepared: PreparedImage, background: FloatImage, binning: int, threshold: float) -> FloatImage:
-    """Return the mean excess over the background of each cell, of the pixels that exceed it by the threshold alone."""
-    n_z, n_y = background.shape
-    cut = (slice(n_z * binning), slice(n_y * binning))
-    excess = prepared.counts[cut] - np.repeat(np.repeat(background, binning, axis=0), binning, axis=1)
-    excess[(excess < threshold) | prepared.mask[cut]] = 0.0
-    cells = (n_z, binning, n_y, binning)
-    count = (~prepared.mask[cut]).reshape(cells).sum(axis=(1, 3))
-    return np.asarray(excess.reshape(cells).sum(axis=(1, 3)) / np.maximum(count, 1), dtype=np.float32)
-
-
-def _binned(prepared: PreparedImage, binning: int) -> tuple[FloatImage, BoolImage]:
-    n_z, n_y = (n // binning for n in prepared.counts.shape)
-    cells = (n_z, binning, n_y, binning)
-    cut = (slice(n_z * binning), slice(n_y * binning))
-    total = prepared.counts[cut].reshape(cells).sum(axis=(1, 3), dtype=np.float32)
-    count = (~prepared.mask[cut]).reshape(cells).sum(axis=(1, 3))
-    mask = count * 2 < binning * binning
-    return np.where(mask, 0.0, total / np.maximum(count, 1)).astype(np.float32), mask
-
-
-def find_center(rings: RingSignal) -> tuple[float, float]:
-    """Return the point (y, z) on the coarse grid about which the ring signal is most nearly circular.
-
-    Raises
-    ------
-    FitError
-        Too few pixels stand out of the background to be rings.
-    """
-    points, normals, weights = _ridges(rings)
-    start = _vote(points, normals, weights, rings.signal.shape)
-    rows, columns = np.nonzero(rings.signal > _SIGNIFICANT)
-    if len(rows) > _MOST_POINTS:
-        chosen = np.random.default_rng(7).choice(len(rows), _MOST_POINTS, replace=False)
-        rows, columns = rows[chosen], columns[chosen]
-    strength = np.minimum(np.sqrt(rings.signal[rows, columns]), 5.0).astype(np.float64)
-    return _sharpen(start, columns.astype(np.float64), rows.astype(np.float64), strength)
-
-
-def _ridges(rings: RingSignal) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Positions (n, 2), unit normals (n, 2) and weights (n,) of the cells that look like pieces of a ring."""
-    from scipy import ndimage
-
-    clipped = np.clip(rings.signal, 0.0, 30.0)
-    smooth = ndimage.gaussian_filter(np.sqrt(clipped), 1.0)
-    gz, gy = np.gradient(smooth)
-    near_gap = ndimage.binary_dilation(rings.mask, iterations=3)
-    gz[near_gap] = gy[near_gap] = 0.0
-    jyy, jzz, jyz = (ndimage.gaussian_filter(p, 2.0) for p in (gy * gy, gz * gz, gy * gz))
-    angle = 0.5 * np.arctan2(2.0 * jyz, jyy - jzz)
-    trace = jyy + jzz
-    coherence = np.hypot(jyy - jzz, 2.0 * jyz) / np.maximum(trace, 1e-12)
-    usable = (rings.signal > _SIGNIFICANT) & (coherence > 0.5) & ~near_gap
-    rows, columns = np.nonzero(usable)
-    if len(rows) < _MIN_RING_PIXELS:
-        raise FitError(
-            f"no rings found: only {len(rows)} cells of the image stand out of the background as pieces of lines; "
-            "expected a calibrant's powder rings (is it the right image, does it need a dark, is it exposed?)"
-        )
-    if len(rows) > _MOST_VOTERS:
-        chosen = np.random.default_rng(7).choice(len(rows), _MOST_VOTERS, replace=False)
-        rows, columns = rows[chosen], columns[chosen]
-    normals = np.stack([np.cos(angle[rows, columns]), np.sin(angle[rows, columns])], axis=1)
-    points = np.stack([columns, rows], axis=1).astype(np.float64)
-    return points, normals.astype(np.float64), coherence[rows, columns].astype(np.float64)
-
-
-def _vote(points: FloatArray, normals: FloatArray, weights: FloatArray, shape: tuple[int, ...]) -> tuple[float, float]:
-    """Where the normals meet: each point votes along its normal, over the panel and one panel width around it."""
-    from scipy import ndimage
-
-    cell = 2.0
-    n_z, n_y = shape
-    low = np.array([-n_y, -n_z], dtype=np.float64)
-    n_cells = (int(3 * n_z / cell) + 1, int(3 * n_y / cell) + 1)
-    votes = np.zeros(n_cells[0] * n_cells[1])
-    reach = 1.5 * math.hypot(n_z, n_y)
-    distances = np.arange(-reach, reach, cell)
-    distances = distances[np.abs(distances) > 8.0]  # closer in, any curved edge votes for itself
-    for chunk in np.array_split(distances, 30):
-        at = ((points[:, None, :] + chunk[None, :, None] * normals[:, None, :] - low) / cell).astype(np.int64)
-        inside = (at[..., 0] >= 0) & (at[..., 0] < n_cells[1]) & (at[..., 1] >= 0) & (at[..., 1] < n_cells[0])
-        # An error of the normal's angle spreads the vote over a width that grows with the distance.
-        share = (weights[:, None] / (1.0 + np.abs(chunk) / 100.0)[None, :])[inside]
-        votes += np.bincount(at[..., 1][inside] * n_cells[1] + at[..., 0][inside], weights=share, minlength=len(votes))
-    smooth = ndimage.gaussian_filter(votes.reshape(n_cells), 1.5)
-    z, y = np.unravel_index(int(np.argmax(smooth)), n_cells)
-    return float(low[0] + (y + 0.5) * cell), float(low[1] + (z + 0.5) * cell)
-
-
-def _sharpen(start: tuple[float, float], y: FloatArray, z: FloatArray, weights: FloatArray) -> tuple[float, float]:
-    """Move the centre to where the histogram of radii is sharpest, by pattern search with finer and finer steps."""
-
-    def sharpness(center: tuple[float, float], width: float) -> float:
-        radius = np.hypot(y - center[0], z - center[1])
-        histogram = np.bincount((radius / width).astype(np.int64), weights=weights)
-        expected = 1.0 + np.arange(len(histogram))  # a longer circumference collects more pixels by chance
-        return float(np.sum(histogram**2 / expected))
-
-    center = start
-    for step, width in ((8.0, 4.0), (4.0, 3.0), (2.0, 2.0), (1.0, 1.5), (0.5, 1.0), (0.25, 1.0)):
-        best = sharpness(center, width)
-        for _ in range(40):
-            trials = [
-                (center[0] + i * step, center[1] + j * step) for i in (-1, 0, 1) for j in (-1, 0, 1) if (i, j) != (0, 0)
-            ]
-            values = [sharpness(trial, width) for trial in trials]
-            if max(values) <= best:
-                break
-            best = max(values)
-            center = trials[int(np.argmax(values))]
-    return center
-
-
-def radii_around(rings: RingSignal, center: tuple[float, float]) -> FloatArray:
-    """Return the distance of every cell from a point (y, z) of the coarse grid, shape as `signal`."""
-    z, y = np.mgrid[: rings.signal.shape[0], : rings.signal.shape[1]]
-    return np.asarray(np.hypot(y - center[0], z - center[1]), dtype=np.float64)
-
-
-def ring_radii(rings: RingSignal, radius_map: FloatArray) -> tuple[FloatArray, FloatArray, tuple[float, float]]:
-    """Return (radii, strengths, covered range) of the peaks of the azimuthal mean, on the coarse grid.
-
-    `radius_map` gives the radius of every cell. A radius is covered where at least 3 % of its circumference lies on
-    usable cells.
-    """
-    from scipy import ndimage, signal
-
-    rows, columns = np.nonzero(~rings.mask & np.isfinite(radius_map))
-    radius = radius_map[rows, columns]
-    step = 0.5
-    index = (radius / step).astype(np.int64)
-    count = np.bincount(index)
-    value = np.clip(rings.signal[rows, columns], -5.0, 20.0)  # spots and zingers count as little more than arcs
-    profile = np.bincount(index, weights=value) / np.maximum(count, 1)
-    covered = count > np.maximum(12.0, 0.03 * 2.0 * math.pi * step * step * np.arange(len(count)))
-    profile = ndimage.gaussian_filter1d(np.where(covered, profile, 0.0), 1.5)
-    baseline = ndimage.percentile_filter(profile, 30, size=61)
-    flat = np.where(covered, profile - baseline, 0.0)
-    noise = 1.4826 * float(np.median(np.abs(flat[covered]))) if covered.any() else 1.0
-    peaks, found = signal.find_peaks(flat, prominence=max(4.0 * noise, 0.08), distance=4)
-    if not covered.any():
-        return np.empty(0), np.empty(0), (0.0, 0.0)
-    inside = np.flatnonzero(covered) * step
-    refined = np.array([_parabola(flat, int(k)) for k in peaks]) * step + 0.5 * step
-    return refined, np.asarray(found["prominences"], dtype=np.float64), (float(inside[0]), float(inside[-1]))
-
-
-def _parabola(values: FloatArray, k: int) -> float:
-    left, middle, right = values[k - 1], values[k], values[k + 1]
-    curvature = left - 2.0 * middle + right
-    return k + (0.5 * (left - right) / curvature if curvature < 0.0 else 0.0)
-
-
-def find_distance(
-    radii: FloatArray, strengths: FloatArray, covered: tuple[float, float], rings: Rings, limits: tuple[float, float]
-) -> list[Hypothesis]:
-    """Return hypotheses of the distance, best first, in the unit of the radii.
-
-    Every (peak, ring) pair among the stronger ones proposes a distance; each is scored by the log-likelihood ratio of
-    the peaks matching its rings, and its strong rings matching peaks, against doing so by chance.
-    """
-    tangent = np.tan(np.radians(rings.two_theta[rings.two_theta < 85.0]))
-    intensity = np.nan_to_num(rings.intensity[: len(tangent)], nan=1.0)
-    strong_peaks = radii[np.argsort(strengths)[::-1][:15]]
-    proposals = (strong_peaks[:, None] / tangent[None, :25]).ravel()
-    proposals = proposals[(proposals >= limits[0]) & (proposals <= limits[1])]
-    hypotheses = []
-    proposals = np.unique(np.round(proposals, 2))
-    for proposal in proposals:
-        refined = float(proposal)
-        for tolerance in _MATCH_TOLERANCES:
-            refined = _rescaled(refined, radii, tangent, tolerance)
-        hypotheses.append(_judge(refined, radii, strengths, covered, tangent, intensity))
-    # The best of many tries is better than chance by chance: it has to beat them all.
-    penalty = math.log(max(1, len(proposals)))
-    hypotheses = [replace(h, score=h.score - penalty) for h in hypotheses]
-    hypotheses.sort(key=lambda h: -h.score)
-    return hypotheses
-
-
-def _nearest(values: FloatArray, targets: FloatArray) -> npt.NDArray[np.int64]:
-    """Index of the target nearest to each value; targets ascend."""
-    right = (
-        np.clip(np.searchsorted(targets, values), 1, len(targets) - 1)
-        if len(targets) > 1
-        else np.zeros(len(values), int)
-    )
-    left = np.maximum(right - 1, 0)
-    return np.where(np.abs(values - targets[left]) <= np.abs(values - targets[right]), left, right)
-
-
-def _rescaled(distance: float, radii: FloatArray, tangent: FloatArray, tolerance: float) -> float:
-    ratio = radii / (distance * tangent[_nearest(radii, distance * tangent)])
-    close = np.abs(ratio - 1.0) < tolerance
-    return distance * float(np.median(ratio[close])) if close.any() else distance
-
-
-def _judge(
-    distance: float,
-    radii: FloatArray,
-    strengths: FloatArray,
-    covered: tuple[float, float],
-    tangent: FloatArray,
-    intensity: FloatArray,
-) -> Hypothesis:
-    predicted = distance * tangent
-    visible = (predicted > covered[0]) & (predicted < covered[1])
-    if visible.sum() < 2 or len(radii) < 2:
-        return Hypothesis(distance, -math.inf, 0, 0.0)
-    shown = predicted[visible]
-    # Powder rings fade as their power spreads over the circumference; a ring counts as strong against the others seen.
-    brightness = intensity[visible] / tangent[visible]
-    strong = shown[_resolved(shown, brightness) & (brightness > _STRONG * brightness.max())]
-    span = covered[1] - covered[0]
-
-    def ratio(
-        values: FloatArray, targets: FloatArray, weights: FloatArray, expected: float
-    ) -> tuple[float, npt.NDArray[np.bool_]]:
-        width = np.maximum(_MATCH_TOLERANCES[-1] * values, 1.0)
-        matched = np.abs(values - targets[_nearest(values, targets)]) < width
-        reach = np.maximum(_MATCH_TOLERANCES[-1] * targets, 1.0)
-        chance = min(0.95, float(np.sum(2.0 * reach)) / span)
-        gain, loss = math.log(expected / chance), math.log((1.0 - expected) / (1.0 - chance))
-        return float(np.sum(weights * np.where(matched, gain, loss))), matched
-
-    # A strong peak says more than a faint one, which may be noise or another phase.
-    weights = np.clip(np.sqrt(strengths / np.median(strengths)), 0.3, 2.0)
-    by_peaks, matched = ratio(radii, shown, weights, _PEAKS_EXPLAINED)
-    by_rings, found = ratio(strong, radii, np.ones(len(strong)), _RINGS_FOUND)
-    return Hypothesis(distance, by_peaks + by_rings, int(matched.sum()), float(found.mean()) if len(strong) else 0.0)
-
-
-def _resolved(radii: FloatArray, brightness: FloatArray) -> npt.NDArray[np.bool_]:
-    """Return which rings have no brighter one so near that they show as its shoulder; radii ascend."""
-    alone = np.ones(len(radii), dtype=bool)
-    gaps = np.diff(radii) < _RESOLUTION
-    alone[1:] &= ~(gaps & (brightness[:-1] >= brightness[1:]))
-    alone[:-1] &= ~(gaps & (brightness[1:] > brightness[:-1]))
-    return alone
+    tangent: FloatArray
+    brightness: FloatArray
 
 
 def find_seed(
@@ -351,40 +108,198 @@ def find_seed(
     beam_center: tuple[float, float] | None = None,
     distance: float | None = None,
     signal: RingSignal | None = None,
+    ridges: Ridges | None = None,
+    n_threads: int = 0,
 ) -> Seed:
-    """Return beam centre and distance found from the image, or checked against it where they are given.
+    """Return beam centre, distance and tilt found from the image.
+
+    A guess of the beam centre [px] or the distance [µm] is one more hypothesis, which the image may overrule.
 
     Raises
     ------
     FitError
-        No rings stand out, or no distance explains the rings that do.
+        No rings stand out, or no geometry puts the calibrant's rings on those that do.
     """
     coarse = signal if signal is not None else ring_signal(prepared)
-    if beam_center is None:
-        center = find_center(coarse)
-    else:
-        shift = 0.5 * (coarse.binning - 1)
-        center = ((beam_center[0] - shift) / coarse.binning, (beam_center[1] - shift) / coarse.binning)
-    radii, strengths, covered = ring_radii(coarse, radii_around(coarse, center))
-    cell = pixel_size * coarse.binning  # µm
-    limits = (2e3 / cell, 3e7 / cell) if distance is None else (0.7 * distance / cell, 1.4 * distance / cell)
-    hypotheses = find_distance(radii, strengths, covered, rings, limits)
-    if not hypotheses or hypotheses[0].score <= 0.0 or hypotheses[0].n_matched < 2:
+    found = ridges if ridges is not None else find_ridges(coarse, n_threads=n_threads)
+    if len(found) < _FEWEST_POINTS:
         raise FitError(
-            f"cannot tell the distance: {len(radii)} rings were found around ({coarse.to_image(center[0]):.0f}, "
-            f"{coarse.to_image(center[1]):.0f}) px but no distance puts {rings.calibrant.name} on them; check "
-            "calibrant, wavelength and pixel size, or give a distance and a beam centre"
+            f"no rings found: only {len(found)} cells of the image stand out of the background as pieces of lines; "
+            "expected a calibrant's powder rings (is it the right image, does it need a dark, is it exposed?)"
         )
-    best = hypotheses[0]
-    other = next((h for h in hypotheses[1:] if abs(h.distance / best.distance - 1.0) > 0.02), None)
-    scaled = [
-        None if h is None else Hypothesis(h.distance * cell, h.score, h.n_matched, h.found) for h in (best, other)
-    ]
-    assert scaled[0] is not None
-    return Seed(
-        beam_center=(coarse.to_image(center[0]), coarse.to_image(center[1])),
-        distance=best.distance * cell,
-        radii=radii * coarse.binning,
-        best=scaled[0],
-        runner_up=scaled[1],
+    pattern = _pattern(rings)
+    cell = pixel_size * coarse.binning  # µm
+    candidates = _centers(found, n_threads)
+    if beam_center is not None:
+        at = [(v - 0.5 * (coarse.binning - 1)) / coarse.binning for v in beam_center]
+        candidates = np.vstack([candidates, [math.inf, *at, 0.0, 0.0]])
+    starts = _scan(found, candidates, pattern, (_DISTANCES[0] / cell, _DISTANCES[1] / cell), n_threads)
+    geometries, scores = _polish(found, starts, pattern, n_threads)
+    order = np.argsort(-(scores[:, 0] + scores[:, 1]))
+    hypotheses = [_hypothesis(geometries[k], scores[k], coarse, cell) for k in order]
+    best = hypotheses[0] if hypotheses else None
+    if best is None or best.score <= math.log(1e4):
+        raise FitError(
+            f"cannot tell the geometry: {len(found)} pieces of lines were found but no distance and beam centre put "
+            f"the rings of {rings.calibrant.name} on them; check calibrant, wavelength and pixel size"
+        )
+    runner_up = next((h for h in hypotheses[1:] if _different(h, best, coarse.binning)), None)
+    return Seed(best=best, runner_up=runner_up, n_points=len(found))
+
+
+def _hypothesis(row: FloatArray, score: FloatArray, coarse: RingSignal, cell: float) -> Hypothesis:
+    return Hypothesis(
+        distance=float(row[0] * cell),
+        beam_center=(float(coarse.to_image(row[1])), float(coarse.to_image(row[2]))),
+        tilts=(float(row[3]), float(row[4])),
+        score=float(score[0]),
+        angular=float(score[1]),
+        share=float(score[2]),
     )
+
+
+def _different(one: Hypothesis, other: Hypothesis, binning: int) -> bool:
+    apart = math.dist(one.beam_center, other.beam_center)
+    return abs(one.distance / other.distance - 1.0) > _SAME_DISTANCE or apart > 4.0 * _SAME_CENTER * binning
+
+
+def _pattern(rings: Rings) -> _Pattern:
+    near = rings.two_theta < _FARTHEST_RING
+    tangent = np.tan(np.radians(rings.two_theta[near]))
+    intensity = rings.intensity[near]
+    known = np.isfinite(intensity).all()
+    # Counts per pixel: a ring's power is spread over its circumference and falls with the Lorentz factor.
+    brightness = intensity / tangent**2 if known else np.ones_like(tangent)
+    return _Pattern(np.ascontiguousarray(tangent), np.ascontiguousarray(brightness))
+
+
+def _centers(ridges: Ridges, n_threads: int) -> FloatArray:
+    """Return candidates (distance in cells, beam_y, beam_z, tilt_y, tilt_z), shape (n, 5), most votes first."""
+    directions = [(0.0, 0.0, 0.0)]
+    tilts = [(0.0, 0.0)]
+    edge = float(max(ridges.shape))
+    for tilt, n in _TILTS:
+        for perspective in _PERSPECTIVES:
+            # Without perspective opposite directions look the same.
+            turns = np.arange(n) * (math.pi if perspective == 0.0 else 2.0 * math.pi) / n
+            for phi in turns:
+                u_y, u_z = math.sin(math.radians(tilt)) * math.cos(phi), math.sin(math.radians(tilt)) * math.sin(phi)
+                directions.append((u_y, u_z, perspective / edge))
+                tilt_y = math.asin(u_z)
+                tilts.append((math.degrees(tilt_y), math.degrees(math.asin(u_y / math.cos(tilt_y)))))
+    chosen = _thinned(ridges.points[:, :], np.ones(len(ridges)), _VOTERS)
+    n_z, n_y = ridges.shape
+    guesses = np.asarray(directions)
+    found = _core.vote_centers(
+        chosen,
+        guesses,
+        low=(-1.0 * n_y, -1.0 * n_z),
+        shape=(int(3 * n_z / _VOTE_CELL) + 1, int(3 * n_y / _VOTE_CELL) + 1),
+        cell=_VOTE_CELL,
+        n_threads=n_threads,
+    )
+    kept: list[int] = []
+    for k in np.argsort(-found[:, 2]):
+        same = [
+            j
+            for j in kept
+            if math.dist(found[j, :2], found[k, :2]) < _SAME_CENTER and math.dist(tilts[j], tilts[k]) < 12.0
+        ]
+        if not same:
+            kept.append(int(k))
+        if len(kept) == _CENTERS:
+            break
+    if 0 not in kept:
+        kept.append(0)
+    with np.errstate(divide="ignore"):
+        rows = [[1.0 / guesses[k, 2], *found[k, :2], *tilts[k]] for k in kept]
+    return np.asarray(rows)
+
+
+def _thinned(points: FloatArray, density: FloatArray, n: int) -> FloatArray:
+    """Return about n of the points (5, m), each as often as its density asks, as (y, z, normal_y, normal_z, weight)."""
+    steps = np.cumsum(density) / np.sum(density)
+    picked = np.searchsorted(steps, (np.arange(n) + 0.5) / n)
+    index, counts = np.unique(np.minimum(picked, points.shape[1] - 1), return_counts=True)
+    out = points[:, index].copy()
+    out[4] = counts * (_EFFECTIVE / n)
+    return np.ascontiguousarray(out)
+
+
+def _measured(
+    ridges: Ridges, row: FloatArray, n: int, rng_order: npt.NDArray[np.int64]
+) -> tuple[FloatArray, FloatArray]:
+    """Return points and area in the measure in which every ring around a centre weighs the same, whatever its size."""
+
+    def density(y: FloatArray, z: FloatArray) -> FloatArray:
+        return np.asarray(1.0 / np.maximum(np.hypot(y - row[1], z - row[2]), _SMALLEST_RADIUS))
+
+    shuffled = ridges.points[:, rng_order]
+    area = ridges.area.copy()
+    area[2] *= density(area[0], area[1])
+    return _thinned(shuffled, density(shuffled[0], shuffled[1]), n), np.ascontiguousarray(area)
+
+
+def _scan(
+    ridges: Ridges, candidates: FloatArray, pattern: _Pattern, limits: tuple[float, float], n_threads: int
+) -> FloatArray:
+    """Return the most promising (distance, beam, tilts) over all candidates and distances, best first."""
+    rows, totals = [], []
+    order = np.random.default_rng(7).permutation(len(ridges))
+    for candidate in candidates:
+        points, area = _measured(ridges, candidate, _SCANNED_POINTS, order)
+        distances = _distances(candidate, points, pattern, limits)
+        if len(distances) == 0:
+            continue
+        trial = np.repeat(candidate[None, :], len(distances), axis=0)
+        trial[:, 0] = distances
+        score = _core.score_geometries(
+            trial, points, area, pattern.tangent, pattern.brightness,
+            faintest=_FAINTEST[1], sigma=_SCAN_SIGMA, n_threads=n_threads,
+        )  # fmt: skip
+        total = score[:, 0] + score[:, 1]
+        peak = (total >= np.roll(total, 1)) & (total >= np.roll(total, -1))
+        best = np.flatnonzero(peak)
+        best = best[np.argsort(-total[best])][:6]
+        rows.append(trial[best])
+        totals.append(total[best])
+    if not rows:
+        return np.empty((0, 5))
+    all_rows, all_totals = np.vstack(rows), np.concatenate(totals)
+    return all_rows[np.argsort(-all_totals)][:_POLISHED]
+
+
+def _distances(candidate: FloatArray, points: FloatArray, pattern: _Pattern, limits: tuple[float, float]) -> FloatArray:
+    """Return the distances to try: at least two rings within the points, no more than the pattern lists."""
+    radius = np.hypot(points[0] - candidate[1], points[1] - candidate[2])
+    largest = float(np.quantile(radius, 0.98))
+    low = max(limits[0], largest / pattern.tangent[-1] * 0.7)
+    high = min(limits[1], largest / pattern.tangent[1] * 1.3)
+    if high <= low:
+        return np.empty(0)
+    n = int(math.log(high / low) / _SCAN_STEP) + 1
+    return np.asarray(low * np.exp(np.arange(n) * _SCAN_STEP))
+
+
+def _polish(ridges: Ridges, starts: FloatArray, pattern: _Pattern, n_threads: int) -> tuple[FloatArray, FloatArray]:
+    """Return the starts moved to where they explain the points best, and their scores."""
+    geometries, scores = [], []
+    order = np.random.default_rng(7).permutation(len(ridges))
+    for start in starts:
+        row = start[None, :].copy()
+        for _ in range(2):
+            points, area = _measured(ridges, row[0], _JUDGED_POINTS, order)
+            row = _core.polish_geometries(
+                row, points, area, pattern.tangent, pattern.brightness,
+                faintest=_FAINTEST[1], sigma=_POLISH_SIGMA, n_threads=1,
+            )  # fmt: skip
+        trials = [
+            _core.score_geometries(
+                row, points, area, pattern.tangent, pattern.brightness,
+                faintest=faintest, sigma=_JUDGE_SIGMA, n_threads=1,
+            )[0]
+            for faintest in _FAINTEST
+        ]  # fmt: skip
+        geometries.append(row[0])
+        scores.append(max(trials, key=lambda s: float(s[0])))
+    return np.asarray(geometries).reshape(-1, 5), np.asarray(scores).reshape(-1, 3)

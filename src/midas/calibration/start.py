@@ -1,20 +1,19 @@
-"""Where the calibration starts: the calibrant, the seed checked against hints, and the coarse fit."""
+"""Where the calibration starts: the calibrant, and the seed checked against hints."""
 
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass, replace
 
-import numpy as np
-
-from midas.calibration.fit import fit_coarse
 from midas.calibration.options import CalibrationParams
+from midas.calibration.pattern import nearest_distance, ring_peaks
 from midas.calibration.prepare import PreparedImage
 from midas.calibration.ring_lists import SEED_TWO_THETA, innermost_rings
-from midas.calibration.screening import Candidate, screen
-from midas.calibration.seed import RingSignal, Seed, find_seed, radii_around, ring_radii
+from midas.calibration.screening import Candidate, screen, seed_geometry
+from midas.calibration.seed import RingSignal, Seed, find_seed
 from midas.crystal import Calibrant, Rings
-from midas.errors import FitError, InputError
+from midas.errors import InputError
 from midas.geometry import Geometry
 from midas.units import UM_PER_MM
 
@@ -57,97 +56,57 @@ def find_start(prepared: PreparedImage, signal: RingSignal, options: Calibration
     doubts: tuple[str, ...] = ()
     if options.finds_calibrant:
         choice = screen(prepared, signal, options, n_threads)
-        calibrant, seed, geometry = choice.calibrant, choice.seed, choice.geometry
-        compared, doubts = choice.candidates, choice.doubts
+        calibrant, seed, compared, doubts = choice.calibrant, choice.seed, choice.candidates, choice.doubts
         candidates = innermost_rings(calibrant, options.wavelength)
     else:
         calibrant = options.resolve_calibrant()
         candidates = innermost_rings(calibrant, options.wavelength)
-        seed, geometry = _seeded(prepared, signal, candidates, options, n_threads)
-    seed, geometry, notes = _first_ring_checked(prepared, signal, candidates, options, seed, geometry, n_threads)
+        seed = find_seed(
+            prepared,
+            candidates,
+            options.pixel_size,
+            beam_center=options.beam_center,
+            distance=options.distance,
+            signal=signal,
+            n_threads=n_threads,
+        )
+    seed, notes = _first_ring_checked(signal, candidates, options, seed)
     logger.info(
-        "seed: distance %.2f mm, beam (%.2f, %.2f) px, %d of %d peaks explained",
+        "seed: distance %.2f mm, beam (%.2f, %.2f) px, tilts (%.2f, %.2f) deg, %.0f %% of %d ridge points explained",
         seed.distance / UM_PER_MM,
         *seed.beam_center,
-        seed.best.n_matched,
-        len(seed.radii),
+        *seed.tilts,
+        100.0 * seed.best.share,
+        seed.n_points,
     )
-    return Start(calibrant, seed, geometry, compared, notes, doubts)
-
-
-def _seeded(
-    prepared: PreparedImage, signal: RingSignal, candidates: Rings, options: CalibrationParams, n_threads: int
-) -> tuple[Seed, Geometry]:
-    """Return the seed and the coarse geometry; a guess that does not lead to rings is overruled, loudly."""
-    guess = {"beam_center": options.beam_center, "distance": options.distance}
-    try:
-        seed = find_seed(prepared, candidates, options.pixel_size, signal=signal, **guess)  # type: ignore[arg-type]
-        geometry = fit_coarse(signal, seed, candidates, options, n_threads)
-    except FitError:
-        if options.beam_center is None and options.distance is None:
-            raise
-        logger.warning("%s; searching without it", _guess_in_words(options))
-        seed = find_seed(prepared, candidates, options.pixel_size, signal=signal)
-        geometry = fit_coarse(signal, seed, candidates, options, n_threads)
-    return seed, geometry
+    return Start(calibrant, seed, seed_geometry(seed, options), compared, notes, doubts)
 
 
 def _first_ring_checked(
-    prepared: PreparedImage,
-    signal: RingSignal,
-    candidates: Rings,
-    options: CalibrationParams,
-    seed: Seed,
-    geometry: Geometry,
-    n_threads: int,
-) -> tuple[Seed, Geometry, tuple[str, ...]]:
+    signal: RingSignal, candidates: Rings, options: CalibrationParams, seed: Seed
+) -> tuple[Seed, tuple[str, ...]]:
     """Return the seed that the number of the first ring leads to where the image allows it, else the one found."""
     if options.first_ring is None:
-        return seed, geometry, ()
+        return seed, ()
     if options.first_ring > len(candidates):
         raise InputError(
             f"first_ring (-FirstRingNr) is {options.first_ring}; expected at most {len(candidates)}, the rings of "
             f"{candidates.calibrant.name} within {SEED_TWO_THETA:g} deg"
         )
-    expected = _first_ring_distance(signal, candidates, options, seed)
+    peaks = ring_peaks(signal, seed_geometry(seed, options))
+    if len(peaks.radii) == 0:
+        return seed, ()
+    cell = options.pixel_size * signal.binning  # µm
+    first = float(peaks.radii[peaks.strengths >= _STRONG_PEAK * peaks.strengths.max()].min())
+    expected = first * cell / math.tan(math.radians(float(candidates.two_theta[options.first_ring - 1])))
     if abs(seed.distance / expected - 1.0) < _SAME_DISTANCE:
-        return seed, geometry, ()
+        return seed, ()
     said = f"ring {options.first_ring} as the innermost strong ring (a distance of {expected / UM_PER_MM:.0f} mm)"
-    try:
-        hinted = find_seed(
-            prepared,
-            candidates,
-            options.pixel_size,
-            beam_center=seed.beam_center,
-            distance=expected,
-            signal=signal,
-        )
-        if abs(hinted.distance / expected - 1.0) < _SAME_DISTANCE and hinted.best.score > _NOT_WORSE * seed.best.score:
-            geometry = fit_coarse(signal, hinted, candidates, options, n_threads)
-            return replace(hinted, runner_up=seed.best), geometry, (f"{said} decided the distance",)
-    except FitError:
-        pass  # the image does not allow it
+    distance, score = nearest_distance(peaks, candidates, expected / cell)
+    found = nearest_distance(peaks, candidates, seed.distance / cell)[1]
+    if score > max(0.0, _NOT_WORSE * found):
+        hinted = replace(seed.best, distance=distance * cell)
+        return replace(seed, best=hinted, runner_up=seed.best), (f"{said} decided the distance",)
     note = f"{said} is overruled: the image says {seed.distance / UM_PER_MM:.1f} mm"
     logger.warning("%s", note)
-    return seed, geometry, (note,)
-
-
-def _first_ring_distance(signal: RingSignal, candidates: Rings, options: CalibrationParams, seed: Seed) -> float:
-    """Return the distance [µm] at which the innermost strong peak is the ring of the number given."""
-    shift = 0.5 * (signal.binning - 1)
-    center = tuple((c - shift) / signal.binning for c in seed.beam_center)
-    radii, strengths, _ = ring_radii(signal, radii_around(signal, (center[0], center[1])))
-    first = float(radii[strengths >= _STRONG_PEAK * strengths.max()].min())
-    assert options.first_ring is not None
-    two_theta = float(candidates.two_theta[options.first_ring - 1])
-    return first * signal.binning * options.pixel_size / float(np.tan(np.radians(two_theta)))
-
-
-def _guess_in_words(options: CalibrationParams) -> str:
-    words = []
-    if options.beam_center is not None:
-        words.append("the beam centre guess y {:g}, z {:g} px".format(*options.beam_center))
-    if options.distance is not None:
-        words.append(f"the distance guess {options.distance / UM_PER_MM:g} mm")
-    hint = " (column first: are they swapped?)" if options.beam_center is not None else ""
-    return f"the image shows no rings where {' and '.join(words)}{hint} would have them"
+    return seed, (note,)

@@ -60,7 +60,7 @@ def truth_of(simulation: Simulation) -> dict[str, Any]:
     from importlib.metadata import version
 
     g, found = simulation.geometry, simulation.rings
-    geometry = {f.name: _plain(getattr(g, f.name)) for f in fields(g) if f.name != "panels"}
+    geometry = {f.name: _plain(getattr(g, f.name)) for f in fields(g)}
     listed = {
         name: _plain(getattr(found, name))
         for name in ("number", "hkl", "multiplicity", "d_spacing", "two_theta", "intensity")

@@ -18,6 +18,17 @@ DTYPES = ("uint16", "uint32", "int32", "float32", "float64")
 """Types a simulated image may have."""
 _DEFAULT_FWHM = 3.0  # px
 _LARGEST = 1e12  # counts or px
+_NOT_NEGATIVE = (
+    "peak_counts",
+    "background",
+    "falloff",
+    "beamstop_radius",
+    "beamstop_arm_width",
+    "module_shift",
+    "module_rotation",
+    "zingers",
+    "threshold",
+)
 _WIDTH_PER_SIGMA = math.sqrt(8.0 * math.log(2.0))
 
 
@@ -104,6 +115,8 @@ class SimulationOptions:
     """Background added at the beam, falling as 1/(1 + (R/falloff_radius)²)."""
     falloff_radius: float | None = None
     """Where the falling background has halved [px]; None is a quarter of the detector's longer side."""
+    background_slope: tuple[float, float] = (0.0, 0.0)
+    """Background gained from the first to the last column and from the first to the last row; never below 0 in sum."""
     phases: tuple[tuple[Calibrant, float], ...] = ()
     """Further phases, each with the m|F|² of its strongest ring as a share of the calibrant's strongest."""
     strain: float = 0.0
@@ -116,6 +129,8 @@ class SimulationOptions:
     """Mean number of spots on a ring of multiplicity 24; in proportion on others."""
     spot_width: float = 0.5
     """FWHM of a spot along the ring [deg of η]."""
+    texture: float = 0.0
+    """Preferred orientation: each ring's intensity varies as 1 + texture cos(2(η - η0)), η0 random for each ring."""
     beamstop_radius: float = 0.0
     """Radius of the shadow around the beam [px]; 0 is no beamstop."""
     beamstop_arm: float | None = None
@@ -126,10 +141,18 @@ class SimulationOptions:
     """Rows and columns of a module of a tiled detector; None is one piece."""
     module_gap: tuple[int, int] = (17, 7)
     """Rows and columns between modules; the defaults are a Pilatus'."""
+    module_shift: float = 0.0
+    """Standard deviation of each module's displacement along rows and columns [px]."""
+    module_rotation: float = 0.0
+    """Standard deviation of each module's rotation in the detector's plane [deg]."""
+    zingers: int = 0
+    """Number of bright specks and tracks, 1 to 20 px long, of counts like hot pixels'; new ones in every frame."""
     dead_fraction: float = 0.0
     """Share of pixels that read 0."""
     hot_fraction: float = 0.0
     """Share of pixels that read far too much: log-uniform from ten times `peak_counts` upward by a factor of 100."""
+    threshold: float = 0.0
+    """Counts below which a pixel reads 0, as preprocessing with a threshold leaves them."""
     noise: bool = True
     """Poisson noise; without it the image is the expected one, rounded for an integer dtype."""
     dtype: str = "float64"
@@ -147,6 +170,10 @@ class SimulationOptions:
         self._check_ranges()
         if self.dtype not in DTYPES:
             raise InputError(f"dtype is {self.dtype!r}; expected one of {', '.join(DTYPES)}")
+        if len(self.background_slope) != 2 or not all(abs(v) <= _LARGEST for v in self.background_slope):
+            raise InputError(f"background_slope is {self.background_slope!r}; expected (over columns, over rows)")
+        if self.module_shape is None and (self.module_shift > 0.0 or self.module_rotation > 0.0):
+            raise InputError("module_shift and module_rotation move modules; give module_shape too")
         for name in ("module_shape", "module_gap"):
             value = getattr(self, name)
             if value is not None and (len(value) != 2 or min(value) < (1 if name == "module_shape" else 0)):
@@ -162,10 +189,10 @@ class SimulationOptions:
                 raise InputError(f"{name} is {value:g}; expected above 0")
 
     def _check_ranges(self) -> None:
-        for name in ("mixing", "polarization", "spottiness", "dead_fraction", "hot_fraction"):
+        for name in ("mixing", "polarization", "spottiness", "texture", "dead_fraction", "hot_fraction"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise InputError(f"{name} is {getattr(self, name):g}; expected 0 to 1")
-        for name in ("peak_counts", "background", "falloff", "beamstop_radius", "beamstop_arm_width"):
+        for name in _NOT_NEGATIVE:
             if not 0.0 <= getattr(self, name) <= _LARGEST:
                 raise InputError(f"{name} is {getattr(self, name):g}; expected 0 or more, at most {_LARGEST:g}")
         for name in ("spots_per_ring", "spot_width"):

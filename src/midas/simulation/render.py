@@ -23,6 +23,7 @@ _ETA_BINS_PER_SPOT = 8
 _MOST_PIXELS = 2**28
 _TAIL = 0.5  # deg beyond the corner: rings there still reach in
 _REFERENCE_MULTIPLICITY = 24.0
+_LONGEST_ZINGER = 20  # px
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +47,9 @@ class Simulation:
     """What was asked for."""
     seed: int
     """Of every random number."""
+    module_offsets: FloatArray | None = None
+    """Shape (n_modules, 3): dy [px], dz [px], rotation [deg] of each module, row by row; None where none is moved. A
+    pixel's true place is its index turned about the module's middle, from y toward z, then shifted."""
 
 
 def simulate(
@@ -94,13 +98,17 @@ def simulate(
     if seed < 0 or frame < 0:
         raise InputError(f"seed {seed} and frame {frame} were given; expected 0 or more")
     defect_seed = np.random.SeedSequence(seed)
-    texture_seed, noise_seed = np.random.SeedSequence([seed, frame + 1]).spawn(2)
+    texture_seed, noise_seed, zinger_seed = np.random.SeedSequence([seed, frame + 1]).spawn(3)
     found, expected = _expected(geometry, detector, calibrant, options, texture_seed, n_threads)
+    offsets = module_offsets(detector, options, np.random.SeedSequence([seed, 0]))
+    if offsets is not None:
+        expected = _displaced(expected, options, offsets)
+    expected[_shadow(geometry, detector, options)] = 0.0
     image = _counts(expected, options.noise, noise_seed, n_threads)
-    image, mask = _read_out(image, detector, options, defect_seed)
+    image, mask = _read_out(image, detector, options, (defect_seed, zinger_seed))
     for array in (image, mask, expected):
         array.setflags(write=False)
-    return Simulation(image, mask, expected, found, geometry, detector, options, int(seed))
+    return Simulation(image, mask, expected, found, geometry, detector, options, int(seed), offsets)
 
 
 def _expected(
@@ -125,7 +133,7 @@ def _expected(
     ]
     peaks, multiplicity = _peaks(listed, geometry, options)
     peaks[:, 3] *= options.peak_counts / _crest(peaks[peaks[:, 0] <= farthest], geometry)
-    texture = _texture(multiplicity, options, texture_seed) if options.spottiness > 0.0 else None
+    texture = _texture(multiplicity, options, texture_seed) if options.spottiness + options.texture > 0.0 else None
     n_z, n_y = detector.shape
     expected = _core.render_powder(
         geometry.projection,
@@ -140,7 +148,12 @@ def _expected(
         falloff_radius=options.falloff_radius or max(n_z, n_y) / 4.0,
         n_threads=n_threads,
     )
-    expected[_shadow(geometry, detector, options)] = 0.0
+    if any(options.background_slope):
+        over_y, over_z = (
+            np.linspace(0.0, rise, n, dtype=np.float32)
+            for rise, n in zip(options.background_slope, (n_y, n_z), strict=True)
+        )
+        expected += np.maximum(over_y[None, :] + over_z[:, None], -np.float32(options.background))
     return found, expected
 
 
@@ -199,7 +212,10 @@ def _crest(peaks: FloatArray, geometry: Geometry) -> float:
 def _texture(
     multiplicity: FloatArray, options: SimulationOptions, seed: np.random.SeedSequence
 ) -> npt.NDArray[np.float32]:
-    """Return factors (n_peaks, n_eta), of mean 1 over many seeds: grains at random η, of exponential strength."""
+    """Return factors (n_peaks, n_eta), of mean 1 over many seeds: grains at random η, of exponential strength.
+
+    Smooth texture multiplies them.
+    """
     n_eta = 2 ** math.ceil(math.log2(360.0 * _ETA_BINS_PER_SPOT / options.spot_width))
     frequency = np.arange(n_eta // 2 + 1)
     sigma = math.radians(options.spot_width / math.sqrt(8.0 * math.log(2.0)))
@@ -214,6 +230,9 @@ def _texture(
         )
         smooth = np.maximum(np.fft.irfft(np.fft.rfft(spots) * blur, n_eta), 0.0)
         factors[k] = 1.0 - options.spottiness + options.spottiness * smooth
+        if options.texture > 0.0:
+            eta = (np.arange(n_eta) + 0.5) / n_eta
+            factors[k] *= 1.0 + options.texture * np.cos(2.0 * math.pi * (2.0 * eta - rng.random()))
     return factors
 
 
@@ -250,12 +269,17 @@ def _counts(expected: npt.NDArray[np.float32], noise: bool, seed: np.random.Seed
 
 
 def _read_out(
-    counts: FloatArray, detector: Detector, options: SimulationOptions, seed: np.random.SeedSequence
+    counts: FloatArray,
+    detector: Detector,
+    options: SimulationOptions,
+    seeds: tuple[np.random.SeedSequence, np.random.SeedSequence],
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
     """Return the image as its dtype holds it, with gaps and defects, and the mask of what is no count."""
     dtype = np.dtype(options.dtype)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(seeds[0])
     mask = np.zeros(detector.shape, dtype=bool)
+    if options.zingers:
+        _add_zingers(counts, mask, options, np.random.default_rng(seeds[1]))
     for fraction, hot in ((options.dead_fraction, False), (options.hot_fraction, True)):
         where = rng.integers(counts.size, size=rng.binomial(counts.size, fraction))
         reading = 10.0 * max(options.peak_counts, 1.0) * 100.0 ** rng.random(len(where)) if hot else 0.0
@@ -267,12 +291,77 @@ def _read_out(
         np.minimum(counts, limit, out=counts)
     if dtype.kind in "iu" and not options.noise:
         np.rint(counts, out=counts)
+    if options.threshold > 0.0:
+        counts[counts < options.threshold] = 0.0
     gaps = _gaps(detector, options)
     counts[gaps] = top if dtype.kind == "u" else -1.0
     mask |= gaps
     if detector.mask is not None:
         mask |= detector.mask
     return counts.astype(dtype, copy=False), mask
+
+
+def _add_zingers(
+    counts: FloatArray, mask: npt.NDArray[np.bool_], options: SimulationOptions, rng: np.random.Generator
+) -> None:
+    """Add straight tracks of random length and direction to the counts and mark them in the mask."""
+    n = options.zingers
+    angle, length = 2.0 * math.pi * rng.random(n), _LONGEST_ZINGER ** rng.random(n)
+    step = np.arange(_LONGEST_ZINGER)
+    rows = np.rint((rng.random(n) * counts.shape[0])[:, None] + step * np.sin(angle)[:, None]).astype(np.int64)
+    columns = np.rint((rng.random(n) * counts.shape[1])[:, None] + step * np.cos(angle)[:, None]).astype(np.int64)
+    hit = (step < length[:, None]) & (rows >= 0) & (rows < counts.shape[0])
+    hit &= (columns >= 0) & (columns < counts.shape[1])
+    deposit = 10.0 * max(options.peak_counts, 1.0) * 100.0 ** rng.random((n, _LONGEST_ZINGER))
+    np.add.at(counts, (rows[hit], columns[hit]), np.rint(deposit[hit]))
+    mask[rows[hit], columns[hit]] = True
+
+
+def _modules(detector: Detector, options: SimulationOptions) -> list[tuple[slice, slice]]:
+    """Return rows and columns of each module, row by row; the last ones may be cut by the detector's edge."""
+    if options.module_shape is None:
+        return [(slice(0, detector.shape[0]), slice(0, detector.shape[1]))]
+    starts = [
+        [(at, min(at + module, n)) for at in range(0, n, module + gap)]
+        for n, module, gap in zip(detector.shape, options.module_shape, options.module_gap, strict=True)
+    ]
+    return [(slice(*z), slice(*y)) for z in starts[0] for y in starts[1]]
+
+
+def module_offsets(detector: Detector, options: SimulationOptions, seed: np.random.SeedSequence) -> FloatArray | None:
+    """Return dy [px], dz [px] and rotation [deg] of each module, shape (n_modules, 3); None where none is moved.
+
+    Examples
+    --------
+    >>> options = SimulationOptions(module_shape=(40, 40), module_gap=(2, 2), module_shift=0.2)
+    >>> module_offsets(Detector((82, 82), 100.0), options, np.random.SeedSequence(1)).shape
+    (4, 3)
+    """
+    if options.module_shift == 0.0 and options.module_rotation == 0.0:
+        return None
+    scale = (options.module_shift, options.module_shift, options.module_rotation)
+    offsets: FloatArray = np.random.default_rng(seed).normal(size=(len(_modules(detector, options)), 3)) * scale
+    offsets.setflags(write=False)
+    return offsets
+
+
+def _displaced(
+    expected: npt.NDArray[np.float32], options: SimulationOptions, offsets: FloatArray
+) -> npt.NDArray[np.float32]:
+    """Return the image that displaced modules see, by cubic interpolation of the one an ideal detector sees."""
+    from scipy import ndimage
+
+    moved = np.zeros_like(expected)
+    splines = ndimage.spline_filter(expected, order=3, output=np.float32, mode="nearest")
+    detector = Detector((expected.shape[0], expected.shape[1]), 1.0)
+    for (rows, columns), (dy, dz, turn) in zip(_modules(detector, options), offsets, strict=True):
+        c, s = math.cos(math.radians(turn)), math.sin(math.radians(turn))
+        middle = np.array([rows.stop - rows.start - 1, columns.stop - columns.start - 1]) / 2.0
+        matrix = np.array([[c, s], [-s, c]])  # of (z, y): y toward z is positive
+        origin = np.array([rows.start, columns.start]) + middle + np.array([dz, dy]) - matrix @ middle
+        part = moved[rows, columns]
+        ndimage.affine_transform(splines, matrix, origin, part.shape, part, order=3, mode="nearest", prefilter=False)
+    return np.maximum(moved, 0.0)
 
 
 def _gaps(detector: Detector, options: SimulationOptions) -> npt.NDArray[np.bool_]:

@@ -1,0 +1,378 @@
+// Proposing, scoring and polishing geometries on ridge points. Equations: ring_search.hpp.
+#include "ring_search.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstddef>
+
+#include "error.hpp"
+#include "levmar.hpp"
+#include "parallel.hpp"
+
+namespace midas {
+
+namespace {
+
+constexpr double NEAREST_VOTE = 8.0;       // [px] closer in, any curved edge votes for itself
+constexpr double VOTE_SPREAD = 100.0;      // [px] at which the error of a normal has spread its vote to twice the cell
+constexpr double RELATIVE_SIGMA = 5e-4;    // of a radius: distortion of the detector
+constexpr double AREA_STEP = 4.0;          // [px] bins of the usable area over the radius
+constexpr double NORMAL_SIGMA = 0.08;      // [rad] of a good normal
+constexpr double NORMAL_UNIFORM = 0.3;     // share of normals that say nothing
+constexpr std::int64_t MOST_BINS = 20000;  // of a table over the radius
+constexpr int SHARE_ITERATIONS = 6;
+
+// ---- votes ----
+
+void cast_votes(const RidgeView& p, const TiltGuess& guess, const VoteGrid& grid, std::vector<float>& votes) {
+  std::fill(votes.begin(), votes.end(), 0.0F);
+  const double reach = std::hypot(static_cast<double>(grid.n_y), static_cast<double>(grid.n_z)) * grid.cell * 0.55;
+  const double k = guess.inverse_distance, per_cell = 1.0 / grid.cell;
+  for (std::int64_t i = 0; i < p.n; ++i) {
+    const double ny = p.normal_y[i], nz = p.normal_z[i], ty = -nz, tz = ny;
+    const double tau = guess.u_y * ty + guess.u_z * tz, nu = guess.u_y * ny + guess.u_z * nz;
+    const double y = (p.y[i] - grid.low_y) * per_cell, z = (p.z[i] - grid.low_z) * per_cell;
+    for (double beta = -reach; beta < reach; beta += grid.cell) {
+      if (std::abs(beta) < NEAREST_VOTE) continue;
+      const double alpha = beta * tau * (beta * k + nu) / (1.0 - tau * tau + beta * k * nu);
+      const double vy = y - (beta * ny + alpha * ty) * per_cell, vz = z - (beta * nz + alpha * tz) * per_cell;
+      if (!(vy >= 0.0 && vz >= 0.0 && vy < static_cast<double>(grid.n_y) && vz < static_cast<double>(grid.n_z)))
+        continue;
+      const auto at =
+          static_cast<std::size_t>(static_cast<std::int64_t>(vz) * grid.n_y + static_cast<std::int64_t>(vy));
+      votes[at] += static_cast<float>(p.weight[i] / (1.0 + std::abs(beta) / VOTE_SPREAD));
+    }
+  }
+}
+
+// The cell with the largest sum over itself and its neighbours, refined to their centre of gravity.
+CenterVote strongest(const VoteGrid& grid, const std::vector<float>& votes) {
+  const auto at = [&](std::int64_t z, std::int64_t y) {
+    return static_cast<double>(votes[static_cast<std::size_t>(z * grid.n_y + y)]);
+  };
+  CenterVote best;
+  best.votes = -1.0;
+  for (std::int64_t z = 1; z + 1 < grid.n_z; ++z)
+    for (std::int64_t y = 1; y + 1 < grid.n_y; ++y) {
+      double sum = 0.0, sum_y = 0.0, sum_z = 0.0;
+      for (std::int64_t j = -1; j <= 1; ++j)
+        for (std::int64_t i = -1; i <= 1; ++i) {
+          const double v = at(z + j, y + i) * (i == 0 ? 2.0 : 1.0) * (j == 0 ? 2.0 : 1.0);
+          sum += v;
+          sum_y += v * static_cast<double>(i);
+          sum_z += v * static_cast<double>(j);
+        }
+      if (sum <= best.votes || sum <= 0.0) continue;
+      best = {grid.low_y + (static_cast<double>(y) + 0.5 + sum_y / sum) * grid.cell,
+              grid.low_z + (static_cast<double>(z) + 0.5 + sum_z / sum) * grid.cell, sum};
+    }
+  best.votes = std::max(best.votes, 0.0);
+  return best;
+}
+
+// ---- score ----
+
+// Values over the radius at steps of `step`, linear between.
+struct Table {
+  double step = 1.0;
+  std::vector<double> value;
+  double at(double radius) const {
+    const double x = radius / step;
+    const auto i = static_cast<std::size_t>(x);
+    if (i + 1 >= value.size()) return 0.0;
+    const double f = x - static_cast<double>(i);
+    return value[i] * (1.0 - f) + value[i + 1] * f;
+  }
+};
+
+// The usable area per radius [area / px] of a geometry, smoothed over a few cells.
+Table area_by_radius(const Projection& projection, const AreaView& area, double& total) {
+  std::vector<double> radius(static_cast<std::size_t>(area.n));
+  double largest = 0.0;
+  total = 0.0;
+  for (std::int64_t i = 0; i < area.n; ++i) {
+    const double r = projection.radius(area.y[i], area.z[i]);
+    radius[static_cast<std::size_t>(i)] = r;
+    total += area.weight[i];
+    if (r > largest) largest = r;
+  }
+  Table table;
+  // Behind a strongly tilted detector's horizon radii grow without limit: the few cells there are left to the last bin.
+  table.step = std::max(AREA_STEP, largest / static_cast<double>(MOST_BINS));
+  const auto n = std::min<std::int64_t>(MOST_BINS, static_cast<std::int64_t>(largest / table.step) + 2);
+  std::vector<double> bins(static_cast<std::size_t>(n) + 1, 0.0);
+  for (std::int64_t i = 0; i < area.n; ++i) {
+    const double x = radius[static_cast<std::size_t>(i)] / table.step;
+    if (!(x >= 0.0) || x >= static_cast<double>(n)) continue;
+    const auto k = static_cast<std::size_t>(x);
+    const double f = x - static_cast<double>(k);
+    bins[k] += (1.0 - f) * area.weight[i];
+    bins[k + 1] += f * area.weight[i];
+  }
+  table.value.assign(bins.size(), 0.0);
+  constexpr std::array<double, 5> KERNEL = {1.0 / 9.0, 2.0 / 9.0, 3.0 / 9.0, 2.0 / 9.0, 1.0 / 9.0};
+  const auto size = static_cast<std::int64_t>(bins.size());
+  for (std::int64_t k = 0; k < size; ++k)
+    for (std::int64_t j = -2; j <= 2; ++j) {
+      const std::int64_t from = std::clamp<std::int64_t>(k + j, 0, size - 1);
+      table.value[static_cast<std::size_t>(k)] +=
+          KERNEL[static_cast<std::size_t>(j + 2)] * bins[static_cast<std::size_t>(from)] / table.step;
+    }
+  return table;
+}
+
+// What a hypothesis says of the radii: ring positions and A / Z sum_k f_k N(R - R_k).
+struct Prediction {
+  std::vector<double> radius;  // of the rings that fall on usable area, ascending
+  Table excess;                // density of points on rings over that of points anywhere
+  bool possible = false;
+};
+
+double sigma_at(double radius, double sigma) { return std::hypot(sigma, RELATIVE_SIGMA * radius); }
+
+Prediction predict(double distance, const RingPattern& rings, const Table& area, double total, double sigma) {
+  Prediction p;
+  const double largest = static_cast<double>(area.value.size() - 1) * area.step;
+  std::vector<double> visibility, length;
+  double brightest = 0.0;
+  for (std::size_t k = 0; k < rings.tangent.size(); ++k) {
+    const double r = distance * rings.tangent[k];
+    if (r > largest) break;
+    const double shown = area.at(r);
+    if (!(shown > 0.0) || !(rings.brightness[k] > 0.0)) continue;
+    p.radius.push_back(r);
+    length.push_back(shown);
+    visibility.push_back(rings.brightness[k]);
+    brightest = std::max(brightest, rings.brightness[k]);
+  }
+  double z = 0.0;
+  for (std::size_t k = 0; k < length.size(); ++k) {
+    visibility[k] /= visibility[k] + rings.faintest * brightest;
+    z += visibility[k] * length[k];
+  }
+  if (p.radius.size() < 2 || !(z > 0.0)) return p;
+  p.excess.step = std::max(0.5 * sigma, largest / static_cast<double>(MOST_BINS));
+  const auto n = static_cast<std::int64_t>(largest / p.excess.step) + 2;
+  p.excess.value.assign(static_cast<std::size_t>(n), 0.0);
+  for (std::size_t k = 0; k < p.radius.size(); ++k) {
+    const double s = sigma_at(p.radius[k], sigma), r = p.radius[k];
+    const double height = visibility[k] * total / z / (s * std::sqrt(2.0 * PI));
+    const auto first = std::max<std::int64_t>(0, static_cast<std::int64_t>((r - 4.0 * s) / p.excess.step));
+    const auto last = std::min<std::int64_t>(n - 1, static_cast<std::int64_t>((r + 4.0 * s) / p.excess.step) + 1);
+    for (std::int64_t i = first; i <= last; ++i) {
+      const double d = (static_cast<double>(i) * p.excess.step - r) / s;
+      p.excess.value[static_cast<std::size_t>(i)] += height * std::exp(-0.5 * d * d);
+    }
+  }
+  p.possible = true;
+  return p;
+}
+
+// pi V(delta) for the sine of the angle between a point's normal and the ring's.
+double normal_excess(double sine) {
+  const double d = sine / NORMAL_SIGMA;
+  const double peak = std::sqrt(PI / 2.0) / NORMAL_SIGMA;
+  return (1.0 - NORMAL_UNIFORM) * peak * std::exp(-0.5 * d * d) + NORMAL_UNIFORM;
+}
+
+double share_on_rings(const std::vector<double>& excess, const double* weight) {
+  double share = 0.5;
+  for (int iteration = 0; iteration < SHARE_ITERATIONS; ++iteration) {
+    double on = 0.0, all = 0.0;
+    for (std::size_t i = 0; i < excess.size(); ++i) {
+      const double d = share * excess[i];
+      on += weight[i] * d / (d + 1.0 - share);
+      all += weight[i];
+    }
+    share = std::clamp(on / all, 0.02, 0.95);
+  }
+  return share;
+}
+
+RingScore score_one(const Projection& projection, const RidgeView& points, const AreaView& area,
+                    const RingPattern& rings, double sigma) {
+  RingScore score;
+  double total = 0.0;
+  const Table by_radius = area_by_radius(projection, area, total);
+  const Prediction p = predict(projection.geometry().distance, rings, by_radius, total, sigma);
+  if (!p.possible || points.n == 0) return {-1e30, -1e30, 0.0};
+  std::vector<double> excess(static_cast<std::size_t>(points.n));
+  for (std::int64_t i = 0; i < points.n; ++i) {
+    GeometryGradient g;
+    const double r = projection.radius_gradient(points.y[i], points.z[i], g);
+    // At a fixed pixel a moving beam is the pixel moving the other way.
+    const double gy = -g[BEAM_Y], gz = -g[BEAM_Z], length = std::hypot(gy, gz);
+    const bool seen = std::isfinite(r) && length > 0.0;
+    const double sine = seen ? (gy * points.normal_z[i] - gz * points.normal_y[i]) / length : 1.0;
+    excess[static_cast<std::size_t>(i)] = seen ? p.excess.at(r) : 0.0;
+    score.angular += points.weight[i] * std::log(normal_excess(sine));
+  }
+  score.share = share_on_rings(excess, points.weight);
+  for (std::size_t i = 0; i < excess.size(); ++i)
+    score.radial += points.weight[i] * std::log(score.share * excess[i] + 1.0 - score.share);
+  return score;
+}
+
+// ---- polish ----
+
+constexpr int N_FREE = 5;
+constexpr std::array<int, N_FREE> FREE = {DISTANCE, BEAM_Y, BEAM_Z, TILT_Y, TILT_Z};
+
+double& value_of(Geometry& g, int parameter) {
+  switch (parameter) {
+    case DISTANCE:
+      return g.distance;
+    case BEAM_Y:
+      return g.beam_y;
+    case BEAM_Z:
+      return g.beam_z;
+    case TILT_Y:
+      return g.tilt_y;
+    default:
+      return g.tilt_z;
+  }
+}
+
+double nearest(const std::vector<double>& radii, double r) {
+  const auto right = std::lower_bound(radii.begin(), radii.end(), r);
+  if (right == radii.end()) return radii.back();
+  if (right == radii.begin()) return radii.front();
+  return r - *(right - 1) < *right - r ? *(right - 1) : *right;
+}
+
+// One weighted least-squares step on the points within `limit`; false where they do not determine it.
+bool improve(Geometry& geometry, const RidgeView& points, const Prediction& p, double sigma, double limit,
+             double tilt_prior) {
+  const Projection projection(geometry);
+  SmallMatrix<N_FREE> jtj{};
+  std::array<double, N_FREE> step{};
+  for (std::int64_t i = 0; i < points.n; ++i) {
+    GeometryGradient g;
+    const double r = projection.radius_gradient(points.y[i], points.z[i], g);
+    if (!(r < limit)) continue;
+    const double excess = p.excess.at(r);
+    if (!(excess > 1.0)) continue;
+    const double length = std::hypot(g[BEAM_Y], g[BEAM_Z]);
+    const double sine = (g[BEAM_Z] * points.normal_y[i] - g[BEAM_Y] * points.normal_z[i]) / length;
+    const double aligned = 1.0 - NORMAL_UNIFORM / normal_excess(sine);
+    const double ring = nearest(p.radius, r), s = sigma_at(ring, sigma);
+    // A point counts by how sure it is to be on this ring: where rings are denser than sigma it says nothing.
+    const double w = points.weight[i] * std::max(0.0, aligned) * (1.0 - 1.0 / excess) / (s * s);
+    std::array<double, N_FREE> j;
+    for (int a = 0; a < N_FREE; ++a)
+      j[static_cast<std::size_t>(a)] = g[static_cast<std::size_t>(FREE[static_cast<std::size_t>(a)])];
+    j[0] -= ring / geometry.distance;
+    const double residual = r - ring;
+    for (std::size_t a = 0; a < N_FREE; ++a) {
+      step[a] -= w * residual * j[a];
+      for (std::size_t b = 0; b <= a; ++b) jtj[a * N_FREE + b] += w * j[a] * j[b];
+    }
+  }
+  const double prior = 1.0 / (tilt_prior * tilt_prior);
+  for (const std::size_t a : {std::size_t{3}, std::size_t{4}}) {
+    jtj[a * N_FREE + a] += prior;
+    step[a] -= prior * value_of(geometry, FREE[a]);
+  }
+  for (std::size_t a = 0; a < N_FREE; ++a) {
+    if (!(jtj[a * N_FREE + a] > 0.0)) return false;
+    jtj[a * N_FREE + a] *= 1.0 + 1e-4;
+  }
+  if (!cholesky<SmallStorage<N_FREE>>(jtj, N_FREE)) return false;
+  cholesky_solve<SmallStorage<N_FREE>>(jtj, N_FREE, step.data());
+  // Steps are held to what the linearisation can bear.
+  double scale = 1.0;
+  const std::array<double, N_FREE> most = {0.1 * geometry.distance, 40.0, 40.0, 0.12, 0.12};
+  for (std::size_t a = 0; a < N_FREE; ++a) scale = std::min(scale, most[a] / std::max(std::abs(step[a]), 1e-300));
+  for (std::size_t a = 0; a < N_FREE; ++a) value_of(geometry, FREE[a]) += scale * step[a];
+  const double steepest = 1.3;  // rad
+  geometry.tilt_y = std::clamp(geometry.tilt_y, -steepest, steepest);
+  geometry.tilt_z = std::clamp(geometry.tilt_z, -steepest, steepest);
+  return std::isfinite(geometry.distance) && geometry.distance > 0.0;
+}
+
+Geometry polish_one(Geometry geometry, const RidgeView& points, const AreaView& area, const RingPattern& rings,
+                    const PolishOptions& options) {
+  double limit = 0.0, sigma = options.sigma_first;
+  bool whole = false;
+  for (int stage = 0; stage < 40; ++stage) {
+    for (int iteration = 0; iteration < 3; ++iteration) {
+      double total = 0.0;
+      const Table by_radius = area_by_radius(Projection(geometry), area, total);
+      const Prediction p = predict(geometry.distance, rings, by_radius, total, sigma);
+      if (!p.possible) return geometry;
+      const double largest = p.radius.back() + 4.0 * sigma;
+      if (stage == 0 && iteration == 0) {
+        const auto first = std::min(p.radius.size(), static_cast<std::size_t>(options.rings_first)) - 1;
+        limit = p.radius[first] + 4.0 * sigma;
+      }
+      whole = limit >= largest;
+      Geometry moved = geometry;
+      if (!improve(moved, points, p, sigma, limit, options.tilt_prior)) return geometry;
+      geometry = moved;
+    }
+    if (whole && sigma <= options.sigma_last) break;
+    if (whole) sigma = std::max(options.sigma_last, 0.7 * sigma);
+    limit *= options.growth;
+  }
+  return geometry;
+}
+
+void require(const RidgeView& points, const RingPattern& rings) {
+  if (points.n < 1) throw InputError("there are no ridge points; expected at least one");
+  if (rings.tangent.size() < 2 || rings.tangent.size() != rings.brightness.size()) {
+    throw InputError("the ring pattern needs at least two rings, each with a tangent and a brightness");
+  }
+  for (std::size_t k = 0; k < rings.tangent.size(); ++k) {
+    if (!(rings.tangent[k] > (k == 0 ? 0.0 : rings.tangent[k - 1])) || !(rings.brightness[k] >= 0.0)) {
+      throw InputError("ring tangents must be positive and ascend, brightnesses not be negative");
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<CenterVote> vote_centers(const RidgeView& points, const std::vector<TiltGuess>& guesses,
+                                     const VoteGrid& grid, int n_threads) {
+  if (points.n < 1) throw InputError("there are no ridge points; expected at least one");
+  if (grid.n_y < 3 || grid.n_z < 3 || !(grid.cell > 0.0)) {
+    throw InputError("the grid of votes needs at least three cells either way, of a size above 0 px");
+  }
+  std::vector<CenterVote> out(guesses.size());
+  const int threads = resolve_threads(n_threads);
+  parallel_for(static_cast<std::int64_t>(guesses.size()), threads, [&](std::int64_t i) {
+    std::vector<float> votes(static_cast<std::size_t>(grid.n_y * grid.n_z));
+    cast_votes(points, guesses[static_cast<std::size_t>(i)], grid, votes);
+    out[static_cast<std::size_t>(i)] = strongest(grid, votes);
+  });
+  return out;
+}
+
+std::vector<RingScore> score_geometries(const std::vector<Geometry>& geometries, const RidgeView& points,
+                                        const AreaView& area, const RingPattern& rings, double sigma, int n_threads) {
+  require(points, rings);
+  if (!(sigma > 0.0)) throw InputError("sigma must be above 0 px");
+  std::vector<RingScore> out(geometries.size());
+  parallel_for(static_cast<std::int64_t>(geometries.size()), resolve_threads(n_threads), [&](std::int64_t i) {
+    const Projection projection(geometries[static_cast<std::size_t>(i)]);
+    out[static_cast<std::size_t>(i)] = score_one(projection, points, area, rings, sigma);
+  });
+  return out;
+}
+
+std::vector<Geometry> polish_geometries(const std::vector<Geometry>& geometries, const RidgeView& points,
+                                        const AreaView& area, const RingPattern& rings, const PolishOptions& options,
+                                        int n_threads) {
+  require(points, rings);
+  if (!(options.sigma_last > 0.0) || !(options.growth > 1.0) || options.rings_first < 1) {
+    throw InputError("the polish needs a sigma above 0 px, a growth above 1 and at least one ring");
+  }
+  std::vector<Geometry> out(geometries.size());
+  parallel_for(static_cast<std::int64_t>(geometries.size()), resolve_threads(n_threads), [&](std::int64_t i) {
+    out[static_cast<std::size_t>(i)] =
+        polish_one(geometries[static_cast<std::size_t>(i)], points, area, rings, options);
+  });
+  return out;
+}
+
+}  // namespace midas

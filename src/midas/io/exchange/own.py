@@ -1,0 +1,83 @@
+"""Our own forms of a geometry: the record `calibration.json` and MIDAS parameter text."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from midas.detector import Detector
+from midas.errors import FormatError
+from midas.geometry import Geometry
+from midas.io.atomic import atomic_path
+from midas.io.parameter_text import format_value, geometry_pairs
+from midas.io.parameters import read_params
+
+_FIELDS = ("distance", "beam_center", "pixel_size", "wavelength", "tilts", "distortion", "distortion_radius")
+
+
+def geometry_record(geometry: Geometry) -> dict[str, Any]:
+    """Return a geometry as JSON holds it: lengths µm, positions px, angles deg, wavelength Å.
+
+    Examples
+    --------
+    >>> geometry_record(Geometry(distance=1e5, beam_center=(10, 20), pixel_size=100, wavelength=1.0))["beam_center"]
+    [10.0, 20.0]
+    """
+    return {
+        "distance": geometry.distance,
+        "beam_center": list(geometry.beam_center),
+        "tilts": list(geometry.tilts),
+        "distortion": {k: v for k, v in geometry.distortion.items() if v != 0.0},
+        "distortion_radius": geometry.distortion_radius,
+        "pixel_size": geometry.pixel_size,
+        "wavelength": geometry.wavelength,
+        "image_transforms": list(geometry.image_transforms),
+    }
+
+
+def write_record(path: Path, geometry: Geometry, detector: Detector | None) -> list[Path]:
+    """Write a geometry as JSON and return the file."""
+    record: dict[str, Any] = {"geometry": geometry_record(geometry)}
+    if detector is not None:
+        record["shape"] = list(detector.shape)
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return [path]
+
+
+def read_record(path: Path) -> tuple[Geometry, Detector | None]:
+    """Return the geometry and detector of `calibration.json`, or of what `write_record` wrote."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        values = record["geometry"]
+        given = {name: values[name] for name in _FIELDS}
+    except OSError as error:
+        raise FormatError(f"{path}: the file cannot be read ({error.strerror})") from None
+    except (KeyError, TypeError, ValueError):
+        raise FormatError(f"{path}: this is no record of a geometry; expected calibration.json of midas") from None
+    geometry = Geometry(**given, image_transforms=tuple(values.get("image_transforms", ())))
+    shape = record.get("shape")
+    return geometry, None if shape is None else Detector((shape[0], shape[1]), geometry.pixel_size)
+
+
+def write_text(path: Path, geometry: Geometry, detector: Detector | None) -> list[Path]:
+    """Write a geometry as MIDAS parameter text and return the file."""
+    pairs = [*geometry_pairs(geometry), *(("ImTransOpt", t) for t in geometry.image_transforms)]
+    if detector is not None:
+        pairs += [("NrPixelsY", detector.shape[1]), ("NrPixelsZ", detector.shape[0])]
+    lines = []
+    for key, value in pairs:
+        values = value if isinstance(value, tuple) else (value,)
+        lines.append(f"{key} {' '.join(format_value(v) for v in values)}\n")
+    with atomic_path(path) as temporary:
+        temporary.write_text("".join(lines), encoding="utf-8")
+    return [path]
+
+
+def read_text(path: Path) -> tuple[Geometry, Detector | None]:
+    """Return the geometry and, where the file tells its shape, the detector of MIDAS parameter text."""
+    parameters = read_params(path)
+    shape = parameters.shape
+    geometry = parameters.geometry
+    return geometry, None if shape is None else Detector(shape, geometry.pixel_size)
