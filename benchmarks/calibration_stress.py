@@ -80,6 +80,8 @@ class Outcome:
     mean_strain: float | None
     held_out_strain: float | None
     n_points: int
+    evidence: dict[str, Any] | None
+    """What the verdict rests on, as the calibration gathered it."""
     seconds: float
     cpu_seconds: float
 
@@ -137,6 +139,7 @@ def run_case(case: suite.Case) -> Outcome:
         mean_strain=_finite(found and found.mean_strain),
         held_out_strain=_finite(found and found.held_out_strain),
         n_points=int(found.used.sum()) if found is not None else 0,
+        evidence=None if found is None else _plain(asdict(found.evidence)),
         seconds=seconds,
         cpu_seconds=cpu,
     )
@@ -161,6 +164,10 @@ def is_solved(beam: float | None, distance: float | None, panel: float | None) -
 
 def _finite(value: float | None) -> float | None:
     return float(value) if value is not None and math.isfinite(value) else None
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: _finite(v) if isinstance(v, float) else v for k, v in values.items()}
 
 
 def run_all(cases: list[suite.Case], jobs: int) -> Iterator[Outcome]:

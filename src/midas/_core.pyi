@@ -45,6 +45,7 @@ def find_defects(
     dead_level: float,
     n_threads: int = 0,
 ) -> npt.NDArray[np.uint8]: ...
+def nearest_usable(mask: npt.NDArray[np.uint8], *, n_threads: int = 0) -> npt.NDArray[np.int64]: ...
 
 N_GEOMETRY_PARAMETERS: int
 FIRST_DISTORTION: int
@@ -160,3 +161,50 @@ def render_powder(
     falloff_radius: float = 1.0,
     n_threads: int = 0,
 ) -> Float32: ...
+def find_ridges(
+    image: Float32,
+    blocked: npt.NDArray[np.uint8],
+    *,
+    scale: float,
+    orientation: float,
+    threshold: float,
+    coherence: float,
+    n_threads: int = 0,
+) -> Float64: ...
+def vote_centers(
+    points: Float64, guesses: Float64, *, shape: tuple[int, int], cell: float, n_threads: int = 0
+) -> Float64: ...
+def score_geometries(
+    geometries: Float64,
+    points: Float64,
+    area: Float64,
+    tangent: Float64,
+    brightness: Float64,
+    *,
+    faintest: Sequence[float],
+    sigma: float,
+    n_threads: int = 0,
+) -> Float64: ...
+def score_distances(
+    geometry: Float64,
+    distances: Float64,
+    points: Float64,
+    area: Float64,
+    tangent: Float64,
+    brightness: Float64,
+    *,
+    faintest: Sequence[float],
+    sigma: float,
+    n_threads: int = 0,
+) -> Float64: ...
+def polish_geometries(
+    geometries: Float64,
+    points: Float64,
+    area: Float64,
+    tangent: Float64,
+    brightness: Float64,
+    *,
+    faintest: Sequence[float],
+    sigma: tuple[float, float],
+    n_threads: int = 0,
+) -> Float64: ...

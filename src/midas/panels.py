@@ -82,16 +82,17 @@ class PanelLayout:
         return np.stack([np.repeat(y, len(z)), np.tile(z, len(y))], axis=1)
 
     def fits(self, shape: Sequence[int]) -> bool:
-        """Return whether every panel has pixels on an image of this shape (n_z, n_y).
+        """Return whether the panels cover an image of this shape (n_z, n_y), each with pixels on it.
 
         Examples
         --------
         >>> PanelLayout(size=(100, 100), gaps_y=(10,)).fits((100, 105))
         False
         """
-        (rows, columns), (n_z, n_y) = (self.rows, self.columns), shape
-        inside = rows[0][1] >= 0 and columns[0][1] >= 0 and rows[-1][0] < n_z and columns[-1][0] < n_y
-        return inside and rows[-1][1] < n_z + self.size[0] and columns[-1][1] < n_y + self.size[1]
+        return all(
+            spans[0][1] >= 0 and spans[-1][0] < n <= spans[-1][1] + size
+            for spans, size, n in zip((self.rows, self.columns), self.size, shape, strict=True)
+        )
 
 
 def _spans(origin: int, size: int, gaps: tuple[int, ...]) -> Spans:
@@ -173,3 +174,25 @@ class Panels:
     def table(self) -> FloatArray:
         """All values, shape (n_panels, 5), in the order of `PANEL_COLUMNS`."""
         return np.ascontiguousarray(np.stack([getattr(self, name) for name in PANEL_COLUMNS], axis=1))
+
+
+def panels_as_dict(panels: Panels, esds: FloatArray | None = None) -> dict[str, object]:
+    """Return panels as plain numbers and lists: the layout, and a table with a row a panel, with esds where given.
+
+    Examples
+    --------
+    >>> panels_as_dict(Panels(PanelLayout(size=(9, 9))))["size"]
+    [9, 9]
+    """
+    layout = panels.layout
+    plain: dict[str, object] = {
+        "size": list(layout.size),
+        "gaps_z": list(layout.gaps_z),
+        "gaps_y": list(layout.gaps_y),
+        "origin": list(layout.origin),
+        "columns": list(PANEL_COLUMNS),
+        "table": panels.table.tolist(),
+    }
+    if esds is not None:
+        plain["esd"] = esds.tolist()
+    return plain

@@ -15,6 +15,7 @@ from midas.calibration.job import CalibrationJob, run_job
 from midas.errors import InputError, RefinementError
 from midas.io.atomic import output_folder
 from midas.io.gsas_zarr import SUFFIX
+from midas.io.panel_shifts import FILE_NAME as PANEL_SHIFTS_NAME
 from midas.io.parameters import Parameters, read_params
 
 _PROFILE_KEYS = {"SH_L": "SHpL"}
@@ -150,6 +151,8 @@ def _parameters(source: Parameters | None, calibration: Calibration | None, out:
         **{_PROFILE_KEYS.get(name, name): value for name, value in calibration.instrument().items()},
     }
     parameters = parameters.updated({"MaskFile": str((out / MASK_NAME).resolve())})
+    if calibration.geometry.panels is not None:
+        parameters = parameters.updated({"PanelShiftsFile": str((out / PANEL_SHIFTS_NAME).resolve())})
     return parameters.updated({key: value for key, value in missing.items() if key not in parameters})
 
 

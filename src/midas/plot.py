@@ -13,15 +13,16 @@ _WITHOUT_WINDOWS = ("agg", "cairo", "pdf", "pgf", "ps", "svg", "template")
 logger = logging.getLogger(__name__)
 
 
-def show(figure: Figure) -> None:
-    """Show a figure in a window and wait until it is closed; say so and return where there is no display."""
+def show(*figures: Figure) -> None:
+    """Show figures, a window each, and wait until they are closed; say so and return where there is no display."""
     import matplotlib.pyplot as plt
 
     if plt.get_backend().lower() in _WITHOUT_WINDOWS:
-        logger.warning("there is no display to show the picture on; open the file that was written")
+        logger.warning("there is no display to show pictures on; open the files that were written")
         return
-    manager = plt.figure().canvas.manager  # a window of our own for a figure made without pyplot
-    if manager is not None:
-        manager.canvas.figure = figure
-        figure.set_canvas(manager.canvas)
+    for figure in figures:
+        manager = plt.figure().canvas.manager  # a window of our own for a figure made without pyplot
+        if manager is not None:
+            manager.canvas.figure = figure
+            figure.set_canvas(manager.canvas)
     plt.show()

@@ -40,7 +40,7 @@ def test_limits_by_hand() -> None:
 
 
 def test_neighbours_of_a_hot_pixel() -> None:
-    # Two bright pixels side by side are a piece of a ring; a masked neighbour counts as 0, a pixel at the edge has five.
+    # Two bright pixels side by side belong to a ring; a masked neighbour counts as 0, a pixel at the edge has five.
     counts = np.full((48, 48), 100.0, np.float32)
     counts[10, 10] = counts[11, 11] = 5000.0
     counts[0, 30] = 5000.0

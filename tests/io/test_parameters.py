@@ -433,7 +433,16 @@ def test_table_is_complete_and_consistent():
     for name in spelled:
         assert find_key(name) is not None, name
     repeatable = {row.name for row in PARAMETER_KEYS.values() if row.repeatable}
-    assert repeatable == {"ImTransOpt", "RingsToExclude", "RingThresh", "OmegaRange", "BoxSize", "PeakLocation"}
+    assert repeatable == {
+        "ImTransOpt",
+        "RingsToExclude",
+        "RingThresh",
+        "OmegaRange",
+        "BoxSize",
+        "PeakLocation",
+        "PanelGapsY",
+        "PanelGapsZ",
+    }
     for row in PARAMETER_KEYS.values():
         assert row.meaning
         assert row.default is None or isinstance(row.default, row.kind)

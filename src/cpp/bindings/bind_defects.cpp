@@ -1,7 +1,9 @@
-// midas._core.find_defects: the hot and dead pixels of core/defects.hpp.
+// midas._core.find_defects and nearest_usable: the hot and dead pixels of core/defects.hpp, and what masked ones are
+// filled from (core/nearest.hpp).
 #include "arrays.hpp"
 #include "defects.hpp"
 #include "module.hpp"
+#include "nearest.hpp"
 
 namespace midas_bindings {
 
@@ -21,6 +23,17 @@ Array<std::uint8_t> find_defects(const Array<float>& counts, const Array<std::ui
   return defects;
 }
 
+Array<std::int64_t> nearest_usable(const Array<std::uint8_t>& mask, int n_threads) {
+  if (mask.ndim() != 2) throw midas::InputError("the mask must have two dimensions (rows, columns)");
+  Array<std::int64_t> nearest = empty_like<std::int64_t>(mask);
+  const std::uint8_t* masked = mask.data();
+  std::int64_t* out = nearest.mutable_data();
+  const std::int64_t n_z = mask.shape(0), n_y = mask.shape(1);
+  py::gil_scoped_release release;
+  midas::nearest_usable(masked, n_z, n_y, out, n_threads);
+  return nearest;
+}
+
 }  // namespace
 
 void bind_defects(py::module_& m) {
@@ -29,6 +42,7 @@ void bind_defects(py::module_& m) {
   m.def("find_defects", &find_defects, py::arg("counts").noconvert(), py::arg("mask").noconvert(), py::kw_only(),
         py::arg("hot_ratio"), py::arg("hot_sigma"), py::arg("dead_ratio"), py::arg("dead_level"),
         py::arg("n_threads") = 0);
+  m.def("nearest_usable", &nearest_usable, py::arg("mask").noconvert(), py::kw_only(), py::arg("n_threads") = 0);
 }
 
 }  // namespace midas_bindings

@@ -16,6 +16,7 @@ from midas.errors import InputError
 from midas.geometry import FloatArray, Geometry
 from midas.io.atomic import atomic_path
 from midas.io.gsas_zarr import INSTRUMENT_DEFAULTS, CakeFile, write_cake_file
+from midas.panels import panels_as_dict
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -203,6 +204,8 @@ class Cake:
             "distortion": dict(g.distortion),
             "distortion_radius": g.distortion_radius,
             "image_transforms": list(g.image_transforms),
+            "parallax": g.parallax,
+            "panels": None if g.panels is None else panels_as_dict(g.panels),
         }
         return {"version": version("midas-xrd"), "geometry": geometry, "normalized": self.normalized}
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from midas import _core
 from midas.calibration.options import DISTORTION_SETS, CalibrationParams
+from midas.calibration.panels import moved_panels, panel_name, panel_options
 from midas.calibration.points import RingPoints, fit_points, ring_windows
 from midas.calibration.prepare import PreparedImage
 from midas.crystal import Rings
@@ -28,10 +29,13 @@ DISTANCE, BEAM_Y, BEAM_Z, TILT_X, TILT_Y, TILT_Z = range(6)
 PLACE = (DISTANCE, BEAM_Y, BEAM_Z)
 TILTS = (TILT_Y, TILT_Z)
 
-_CAUCHY = 3.0  # scale of the robust loss in standard deviations
-_OUTLIER = 5.0  # a point further out than this many standard deviations is left out of the final fit
-_MAX_TILT = 80.0  # deg
-_MAX_DISTORTION = 0.2
+CAUCHY = 3.0  # scale of the robust loss in standard deviations
+OUTLIER = 5.0  # a point further out than this many standard deviations is left out of the final fit
+MAX_TILT = 80.0
+"""Largest tilt that a fit may reach [deg]."""
+MAX_DISTORTION = 0.2
+"""Largest distortion coefficient that a fit may reach, in size."""
+_MAX_PARALLAX = 5000.0  # µm
 _SETTLED = 3.0  # the loop has nothing more to gain when place and distance move by less than this many esd
 
 
@@ -76,6 +80,16 @@ class Iteration:
     """[px]."""
     outlier_rings: tuple[int, ...]
     """Numbers (from 1) of the rings left out so far."""
+    tilts: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """[deg]."""
+    distortion: Mapping[str, float] = field(default_factory=dict)
+    """p-terms, phases in deg."""
+    ring_two_theta: tuple[float, ...] = ()
+    """Bragg angle of each ring with points [deg]."""
+    ring_strain: tuple[float, ...] = ()
+    """Mean |strain| of each ring with points."""
+    ring_threshold: float = math.nan
+    """Mean |strain| beyond which a ring is an outlier."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,12 +128,12 @@ def fit_geometry(
     extra = max(floor, float(np.median(sigma)))
     strain = np.zeros(len(points))
     for _ in range(3):
-        result = _least_squares(geometry, points, free, 1.0 / np.hypot(sigma, extra), _CAUCHY)
+        result = _least_squares(geometry, points, free, 1.0 / np.hypot(sigma, extra), CAUCHY)
         geometry, strain = _moved(geometry, result), np.asarray(result["strain"])
         scatter = 1.4826 * float(np.median(np.abs(strain)))
         extra = math.sqrt(max(scatter**2 - float(np.median(sigma)) ** 2, (0.1 * scatter) ** 2, floor**2))
     weight = 1.0 / np.hypot(sigma, extra)
-    used = np.abs(strain) * weight < _OUTLIER
+    used = np.abs(strain) * weight < OUTLIER
     if robust_only or used.sum() <= len(free):
         used[:] = True
     else:
@@ -147,22 +161,30 @@ def _columns(points: RingPoints) -> tuple[FloatArray, FloatArray, FloatArray]:
     return tuple(np.ascontiguousarray(c) for c in (points.y, points.z, points.tan_two_theta))  # type: ignore[return-value]
 
 
+def parameter_bounds(geometry: Geometry) -> tuple[FloatArray, FloatArray]:
+    """Return the lower and upper bounds of the core's geometry parameters, shape (n,) each, in Python's units."""
+    n = _core.N_GEOMETRY_PARAMETERS
+    lower, upper = np.full(n, -MAX_DISTORTION), np.full(n, MAX_DISTORTION)
+    lower[DISTANCE], upper[DISTANCE] = 0.5 * geometry.distance, 2.0 * geometry.distance
+    lower[[BEAM_Y, BEAM_Z]], upper[[BEAM_Y, BEAM_Z]] = -1e5, 1e5
+    lower[[TILT_Y, TILT_Z]], upper[[TILT_Y, TILT_Z]] = -MAX_TILT, MAX_TILT
+    lower[_core.PARALLAX], upper[_core.PARALLAX] = -_MAX_PARALLAX, _MAX_PARALLAX
+    return lower, upper
+
+
 def _least_squares(
     geometry: Geometry, points: RingPoints, free: tuple[int, ...], weight: FloatArray, robust: float
 ) -> dict[str, Any]:
-    n = _core.N_GEOMETRY_PARAMETERS
-    lower, upper = np.full(n, -_MAX_DISTORTION), np.full(n, _MAX_DISTORTION)
-    lower[DISTANCE], upper[DISTANCE] = 0.5 * geometry.distance, 2.0 * geometry.distance
-    lower[[BEAM_Y, BEAM_Z]], upper[[BEAM_Y, BEAM_Z]] = -1e5, 1e5
-    lower[[TILT_Y, TILT_Z]], upper[[TILT_Y, TILT_Z]] = -_MAX_TILT, _MAX_TILT
+    lower, upper = parameter_bounds(geometry)
     return _core.fit_geometry(
         geometry.projection,
         *_columns(points),
         np.ascontiguousarray(weight),
-        free=[k in free for k in range(n)],
+        free=[k in free for k in range(_core.N_GEOMETRY_PARAMETERS)],
         lower=lower.tolist(),
         upper=upper.tolist(),
         robust=robust,
+        **panel_options(geometry, free),
     )
 
 
@@ -173,6 +195,8 @@ def _moved(geometry: Geometry, result: dict[str, Any]) -> Geometry:
         beam_center=result["beam_center"],
         tilts=result["tilts"],
         distortion=distortion_parameters(np.asarray(result["distortion"])),
+        parallax=result["parallax"],
+        panels=moved_panels(geometry, result["panel_shifts"]),
     )
 
 
@@ -190,6 +214,7 @@ def free_parameters(params: CalibrationParams, points: RingPoints) -> tuple[int,
     free = PLACE + (TILTS if n_rings >= 2 else ())
     if n_rings >= 3:
         free += tuple(_core.FIRST_DISTORTION + k for k in DISTORTION_SETS[params.distortion])
+        free += (_core.PARALLAX,) if params.refine_parallax else ()
     elif DISTORTION_SETS[params.distortion]:
         logger.warning("only %d rings: the distortion is held at zero, it cannot be told from the distance", n_rings)
     return free
@@ -209,44 +234,36 @@ def run_loop(
     Ends when an iteration finds no new outlier ring and the mean strain is below `stopping_strain`, when nothing
     changes any more, or at the cap (SPEC section 2).
     """
-    mask = prepared.mask.astype(np.uint8)
     detector = Detector(prepared.shape, params.pixel_size)
     geometry = replace(start, distortion_radius=detector.farthest_corner(start.beam_center), distortion={})
+    geometry = replace(geometry, parallax=params.parallax)
     outliers: frozenset[int] = frozenset()
-    fwhm, half_width = 3.0, _first_half_width(mask.shape, params)
+    fwhm = 3.0
+    half_width: float | None = _first_half_width(prepared.shape, params)
     history: list[Iteration] = []
     best: LoopResult | None = None
     reason, converged = f"stopped at the cap of {params.max_iterations} iterations", False
     for number in range(1, params.max_iterations + 1):
-        windows = ring_windows(
-            geometry,
-            rings,
-            half_width=half_width,
-            fwhm=fwhm,
-            radius_range=radius_range(geometry, prepared.mask),
-            excluded=frozenset(n - 1 for n in params.rings_to_exclude),
-        )
-        points = fit_points(
-            geometry, prepared.counts, mask, rings, windows, eta_step=params.eta_step, fwhm=fwhm, n_threads=n_threads
+        points, fitted = measure_points(
+            prepared, geometry, rings, params, fwhm=fwhm, half_width=half_width, n_threads=n_threads
         )
         fit = _fit_without(outliers, geometry, points, None if number == 1 else params)
-        new = _outlier_rings(fit, points, params.mult_factor) - outliers if number > 1 else frozenset()
+        new = outlier_rings(fit, points, params.mult_factor) - outliers if number > 1 else frozenset()
         outliers |= new
-        history.append(_iteration(number, fit, outliers))
+        history.append(iteration_of(number, fit, outliers, ring_strains(fit, points, rings, params.mult_factor)))
         if progress is not None:
             progress(number, params.max_iterations, f"mean strain {fit.mean_strain * 1e6:.1f} µε")
         geometry = fit.geometry
         fwhm = float(np.clip(np.median(points.fwhm), 1.0, 30.0))
-        half_width = params.width / params.pixel_size if params.width else float(np.clip(3.0 * fwhm + 1.5, 4.5, 60.0))
+        half_width = None
         # Iterates are compared over the same rings: fewer rings always fit better.
         if best is None or number <= 3 or new or fit.mean_strain < best.fit.mean_strain:
-            fitted = frozenset(k for w in windows for k in w[3])
             best = LoopResult(fit, points, (), outliers, fitted, fwhm, False, "")
         if number <= 3 or new:
             continue
         if fit.mean_strain < params.stopping_strain:
             reason = f"mean strain below the stopping strain of {params.stopping_strain * 1e6:g} µε"
-        elif _settled(history[-2], history[-1], fit):
+        elif settled(history[-2], history[-1], fit):
             reason = "settled: beam centre and distance move by less than their standard uncertainties allow"
         else:
             continue
@@ -254,6 +271,43 @@ def run_loop(
         break
     assert best is not None
     return replace(best, history=tuple(history), converged=converged, reason=reason)
+
+
+def measure_points(
+    prepared: PreparedImage,
+    geometry: Geometry,
+    rings: Rings,
+    params: CalibrationParams,
+    *,
+    fwhm: float,
+    half_width: float | None = None,
+    n_threads: int = 0,
+) -> tuple[RingPoints, frozenset[int]]:
+    """Return the ring positions found where a geometry puts the rings, and the indices of the rings looked for.
+
+    `fwhm` is the rings' width [px]; without `half_width` [px] the windows are as wide as it asks for.
+    """
+    if half_width is None:
+        half_width = params.width / params.pixel_size if params.width else float(np.clip(3.0 * fwhm + 1.5, 4.5, 60.0))
+    windows = ring_windows(
+        geometry,
+        rings,
+        half_width=half_width,
+        fwhm=fwhm,
+        radius_range=radius_range(geometry, prepared.mask),
+        excluded=frozenset(n - 1 for n in params.rings_to_exclude),
+    )
+    points = fit_points(
+        geometry,
+        prepared.counts,
+        prepared.mask.astype(np.uint8),
+        rings,
+        windows,
+        eta_step=params.eta_step,
+        fwhm=fwhm,
+        n_threads=n_threads,
+    )
+    return points, frozenset(k for w in windows for k in w[3])
 
 
 def _fit_without(
@@ -281,14 +335,15 @@ def _first_half_width(shape: tuple[int, ...], params: CalibrationParams) -> floa
     return float(np.clip(max(shape) / 250.0, 6.0, 16.0))
 
 
-def _outlier_rings(fit: GeometryFit, points: RingPoints, mult_factor: float) -> frozenset[int]:
-    """Rings whose mean |strain| exceeds mult_factor times the median of the rings' means (SPEC section 2)."""
+def outlier_rings(fit: GeometryFit, points: RingPoints, mult_factor: float) -> frozenset[int]:
+    """Return the rings whose mean |strain| exceeds mult_factor times the median over rings (SPEC section 2)."""
     numbers = np.unique(points.ring)
     means = np.array([np.mean(np.abs(fit.strain[points.ring == n])) for n in numbers])
     return frozenset(int(n) for n in numbers[means > mult_factor * np.median(means)])
 
 
-def _iteration(number: int, fit: GeometryFit, outliers: frozenset[int]) -> Iteration:
+def iteration_of(number: int, fit: GeometryFit, outliers: frozenset[int], of_rings: Mapping[str, Any]) -> Iteration:
+    """Return the record of one pass of the loop, with what `ring_strains` says of the rings; logged."""
     logger.info("iteration %d: mean strain %.1f µε over %d points", number, fit.mean_strain * 1e6, int(fit.used.sum()))
     return Iteration(
         number=number,
@@ -298,10 +353,14 @@ def _iteration(number: int, fit: GeometryFit, outliers: frozenset[int]) -> Itera
         distance=fit.geometry.distance,
         beam_center=fit.geometry.beam_center,
         outlier_rings=tuple(sorted(n + 1 for n in outliers)),
+        tilts=fit.geometry.tilts,
+        distortion=dict(fit.geometry.distortion),
+        **of_rings,
     )
 
 
-def _settled(before: Iteration, after: Iteration, fit: GeometryFit) -> bool:
+def settled(before: Iteration, after: Iteration, fit: GeometryFit) -> bool:
+    """Return whether place and distance moved less than a few of their standard uncertainties."""
     esd = dict(zip(fit.parameters, np.sqrt(np.diag(fit.covariance)), strict=True))
     moved = {
         DISTANCE: after.distance - before.distance,
@@ -311,10 +370,22 @@ def _settled(before: Iteration, after: Iteration, fit: GeometryFit) -> bool:
     return all(abs(step) < _SETTLED * esd[k] for k, step in moved.items())
 
 
+def ring_strains(fit: GeometryFit, points: RingPoints, rings: Rings, mult_factor: float) -> dict[str, Any]:
+    """Return what an iteration records of each ring: its angle [deg], its mean |strain| and the outliers' threshold."""
+    numbers = np.unique(points.ring)
+    means = [float(np.mean(np.abs(fit.strain[points.ring == n]))) for n in numbers]
+    return {
+        "ring_two_theta": tuple(rings.two_theta[numbers].tolist()),
+        "ring_strain": tuple(means),
+        "ring_threshold": mult_factor * float(np.median(means)),
+    }
+
+
 def parameter_names(parameters: tuple[int, ...]) -> list[str]:
     """Return a name for each core index, distortion coefficients as c2(2)... see core/distortion.hpp."""
     place = ("distance", "beam_center_y", "beam_center_z", "tilt_x", "tilt_y", "tilt_z")
-    return [place[k] if k < len(place) else f"distortion_{k - _core.FIRST_DISTORTION}" for k in parameters]
+    names = (*place, *(f"distortion_{k}" for k in range(_core.PARALLAX - _core.FIRST_DISTORTION)), "parallax")
+    return [panel_name(k) or names[k] for k in parameters]
 
 
 def file_parameter_esds(fit: GeometryFit) -> dict[str, float]:
@@ -333,6 +404,8 @@ def file_parameter_esds(fit: GeometryFit) -> dict[str, float]:
         if k in position
     }
     coefficients = distortion_coefficients(fit.geometry.distortion)
+    if _core.PARALLAX in position:
+        esds["parallax"] = float(sigma[position[_core.PARALLAX]])
     for name, k in RADIAL_TERMS.items():
         if _core.FIRST_DISTORTION + k in position:
             esds[name] = float(sigma[position[_core.FIRST_DISTORTION + k]])

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from midas.calibration.calibrate import Progress, calibrate
+from midas.calibration.calibrate import Progress, calibrate, calibrate_one
 from midas.calibration.files import log_to, save
+from midas.calibration.joint import calibrate_jointly, joint_job
+from midas.calibration.joint_files import save as save_jointly
+from midas.calibration.joint_result import JointCalibration
 from midas.calibration.options import CalibrationParams, calibration_values, params_from
 from midas.calibration.result import Calibration
 from midas.calibration.source import CalibrantFile, read_calibrant_file
@@ -42,7 +45,7 @@ class CalibrationJob:
     file_format: int | None = None
     """`-ConvertFile`: checked against the file's name."""
     save_hdf5: str = ""
-    """`-SavePlotsHDF`: not available yet."""
+    """`-SavePlotsHDF`: HDF5 file for all intermediate arrays; empty for none."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """What the flags say; None where a flag was not given. They win over the parameter file."""
 
@@ -67,8 +70,42 @@ def run_job(
     log = job.out / "autocal.log"
     with output_folder(job.out), log_to(log):
         calibration = calibrate(held.image, params, mask=mask, dark=dark, n_threads=n_threads, progress=progress)
-        written = save(calibration, job.out, source)
+        written = save(calibration, job.out, source, Path(job.image).name)
+        if job.save_hdf5:
+            written.append(calibration.save_intermediates(job.save_hdf5))
     return calibration, [*written, log]
+
+
+def run_joint_job(
+    job: CalibrationJob, images: Sequence[str], *, n_threads: int = 0, progress: Progress | None = None
+) -> tuple[JointCalibration, list[Path]]:
+    """Read several images, calibrate them together, write: return the calibration and the files written.
+
+    Each image has the settings, parameter file, dark and mask of `job`, whose own `image` is not looked at.
+
+    Raises
+    ------
+    MidasError
+        The input is unusable; nothing is left behind.
+    """
+    jobs = [replace(job, image=image) for image in images]
+    for one in jobs:
+        _check(one)
+    source = read_params(job.params) if job.params else None
+    held = [read_calibrant_file(image, **_reading(source, job.data_location)) for image in images]
+    dark = _dark(job, source)
+    together = joint_job(
+        [h.image for h in held],
+        [_params(one, source, h) for one, h in zip(jobs, held, strict=True)],
+        mask=[_mask(one, source, h.mask) for one, h in zip(jobs, held, strict=True)],
+        dark=[h.dark if dark is None else dark for h in held],
+        names=[Path(image).stem for image in images],
+    )
+    log = job.out / "autocal.log"
+    with output_folder(job.out), log_to(log):
+        joint = calibrate_jointly(together, calibrate_one, n_threads=n_threads, progress=progress)
+        written = save_jointly(joint, job.out, [source] * len(images))
+    return joint, [*written, log]
 
 
 def _reading(source: Parameters | None, location: str | None) -> dict[str, Any]:
@@ -113,8 +150,8 @@ def _check(job: CalibrationJob) -> None:
                 f"{Path(job.image).name}; "
                 "leave -ConvertFile out to find the format from the file"
             )
-    if job.save_hdf5:
-        raise InputError("-SavePlotsHDF is not available yet; calibration.json and calibration.png hold the results")
+    if job.save_hdf5 and not (Path(job.save_hdf5).parent.is_dir() or Path(job.save_hdf5).parent == job.out):
+        raise InputError(f"-SavePlotsHDF {job.save_hdf5}: its folder does not exist; create it or name another")
 
 
 def _params(job: CalibrationJob, source: Parameters | None, held: CalibrantFile) -> CalibrationParams:

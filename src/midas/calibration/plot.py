@@ -1,10 +1,14 @@
-"""Pictures of a calibration, for people."""
+"""Pictures of a calibration, for people: an overview that says whether to trust it, and the details behind."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import functools
+import io
+import math
+import textwrap
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from midas.errors import InputError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -12,95 +16,171 @@ if TYPE_CHECKING:
 
     from midas.calibration.result import Calibration
 
-_COLORS = {"good": "#1a7f37", "doubtful": "#9a6700", "failed": "#cf222e"}
-_MOST_PIXELS = 1200
+PICTURES = ("overview", "details")
+"""What can be drawn."""
+
+COLORS = {"good": "#1a7f37", "doubtful": "#9a6700", "failed": "#b3261e"}
+"""Background of the verdict; the word is written on it, so that nobody needs to tell the colours apart."""
+_SIZE = (16.0, 9.0)  # inches, at 100 px each
+_BANNER = 0.6  # inches
+_LINE = 0.23  # inches, of a reason
+_MOST_REASONS = 5
+_WIDTH = 170  # characters of a reason on a line
 
 
-def plot_calibration(calibration: Calibration) -> Figure:
-    """Return a figure: the image with the predicted rings, the strain against 2θ, and against eta.
+def plot_calibration(calibration: Calibration, which: str = "overview") -> Figure:
+    """Return a figure that belongs to no window; notebooks show it, `savefig` writes it.
 
-    The figure belongs to no window; notebooks show it, `savefig` writes it.
+    "overview": verdict and reasons, image with predicted rings, the image unrolled (R against eta), strain against 2θ,
+    the numbers. "details": residuals over R and eta, over the detector and against eta, held-out against training
+    strain, the loop's history, the rings one by one, and the shifts of panels where there are any.
+
+    Raises
+    ------
+    InputError
+        There is no such picture.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(14, 7.5), layout="constrained")
-    grid = figure.add_gridspec(2, 2, width_ratios=(1.15, 1.0))
-    draw_image(calibration, figure.add_subplot(grid[:, 0]))
-    draw_strain_against_two_theta(calibration, figure.add_subplot(grid[0, 1]))
-    draw_strain_against_eta(calibration, figure.add_subplot(grid[1, 1]))
-    g = calibration.geometry
-    figure.suptitle(
-        f"{calibration.verdict.upper()}: {calibration.rings.calibrant.name}, distance {g.distance / 1000:.3f} mm, "
-        f"beam ({g.beam_center[0]:.2f}, {g.beam_center[1]:.2f}) px, "
-        f"mean strain {calibration.mean_strain * 1e6:.1f} µε",
-        color=_COLORS[calibration.verdict],
-    )
+    if which not in PICTURES:
+        raise InputError(f"there is no picture {which!r} of a calibration; expected 'overview' or 'details'")
+    figure = _new_figure()
+    top = _draw_banner(calibration, figure)
+    if which == "overview":
+        _draw_overview(calibration, figure, top)
+    else:
+        _draw_details(calibration, figure, top)
     return figure
 
 
-def draw_image(calibration: Calibration, axes: Axes) -> None:
-    """Draw the image on a logarithmic scale with the predicted rings and the points used."""
-    image = calibration.image
-    step = max(1, max(image.counts.shape) // _MOST_PIXELS)
-    shown = np.where(image.mask, np.nan, image.counts)[::step, ::step]
-    low, high = np.nanpercentile(shown, [2, 99.7])
-    level = np.log1p(np.clip(shown - low, 0.0, None))
-    n_z, n_y = image.counts.shape
-    axes.imshow(
-        level,
-        cmap="gray",
-        vmax=float(np.log1p(max(high - low, 1.0))),
-        extent=(-0.5, n_y - 0.5, n_z - 0.5, -0.5),
-        interpolation="nearest",
+def _new_figure() -> Figure:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=_SIZE, dpi=100)
+    figure._repr_png_ = functools.partial(_png, figure)  # type: ignore[attr-defined]  # notebooks look for it
+    return figure
+
+
+def _png(figure: Figure) -> bytes:
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png")
+    return stream.getvalue()
+
+
+def _axes(figure: Figure, left: float, bottom: float, width: float, height: float, **options: Any) -> Axes:
+    """Add axes at a place in inches: fixed places cost no layout passes, and pictures of many runs line up."""
+    return figure.add_axes((left / _SIZE[0], bottom / _SIZE[1], width / _SIZE[0], height / _SIZE[1]), **options)
+
+
+def _draw_banner(calibration: Calibration, figure: Figure) -> float:
+    """Write verdict, result and reasons across the top; return the height [inches] that is left below."""
+    from matplotlib.patches import Rectangle
+
+    g = calibration.geometry
+    color = COLORS[calibration.verdict]
+    bottom = 1.0 - _BANNER / _SIZE[1]
+    middle = 1.0 - 0.5 * _BANNER / _SIZE[1]
+    figure.add_artist(Rectangle((0.0, bottom), 1.0, 1.0 - bottom, color=color, transform=figure.transFigure))
+    figure.text(0.012, middle, calibration.verdict.upper(), color="white", size=22, weight="bold", va="center")
+    figure.text(
+        0.155,
+        middle,
+        f"{calibration.rings.name}    distance {g.distance / 1000:.3f} mm    beam y {g.beam_center[0]:.2f}, "
+        f"z {g.beam_center[1]:.2f} px    mean strain {calibration.mean_strain * 1e6:.1f} µε "
+        f"(held out {calibration.held_out_strain * 1e6:.1f})",
+        color="white",
+        size=14,
+        va="center",
     )
-    eta = np.linspace(-180.0, 180.0, 721)
-    # Every other sector of 15 deg: where a drawn arc ends the ring itself shows, and whether it goes on in line.
-    drawn = (np.floor(eta / 15.0) % 2 == 0) & (eta < 180.0)
-    for ring in calibration.ring_table:
-        y, z = calibration.geometry.to_pixel(np.full_like(eta, ring.radius), eta)
-        outside = (y < -0.5) | (y > n_y - 0.5) | (z < -0.5) | (z > n_z - 0.5)
-        y[outside | ~drawn] = np.nan
-        axes.plot(y, z, lw=0.5, color="#ff5c5c" if ring.outlier else "#38bdf8", alpha=0.9)
-    y0, z0 = calibration.geometry.beam_center
-    axes.plot(y0, z0, "+", color="#facc15", ms=12, mew=1.5)
-    axes.set(xlim=(-0.5, n_y - 0.5), ylim=(n_z - 0.5, -0.5), xlabel="y, column [px]", ylabel="z, row [px]")
-    axes.set_title("image (log); predicted rings in every other sector", fontsize=10)
+    lines = _reason_lines(calibration.reasons)
+    for i, line in enumerate(lines):
+        y = 1.0 - (_BANNER + (i + 0.7) * _LINE) / _SIZE[1]
+        figure.text(0.012, y, line, size=11, color=color, va="center")
+    return _SIZE[1] - _BANNER - _LINE * (len(lines) + 0.3 * bool(lines))
 
 
-def draw_strain_against_two_theta(calibration: Calibration, axes: Axes) -> None:
-    """Draw every point's strain against its ring's 2θ, with the ring means; points left out in grey."""
-    points, used = calibration.points, calibration.used
-    two_theta = np.degrees(np.arctan(points.tan_two_theta))
-    strain = calibration.strain * 1e6
-    if not used.all():
-        axes.plot(two_theta[~used], strain[~used], ".", color="0.7", ms=3, label="left out")
-    axes.plot(two_theta[used], strain[used], ".", color="#2563eb", ms=2.5, alpha=0.5, label="used")
-    axes.plot(
-        [r.two_theta for r in calibration.ring_table],
-        [r.bias * 1e6 for r in calibration.ring_table],
-        "_",
-        color="#f97316",
-        ms=10,
-        mew=2,
-        label="ring mean",
-    )
-    _finish(axes, strain[used], "2θ [deg]")
-    axes.legend(fontsize=8, loc="upper right", ncols=3)
+def _reason_lines(reasons: tuple[str, ...]) -> list[str]:
+    lines = [f"• {reason}" for reason in reasons[:_MOST_REASONS]]
+    if len(reasons) > _MOST_REASONS:
+        lines.append(f"... and {len(reasons) - _MOST_REASONS} more, see calibration.json")
+    return [part for line in lines for part in textwrap.wrap(line, _WIDTH, subsequent_indent="   ")]
 
 
-def draw_strain_against_eta(calibration: Calibration, axes: Axes) -> None:
-    """Draw every point's strain against eta, coloured by radius."""
-    points, used = calibration.points, calibration.used
-    strain = calibration.strain * 1e6
-    drawn = axes.scatter(points.eta[used], strain[used], c=points.radius[used], s=4, cmap="viridis")
-    axes.figure.colorbar(drawn, ax=axes, label="radius [px]")
-    axes.set_xlim(-180, 180)
-    axes.set_xticks(np.arange(-180, 181, 60))
-    _finish(axes, strain[used], "eta [deg] (0 is up, 90 is right)")
+def _draw_overview(calibration: Calibration, figure: Figure, top: float) -> None:
+    from midas.calibration import plot_rings, plot_strain
+
+    plot_rings.draw_image(calibration, _axes(figure, 0.75, 0.6, 6.5, top - 1.05))
+    height = 0.5 * (top - 1.95)
+    plot_rings.draw_cake(calibration, _axes(figure, 8.2, top - 0.4 - height, 7.2, height))
+    plot_strain.draw_strain_against_two_theta(calibration, _axes(figure, 8.2, 0.6, 4.5, height))
+    _draw_numbers(calibration, _axes(figure, 12.95, 0.2, 3.0, height + 0.55))
 
 
-def _finish(axes: Axes, strain: np.ndarray, label: str) -> None:
-    limit = 1.3 * float(np.percentile(np.abs(strain), 99)) if len(strain) else 1.0
-    axes.set_ylim(-limit, limit)
-    axes.axhline(0.0, color="0.3", lw=0.7)
-    axes.set(xlabel=label, ylabel="pseudo-strain [µε]")
+def _draw_details(calibration: Calibration, figure: Figure, top: float) -> None:
+    from midas.calibration import plot_rings, plot_strain
+
+    height = 0.5 * (top - 1.95)
+    low, high = 0.6, top - 0.4 - height
+    plot_strain.draw_residual_map(calibration, _axes(figure, 0.85, high, 5.1, height))
+    plot_strain.draw_strain_against_eta(calibration, _axes(figure, 0.85, low, 5.1, height))
+    on_detector = _axes(figure, 7.75, high, 3.4, height)
+    plot_strain.draw_residuals_on_detector(calibration, on_detector)
+    plot_strain.draw_ring_table(calibration, _axes(figure, 7.75, low, 4.0, height))
+    plot_strain.draw_history(calibration, _axes(figure, 13.0, high, 2.7, height))
+    plot_strain.draw_held_out(calibration, _axes(figure, 13.4, low, 2.3, height))
+    shifts = plot_rings.panel_shifts(calibration.geometry)
+    if shifts is not None:
+        plot_rings.draw_panel_shifts(on_detector, *shifts)
+
+
+def _draw_numbers(calibration: Calibration, axes: Axes) -> None:
+    """Write every parameter with its standard uncertainty and unit."""
+    axes.set_axis_off()
+    rows = [f"{name:10}{value:>16}  {unit}" for name, value, unit in numbers(calibration)]
+    size = 9.5 if len(rows) <= 17 else 9.5 * 17 / len(rows)
+    axes.text(0.0, 1.0, "\n".join(rows), family="monospace", size=size, va="top", linespacing=1.3)
+
+
+def numbers(calibration: Calibration) -> list[tuple[str, str, str]]:
+    """Return (name, value with its uncertainty in brackets, unit) of what was found, for people."""
+    g, esd = calibration.geometry, calibration.esd
+    rows = [
+        ("distance", with_esd(g.distance / 1000, esd.get("distance", 0.0) / 1000), "mm"),
+        ("beam y", with_esd(g.beam_center[0], esd.get("beam_center_y", 0.0)), "px"),
+        ("beam z", with_esd(g.beam_center[1], esd.get("beam_center_z", 0.0)), "px"),
+        ("tilt y", with_esd(g.tilts[1], esd.get("tilt_y", 0.0)), "deg"),
+        ("tilt z", with_esd(g.tilts[2], esd.get("tilt_z", 0.0)), "deg"),
+    ]
+    for name, value in g.distortion.items():
+        if name in esd:
+            is_phase = name in ("p3", "p6", "p8", "p10", "p12", "p14")
+            scale, unit = (1.0, "deg") if is_phase else (1e6, "1e-6")
+            rows.append((name, with_esd(value * scale, esd[name] * scale), unit))
+    used = calibration.used
+    n_rings = len([r for r in calibration.ring_table if r.n_points and not r.outlier])
+    n_rejected = len([r for r in calibration.ring_table if r.outlier])
+    return [
+        *rows,
+        ("", "", ""),
+        ("strain", f"{calibration.mean_strain * 1e6:.1f}", "µε"),
+        ("held out", f"{calibration.held_out_strain * 1e6:.1f}", "µε"),
+        ("points", f"{int(used.sum())}", f"of {len(used)}"),
+        ("rings", f"{n_rings}", "used"),
+        ("", f"{n_rejected}", "rejected"),
+        ("wavelength", f"{g.wavelength:.6f}", "Å"),
+        ("pixel", f"{g.pixel_size:g}", "µm"),
+    ]
+
+
+def with_esd(value: float, esd: float) -> str:
+    """Return a value with its standard uncertainty in units of the last digit, as crystallographers write it.
+
+    Examples
+    --------
+    >>> with_esd(1050.76497, 0.00102), with_esd(-0.5, 0.0), with_esd(3.2e4, 250.0)
+    ('1050.7650(10)', '-0.5000', '32000(250)')
+    """
+    if not (math.isfinite(esd) and esd > 0.0):
+        return f"{value:.4f}"
+    digits = 1 - math.floor(math.log10(float(f"{esd:.1e}")))  # decimals that leave the uncertainty two digits
+    if digits <= 0:
+        return f"{value:.0f}({esd:.0f})"
+    return f"{value:.{digits}f}({round(esd * 10.0**digits)})"

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from midas import _core
+from midas.calibration.filters import doubled, nearest_usable
 from midas.detector import transform_image
 from midas.errors import InputError
 from midas.io.frames import valid_mask
@@ -171,14 +172,10 @@ def local_median(counts: FloatImage, unusable: BoolImage, size: int) -> FloatIma
     Taken on every other pixel of every other row, which the median over a square does not notice, and interpolated.
     """
     import diplib  # type: ignore[import-untyped,unused-ignore]
-    from scipy import ndimage
 
     filled, masked = counts[::2, ::2], unusable[::2, ::2]
     if masked.any():
-        nearest = ndimage.distance_transform_edt(masked, return_distances=False, return_indices=True)
-        filled = filled[tuple(nearest)]
+        filled = filled.ravel()[nearest_usable(masked)]
     kernel = diplib.Kernel(2 * (size // 4) + 1, "rectangular")
     median = np.asarray(diplib.MedianFilter(diplib.Image(np.ascontiguousarray(filled)), kernel), dtype=np.float32)
-    rows, columns = (np.arange(n, dtype=np.float32) / 2.0 for n in counts.shape)
-    grid = np.meshgrid(rows, columns, indexing="ij")
-    return np.asarray(ndimage.map_coordinates(median, grid, order=1, mode="nearest"), dtype=np.float32)
+    return doubled(median, (counts.shape[0], counts.shape[1]))

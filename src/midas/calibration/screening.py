@@ -11,14 +11,16 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from midas.calibration.fit import run_loop
 from midas.calibration.options import CalibrationParams
 from midas.calibration.pattern import best_distance, ring_peaks, score_distances
 from midas.calibration.prepare import PreparedImage
+from midas.calibration.residuals import held_out_rings
 from midas.calibration.ridges import find_ridges
 from midas.calibration.ring_lists import innermost_rings
 from midas.calibration.seed import RingSignal, Seed, find_seed
@@ -32,6 +34,8 @@ logger = logging.getLogger(__name__)
 _COMPARED = 3  # candidates that are fitted
 _WORTH_FITTING = 0.25  # seed score over the best one's
 _TIE = 3.0  # difference of log-likelihoods below which two candidates explain the image equally well
+_LOOP = 5  # iterations of the full fit that break a tie
+_FAR_BETTER = 3.0  # held-out strain over the best one's at which a tie is broken
 _POSITION_BY_CHANCE = 8e-3  # share of the radius: the seed's own tolerance
 _POSITION_FLOOR = 5e-4  # a coarse cell's worth of error, and distortion that no coarse fit knows
 _INTENSITY_BY_CHANCE = 1.0  # scatter of ln(observed/predicted) of a pattern that has nothing to do with the image
@@ -58,6 +62,8 @@ class Candidate:
     """Robust standard deviation of observed/predicted radius about a smooth trend; None where it was not fitted."""
     intensity_scatter: float | None = None
     """Root mean square of ln(observed/predicted) ring intensity about a smooth trend; None where not known."""
+    held_out_strain: float | None = None
+    """Mean |pseudo-strain| of rings that the full fit left out; None where there was no tie to break."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +132,40 @@ def screen(prepared: PreparedImage, signal: RingSignal, options: CalibrationPara
             "wavelength and pixel size, or name the calibrant, by a CIF if need be"
         )
     fitted.sort(key=lambda f: -(f.candidate.score or 0.0))
-    return _chosen(fitted, proposals)
+    tied = [f for f in fitted if (fitted[0].candidate.score or 0.0) - (f.candidate.score or 0.0) < _TIE]
+    if len(tied) > 1:
+        tied = _by_loop(prepared, tied, lists, options, n_threads)
+        fitted = [*tied, *fitted[len(tied) :]]
+    ties = [f for f in tied[1:] if _strain_of(f) <= _FAR_BETTER * _strain_of(tied[0])]
+    return _chosen(fitted, ties, proposals)
+
+
+def _by_loop(
+    prepared: PreparedImage, tied: list[_Fitted], lists: dict[str, Rings], options: CalibrationParams, n_threads: int
+) -> list[_Fitted]:
+    """Return candidates that the coarse image cannot tell apart, by how well the full fit predicts rings it left out.
+
+    Detectors distort by more than such candidates differ, so that all of them stay tied unless one is far better.
+    """
+    tried = []
+    short = replace(options, max_iterations=_LOOP)
+    for one in tied:
+        try:
+            loop = run_loop(
+                prepared, seed_geometry(one.seed, options), lists[one.calibrant.name], short, n_threads=n_threads
+            )
+            strain = held_out_rings(loop.fit, loop.points).test
+        except FitError as error:
+            logger.info("calibrant %s: %s", one.calibrant.name, error)
+            strain = math.nan
+        tried.append(replace(one, candidate=replace(one.candidate, held_out_strain=strain)))
+    tried.sort(key=_strain_of)
+    return tried
+
+
+def _strain_of(one: _Fitted) -> float:
+    strain = one.candidate.held_out_strain
+    return math.inf if strain is None or math.isnan(strain) else strain
 
 
 def seed_geometry(seed: Seed, options: CalibrationParams) -> Geometry:
@@ -227,10 +266,20 @@ def _positions(observed: FloatArray, strengths: FloatArray, predicted: FloatArra
         return explained, _POSITION_BY_CHANCE, 0
     at, offset = observed[close] ** 2, offset[close]
     if len(at) > 3:
-        trend = np.polynomial.Polynomial.fit(at, offset, 1, w=weights[close])
-        offset = offset - trend(at)
+        offset = _without_trend(at, offset, (weights * observed)[close])
     scatter = 1.4826 * float(np.median(np.abs(offset)))
     return explained, scatter, max(0, len(np.unique(nearest[close])) - 2)
+
+
+def _without_trend(at: FloatArray, values: FloatArray, weights: FloatArray) -> FloatArray:
+    """Return values less their linear trend, which outliers do not pull."""
+    kept = np.ones(len(at), dtype=bool)
+    for _ in range(4):
+        residual = values - np.polynomial.Polynomial.fit(at[kept], values[kept], 1, w=weights[kept])(at)
+        kept = np.abs(residual) <= 4.0 * np.median(np.abs(residual))
+        if kept.sum() < 4:
+            break
+    return np.asarray(residual)
 
 
 def _intensities(
@@ -288,7 +337,7 @@ def ring_sums(signal: RingSignal, radius_map: FloatArray, radii: FloatArray) -> 
     return np.where(enough, (inside - 0.5 * (left + right)) * 2.0 * half, np.nan)
 
 
-def _chosen(fitted: list[_Fitted], proposals: list[tuple[float, float, str]]) -> Choice:
+def _chosen(fitted: list[_Fitted], ties: list[_Fitted], proposals: list[tuple[float, float, str]]) -> Choice:
     """Return the best candidate, the table of all, and which others are as good."""
     best = fitted[0]
     table = [f.candidate for f in fitted]
@@ -299,15 +348,12 @@ def _chosen(fitted: list[_Fitted], proposals: list[tuple[float, float, str]]) ->
     ]
     named = {c.name for c in table}
     table += [Candidate(name, None) for name in CALIBRANT_NAMES if name not in named]
-    top = best.candidate.score or 0.0
-    ties = [f.candidate for f in fitted[1:] if top - (f.candidate.score or 0.0) < _TIE]
     doubts = tuple(
         f"{tie.name} at {(tie.distance or 0.0) / UM_PER_MM:.1f} mm explains the image as well as {best.calibrant.name} "
         f"at {best.seed.distance / UM_PER_MM:.1f} mm: these cannot be told apart without a distance; give one, or "
         "name the calibrant"
-        for tie in ties
+        for tie in (t.candidate for t in ties)
     )
     for c in table[: len(fitted)]:
         logger.info("calibrant %s: score %.1f at %.1f mm", c.name, c.score or 0.0, (c.distance or 0.0) / UM_PER_MM)
-
     return Choice(best.calibrant, best.seed, tuple(table), doubts)

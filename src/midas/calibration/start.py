@@ -12,7 +12,7 @@ from midas.calibration.prepare import PreparedImage
 from midas.calibration.ring_lists import SEED_TWO_THETA, innermost_rings
 from midas.calibration.screening import Candidate, screen, seed_geometry
 from midas.calibration.seed import RingSignal, Seed, find_seed
-from midas.crystal import Calibrant, Rings
+from midas.crystal import Calibrants, Rings
 from midas.errors import InputError
 from midas.geometry import Geometry
 from midas.units import UM_PER_MM
@@ -28,7 +28,7 @@ _NOT_WORSE = 0.8  # score over the best one's at which a hint's hypothesis is be
 class Start:
     """What the fit starts from."""
 
-    calibrant: Calibrant
+    calibrant: Calibrants
     """The one named, or the one that explains the image best."""
     seed: Seed
     """The first guess, with its runner-up."""
@@ -54,6 +54,7 @@ def find_start(prepared: PreparedImage, signal: RingSignal, options: Calibration
     """
     compared: tuple[Candidate, ...] = ()
     doubts: tuple[str, ...] = ()
+    calibrant: Calibrants
     if options.finds_calibrant:
         choice = screen(prepared, signal, options, n_threads)
         calibrant, seed, compared, doubts = choice.calibrant, choice.seed, choice.candidates, choice.doubts
@@ -91,7 +92,7 @@ def _first_ring_checked(
     if options.first_ring > len(candidates):
         raise InputError(
             f"first_ring (-FirstRingNr) is {options.first_ring}; expected at most {len(candidates)}, the rings of "
-            f"{candidates.calibrant.name} within {SEED_TWO_THETA:g} deg"
+            f"{candidates.name} within {SEED_TWO_THETA:g} deg"
         )
     peaks = ring_peaks(signal, seed_geometry(seed, options))
     if len(peaks.radii) == 0:

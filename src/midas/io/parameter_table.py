@@ -78,6 +78,22 @@ _ROWS = (
     _K("NrPixelsY", int, "columns, after ImTransOpt", unit="px"),
     _K("NrPixelsZ", int, "rows, after ImTransOpt", unit="px"),
     _K("Wavelength", float, "wavelength of the beam", unit="A", flag="--wavelength or --energy"),
+    _K(
+        "Parallax",
+        float,
+        "depth at which a thick sensor converts; times sin(2theta) added to R",
+        unit="um",
+        default=0.0,
+    ),
+    # Tiled detectors
+    _K("NPanelsY", int, "columns of panels"),
+    _K("NPanelsZ", int, "rows of panels"),
+    _K("PanelSizeY", int, "columns of a panel", unit="px"),
+    _K("PanelSizeZ", int, "rows of a panel", unit="px"),
+    _K("PanelGapsY", int, "columns between panels, one number a gap", unit="px", repeatable=True),
+    _K("PanelGapsZ", int, "rows between panels, one number a gap", unit="px", repeatable=True),
+    _K("PanelOrigin", int, "column and row of the first panel's first pixel (midas only)", unit="px", count=2),
+    _K("PanelShiftsFile", str, "how each panel stands off its place: ID dY dZ [px] dTheta [deg] dLsd [um] dP2"),
     _K("DistortionFile", str, "file of displacements for each pixel"),
     # Calibrant and calibration
     _K("Calibrant", str, "name of a built-in calibrant, auto, or a CIF file (midas only)", flag="--calibrant"),

@@ -121,6 +121,31 @@ def geometry_pairs(geometry: Geometry) -> list[tuple[str, object]]:
     ]
 
 
+def panel_pairs(geometry: Geometry) -> list[tuple[str, object]]:
+    """Return the file's keys and values for the panels' layout and the parallax; nothing where there is neither.
+
+    Examples
+    --------
+    >>> g = Geometry(distance=1e6, beam_center=(10, 20), pixel_size=200, wavelength=0.18, parallax=80)
+    >>> panel_pairs(g)
+    [('Parallax', 80.0)]
+    """
+    pairs: list[tuple[str, object]] = [("Parallax", geometry.parallax)] if geometry.parallax else []
+    if geometry.panels is None:
+        return pairs
+    layout = geometry.panels.layout
+    pairs += [
+        ("NPanelsY", len(layout.columns)),
+        ("NPanelsZ", len(layout.rows)),
+        ("PanelSizeY", layout.size[1]),
+        ("PanelSizeZ", layout.size[0]),
+    ]
+    pairs += [(key, gaps) for key, gaps in (("PanelGapsY", layout.gaps_y), ("PanelGapsZ", layout.gaps_z)) if gaps]
+    if layout.origin != (0, 0):
+        pairs.append(("PanelOrigin", (layout.origin[1], layout.origin[0])))
+    return pairs
+
+
 def as_rows(row: ParameterKey, value: object) -> list[tuple[Value, ...]]:
     """Return the values of each line that a Python value makes."""
     if isinstance(value, str | Path) or not isinstance(value, Iterable):

@@ -19,6 +19,7 @@ from midas.errors import FormatError, GeometryError, InputError, MidasError
 from midas.geometry import DISTORTION_NAMES, Geometry
 from midas.grid import CakeGrid
 from midas.io.frames import Mask, read_mask
+from midas.io.panel_shifts import read_panel_shifts
 from midas.io.parameter_table import PARAMETER_KEYS, find_key
 from midas.io.parameter_text import (
     ParameterLine,
@@ -28,12 +29,17 @@ from midas.io.parameter_text import (
     file_pairs,
     format_value,
     geometry_pairs,
+    panel_pairs,
     parse_line,
 )
+from midas.panels import PanelLayout, Panels
 from midas.units import UM_PER_M, UM_PER_MM
 
 _log = logging.getLogger(__name__)
 
+PANEL_KEYS = ("NPanelsY", "NPanelsZ", "PanelSizeY", "PanelSizeZ", "PanelGapsY", "PanelGapsZ", "PanelOrigin")
+REPLACED_WITH_GEOMETRY = frozenset({*PANEL_KEYS, "PanelShiftsFile", "Parallax", "DistortionFile"})
+"""Keys whose lines say nothing of a geometry that takes the place of the file's own."""
 MASK_KEYS = ("MaskFile", "GapFile", "BadPxFile")
 
 
@@ -107,6 +113,8 @@ class Parameters:
     def with_geometry(self, geometry: Geometry) -> Parameters:
         r"""Return parameters in which all that a geometry says has its values; everything else stays.
 
+        How its panels stand is in a file of its own, which `PanelShiftsFile` must be made to name.
+
         Examples
         --------
         >>> g = Geometry(distance=1e6, beam_center=(10, 20), pixel_size=200, wavelength=0.18)
@@ -114,9 +122,9 @@ class Parameters:
         1000000.0
         """
         stale = [(name, 0.0) for name in DISTORTION_NAMES if name in self]
-        # The file of displacements belonged to the geometry that is replaced.
-        kept = replace(self, lines=tuple(line for line in self.lines if line.key != "DistortionFile"))
-        known = kept.updated([*stale, *geometry_pairs(geometry)])
+        # Displacements and panels belonged to the geometry that is replaced.
+        kept = replace(self, lines=tuple(line for line in self.lines if line.key not in REPLACED_WITH_GEOMETRY))
+        known = kept.updated([*stale, *geometry_pairs(geometry), *panel_pairs(geometry)])
         return known.updated([("ImTransOpt", geometry.image_transforms or (0,))])
 
     def text(self) -> str:
@@ -219,12 +227,53 @@ class Parameters:
                 distortion={name: self._float(name) for name in DISTORTION_NAMES if name in self},
                 distortion_radius=radius,
                 image_transforms=self.image_transforms,
+                panels=self.panels,
+                parallax=self._float("Parallax"),
             )
         except MidasError as error:
             self._check_distortion_radius(radius)  # knows the detector, so it says more
             raise type(error)(f"{self.name}: {error}") from None
         self._check_distortion_radius(radius)
         return geometry
+
+    @property
+    def panel_layout(self) -> PanelLayout | None:
+        """Where the panels of a tiled detector are (`NPanelsY`, `PanelSizeY` ...); None where the file does not say.
+
+        Raises
+        ------
+        InputError
+            A key is missing, or the gaps are not one fewer than the panels.
+        """
+        if not any(key in self for key in PANEL_KEYS):
+            return None
+        self.require("NPanelsY", "NPanelsZ", "PanelSizeY", "PanelSizeZ")
+        gaps = {}
+        for axis in "YZ":
+            gaps[axis] = tuple(int(v) for v in self._floats(f"PanelGaps{axis}"))
+            n = int(self._float(f"NPanels{axis}"))
+            if n < 1 or len(gaps[axis]) != n - 1:
+                raise InputError(
+                    f"{self.name}: NPanels{axis} is {n} and PanelGaps{axis} has {len(gaps[axis])} values; expected one "
+                    "fewer than panels"
+                )
+        origin = self._floats("PanelOrigin") if "PanelOrigin" in self else (0.0, 0.0)
+        size = (int(self._float("PanelSizeZ")), int(self._float("PanelSizeY")))
+        return PanelLayout(size, gaps["Z"], gaps["Y"], origin=(int(origin[1]), int(origin[0])))
+
+    @property
+    def panels(self) -> Panels | None:
+        """How the panels stand (`PanelShiftsFile`); None where the file names no shifts."""
+        file = self.file("PanelShiftsFile")
+        if file is None:
+            return None
+        layout = self.panel_layout
+        if layout is None:
+            raise InputError(
+                f"{self.name} has PanelShiftsFile but not where the panels are; add NPanelsY, NPanelsZ, PanelSizeY, "
+                "PanelSizeZ, PanelGapsY and PanelGapsZ"
+            )
+        return read_panel_shifts(file, layout)
 
     @property
     def detector(self) -> Detector:

@@ -14,9 +14,11 @@ from midas.errors import InputError
 from midas.geometry import DISTORTION_NAMES, Geometry
 from midas.grid import CakeGrid
 from midas.io.atomic import atomic_path
+from midas.io.panel_shifts import FILE_NAME as PANEL_SHIFTS_NAME
+from midas.io.panel_shifts import write_panel_shifts
 from midas.io.parameter_table import find_key
-from midas.io.parameter_text import Value, format_value, geometry_pairs
-from midas.io.parameters import Parameters, parse_params
+from midas.io.parameter_text import Value, format_value, geometry_pairs, panel_pairs
+from midas.io.parameters import PANEL_KEYS, REPLACED_WITH_GEOMETRY, Parameters, parse_params
 
 _log = logging.getLogger(__name__)
 
@@ -24,7 +26,7 @@ FILE_NAME = "refined_MIDAS_params.txt"
 
 _PATH_KEYS = ("MaskFile", "GapFile", "BadPxFile", "Dark", "Folder")
 # What the geometry and the detector say in other words: the source's lines would contradict them.
-_REPLACED = {*DISTORTION_NAMES, "RhoD", "ImTransOpt", "NrPixels", "DistortionFile"}
+_REPLACED = {*DISTORTION_NAMES, "RhoD", "ImTransOpt", "NrPixels", *REPLACED_WITH_GEOMETRY} - {*PANEL_KEYS}
 
 
 def write_refined_params(
@@ -41,7 +43,8 @@ def write_refined_params(
 
     Numbers are written so that reading gives back the same doubles. Every other known key of `source` (mask files,
     dark, scan, file names ...) follows at the end, with file names that hold from anywhere; only `DistortionFile` does
-    not: the geometry was found without it and needs none.
+    not: the geometry was found without it and needs none. How the panels of a tiled detector stand is written to
+    `panel_shifts.txt` beside it, which the key `PanelShiftsFile` names.
 
     Parameters
     ----------
@@ -80,6 +83,10 @@ def write_refined_params(
         pairs.append(("SpaceGroup", int(space_group)))
     if lattice is not None:
         pairs.append(("LatticeConstant", tuple(float(v) for v in lattice)))
+    pairs += panel_pairs(geometry)
+    if geometry.panels is not None:
+        shifts = write_panel_shifts(path.parent / PANEL_SHIFTS_NAME, geometry.panels)
+        pairs.append(("PanelShiftsFile", _named_from(path, "PanelShiftsFile", shifts)))
     if "DistortionFile" in source:
         _log.warning("%s: DistortionFile is left out of %s: the geometry was found without it", source.name, path)
     pairs += _other_pairs(source, {key for key, _ in pairs}, path.parent)
@@ -107,6 +114,8 @@ def _grid_pairs(grid: CakeGrid, detector: Detector) -> list[tuple[str, object]]:
 def _other_pairs(source: Parameters, written: set[str], folder: Path) -> list[tuple[str, object]]:
     """Return the known keys of the source that are not written yet, in its order; of one that counts once the last."""
     said = _REPLACED | {row.name for row in map(find_key, written) if row is not None}
+    if "PanelShiftsFile" in said & written:
+        said |= {*PANEL_KEYS}
     if {"SpaceGroup", "LatticeConstant"} <= said:
         said.add("Calibrant")
     last = {line.key: i for i, line in enumerate(source.lines)}
@@ -128,9 +137,14 @@ def _lasting_path(source: Parameters, key: str, folder: Path) -> str:
     assert found is not None
     if not found.exists():
         return str(found)
-    path = str(found.resolve())
+    return _named_from(folder / FILE_NAME, key, found)
+
+
+def _named_from(parameters: Path, key: str, file: Path) -> str:
+    """Return how a parameter file names another file: absolute, or where that cannot be written as seen from it."""
+    path = str(file.resolve())
     if not _survives(key, path):
-        path = os.path.relpath(path, folder.resolve())
+        path = os.path.relpath(path, parameters.parent.resolve())
     if not _survives(key, path):
         raise InputError(
             f"{key}: the file {path} cannot be named in a parameter file, where # begins a comment; rename its folder"

@@ -1,0 +1,222 @@
+"""All that speaks for or against a calibration, gathered once; `verdict` holds the rules."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from midas import _core
+from midas.calibration.fit import (
+    BEAM_Y,
+    BEAM_Z,
+    DISTANCE,
+    MAX_DISTORTION,
+    MAX_TILT,
+    TILT_Y,
+    TILT_Z,
+    GeometryFit,
+    LoopResult,
+    parameter_names,
+)
+from midas.calibration.options import CalibrationParams
+from midas.calibration.orientation import mirrored
+from midas.calibration.points import RingPoints
+from midas.calibration.prepare import BoolImage
+from midas.calibration.presence import explained_share, strong_share
+from midas.calibration.residuals import (
+    HeldOut,
+    held_out_azimuths,
+    held_out_rings,
+    module_steps,
+    offsets,
+    ring_biases,
+    shared_by_neighbours,
+)
+from midas.calibration.seed import Seed
+from midas.calibration.signal import RingSignal
+from midas.crystal import Rings
+from midas.geometry import distortion_coefficients
+
+_CORRELATED = 0.99
+_CLOSE = 0.97  # of the best hypothesis' score
+_MOST_PAIRS = 3
+_AT_BOUND = 0.999
+_UNDETERMINED = 1e-7  # ratio of singular values below which a combination of parameters is not determined
+_TAKES_PART = 0.3  # of the undetermined combination's length
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a calibration shows of its own trustworthiness. The defaults are those of a flawless one."""
+
+    n_points: int
+    """Ring positions used."""
+    n_rings: int
+    """Rings with positions used."""
+    arc: float
+    """Azimuth with positions used [deg]."""
+    found: float
+    """Share of the calibrant's strong rings that were found."""
+    explained: float
+    """Share of the height of the rings on the image that belongs to the calibrant."""
+    calibrant: str = "the calibrant"
+    """Its name."""
+    fwhm: float = 3.0
+    """Median width of the rings [px]."""
+    offset_widths: float = 0.0
+    """Median distance of the points from their rings, in widths of the rings."""
+    held_out_strain: float = math.nan
+    """Mean |strain| of azimuths that the fit did not see."""
+    training_strain: float = math.nan
+    """Mean |strain| of the other azimuths, in the same fits."""
+    radius: float = 0.0
+    """Median radius of the points [px]: turns a strain into an offset."""
+    held_out_rings: float = math.nan
+    """Mean |strain| of rings that the fit did not see."""
+    training_rings: float = math.nan
+    """Mean |strain| of the other rings, in the same fits."""
+    beam_uncertainty: float = 0.0
+    """Standard uncertainty of the beam centre [px]: the largest of covariance, azimuths and rings left out."""
+    distance_uncertainty: float = 0.0
+    """The same of the distance, relative."""
+    pattern: float = 0.0
+    """Root mean square of the offsets that neighbouring points share [px]."""
+    ring_bias: float = 0.0
+    """Root mean square of the rings' mean offsets, beyond noise [px]."""
+    module_step: float = 0.0
+    """Root mean square of the offsets that a shift of each module explains [px]; 0 on a detector of one piece."""
+    module_share: float = 0.0
+    """Share of the mean square offset that it explains."""
+    correlated: tuple[tuple[str, str, float], ...] = ()
+    """Pairs of parameters whose correlation exceeds 0.99 in size, strongest first, at most three."""
+    unidentifiable: tuple[str, ...] = ()
+    """Parameters of combinations that the points do not determine."""
+    at_bounds: tuple[str, ...] = ()
+    """Parameters at the edge of their range."""
+    n_outlier_rings: int = 0
+    """Rings left out as outliers."""
+    n_fitted_rings: int = 0
+    """Rings looked for."""
+    fit_converged: bool = True
+    """Whether the least squares converged."""
+    loop_converged: bool = True
+    """Whether the loop ended by itself."""
+    loop_reason: str = ""
+    """How it ended."""
+    runner_up: float | None = None
+    """A really different distance [µm] that explains the image nearly as well; None where there is none."""
+    beam_drift: float = 0.0
+    """Distance between the seed's and the fit's beam centre, as a share of the panel's longer side."""
+    distance_drift: float = 0.0
+    """Relative change of the distance from the seed to the fit."""
+    mirrored: str | None = None
+    """Why the image seems mirrored or transposed; None where nothing says so."""
+
+
+def gather_evidence(
+    loop: LoopResult, seed: Seed, signal: RingSignal, mask: BoolImage, rings: Rings, params: CalibrationParams
+) -> Evidence:
+    """Return the evidence for and against the best iterate of a calibration's loop."""
+    fit, points = loop.fit, loop.points
+    used = points.select(fit.used)
+    offset = offsets(fit, points)
+    azimuths, by_rings = held_out_azimuths(fit, points), held_out_rings(fit, points)
+    beam, distance = _uncertainties(fit, azimuths, by_rings)
+    step, share = module_steps(used, offset, mask)
+    g, fwhm = fit.geometry, float(np.median(used.fwhm))
+    return Evidence(
+        n_points=len(used),
+        n_rings=len(np.unique(used.ring)),
+        arc=azimuthal_arc(used, params.eta_step),
+        found=strong_share(loop, rings, mask, params.eta_step),
+        explained=explained_share(signal, g, rings, fwhm),
+        calibrant=rings.calibrant.name,
+        fwhm=fwhm,
+        offset_widths=float(np.median(np.abs(offset) / used.fwhm)),
+        held_out_strain=azimuths.test,
+        training_strain=azimuths.train,
+        radius=float(np.median(used.radius)),
+        held_out_rings=by_rings.test,
+        training_rings=by_rings.train,
+        beam_uncertainty=beam,
+        distance_uncertainty=distance,
+        pattern=shared_by_neighbours(used, offset),
+        ring_bias=ring_biases(used, offset),
+        module_step=step,
+        module_share=share,
+        correlated=_correlated(fit),
+        unidentifiable=_unidentifiable(fit, used),
+        at_bounds=_at_bounds(fit),
+        n_outlier_rings=len(loop.outlier_rings),
+        n_fitted_rings=len(loop.fitted_rings),
+        fit_converged=fit.converged,
+        loop_converged=loop.converged,
+        loop_reason=loop.reason,
+        runner_up=_close_runner_up(seed),
+        beam_drift=math.dist(g.beam_center, seed.beam_center) / max(mask.shape),
+        distance_drift=abs(g.distance / seed.distance - 1.0),
+        mirrored=mirrored(mask, params.image_transforms, params.beam_center, g.beam_center),
+    )
+
+
+def azimuthal_arc(points: RingPoints, eta_step: float) -> float:
+    """Return how much of the circle has points [deg]."""
+    return float(len(np.unique(points.eta_bin)) * eta_step)
+
+
+def _close_runner_up(seed: Seed) -> float | None:
+    best, other = seed.best, seed.runner_up
+    if other is None or other.score + other.angular < _CLOSE * (best.score + best.angular):
+        return None
+    return other.distance
+
+
+def _uncertainties(fit: GeometryFit, *held_out: HeldOut) -> tuple[float, float]:
+    """Return the largest standard uncertainties of the beam centre [px] and the distance (relative).
+
+    The covariance takes the points' errors as independent; leaving out parts of the detector does not.
+    """
+    variance = {k: float(fit.covariance[i, i]) for i, k in enumerate(fit.parameters)}
+    beam = [math.sqrt(max(0.0, variance.get(BEAM_Y, 0.0) + variance.get(BEAM_Z, 0.0)))]
+    distance = [math.sqrt(max(0.0, variance.get(DISTANCE, 0.0))) / fit.geometry.distance]
+    beam += [h.beam for h in held_out]
+    distance += [h.distance for h in held_out]
+    return max(v for v in beam if not math.isnan(v)), max(v for v in distance if not math.isnan(v))
+
+
+def _correlated(fit: GeometryFit) -> tuple[tuple[str, str, float], ...]:
+    names = parameter_names(fit.parameters)
+    sigma = np.sqrt(np.diag(fit.covariance))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        r = np.nan_to_num(fit.covariance / np.outer(sigma, sigma))
+    rows, columns = np.nonzero(np.triu(np.abs(r) > _CORRELATED, 1))
+    pairs = [(names[i], names[j], float(r[i, j])) for i, j in zip(rows, columns, strict=True)]
+    return tuple(sorted(pairs, key=lambda p: -abs(p[2]))[:_MOST_PAIRS])
+
+
+def _unidentifiable(fit: GeometryFit, used: RingPoints) -> tuple[str, ...]:
+    """Return the parameters of the combinations that leave every ring position where it is."""
+    g = fit.geometry
+    gradient = g.projection.radius_gradient(np.ascontiguousarray(used.y), np.ascontiguousarray(used.z))
+    gradient[:, DISTANCE] -= used.tan_two_theta  # R - L tan(2theta)
+    # Panels' parameters, which come after the geometry's, are held by their priors.
+    parameters = tuple(k for k in fit.parameters if k < gradient.shape[1])
+    design = gradient[:, list(parameters)]
+    length = np.linalg.norm(design, axis=0)
+    names = np.asarray(parameter_names(parameters))
+    without = length == 0.0
+    _, size, combinations = np.linalg.svd(design[:, ~without] / length[~without], full_matrices=False)
+    free = combinations[size < _UNDETERMINED * size[0]] if len(size) else np.empty((0, 0))
+    part = np.any(np.abs(free) > _TAKES_PART, axis=0) if len(free) else np.zeros(int((~without).sum()), dtype=bool)
+    return (*names[without].tolist(), *names[~without][part].tolist())
+
+
+def _at_bounds(fit: GeometryFit) -> tuple[str, ...]:
+    g = fit.geometry
+    coefficients = distortion_coefficients(g.distortion)
+    edges = {TILT_Y: (g.tilts[1], MAX_TILT), TILT_Z: (g.tilts[2], MAX_TILT)}
+    edges |= {_core.FIRST_DISTORTION + k: (float(c), MAX_DISTORTION) for k, c in enumerate(coefficients)}
+    stuck = tuple(k for k in fit.parameters if k in edges and abs(edges[k][0]) >= _AT_BOUND * edges[k][1])
+    return tuple(parameter_names(stuck))

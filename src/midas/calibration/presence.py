@@ -1,0 +1,142 @@
+"""Are these the calibrant's rings: which of its strong rings were found, and how much of what is seen they explain."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from midas.calibration.fit import LoopResult
+from midas.calibration.points import MIN_SNR
+from midas.calibration.prepare import BoolImage
+from midas.calibration.signal import RingSignal
+from midas.crystal import Rings
+from midas.geometry import FloatArray, Geometry
+
+IntArray = npt.NDArray[np.int64]
+
+_STRONG = 0.1  # of the brightest ring: the rest may be below what was exposed
+_BRIGHT = 0.3  # of the brightest ring: bright enough to measure the exposure by
+_CLEARLY = 2.0  # times the smallest signal-to-noise that a point needs, at which a ring should show throughout
+_FOUND_BINS = 0.4  # of the azimuth bins where a ring should show: texture and spots leave bins empty
+_LIT_BY = 2  # rings with points in a bin that show that it is lit; shadows are not masked
+_USABLE_BIN = 0.5  # of a bin's arc that must lie on usable pixels
+_FAINT = 1e-3  # of the brightest ring: fainter ones explain nothing
+_SAME_PEAK = 2.0  # coarse cells between a peak and the ring that explains it
+_BETWEEN = 0.6  # of the width: the same, for a crest between two rings
+_TRIMMED = 0.1  # of the cells of a radius, dropped at either end: spots, zingers, shadows
+_FEWEST_CELLS = 12
+_PEAK_SIGMA = 5.0
+_SMALLEST_PEAK = 0.01  # of the highest
+
+
+def crest_brightness(rings: Rings) -> FloatArray:
+    """Return how high each ring stands on a flat detector, in arbitrary units, shape (n,).
+
+    Counts per steradian go as m|F|²/(sin²θ cosθ) (Warren, X-ray Diffraction (1969), chapter 4), the solid angle of a
+    pixel as cos³(2θ), and a ring of constant width in pixels spreads over cos²(2θ) of angle.
+    """
+    theta = np.radians(np.minimum(rings.two_theta, 88.0)) / 2.0
+    strength = np.nan_to_num(rings.intensity, nan=1.0)
+    return np.asarray(strength * np.cos(2.0 * theta) / (np.sin(theta) ** 2 * np.cos(theta)), dtype=np.float64)
+
+
+def strong_share(loop: LoopResult, rings: Rings, mask: BoolImage, eta_step: float) -> float:
+    """Return the share of the strong rings looked for that were found.
+
+    Strong are rings at least a tenth as bright as the brightest, and bright enough to stand out, measured by the rings
+    that were found. A ring counts in full when four in ten of the azimuth bins where it should show have a point, else
+    in proportion. It should show where it crosses usable pixels and any two rings show.
+    """
+    points = loop.points
+    lit = _lit_bins(loop, eta_step)
+    expected = {}
+    for k in sorted(loop.fitted_rings):
+        n_bins = int((_on_panel(loop, rings, k, mask, eta_step) & lit).sum())
+        if n_bins:
+            expected[k] = n_bins
+    if not expected or not len(points):
+        return 0.0
+    brightness = crest_brightness(rings)
+    brightest = max(brightness[k] for k in expected)
+    snr = {int(k): float(np.median(points.snr[points.ring == k])) for k in np.unique(points.ring)}
+    # Against a background, signal over noise goes as the brightness; where the ring itself makes the noise, slower.
+    bright = [snr[k] / brightness[k] for k in snr if brightness[k] > _BRIGHT * brightest]
+    per_brightness = float(np.median(bright)) if bright else math.inf
+    strong = [
+        k
+        for k in expected
+        if brightness[k] > _STRONG * brightest and brightness[k] * per_brightness > _CLEARLY * MIN_SNR
+    ] or [k for k in expected if brightness[k] > _BRIGHT * brightest]
+    found = [float((points.ring == k).sum()) / (_FOUND_BINS * expected[k]) for k in strong]
+    return float(np.mean(np.minimum(found, 1.0)))
+
+
+def _lit_bins(loop: LoopResult, eta_step: float) -> BoolImage:
+    points, n = loop.points, math.ceil(360.0 / eta_step)
+    seen = np.bincount(points.eta_bin, minlength=n)[:n]
+    return seen >= min(_LIT_BY, len(np.unique(points.ring)))
+
+
+def _on_panel(loop: LoopResult, rings: Rings, k: int, mask: BoolImage, eta_step: float) -> BoolImage:
+    """Return, for each azimuth bin, whether the ring crosses usable pixels over half of it."""
+    n = math.ceil(360.0 / eta_step)
+    eta = -180.0 + (np.arange(5 * n) + 0.5) * eta_step / 5.0
+    geometry = loop.fit.geometry
+    y, z = geometry.to_pixel(np.full_like(eta, geometry.radius_of(rings.two_theta[k])), eta, n_threads=1)
+    on = np.isfinite(y) & np.isfinite(z)
+    columns, rows = np.rint(np.where(on, y, -1)).astype(int), np.rint(np.where(on, z, -1)).astype(int)
+    on &= (columns >= 0) & (columns < mask.shape[1]) & (rows >= 0) & (rows < mask.shape[0])
+    on[on] = ~mask[rows[on], columns[on]]
+    return np.asarray(on.reshape(n, 5).mean(axis=1) > _USABLE_BIN)
+
+
+def explained_share(signal: RingSignal, geometry: Geometry, rings: Rings, fwhm: float) -> float:
+    """Return the share of the rings' height on the image that lies on rings of the calibrant.
+
+    Rings are the peaks of the counts over background, averaged over azimuth without its brightest and darkest tenth
+    (spots, zingers, shadows). Another phase's faint rings weigh little, strong ones of another calibrant much. Rings closer than
+    their width `fwhm` [px] show one crest between them.
+    """
+    radii, heights = image_rings(signal, geometry)
+    if len(radii) == 0:
+        return 0.0
+    brightness = crest_brightness(rings)
+    expected = geometry.radius_of(rings.two_theta[brightness > _FAINT * brightness.max()]) / signal.binning
+    off = np.abs(radii[:, None] - expected[None, :]).min(axis=1)
+    reach = max(_SAME_PEAK, _BETWEEN * fwhm / signal.binning)
+    return float(np.sum(heights[off < reach]) / np.sum(heights))
+
+
+def image_rings(signal: RingSignal, geometry: Geometry) -> tuple[FloatArray, FloatArray]:
+    """Return radii [coarse cells] and heights [counts] of the rings on the image, whatever they belong to."""
+    from scipy import ndimage
+    from scipy import signal as processing
+
+    profile, sigma, count = _trimmed_profile(signal, geometry)
+    flat = np.where(count >= _FEWEST_CELLS, ndimage.gaussian_filter1d(profile, 0.7), 0.0)
+    typical = float(np.median(sigma[count >= _FEWEST_CELLS])) if (count >= _FEWEST_CELLS).any() else 0.0
+    floor = max(_PEAK_SIGMA * typical, _SMALLEST_PEAK * float(flat.max(initial=0.0)), 1e-9)
+    peaks, found = processing.find_peaks(flat, prominence=floor)
+    return peaks + 0.5, np.asarray(found["prominences"], dtype=np.float64)
+
+
+def _trimmed_profile(signal: RingSignal, geometry: Geometry) -> tuple[FloatArray, FloatArray, IntArray]:
+    """Return, for each coarse cell of radius, the trimmed mean of the counts over background, its standard uncertainty
+    and how many cells there are."""
+    rows, columns = np.nonzero(~signal.mask)
+    radius = geometry.to_polar(signal.to_image(columns), signal.to_image(rows))[0] / signal.binning
+    known = np.isfinite(radius)
+    ring = radius[known].astype(np.int64)
+    excess = (signal.counts - signal.background)[rows, columns][known].astype(np.float64)
+    order = np.lexsort((excess, ring))
+    ring, excess = ring[order], excess[order]
+    count = np.bincount(ring)
+    rank = np.arange(len(ring)) - np.repeat(np.cumsum(count) - count, count)
+    inside = np.minimum(rank, np.repeat(count, count) - 1 - rank) >= np.repeat(_TRIMMED * count, count).astype(np.int64)
+    ring, excess = ring[inside], excess[inside]
+    kept = np.maximum(np.bincount(ring, minlength=len(count)), 1)
+    mean = np.bincount(ring, weights=excess, minlength=len(count)) / kept
+    square = np.bincount(ring, weights=(excess - mean[ring]) ** 2, minlength=len(count)) / kept
+    return mean, np.sqrt(square / kept), count

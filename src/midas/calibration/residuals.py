@@ -1,0 +1,204 @@
+"""What the residuals of a fit say: how well points left out are predicted, what neighbours share, what modules do."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from midas.calibration.fit import GeometryFit, fit_geometry, pseudo_strain
+from midas.calibration.points import RingPoints
+from midas.calibration.prepare import BoolImage
+from midas.errors import FitError
+from midas.geometry import FloatArray
+
+IntArray = npt.NDArray[np.int64]
+
+_FOLDS = 4
+_SECTORS = 12  # over the azimuth that has points: three neighbouring bins at 5 deg on full rings
+_SURE = 3.0  # standard errors by which neighbours' products must exceed zero to be a pattern
+_BARRED = 0.95  # share of a row or column masked from which it parts modules
+_SMALLEST_MODULE = 16  # px
+_POINTS_A_MODULE = 8
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """How a fit does on points that it did not see, over folds left out in turn; NaN where none could be."""
+
+    test: float = math.nan
+    """Mean |strain| of the points left out."""
+    train: float = math.nan
+    """Mean |strain| of the others, in the same fits."""
+    beam: float = math.nan
+    """Standard uncertainty of the beam centre by the jackknife over the folds [px]."""
+    distance: float = math.nan
+    """The same of the distance, relative."""
+
+
+def held_out_azimuths(fit: GeometryFit, points: RingPoints) -> HeldOut:
+    """Return how well the fit predicts sectors of azimuth that it did not see.
+
+    The azimuth with points is cut into 12 sectors, every fourth left out in turn: a sector is wide enough that its
+    points cannot be predicted from their neighbours alone.
+    """
+    used = points.select(fit.used)
+    return _summed_up(fit, _trained(fit, used, _sector_folds(used)))
+
+
+def held_out_rings(fit: GeometryFit, points: RingPoints) -> HeldOut:
+    """Return how well the fit predicts rings that it did not see: every fourth ring, each one where they are few."""
+    used = points.select(fit.used)
+    rank = np.unique(used.ring, return_inverse=True)[1]
+    return _summed_up(fit, _trained(fit, used, rank % _FOLDS))
+
+
+def held_out_strains(fit: GeometryFit, points: RingPoints) -> FloatArray:
+    """Return the strain of each point that the fit uses, predicted by a fit that left its azimuth out.
+
+    Shape (number of points used,); NaN where too few points are left to fit.
+    """
+    used = points.select(fit.used)
+    strain = np.full(len(used), np.nan)
+    for fold in _trained(fit, used, _sector_folds(used)):
+        strain[fold.out] = fold.strain
+    return strain
+
+
+@dataclass(frozen=True, eq=False)
+class _Fold:
+    out: BoolImage
+    strain: FloatArray
+    fit: GeometryFit
+
+
+def _sector_folds(used: RingPoints) -> IntArray:
+    bins = np.unique(used.eta_bin)
+    sector = np.searchsorted(bins, used.eta_bin) * _SECTORS // max(1, len(bins))
+    return np.asarray(sector % _FOLDS, dtype=np.int64)
+
+
+def _trained(fit: GeometryFit, used: RingPoints, fold: IntArray) -> list[_Fold]:
+    """Return the same parameters fitted without each fold in turn, and the strain of the points left out."""
+    folds = []
+    for k in range(_FOLDS):
+        out = fold == k
+        if not out.any() or (~out).sum() <= 2 * len(fit.parameters):
+            continue
+        try:
+            trained = fit_geometry(fit.geometry, used.select(~out), fit.parameters)
+        except FitError:
+            continue
+        folds.append(_Fold(out, pseudo_strain(trained.geometry, used.select(out)), trained))
+    return folds
+
+
+def _summed_up(fit: GeometryFit, folds: list[_Fold]) -> HeldOut:
+    if len(folds) < 2:
+        return HeldOut()
+    # Delete-a-group jackknife: Efron & Tibshirani, An Introduction to the Bootstrap (1993), section 11.5.
+    g = [f.fit.geometry for f in folds]
+    places = np.array([(*geometry.beam_center, geometry.distance / fit.geometry.distance) for geometry in g])
+    variance = (len(folds) - 1.0) * np.var(places, axis=0)
+    return HeldOut(
+        test=float(np.mean(np.abs(np.concatenate([f.strain for f in folds])))),
+        train=float(np.mean(np.abs(np.concatenate([f.fit.strain[f.fit.used] for f in folds])))),
+        beam=float(math.sqrt(variance[0] + variance[1])),
+        distance=float(math.sqrt(variance[2])),
+    )
+
+
+def offsets(fit: GeometryFit, points: RingPoints) -> FloatArray:
+    """Return how far outside its predicted ring each used point lies [px], shape (n_used,)."""
+    return -fit.strain[fit.used] * points.radius[fit.used]
+
+
+def shared_by_neighbours(points: RingPoints, offset: FloatArray) -> float:
+    """Return the root mean square of what neighbouring points' offsets share [px]; 0 where they are independent.
+
+    The mean product of offsets of neighbours, along a ring and from ring to ring, estimates the variance of whatever
+    varies slowly over the detector; noise and grain statistics of one point drop out of it.
+
+    Examples
+    --------
+    >>> from midas.calibration.residuals import pairs
+    >>> [p.tolist() for p in pairs(np.array([0, 0, 1]), np.array([4, 5, 5]))]
+    [[0], [1]]
+    """
+    shared = 0.0
+    for one, other in (pairs(points.ring, points.eta_bin), pairs(points.eta_bin, points.ring)):
+        if len(one) < 2:
+            continue
+        product = offset[one] * offset[other]
+        limit = _SURE * float(np.std(product)) / math.sqrt(len(product))
+        mean = float(np.mean(product))
+        if mean > limit:
+            shared = max(shared, mean)
+    return math.sqrt(shared)
+
+
+def pairs(line: IntArray, step: IntArray) -> tuple[IntArray, IntArray]:
+    """Return indices (one, other) of points on the same line whose steps follow one another among those on the line.
+
+    With line = ring and step = eta bin: neighbouring bins of a ring. With the two exchanged: a bin's next ring.
+    """
+    order = np.lexsort((step, line))
+    same = (np.diff(line[order]) == 0) & (np.diff(step[order]) == 1)
+    return order[:-1][same], order[1:][same]
+
+
+def ring_biases(points: RingPoints, offset: FloatArray) -> float:
+    """Return the root mean square of the rings' mean offsets [px], beyond what the scatter on each ring explains."""
+    excess = []
+    for n in np.unique(points.ring):
+        own = offset[points.ring == n]
+        if len(own) > 3:
+            excess.append(float(np.mean(own)) ** 2 - float(np.var(own)) / (len(own) - 1))
+    return math.sqrt(max(0.0, float(np.mean(excess)))) if excess else 0.0
+
+
+def module_steps(points: RingPoints, offset: FloatArray, mask: BoolImage) -> tuple[float, float]:
+    """Return (displacement [px], share) that a shift for each module takes out of the offsets.
+
+    Modules lie between rows and columns that are masked from edge to edge. The displacement is the root mean square
+    over the points of what the shifts explain, the share that of their mean square, both less what as many parameters
+    would take out of noise. Zero where the detector is in one piece.
+    """
+    module = _module_of(points, mask)
+    numbers, counts = np.unique(module, return_counts=True)
+    numbers = numbers[counts >= _POINTS_A_MODULE]
+    if len(numbers) < 2:
+        return 0.0, 0.0
+    eta = np.radians(points.eta)
+    # A shift (dy, dz) moves a point outward by dy sin(eta) + dz cos(eta): eta is 90 deg toward increasing columns.
+    outward = np.stack([np.sin(eta), np.cos(eta)], axis=1)
+    total = explained = 0.0
+    chosen = 0
+    for n in numbers:
+        own = module == n
+        fitted = outward[own] @ np.linalg.lstsq(outward[own], offset[own], rcond=None)[0]
+        left = float(np.sum((offset[own] - fitted) ** 2))
+        size = int(own.sum())
+        total += float(np.sum(offset[own] ** 2))
+        explained += float(np.sum(fitted**2)) - 2.0 * left / (size - 2)
+        chosen += size
+    if not explained > 0.0:
+        return 0.0, 0.0
+    return math.sqrt(explained / chosen), explained / total
+
+
+def _module_of(points: RingPoints, mask: BoolImage) -> IntArray:
+    """Return a number for the module that each point lies on."""
+    rows = _starts(mask.mean(axis=1) > _BARRED)
+    columns = _starts(mask.mean(axis=0) > _BARRED)
+    across = np.searchsorted(columns, points.y, side="right")
+    return np.asarray(np.searchsorted(rows, points.z, side="right") * (len(columns) + 1) + across, dtype=np.int64)
+
+
+def _starts(barred: npt.NDArray[np.bool_]) -> IntArray:
+    """Return where a module begins, from the rows or columns that are masked throughout."""
+    edge = np.flatnonzero(np.diff(np.concatenate([[True], barred, [True]]).astype(np.int8)))
+    begin, end = edge[::2], edge[1::2]
+    return np.asarray(begin[end - begin >= _SMALLEST_MODULE], dtype=np.int64)

@@ -1,0 +1,258 @@
+"""The verdict on a calibration: rules over the evidence, each with its limit and what to do about it.
+
+What a limit guards is a beam centre wrong by 0.3 px or a distance wrong by one part in a thousand: three standard
+uncertainties have to fit into that, and no pattern of the residuals may be large enough to hide it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from midas.calibration.evidence import Evidence
+
+FEW, MOST = 0.5, 0.8
+"""Shares of rings found, and of rings explained: below the first the verdict is failed, below the second doubtful."""
+LARGEST_OFFSET = 0.35
+"""Of the rings' width: points further off than this on average are not on these rings."""
+FEWEST_RINGS = 3
+"""Two ratios of radii at least: with fewer nothing checks the distance."""
+SMALLEST_ARC = 60.0
+"""[deg] of azimuth: beam centre, distance and tilt turn into one another on shorter arcs."""
+LARGEST_BEAM_UNCERTAINTY = 0.1
+"""[px]: a third of the error that would make the answer wrong."""
+LARGEST_DISTANCE_UNCERTAINTY = 3e-4
+"""Of the distance: a third of the error that would make the answer wrong."""
+LARGEST_PATTERN = 0.15
+"""[px]: what neighbours' residuals share. Displaced modules leave up to a tenth, a wrong minimum much more."""
+LARGEST_PATTERN_WIDTHS = 0.1
+"""Of the rings' width: on wide rings, the pattern that texture and overlap leave grows with the width."""
+OVERFIT = 1.5
+"""Held-out over training strain: more than this, and the parameters follow the noise of single points."""
+HARMLESS = 0.05
+"""[px]: an error on what was left out that is larger by less than this does no harm, whatever the ratio."""
+MANY_OUTLIERS = 1.0 / 3.0
+"""Of the rings fitted: more left out than this, and it is the fit that does not belong."""
+LARGEST_DRIFT = 0.1
+"""Of distance or panel, from seed to fit: one that walks that far has left what the seed found evidence for."""
+MODULE_STEP = 0.03
+"""[px]: smaller displacements of modules do not pay for their parameters."""
+
+Rule = Callable[["Evidence"], str | None]
+
+
+def judge(evidence: Evidence) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    """Return (verdict, reasons, notes) for the evidence.
+
+    "failed": the rings on the image are not where this geometry has them. "doubtful": nothing contradicts it, but the
+    evidence would look much the same for a geometry wrong by more than 0.3 px or 1e-3 of the distance. "good":
+    otherwise. Reasons are empty for "good"; notes are things to know that speak neither for nor against.
+
+    Examples
+    --------
+    >>> from midas.calibration.evidence import Evidence
+    >>> judge(Evidence(n_points=400, n_rings=8, arc=360.0, found=1.0, explained=0.98))[0]
+    'good'
+    >>> verdict, reasons, _ = judge(Evidence(n_points=90, n_rings=2, arc=360.0, found=1.0, explained=1.0))
+    >>> verdict, reasons[0][:16]
+    ('doubtful', 'only 2 rings wer')
+    """
+    failed = _said(FAILURES, evidence)
+    doubtful = _said(DOUBTS, evidence)
+    verdict = "failed" if failed else "doubtful" if doubtful else "good"
+    return verdict, failed + doubtful, _said(NOTES, evidence)
+
+
+def _said(rules: tuple[Rule, ...], evidence: Evidence) -> tuple[str, ...]:
+    return tuple(text for rule in rules if (text := rule(evidence)) is not None)
+
+
+def _points_off_the_rings(e: Evidence) -> str | None:
+    if e.offset_widths <= LARGEST_OFFSET:
+        return None
+    return (
+        f"points lie {e.offset_widths:.2f} of a ring's width off the predicted rings; check calibrant and wavelength, "
+        "or give a distance"
+    )
+
+
+def _strong_rings_missing(e: Evidence) -> str | None:
+    return _share(e.found, e, "of the strong rings that the calibrant should show were found")
+
+
+def _rings_unexplained(e: Evidence) -> str | None:
+    return _share(e.explained, e, "of the rings' intensity on the image belongs to the calibrant")
+
+
+def _share(share: float, e: Evidence, what: str) -> str | None:
+    if not share < FEW:
+        return None
+    return f"only {share:.0%} {what}; check the calibrant ({e.calibrant}), the wavelength and the pixel size"
+
+
+def _some_strong_rings_missing(e: Evidence) -> str | None:
+    if not FEW <= e.found < MOST:
+        return None
+    return f"only {e.found:.0%} of the strong rings that {e.calibrant} should show were found; is it the calibrant?"
+
+
+def _some_rings_unexplained(e: Evidence) -> str | None:
+    if not FEW <= e.explained < MOST:
+        return None
+    return (
+        f"only {e.explained:.0%} of the rings' intensity on the image belongs to {e.calibrant}; "
+        "is it the calibrant, or is there a second phase?"
+    )
+
+
+def _few_rings(e: Evidence) -> str | None:
+    if e.n_rings >= FEWEST_RINGS:
+        return None
+    return f"only {e.n_rings} rings were used: nothing checks the distance; expose more rings or give the distance"
+
+
+def _short_arc(e: Evidence) -> str | None:
+    if e.arc >= SMALLEST_ARC:
+        return None
+    return f"the rings cover only {e.arc:.0f} deg of azimuth: beam centre, distance and tilt cannot be told apart"
+
+
+def _beam_uncertain(e: Evidence) -> str | None:
+    if e.beam_uncertainty <= LARGEST_BEAM_UNCERTAINTY:
+        return None
+    return (
+        f"the beam centre is known only to ±{e.beam_uncertainty:.2f} px{_entangled(e)}; expose more rings or azimuth, "
+        "or refine fewer parameters"
+    )
+
+
+def _distance_uncertain(e: Evidence) -> str | None:
+    if e.distance_uncertainty <= LARGEST_DISTANCE_UNCERTAINTY:
+        return None
+    return (
+        f"the distance is known only to ±{e.distance_uncertainty:.2%}{_entangled(e)}; expose more rings, "
+        "or refine fewer parameters"
+    )
+
+
+def _entangled(e: Evidence) -> str:
+    if not e.correlated:
+        return ""
+    one, other, r = max(e.correlated, key=lambda pair: abs(pair[2]))
+    return f" ({one} and {other} are correlated by {r:.3f})"
+
+
+def _unidentifiable(e: Evidence) -> str | None:
+    if not e.unidentifiable:
+        return None
+    return f"these rings do not determine {', '.join(e.unidentifiable)}; refine fewer parameters"
+
+
+def _at_bounds(e: Evidence) -> str | None:
+    if not e.at_bounds:
+        return None
+    return f"{', '.join(e.at_bounds)} ended at the edge of the allowed range; the fit has not found a minimum"
+
+
+def _pattern(e: Evidence) -> str | None:
+    if e.pattern <= max(LARGEST_PATTERN, LARGEST_PATTERN_WIDTHS * e.fwhm):
+        return None
+    suspect = "the tilt or the distortion is wrong, or the detector needs a richer distortion"
+    if e.ring_bias > 0.7 * e.pattern:
+        suspect = "rings disagree with one another: suspect wavelength, lattice constants or calibrant"
+    elif e.module_share > 0.5:
+        suspect = "it steps at the module borders: calibrate the panels"
+    return f"residuals of neighbouring points agree to {e.pattern:.2f} px; {suspect}"
+
+
+def _overfitted(e: Evidence) -> str | None:
+    ratios = [
+        (held / train, what)
+        for held, train, what in (
+            (e.held_out_strain, e.training_strain, "azimuths"),
+            (e.held_out_rings, e.training_rings, "rings"),
+        )
+        if train > 0.0 and (held - train) * e.radius > HARMLESS
+    ]
+    worst, what = max(ratios, default=(0.0, ""))
+    if not worst > OVERFIT:
+        return None
+    return f"strain on {what} left out of the fit is {worst:.1f} times that of the others: too many parameters"
+
+
+def _many_outliers(e: Evidence) -> str | None:
+    if e.n_outlier_rings <= MANY_OUTLIERS * max(1, e.n_fitted_rings):
+        return None
+    return f"{e.n_outlier_rings} of {e.n_fitted_rings} rings were left out as outliers; check the calibrant"
+
+
+def _not_converged(e: Evidence) -> str | None:
+    if not e.fit_converged:
+        return "the least squares of the geometry did not converge"
+    return None if e.loop_converged else f"the loop {e.loop_reason}"
+
+
+def _runner_up(e: Evidence) -> str | None:
+    if e.runner_up is None:
+        return None
+    return (
+        f"a distance of {e.runner_up / 1000.0:.1f} mm explains the image nearly as well; give a distance or a beam "
+        "centre to choose"
+    )
+
+
+def _drifted(e: Evidence) -> str | None:
+    if e.beam_drift <= LARGEST_DRIFT and e.distance_drift <= LARGEST_DRIFT:
+        return None
+    return (
+        f"the fit ended far from the seed: the beam by {e.beam_drift:.0%} of the panel, "
+        f"the distance by {e.distance_drift:.0%}"
+    )
+
+
+def _mirrored(e: Evidence) -> str | None:
+    return e.mirrored
+
+
+def _modules(e: Evidence) -> str | None:
+    if not (e.module_share > 0.3 and e.module_step > MODULE_STEP):
+        return None
+    return f"modules look displaced by about {e.module_step:.2f} px; calibrating panels would take that out"
+
+
+def _correlations(e: Evidence) -> str | None:
+    if not e.correlated:
+        return None
+    pairs = ", ".join(f"{one} with {other} {r:+.3f}" for one, other, r in e.correlated)
+    return f"strongly correlated: {pairs}; only their combination is well determined"
+
+
+def _orientation(e: Evidence) -> str | None:
+    if e.mirrored is not None:
+        return None
+    return "rings look the same in a mirrored image: that the image transforms are right is taken from you"
+
+
+FAILURES: tuple[Rule, ...] = (_points_off_the_rings, _strong_rings_missing, _rings_unexplained)
+"""What shows that the rings are not these rings."""
+DOUBTS: tuple[Rule, ...] = (
+    _some_strong_rings_missing,
+    _some_rings_unexplained,
+    _few_rings,
+    _short_arc,
+    _unidentifiable,
+    _at_bounds,
+    _beam_uncertain,
+    _distance_uncertain,
+    _pattern,
+    _overfitted,
+    _many_outliers,
+    _not_converged,
+    _runner_up,
+    _drifted,
+    _mirrored,
+)
+"""What leaves room for a wrong answer."""
+NOTES: tuple[Rule, ...] = (_modules, _correlations, _orientation)
+"""What is worth knowing either way."""
