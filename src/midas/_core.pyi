@@ -175,6 +175,7 @@ def find_ridges(
 def vote_centers(
     points: Float64, guesses: Float64, *, shape: tuple[int, int], cell: float, n_threads: int = 0
 ) -> Float64: ...
+def aim_beams(geometries: Float64, points: Float64, *, n_threads: int = 0) -> Float64: ...
 def score_geometries(
     geometries: Float64,
     points: Float64,
@@ -207,5 +208,6 @@ def polish_geometries(
     *,
     faintest: Sequence[float],
     sigma: tuple[float, float],
+    rings_first: int,
     n_threads: int = 0,
 ) -> Float64: ...

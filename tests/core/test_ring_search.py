@@ -126,7 +126,9 @@ def test_the_polish_finds_the_geometry_from_near_it(tilts):
     g = geometry(tilts)
     start = row(geometry((0.8 * tilts[0], 0.9 * tilts[1]), (153.0, 138.0), 810.0))
     points = points_of(g, noise=0.3)
-    found = _core.polish_geometries(start, points, area(), TANGENT, BRIGHT, faintest=(0.03,), sigma=(3.0, 1.0))[0]
+    found = _core.polish_geometries(
+        start, points, area(), TANGENT, BRIGHT, faintest=(0.03,), sigma=(3.0, 1.0), rings_first=4
+    )[0]
     assert found[0] == pytest.approx(800.0, rel=2e-3)
     assert found[1:3] == pytest.approx((150.0, 140.0), abs=0.3)  # cells
     assert found[3:] == pytest.approx(tilts, abs=0.3)  # deg
@@ -144,7 +146,7 @@ def test_threads_do_not_change_votes_scores_or_the_polish():
             _core.score_geometries(starts, points, area(), TANGENT, BRIGHT, **LEVEL, n_threads=n),
             _core.score_distances(row(g), distances, points, area(), TANGENT, BRIGHT, **LEVEL, n_threads=n),
             _core.polish_geometries(
-                starts, points, area(), TANGENT, BRIGHT, faintest=(0.03,), sigma=(3.0, 1.0), n_threads=n
+                starts, points, area(), TANGENT, BRIGHT, faintest=(0.03,), sigma=(3.0, 1.0), rings_first=4, n_threads=n
             ),
         )
         for n in (1, 2, 7)
@@ -167,7 +169,7 @@ def test_impossible_input_is_refused():
         _core.score_geometries(row(g), points, area(), TANGENT, BRIGHT, faintest=(), sigma=1.0)
     with pytest.raises(InputError, match="5 entries"):
         _core.polish_geometries(
-            row(g)[:, :4].copy(), points, area(), TANGENT, BRIGHT, faintest=(0.1,), sigma=(3.0, 1.0)
+            row(g)[:, :4].copy(), points, area(), TANGENT, BRIGHT, faintest=(0.1,), sigma=(3.0, 1.0), rings_first=4
         )
     with pytest.raises(InputError, match="no ridge points"):
         _core.score_geometries(row(g), points[:, :0].copy(), area(), TANGENT, BRIGHT, **LEVEL)

@@ -1,5 +1,5 @@
-// midas._core.find_ridges, vote_centers, score_geometries, score_distances and polish_geometries: core/ridges.hpp and
-// core/ring_search.hpp.
+// midas._core.find_ridges, vote_centers, aim_beams, score_geometries, score_distances and polish_geometries:
+// core/ridges.hpp and core/ring_search.hpp.
 // Geometries are rows (distance [px], beam_y, beam_z [px], tilt_y, tilt_z [deg]); everything is in cells of the image.
 #include "arrays.hpp"
 #include "module.hpp"
@@ -49,7 +49,21 @@ std::vector<midas::Geometry> geometries_of(const Array<double>& rows) {
   return out;
 }
 
-midas::RingPattern pattern_of(const Array<double>& tangent, const Array<double>& brightness, const std::vector<double>& faintest) {
+Array<double> as_rows(const std::vector<midas::Geometry>& geometries) {
+  Array<double> out({static_cast<py::ssize_t>(geometries.size()), GEOMETRY_COLUMNS});
+  double* p = out.mutable_data();
+  for (const auto& g : geometries) {
+    *p++ = g.distance;
+    *p++ = g.beam_y;
+    *p++ = g.beam_z;
+    *p++ = g.tilt_y / RAD_PER_DEG;
+    *p++ = g.tilt_z / RAD_PER_DEG;
+  }
+  return out;
+}
+
+midas::RingPattern pattern_of(const Array<double>& tangent, const Array<double>& brightness,
+                              const std::vector<double>& faintest) {
   require_same_size(tangent, brightness, "tangent and brightness");
   return {{tangent.data(), tangent.data() + tangent.size()},
           {brightness.data(), brightness.data() + brightness.size()},
@@ -122,8 +136,8 @@ Array<double> as_rows(const std::vector<midas::RingScore>& scores) {
 }
 
 Array<double> score_geometries(const Array<double>& geometries, const Array<double>& points, const Array<double>& area,
-                               const Array<double>& tangent, const Array<double>& brightness, const std::vector<double>& faintest,
-                               double sigma, int n_threads) {
+                               const Array<double>& tangent, const Array<double>& brightness,
+                               const std::vector<double>& faintest, double sigma, int n_threads) {
   const auto list = geometries_of(geometries);
   const midas::RidgeView view = ridge_view(points);
   const midas::AreaView cells = area_view(area);
@@ -138,7 +152,8 @@ Array<double> score_geometries(const Array<double>& geometries, const Array<doub
 
 Array<double> score_distances(const Array<double>& geometry, const std::vector<double>& distances,
                               const Array<double>& points, const Array<double>& area, const Array<double>& tangent,
-                              const Array<double>& brightness, const std::vector<double>& faintest, double sigma, int n_threads) {
+                              const Array<double>& brightness, const std::vector<double>& faintest, double sigma,
+                              int n_threads) {
   const auto list = geometries_of(geometry);
   if (list.size() != 1) throw midas::InputError("one geometry is expected, as an array of shape (1, 5)");
   const midas::RidgeView view = ridge_view(points);
@@ -153,8 +168,9 @@ Array<double> score_distances(const Array<double>& geometry, const std::vector<d
 }
 
 Array<double> polish_geometries(const Array<double>& geometries, const Array<double>& points, const Array<double>& area,
-                                const Array<double>& tangent, const Array<double>& brightness, const std::vector<double>& faintest,
-                                std::array<double, 2> sigma, int n_threads) {
+                                const Array<double>& tangent, const Array<double>& brightness,
+                                const std::vector<double>& faintest, std::array<double, 2> sigma, int rings_first,
+                                int n_threads) {
   const auto list = geometries_of(geometries);
   const midas::RidgeView view = ridge_view(points);
   const midas::AreaView cells = area_view(area);
@@ -162,21 +178,24 @@ Array<double> polish_geometries(const Array<double>& geometries, const Array<dou
   midas::PolishOptions options;
   options.sigma_first = sigma[0];
   options.sigma_last = sigma[1];
+  options.rings_first = rings_first;
   std::vector<midas::Geometry> found;
   {
     py::gil_scoped_release release;
     found = midas::polish_geometries(list, view, cells, rings, options, n_threads);
   }
-  Array<double> out({static_cast<py::ssize_t>(found.size()), GEOMETRY_COLUMNS});
-  double* p = out.mutable_data();
-  for (const auto& g : found) {
-    *p++ = g.distance;
-    *p++ = g.beam_y;
-    *p++ = g.beam_z;
-    *p++ = g.tilt_y / RAD_PER_DEG;
-    *p++ = g.tilt_z / RAD_PER_DEG;
+  return as_rows(found);
+}
+
+Array<double> aim_beams(const Array<double>& geometries, const Array<double>& points, int n_threads) {
+  const auto list = geometries_of(geometries);
+  const midas::RidgeView view = ridge_view(points);
+  std::vector<midas::Geometry> found;
+  {
+    py::gil_scoped_release release;
+    found = midas::aim_beams(list, view, n_threads);
   }
-  return out;
+  return as_rows(found);
 }
 
 }  // namespace
@@ -186,6 +205,8 @@ void bind_ring_search(py::module_& m) {
         py::arg("scale"), py::arg("orientation"), py::arg("threshold"), py::arg("coherence"), py::arg("n_threads") = 0);
   m.def("vote_centers", &vote_centers, py::arg("points").noconvert(), py::arg("guesses").noconvert(), py::kw_only(),
         py::arg("shape"), py::arg("cell"), py::arg("n_threads") = 0);
+  m.def("aim_beams", &aim_beams, py::arg("geometries").noconvert(), py::arg("points").noconvert(), py::kw_only(),
+        py::arg("n_threads") = 0);
   m.def("score_geometries", &score_geometries, py::arg("geometries").noconvert(), py::arg("points").noconvert(),
         py::arg("area").noconvert(), py::arg("tangent").noconvert(), py::arg("brightness").noconvert(), py::kw_only(),
         py::arg("faintest"), py::arg("sigma"), py::arg("n_threads") = 0);
@@ -195,7 +216,7 @@ void bind_ring_search(py::module_& m) {
         py::arg("n_threads") = 0);
   m.def("polish_geometries", &polish_geometries, py::arg("geometries").noconvert(), py::arg("points").noconvert(),
         py::arg("area").noconvert(), py::arg("tangent").noconvert(), py::arg("brightness").noconvert(), py::kw_only(),
-        py::arg("faintest"), py::arg("sigma"), py::arg("n_threads") = 0);
+        py::arg("faintest"), py::arg("sigma"), py::arg("rings_first"), py::arg("n_threads") = 0);
 }
 
 }  // namespace midas_bindings

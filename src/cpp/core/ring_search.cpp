@@ -80,6 +80,44 @@ CenterVote strongest(const TiltGuess& guess, const VoteGrid& grid, const std::ve
   return best;
 }
 
+// ---- aim ----
+
+constexpr int AIM_STEPS = 8;
+constexpr double AIM_SIGMA = 0.1;  // [rad] of a normal, in the robust weight
+
+// One robust least-squares step of the beam on the sines between the points' normals and the rings'. The derivative is
+// that of circles, which leads to the same place.
+bool aim_once(Geometry& geometry, const RidgeView& p) {
+  const Projection projection(geometry);
+  double a = 0.0, b = 0.0, c = 0.0, u = 0.0, v = 0.0;
+  for (std::int64_t i = 0; i < p.n; ++i) {
+    if (p.normal_y[i] == 0.0 && p.normal_z[i] == 0.0) continue;
+    GeometryGradient g;
+    const double radius = projection.radius_gradient(p.y[i], p.z[i], g);
+    const double length = std::hypot(g[BEAM_Y], g[BEAM_Z]);
+    const double r = std::hypot(p.y[i] - geometry.beam_y, p.z[i] - geometry.beam_z);
+    if (!std::isfinite(radius) || !(length > 0.0) || r < NEAREST_VOTE) continue;
+    const double ey = -g[BEAM_Y] / length, ez = -g[BEAM_Z] / length;
+    const double sine = ey * p.normal_z[i] - ez * p.normal_y[i];
+    const double robust = 1.0 / (1.0 + sine * sine / (AIM_SIGMA * AIM_SIGMA));
+    const double w = p.weight[i] * robust * robust;
+    const double jy = -((1.0 - ey * ey) * p.normal_z[i] + ey * ez * p.normal_y[i]) / r;
+    const double jz = ((1.0 - ez * ez) * p.normal_y[i] + ey * ez * p.normal_z[i]) / r;
+    a += w * jy * jy;
+    b += w * jy * jz;
+    c += w * jz * jz;
+    u -= w * jy * sine;
+    v -= w * jz * sine;
+  }
+  const double determinant = a * c - b * b;
+  if (!(determinant > 1e-9 * a * c)) return false;
+  const double dy = (c * u - b * v) / determinant, dz = (a * v - b * u) / determinant;
+  const double scale = std::min(1.0, 20.0 / std::max(std::hypot(dy, dz), 1e-300));
+  geometry.beam_y += scale * dy;
+  geometry.beam_z += scale * dz;
+  return true;
+}
+
 // ---- score ----
 
 // Values over the radius at steps of `step`, linear between.
@@ -389,6 +427,16 @@ std::vector<CenterVote> vote_centers(const RidgeView& points, const std::vector<
     const TiltGuess& guess = guesses[static_cast<std::size_t>(i)];
     cast_votes(points, guess, grid, votes);
     out[static_cast<std::size_t>(i)] = strongest(guess, grid, votes);
+  });
+  return out;
+}
+
+std::vector<Geometry> aim_beams(const std::vector<Geometry>& geometries, const RidgeView& points, int n_threads) {
+  if (points.n < 1) throw InputError("there are no ridge points; expected at least one");
+  std::vector<Geometry> out = geometries;
+  parallel_for(static_cast<std::int64_t>(out.size()), resolve_threads(n_threads), [&](std::int64_t i) {
+    for (int step = 0; step < AIM_STEPS; ++step)
+      if (!aim_once(out[static_cast<std::size_t>(i)], points)) break;
   });
   return out;
 }

@@ -75,6 +75,9 @@ struct VoteGrid {
 std::vector<CenterVote> vote_centers(const RidgeView& points, const std::vector<TiltGuess>& guesses,
                                      const VoteGrid& grid, int n_threads);
 
+// Each geometry with its beam moved to where the points' normals meet best, tilt and distance as they are.
+std::vector<Geometry> aim_beams(const std::vector<Geometry>& geometries, const RidgeView& points, int n_threads);
+
 struct RingScore {
   double radial = 0.0, angular = 0.0;  // log-likelihood ratios, see above
   double share = 0.0;                  // s: share of the points that lie on rings

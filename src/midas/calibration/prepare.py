@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from midas import _core
-from midas.calibration.filters import doubled, nearest_usable
+from midas.calibration.filters import interpolated, nearest_usable
 from midas.detector import transform_image
 from midas.errors import InputError
 from midas.io.frames import valid_mask
@@ -22,7 +22,6 @@ BoolImage = npt.NDArray[np.bool_]
 MIN_EDGE = 32
 """Smallest number of rows and columns a calibration accepts [px]."""
 
-_THINNED = 3  # pixels from sample to sample of the local median
 _HOT_RATIO = 5.0  # a pixel this many times its brightest neighbour (over background) is no diffraction
 _HOT_SIGMA = 20.0  # and as many standard deviations of counting noise above it
 _DEAD_RATIO = 0.2  # of the background around: dead pixels and narrow shadows
@@ -170,7 +169,7 @@ def _gain(counts: FloatImage, unusable: BoolImage) -> float:
 def local_median(counts: FloatImage, unusable: BoolImage, size: int) -> FloatImage:
     """Return the median of the image over squares of about `size` px, masked pixels filled from around them first.
 
-    Taken on every third pixel of every third row, which the median over a square does not notice, and interpolated.
+    Taken on every other pixel of every other row, which the median over a square does not notice, and interpolated.
     """
     filled, masked = counts[::2, ::2], unusable[::2, ::2]
     if masked.any():

@@ -40,7 +40,7 @@ _SCANNED_POINTS, _SIFTED_POINTS, _JUDGED_POINTS = 250, 1000, 2500
 _SIFTED = 12  # distances around a centre that are scored on more points
 _SCAN_STEP = 0.006  # of the distance
 _SCAN_SIGMA, _JUDGE_SIGMA = 2.0, 1.2  # cells
-_POLISH_SIGMA = (3.0, 1.0)  # cells
+_POLISHES = (((3.0, 1.0), 4), ((2.0, 1.0), 1000))  # first and last sigma [cells], and rings to begin with
 _POLISHED, _JUDGED = 16, 5  # starts polished on few points, of these on many
 # Brightness over the brightest ring's at which half of a ring shows: what suits the image best is not known before.
 _SCAN_FAINTEST, _POLISH_FAINTEST, _FAINTEST = (0.1, 0.01), (0.03,), (0.1, 0.01, 0.001)
@@ -151,7 +151,7 @@ def find_seed(
     candidates = _centers(found, n_threads)
     if beam_center is not None:
         at = [(v - 0.5 * (coarse.binning - 1)) / coarse.binning for v in beam_center]
-        candidates = np.vstack([candidates, [math.inf, *at, 0.0, 0.0]])
+        candidates = np.vstack([candidates, [candidates[0, 0], *at, 0.0, 0.0]])
     starts = _scan(found, candidates, pattern, (_DISTANCES[0] / cell, _DISTANCES[1] / cell), n_threads)
     geometries, scores = _polish(found, starts, pattern, n_threads)
     hypotheses = [_hypothesis(g, s, coarse, cell) for g, s in zip(geometries, scores, strict=True)]
@@ -270,9 +270,8 @@ def _centers(ridges: Ridges, n_threads: int) -> FloatArray:
             break
     if upright not in kept:
         kept.append(upright)
-    with np.errstate(divide="ignore"):
-        rows = [[1.0 / guesses[k, 2], *found[k, :2], *tilts[k]] for k in kept]
-    return np.asarray(rows)
+    rows = [[1.0 / max(guesses[k, 2], 1e-3 / edge), *found[k, :2], *tilts[k]] for k in kept]
+    return _core.aim_beams(np.asarray(rows), voters, n_threads=n_threads)
 
 
 def _thinned(points: FloatArray, density: FloatArray, n: int) -> FloatArray:
@@ -373,11 +372,21 @@ def _distinct(ranked: list[tuple[FloatArray, FloatArray]]) -> list[tuple[FloatAr
 def _polished(
     ridges: Ridges, start: FloatArray, pattern: _Pattern, n: int, order: npt.NDArray[np.int64]
 ) -> tuple[FloatArray, FloatArray]:
-    """Return one start polished on n points, and its score with the faintness that suits it best."""
+    """Return one start polished on n points, and its score.
+
+    From the inner rings outward a wrong tilt does no harm, but where the inner rings are short arcs or crowded they lead
+    astray; so it is also polished on all rings at once. What scores best is returned.
+    """
     points, area = _measured(ridges, start, n, order)
     rings = (pattern.tangent, pattern.brightness)
-    row = _core.polish_geometries(
-        start[None, :], points, area, *rings, faintest=_POLISH_FAINTEST, sigma=_POLISH_SIGMA, n_threads=1
-    )
-    score = _core.score_geometries(row, points, area, *rings, faintest=_FAINTEST, sigma=_JUDGE_SIGMA, n_threads=1)
-    return row[0], score[0]
+    trials = [start[None, :]] + [
+        _core.polish_geometries(
+            start[None, :], points, area, *rings,
+            faintest=_POLISH_FAINTEST, sigma=sigma, rings_first=rings_first, n_threads=1,
+        )
+        for sigma, rings_first in _POLISHES
+    ]  # fmt: skip
+    rows = np.vstack(trials)
+    scores = _core.score_geometries(rows, points, area, *rings, faintest=_FAINTEST, sigma=_JUDGE_SIGMA, n_threads=1)
+    best = int(np.argmax(scores[:, 0] + scores[:, 1]))
+    return rows[best], scores[best]
