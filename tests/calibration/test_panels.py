@@ -80,7 +80,8 @@ def test_module_shifts_are_recovered_within_their_esds(tiled):
     rows[3] = np.stack([c[:, 0], c[:, 1], np.zeros(n)], axis=1)
     a = (rows * unit).reshape(4, -1)
     found = calibration.geometry.panels.table[:, :3].ravel()
-    np.testing.assert_allclose(a @ found, 0.0, atol=0.1)  # px², of displacements times hundreds of px
+    # curl and divergence are held at zero; the mean is what the beam centre leaves to the panels
+    np.testing.assert_allclose(a[2:] @ found, 0.0, atol=0.1)  # px², of displacements times hundreds of px
     # the common part of the truth is free: take the one nearest to what was found, in esds
     difference = (moved()[:, :3].ravel() - found) / esd.ravel()
     free = np.zeros((n, 3, 4))

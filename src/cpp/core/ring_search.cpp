@@ -136,6 +136,7 @@ struct Prediction {
   std::vector<double> radius;  // of the rings that fall on usable area, ascending
   std::vector<double> strong;  // of those expected to show
   Table excess;                // density of points on rings over that of points anywhere
+  Table moment;                // the same, times the ring's radius: over `excess` it is the mean ring of a point
   bool possible = false;
 };
 
@@ -167,6 +168,7 @@ Prediction predict(double distance, const RingPattern& rings, double faintest, c
   p.excess.step = std::max(0.5 * sigma, largest / static_cast<double>(MOST_BINS));
   const auto n = static_cast<std::int64_t>(largest / p.excess.step) + 2;
   p.excess.value.assign(static_cast<std::size_t>(n), 0.0);
+  p.moment = p.excess;
   for (std::size_t k = 0; k < p.radius.size(); ++k) {
     const double s = sigma_at(p.radius[k], sigma), r = p.radius[k];
     const double height = visibility[k] * total / z / (s * std::sqrt(2.0 * PI));
@@ -174,7 +176,9 @@ Prediction predict(double distance, const RingPattern& rings, double faintest, c
     const auto last = std::min<std::int64_t>(n - 1, static_cast<std::int64_t>((r + 4.0 * s) / p.excess.step) + 1);
     for (std::int64_t i = first; i <= last; ++i) {
       const double d = (static_cast<double>(i) * p.excess.step - r) / s;
-      p.excess.value[static_cast<std::size_t>(i)] += height * std::exp(-0.5 * d * d);
+      const double density = height * std::exp(-0.5 * d * d);
+      p.excess.value[static_cast<std::size_t>(i)] += density;
+      p.moment.value[static_cast<std::size_t>(i)] += density * r;
     }
   }
   p.possible = true;
@@ -278,13 +282,6 @@ double& value_of(Geometry& g, int parameter) {
   }
 }
 
-double nearest(const std::vector<double>& radii, double r) {
-  const auto right = std::lower_bound(radii.begin(), radii.end(), r);
-  if (right == radii.end()) return radii.back();
-  if (right == radii.begin()) return radii.front();
-  return r - *(right - 1) < *right - r ? *(right - 1) : *right;
-}
-
 // One weighted least-squares step on the points within `limit`; false where they do not determine it.
 bool improve(Geometry& geometry, const RidgeView& points, const Prediction& p, double sigma, double limit,
              double tilt_prior) {
@@ -301,7 +298,7 @@ bool improve(Geometry& geometry, const RidgeView& points, const Prediction& p, d
     const double sine = (g[BEAM_Z] * points.normal_y[i] - g[BEAM_Y] * points.normal_z[i]) / length;
     const double along = (1.0 - NORMAL_UNIFORM) * normal_excess(sine);
     const double aligned = along / (along + NORMAL_UNIFORM);
-    const double ring = nearest(p.radius, r), s = sigma_at(ring, sigma);
+    const double ring = p.moment.at(r) / excess, s = sigma_at(ring, sigma);
     // A point counts by how sure it is to be on this ring: where rings are denser than sigma it says nothing.
     const double w = points.weight[i] * aligned * (1.0 - 1.0 / excess) / (s * s);
     std::array<double, N_FREE> j;

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -68,6 +71,7 @@ def run_job(
     dark = held.dark if dark is None else dark
     mask = _mask(job, source, held.mask)
     log = job.out / "autocal.log"
+    _import_meanwhile("matplotlib.figure", "matplotlib.backends.backend_agg")
     with output_folder(job.out), log_to(log):
         calibration = calibrate(held.image, params, mask=mask, dark=dark, n_threads=n_threads, progress=progress)
         written = save(calibration, job.out, source, Path(job.image).name)
@@ -102,10 +106,22 @@ def run_joint_job(
         names=[Path(image).stem for image in images],
     )
     log = job.out / "autocal.log"
+    _import_meanwhile("matplotlib.figure", "matplotlib.backends.backend_agg")
     with output_folder(job.out), log_to(log):
         joint = calibrate_jointly(together, calibrate_one, n_threads=n_threads, progress=progress)
         written = save_jointly(joint, job.out, [source] * len(images))
     return joint, [*written, log]
+
+
+def _import_meanwhile(*names: str) -> None:
+    """Import what the pictures need while the core works without Python's lock; what fails fails again later."""
+
+    def load() -> None:
+        with contextlib.suppress(ImportError):
+            for name in names:
+                importlib.import_module(name)
+
+    threading.Thread(target=load, name="midas-imports", daemon=True).start()
 
 
 def _reading(source: Parameters | None, location: str | None) -> dict[str, Any]:

@@ -122,7 +122,17 @@ def _refined(run: _Run, loop: LoopResult, layout: PanelLayout, distance: bool) -
         if done:
             break
     reason = f"{loop.reason.split(';')[0]}; {len(layout)} panels {'settled' if done else 'not settled'}"
-    refined = LoopResult(fit, points, tuple(history), outliers, fitted, fwhm, loop.converged and done, reason)
+    refined = replace(
+        loop,
+        fit=fit,
+        points=points,
+        history=tuple(history),
+        outlier_rings=outliers,
+        fitted_rings=fitted,
+        fwhm=fwhm,
+        converged=loop.converged and done,
+        reason=reason,
+    )
     return refined if _gains(loop, refined, _SIGNIFICANT) else None
 
 
@@ -134,7 +144,7 @@ def _points(run: _Run, fit: GeometryFit, fwhm: float) -> tuple[RingPoints, froze
 def _fit(outliers: frozenset[int], start: GeometryFit, points: RingPoints, free: tuple[int, ...]) -> GeometryFit:
     """Return the fit to all rings but the outliers, with the strain of all points."""
     kept = ~np.isin(points.ring, list(outliers))
-    fit = fit_geometry(start.geometry, points.select(kept), free)
+    fit = fit_geometry(start.geometry, points.select(kept), free, rules=start.rules)
     used = np.zeros(len(points), dtype=bool)
     used[kept] = fit.used
     return replace(fit, strain=pseudo_strain(fit.geometry, points), used=used)

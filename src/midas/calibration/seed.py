@@ -28,19 +28,20 @@ __all__ = ["Hypothesis", "RingSignal", "Seed", "find_seed", "ring_radii", "ring_
 logger = logging.getLogger(__name__)
 
 _FEWEST_POINTS = 60
-_FIRST_VOTERS, _VOTERS = 500, 2000
-_FIRST_CELL, _VOTE_CELL = 8.0, 2.5  # cells
+_FIRST_VOTERS, _VOTERS = 400, 2000
+_FIRST_CELL, _VOTE_CELL = 10.0, 2.5  # cells
 _FINER = 30  # of the first votes, counted again on the finer grid
-_WINDOW = 25  # finer cells around a first vote
+_WINDOW = 31  # finer cells around a first vote
 _TILTS = ((10.0, 6), (20.0, 10), (30.0, 12), (40.0, 14))  # deg, and directions tried
 _PERSPECTIVES = (0.0, 0.7, 1.6, 3.0)  # longer panel edge over distance
 _SAME_CENTER = 6.0  # cells
 _CENTERS = 12  # kept from the votes
-_SCANNED_POINTS, _JUDGED_POINTS = 700, 2500
+_SCANNED_POINTS, _SIFTED_POINTS, _JUDGED_POINTS = 250, 1000, 2500
+_SIFTED = 12  # distances around a centre that are scored on more points
 _SCAN_STEP = 0.006  # of the distance
 _SCAN_SIGMA, _JUDGE_SIGMA = 2.0, 1.2  # cells
 _POLISH_SIGMA = (3.0, 1.0)  # cells
-_POLISHED, _JUDGED = 24, 6  # starts polished on few points, of these on many
+_POLISHED, _JUDGED = 16, 5  # starts polished on few points, of these on many
 # Brightness over the brightest ring's at which half of a ring shows: what suits the image best is not known before.
 _SCAN_FAINTEST, _POLISH_FAINTEST, _FAINTEST = (0.1, 0.01), (0.03,), (0.1, 0.01, 0.001)
 _SMALLEST_RADIUS = 20.0  # cells: weights do not grow further toward the centre
@@ -319,11 +320,15 @@ def _scan(
             faintest=_SCAN_FAINTEST, sigma=_SCAN_SIGMA, n_threads=n_threads,
         )  # fmt: skip
         total = score[:, 0] + score[:, 1]
-        peak = (total >= np.roll(total, 1)) & (total >= np.roll(total, -1))
-        best = np.flatnonzero(peak)
-        best = best[np.argsort(-total[best])][:6]
-        rows.append(trial[best])
-        totals.append(total[best])
+        peaks = np.flatnonzero((total >= np.roll(total, 1)) & (total >= np.roll(total, -1)))
+        best = trial[peaks[np.argsort(-total[peaks])][:_SIFTED]]
+        points, area = _measured(ridges, candidate, _SIFTED_POINTS, order)
+        score = _core.score_geometries(
+            best, points, area, pattern.tangent, pattern.brightness,
+            faintest=_SCAN_FAINTEST, sigma=_SCAN_SIGMA, n_threads=n_threads,
+        )  # fmt: skip
+        rows.append(best)
+        totals.append(score[:, 0] + score[:, 1])
     if not rows:
         return np.empty((0, 5))
     all_rows, all_totals = np.vstack(rows), np.concatenate(totals)
@@ -345,7 +350,7 @@ def _distances(candidate: FloatArray, points: FloatArray, pattern: _Pattern, lim
 def _polish(ridges: Ridges, starts: FloatArray, pattern: _Pattern, n_threads: int) -> tuple[FloatArray, FloatArray]:
     """Return the starts moved to where they explain the points best, best first, and their scores."""
     order = np.random.default_rng(7).permutation(len(ridges))
-    first = [_polished(ridges, s, pattern, _SCANNED_POINTS, order) for s in starts]
+    first = [_polished(ridges, s, pattern, _SIFTED_POINTS, order) for s in starts]
     ranked = sorted(first, key=lambda found: -float(found[1][0] + found[1][1]))
     final = [_polished(ridges, row, pattern, _JUDGED_POINTS, order) for row, _ in _distinct(ranked)]
     final.sort(key=lambda found: -float(found[1][0] + found[1][1]))
