@@ -249,7 +249,7 @@ def _freedom(job: JointJob, single: Sequence[Calibration]) -> Freedom:
         shared |= set(_core_indices(calibration.parameters)) - set(PLACE)
     detailed = max((c.geometry.panels for c in single if c.geometry.panels), key=lambda p: len(p.layout), default=None)
     if detailed is not None:
-        distance = any(c.params.panel_distance for c in single)
+        distance = bool(detailed.distance.any())
         shared |= set(panel_parameters(detailed.layout, distance=distance))
     if _refines_parallax(job):
         shared.add(_core.PARALLAX)
