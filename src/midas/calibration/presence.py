@@ -117,7 +117,7 @@ def image_rings(signal: RingSignal, geometry: Geometry) -> tuple[FloatArray, Flo
     typical = float(np.median(sigma[count >= _FEWEST_CELLS])) if (count >= _FEWEST_CELLS).any() else 0.0
     floor = max(_PEAK_SIGMA * typical, _SMALLEST_PEAK * float(flat.max(initial=0.0)), 1e-9)
     peaks, prominences = find_peaks(flat, prominence=floor)
-    return peaks + 0.5, prominences
+    return np.asarray(peaks + 0.5, dtype=np.float64), prominences
 
 
 def _trimmed_profile(signal: RingSignal, geometry: Geometry) -> tuple[FloatArray, FloatArray, IntArray]:
