@@ -102,7 +102,7 @@ def running_percentile(profile: FloatArray, percentile: float, size: int) -> Flo
     return np.asarray(np.partition(windows, rank, axis=1)[:, rank])
 
 
-def find_peaks(profile: FloatArray, *, prominence: float, distance: int) -> tuple[IntArray, FloatArray]:
+def find_peaks(profile: FloatArray, *, prominence: float, distance: int = 1) -> tuple[IntArray, FloatArray]:
     """Return indices and prominences of the local maxima that stand out by at least `prominence`.
 
     Of maxima fewer than `distance` samples apart the highest is kept. The prominence is the height over the higher of
@@ -110,7 +110,7 @@ def find_peaks(profile: FloatArray, *, prominence: float, distance: int) -> tupl
 
     Examples
     --------
-    >>> index, prominence = find_peaks(np.array([0.0, 3.0, 1.0, 2.0, 0.0]), prominence=0.5, distance=1)
+    >>> index, prominence = find_peaks(np.array([0.0, 3.0, 1.0, 2.0, 0.0]), prominence=0.5)
     >>> index.tolist(), prominence.tolist()
     ([1, 3], [3.0, 1.0])
     """

@@ -172,11 +172,8 @@ def local_median(counts: FloatImage, unusable: BoolImage, size: int) -> FloatIma
 
     Taken on every third pixel of every third row, which the median over a square does not notice, and interpolated.
     """
-    import diplib  # type: ignore[import-untyped,unused-ignore]
-
     filled, masked = counts[::_THINNED, ::_THINNED], unusable[::_THINNED, ::_THINNED]
     if masked.any():
         filled = filled.ravel()[nearest_usable(masked)]
-    kernel = diplib.Kernel(2 * (size // (2 * _THINNED)) + 1, "rectangular")
-    median = np.asarray(diplib.MedianFilter(diplib.Image(np.ascontiguousarray(filled)), kernel), dtype=np.float32)
+    median = _core.median_filter(np.ascontiguousarray(filled), half=size // (2 * _THINNED))
     return interpolated(median, (counts.shape[0], counts.shape[1]), _THINNED)

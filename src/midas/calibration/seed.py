@@ -429,8 +429,8 @@ def _polished(
 ) -> tuple[FloatArray, FloatArray]:
     """Return one start polished on n points, and its score.
 
-    From the inner rings outward a wrong tilt does no harm, but where the inner rings are short arcs or crowded they lead
-    astray; so it is also polished on all rings at once. What scores best is returned.
+    From the inner rings outward a wrong tilt does no harm, but where the inner rings are short arcs or crowded they
+    lead astray; so it is also polished on all rings at once. What scores best is returned.
     """
     points, area = _measured(ridges, start, n, order)
     rings = (pattern.tangent, pattern.brightness)
