@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from midas.cake import Cake, CakeMap, IntegrationOptions, build_map, integrate
-from midas.calibration import Calibration, CalibrationParams, calibrate
+from midas.calibration import Calibration, CalibrationParams, JointCalibration, calibrate
 from midas.crystal import Calibrant, Rings, calibrant, calibrant_from_cell, calibrant_from_cif, rings
 from midas.detector import Detector
 from midas.errors import FitError, FormatError, GeometryError, InputError, MidasError, OutputError, RefinementError
@@ -53,6 +53,7 @@ __all__ = [
     "GeometryError",
     "InputError",
     "IntegrationOptions",
+    "JointCalibration",
     "MidasError",
     "OutputError",
     "PanelLayout",

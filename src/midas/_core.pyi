@@ -45,6 +45,8 @@ def find_defects(
     dead_level: float,
     n_threads: int = 0,
 ) -> npt.NDArray[np.uint8]: ...
+def median_filter(values: Float32, *, half: int, n_threads: int = 0) -> Float32: ...
+def nearest_usable(mask: npt.NDArray[np.uint8], *, n_threads: int = 0) -> npt.NDArray[np.int64]: ...
 
 N_GEOMETRY_PARAMETERS: int
 FIRST_DISTORTION: int
@@ -94,7 +96,7 @@ def fit_geometry(
     are known [µm]. wavelength_free: refine the wavelength, as its ratio to the one behind tan_two_theta, known to
     wavelength_sigma. panel: each point's panel (default: that of its position). panel_free: shape (n_panels, 5), which
     of shift y, z, rotation, distance, p2 are refined; panel_sigma: how far each kind is expected to be off 0 [px, px,
-    deg, µm, 1]. gauge: what all panels do together stays 0.
+    deg, µm, 1]. gauge: what all panels do together belongs to beam centre and distance.
 
     The numbers in `parameters` count geometry, wavelength ratio, images (3 each), panels (5 each), in this order.
     """
@@ -160,3 +162,52 @@ def render_powder(
     falloff_radius: float = 1.0,
     n_threads: int = 0,
 ) -> Float32: ...
+def find_ridges(
+    image: Float32,
+    blocked: npt.NDArray[np.uint8],
+    *,
+    scale: float,
+    orientation: float,
+    threshold: float,
+    coherence: float,
+    n_threads: int = 0,
+) -> Float64: ...
+def vote_centers(
+    points: Float64, guesses: Float64, *, shape: tuple[int, int], cell: float, n_threads: int = 0
+) -> Float64: ...
+def aim_beams(geometries: Float64, points: Float64, *, n_threads: int = 0) -> Float64: ...
+def score_geometries(
+    geometries: Float64,
+    points: Float64,
+    area: Float64,
+    tangent: Float64,
+    brightness: Float64,
+    *,
+    faintest: Sequence[float],
+    sigma: float,
+    n_threads: int = 0,
+) -> Float64: ...
+def score_distances(
+    geometry: Float64,
+    distances: Float64,
+    points: Float64,
+    area: Float64,
+    tangent: Float64,
+    brightness: Float64,
+    *,
+    faintest: Sequence[float],
+    sigma: float,
+    n_threads: int = 0,
+) -> Float64: ...
+def polish_geometries(
+    geometries: Float64,
+    points: Float64,
+    area: Float64,
+    tangent: Float64,
+    brightness: Float64,
+    *,
+    faintest: Sequence[float],
+    sigma: tuple[float, float],
+    rings_first: int,
+    n_threads: int = 0,
+) -> Float64: ...

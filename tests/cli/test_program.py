@@ -73,6 +73,11 @@ def test_calibrate_writes_its_files_and_exits_0(capsys, tmp_path, image):
         "calibration.png",
         "calibration_details.png",
         "autocal.log",
+        "hkls.csv",
+        "calibrant_screen_out.csv",
+        f"{image.name}.corr.csv",
+        "geometry.poni",
+        "geometry.spline",
     }
     assert names == expected
     assert "good" in capsys.readouterr().out

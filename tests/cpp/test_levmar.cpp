@@ -1,4 +1,5 @@
 // Levenberg-Marquardt on problems with known answers.
+#include <algorithm>
 #include <vector>
 
 #include "check.hpp"
@@ -18,13 +19,18 @@ struct Line {
     return sum;
   }
   double normal_equations(const double* p, midas::SmallMatrix<4>& jtj, double* jtr) const {
-    jtj.fill(0.0);
+    return fill(p, jtj, 4, jtr);
+  }
+  double normal_equations(const double* p, std::vector<double>& jtj, double* jtr) const { return fill(p, jtj, 2, jtr); }
+  template <class Matrix>
+  double fill(const double* p, Matrix& jtj, std::size_t stride, double* jtr) const {
+    std::fill(jtj.begin(), jtj.end(), 0.0);
     jtr[0] = jtr[1] = 0.0;
     for (std::size_t i = 0; i < x.size(); ++i) {
       const double r = p[0] + p[1] * x[i] - y[i];
       jtj[0] += 1.0;
-      jtj[4] += x[i];
-      jtj[5] += x[i] * x[i];
+      jtj[stride] += x[i];
+      jtj[stride + 1] += x[i] * x[i];
       jtr[0] += r;
       jtr[1] += r * x[i];
     }
@@ -42,6 +48,19 @@ void test_line() {
   check(r.converged, "a line converges");
   check_close(p[0], 1.0, 1e-6, "intercept");
   check_close(p[1], 2.0, 1e-6, "slope");
+}
+
+void test_heap() {
+  const Line line{{0.0, 1.0, 2.0, 3.5}, {1.0, 3.5, 5.0, 7.0}};
+  double on_stack[2] = {0.0, 0.0}, on_heap[2] = {0.0, 0.0};
+  const double lower[2] = {-FAR, -FAR}, upper[2] = {FAR, FAR};
+  midas::levmar<4>(line, 2, on_stack, lower, upper, {100, 1e-12});
+  midas::levmar<midas::HeapStorage>(line, 2, on_heap, lower, upper, {100, 1e-12});
+  check(on_stack[0] == on_heap[0] && on_stack[1] == on_heap[1], "the same bytes with matrices on the heap");
+  std::vector<double> a = {4.0, 0.0, 2.0, 3.0}, inverse(4, 0.0);
+  check(midas::invert<midas::HeapStorage>(a, 2, inverse), "a positive definite matrix has an inverse");
+  check_close(inverse[1], -0.25, 1e-15, "inverse 01");
+  check_close(inverse[3], 0.5, 1e-15, "inverse 11");
 }
 
 void test_bound() {
@@ -98,6 +117,7 @@ void test_invert() {
 
 int main() {
   test_line();
+  test_heap();
   test_bound();
   test_valley();
   test_invert();

@@ -36,6 +36,7 @@ py::dict as_columns(const std::vector<midas::RingPoint>& points) {
   d["mixing"] = column<double>(points, [](const P& p) { return p.mixing; });
   d["snr"] = column<double>(points, [](const P& p) { return p.snr; });
   d["chi2"] = column<double>(points, [](const P& p) { return p.chi2; });
+  d["graininess"] = column<double>(points, [](const P& p) { return p.graininess; });
   d["coverage"] = column<double>(points, [](const P& p) { return p.coverage; });
   d["n_pixels"] = column<std::int64_t>(points, [](const P& p) { return p.n_pixels; });
   d["converged"] = column<bool>(points, [](const P& p) { return p.converged; });

@@ -1,4 +1,5 @@
-// midas._core.find_ridges, vote_centers, score_geometries and polish_geometries: core/ridges.hpp, core/ring_search.hpp.
+// midas._core.find_ridges, vote_centers, aim_beams, score_geometries, score_distances and polish_geometries:
+// core/ridges.hpp and core/ring_search.hpp.
 // Geometries are rows (distance [px], beam_y, beam_z [px], tilt_y, tilt_z [deg]); everything is in cells of the image.
 #include "arrays.hpp"
 #include "module.hpp"
@@ -48,7 +49,21 @@ std::vector<midas::Geometry> geometries_of(const Array<double>& rows) {
   return out;
 }
 
-midas::RingPattern pattern_of(const Array<double>& tangent, const Array<double>& brightness, double faintest) {
+Array<double> as_rows(const std::vector<midas::Geometry>& geometries) {
+  Array<double> out({static_cast<py::ssize_t>(geometries.size()), GEOMETRY_COLUMNS});
+  double* p = out.mutable_data();
+  for (const auto& g : geometries) {
+    *p++ = g.distance;
+    *p++ = g.beam_y;
+    *p++ = g.beam_z;
+    *p++ = g.tilt_y / RAD_PER_DEG;
+    *p++ = g.tilt_z / RAD_PER_DEG;
+  }
+  return out;
+}
+
+midas::RingPattern pattern_of(const Array<double>& tangent, const Array<double>& brightness,
+                              const std::vector<double>& faintest) {
   require_same_size(tangent, brightness, "tangent and brightness");
   return {{tangent.data(), tangent.data() + tangent.size()},
           {brightness.data(), brightness.data() + brightness.size()},
@@ -59,7 +74,12 @@ Array<double> find_ridges(const Array<float>& image, const Array<std::uint8_t>& 
                           double orientation, double threshold, double coherence, int n_threads) {
   if (image.ndim() != 2) throw midas::InputError("image must have two dimensions");
   require_same_size(image, blocked, "image and blocked");
-  const midas::RidgeOptions options{scale, orientation, threshold, coherence, n_threads};
+  midas::RidgeOptions options;
+  options.scale = scale;
+  options.orientation = orientation;
+  options.threshold = threshold;
+  options.coherence = coherence;
+  options.n_threads = n_threads;
   const float* values = image.data();
   const std::uint8_t* none = blocked.data();
   const std::int64_t n_z = image.shape(0), n_y = image.shape(1);
@@ -81,14 +101,14 @@ Array<double> find_ridges(const Array<float>& image, const Array<std::uint8_t>& 
   return out;
 }
 
-Array<double> vote_centers(const Array<double>& points, const Array<double>& guesses, std::array<double, 2> low,
-                           std::array<std::int64_t, 2> shape, double cell, int n_threads) {
+Array<double> vote_centers(const Array<double>& points, const Array<double>& guesses, std::array<std::int64_t, 2> shape,
+                           double cell, int n_threads) {
   const midas::RidgeView view = ridge_view(points);
-  require_columns(guesses, 1, 3, "guesses (u_y, u_z, inverse_distance)");
+  require_columns(guesses, 1, 5, "guesses (u_y, u_z, inverse_distance, low_y, low_z)");
   std::vector<midas::TiltGuess> list;
   for (py::ssize_t i = 0; i < guesses.shape(0); ++i)
-    list.push_back({guesses.at(i, 0), guesses.at(i, 1), guesses.at(i, 2)});
-  const midas::VoteGrid grid{low[0], low[1], shape[1], shape[0], cell};
+    list.push_back({guesses.at(i, 0), guesses.at(i, 1), guesses.at(i, 2), guesses.at(i, 3), guesses.at(i, 4)});
+  const midas::VoteGrid grid{shape[1], shape[0], cell};
   std::vector<midas::CenterVote> found;
   {
     py::gil_scoped_release release;
@@ -104,9 +124,20 @@ Array<double> vote_centers(const Array<double>& points, const Array<double>& gue
   return out;
 }
 
+Array<double> as_rows(const std::vector<midas::RingScore>& scores) {
+  Array<double> out({static_cast<py::ssize_t>(scores.size()), py::ssize_t{3}});
+  double* p = out.mutable_data();
+  for (const auto& s : scores) {
+    *p++ = s.radial;
+    *p++ = s.angular;
+    *p++ = s.share;
+  }
+  return out;
+}
+
 Array<double> score_geometries(const Array<double>& geometries, const Array<double>& points, const Array<double>& area,
-                               const Array<double>& tangent, const Array<double>& brightness, double faintest,
-                               double sigma, int n_threads) {
+                               const Array<double>& tangent, const Array<double>& brightness,
+                               const std::vector<double>& faintest, double sigma, int n_threads) {
   const auto list = geometries_of(geometries);
   const midas::RidgeView view = ridge_view(points);
   const midas::AreaView cells = area_view(area);
@@ -116,19 +147,30 @@ Array<double> score_geometries(const Array<double>& geometries, const Array<doub
     py::gil_scoped_release release;
     found = midas::score_geometries(list, view, cells, rings, sigma, n_threads);
   }
-  Array<double> out({static_cast<py::ssize_t>(found.size()), py::ssize_t{3}});
-  double* p = out.mutable_data();
-  for (const auto& s : found) {
-    *p++ = s.radial;
-    *p++ = s.angular;
-    *p++ = s.share;
+  return as_rows(found);
+}
+
+Array<double> score_distances(const Array<double>& geometry, const std::vector<double>& distances,
+                              const Array<double>& points, const Array<double>& area, const Array<double>& tangent,
+                              const Array<double>& brightness, const std::vector<double>& faintest, double sigma,
+                              int n_threads) {
+  const auto list = geometries_of(geometry);
+  if (list.size() != 1) throw midas::InputError("one geometry is expected, as an array of shape (1, 5)");
+  const midas::RidgeView view = ridge_view(points);
+  const midas::AreaView cells = area_view(area);
+  const midas::RingPattern rings = pattern_of(tangent, brightness, faintest);
+  std::vector<midas::RingScore> found;
+  {
+    py::gil_scoped_release release;
+    found = midas::score_distances(list[0], distances, view, cells, rings, sigma, n_threads);
   }
-  return out;
+  return as_rows(found);
 }
 
 Array<double> polish_geometries(const Array<double>& geometries, const Array<double>& points, const Array<double>& area,
-                                const Array<double>& tangent, const Array<double>& brightness, double faintest,
-                                std::array<double, 2> sigma, int n_threads) {
+                                const Array<double>& tangent, const Array<double>& brightness,
+                                const std::vector<double>& faintest, std::array<double, 2> sigma, int rings_first,
+                                int n_threads) {
   const auto list = geometries_of(geometries);
   const midas::RidgeView view = ridge_view(points);
   const midas::AreaView cells = area_view(area);
@@ -136,21 +178,24 @@ Array<double> polish_geometries(const Array<double>& geometries, const Array<dou
   midas::PolishOptions options;
   options.sigma_first = sigma[0];
   options.sigma_last = sigma[1];
+  options.rings_first = rings_first;
   std::vector<midas::Geometry> found;
   {
     py::gil_scoped_release release;
     found = midas::polish_geometries(list, view, cells, rings, options, n_threads);
   }
-  Array<double> out({static_cast<py::ssize_t>(found.size()), GEOMETRY_COLUMNS});
-  double* p = out.mutable_data();
-  for (const auto& g : found) {
-    *p++ = g.distance;
-    *p++ = g.beam_y;
-    *p++ = g.beam_z;
-    *p++ = g.tilt_y / RAD_PER_DEG;
-    *p++ = g.tilt_z / RAD_PER_DEG;
+  return as_rows(found);
+}
+
+Array<double> aim_beams(const Array<double>& geometries, const Array<double>& points, int n_threads) {
+  const auto list = geometries_of(geometries);
+  const midas::RidgeView view = ridge_view(points);
+  std::vector<midas::Geometry> found;
+  {
+    py::gil_scoped_release release;
+    found = midas::aim_beams(list, view, n_threads);
   }
-  return out;
+  return as_rows(found);
 }
 
 }  // namespace
@@ -159,13 +204,19 @@ void bind_ring_search(py::module_& m) {
   m.def("find_ridges", &find_ridges, py::arg("image").noconvert(), py::arg("blocked").noconvert(), py::kw_only(),
         py::arg("scale"), py::arg("orientation"), py::arg("threshold"), py::arg("coherence"), py::arg("n_threads") = 0);
   m.def("vote_centers", &vote_centers, py::arg("points").noconvert(), py::arg("guesses").noconvert(), py::kw_only(),
-        py::arg("low"), py::arg("shape"), py::arg("cell"), py::arg("n_threads") = 0);
+        py::arg("shape"), py::arg("cell"), py::arg("n_threads") = 0);
+  m.def("aim_beams", &aim_beams, py::arg("geometries").noconvert(), py::arg("points").noconvert(), py::kw_only(),
+        py::arg("n_threads") = 0);
   m.def("score_geometries", &score_geometries, py::arg("geometries").noconvert(), py::arg("points").noconvert(),
         py::arg("area").noconvert(), py::arg("tangent").noconvert(), py::arg("brightness").noconvert(), py::kw_only(),
         py::arg("faintest"), py::arg("sigma"), py::arg("n_threads") = 0);
+  m.def("score_distances", &score_distances, py::arg("geometry").noconvert(), py::arg("distances"),
+        py::arg("points").noconvert(), py::arg("area").noconvert(), py::arg("tangent").noconvert(),
+        py::arg("brightness").noconvert(), py::kw_only(), py::arg("faintest"), py::arg("sigma"),
+        py::arg("n_threads") = 0);
   m.def("polish_geometries", &polish_geometries, py::arg("geometries").noconvert(), py::arg("points").noconvert(),
         py::arg("area").noconvert(), py::arg("tangent").noconvert(), py::arg("brightness").noconvert(), py::kw_only(),
-        py::arg("faintest"), py::arg("sigma"), py::arg("n_threads") = 0);
+        py::arg("faintest"), py::arg("sigma"), py::arg("rings_first"), py::arg("n_threads") = 0);
 }
 
 }  // namespace midas_bindings

@@ -179,14 +179,6 @@ LevmarResult levmar(const Model& model, int n, double* p, const double* lower, c
 
 // The same for at most MAX parameters, on the stack.
 template <int MAX>
-bool cholesky(SmallMatrix<MAX>& a, int n) {
-  return cholesky<SmallStorage<MAX>>(a, n);
-}
-template <int MAX>
-void cholesky_solve(const SmallMatrix<MAX>& l, int n, double* b) {
-  cholesky_solve<SmallStorage<MAX>>(l, n, b);
-}
-template <int MAX>
 bool invert(const SmallMatrix<MAX>& a, int n, SmallMatrix<MAX>& inverse) {
   return invert<SmallStorage<MAX>>(a, n, inverse);
 }

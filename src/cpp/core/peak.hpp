@@ -1,13 +1,23 @@
 // Positions of calibrant rings: pseudo-Voigt fits to the pixels of each (ring group, eta bin).
 //
-// Pixels are fitted where they are, at their own radius: nothing is re-binned, so no width is added and every pixel
-// keeps its Poisson noise. The model over a window that holds one ring or several close ones (a multiplet) is
+// The model over a window that holds one ring or several close ones (a multiplet), each pixel at its own radius R, is
 //
-//   f(R) = b0 + b1 (R - R_mid) + sum_k h_k [ m / (1 + u_k^2) + (1 - m) exp(-ln2 u_k^2) ],   u_k = 2 (R - c_k) / w
+//   f(R) = b0 + b1 (R - R_mid) + sum_k h_k < m / (1 + u_k^2) + (1 - m) exp(-ln2 u_k^2) >,   u_k = 2 (R - c_k) / w
 //
 // with a shared full width w and mixing m: 4 + 2 n parameters (pseudo-Voigt: Wertheim et al., Rev. Sci. Instrum. 45
-// (1974) 1369). Fitted twice: first with equal weights, then with the variance of the first model (Poisson statistics
-// would be biased by the variance of the data themselves), pixels beyond `clip` standard deviations left out.
+// (1974) 1369). < > is the mean over the pixel, whose extent in radius is a trapezoid (peak_model.hpp); it matters for
+// rings as narrow as pixels.
+//
+// A coarse powder's arc is made of spots: its pixels scatter by far more than Poisson noise, in proportion to the
+// ring's intensity, and the few brightest would decide where the ring is. The variance of a pixel is taken as
+//
+//   V = phi f + kappa s^2,    s the ring's part of f,
+//
+// with phi (>= 1) from the pixels beside the ring and kappa from those on it, both by the median absolute deviation,
+// and the loss is Cauchy's, by iteratively reweighted least squares (weights 1 / (V + r^2 / c^2), c = 2.385 for 95 %
+// efficiency on normal errors: Holland & Welsch, Commun. Stat. A6 (1977) 813). On a smooth ring kappa is 0 and the fit
+// is the usual one. Uncertainties are those of the M-estimator (Huber & Ronchetti, Robust Statistics, 2nd ed.,
+// eq. 7.80).
 #ifndef MIDAS_PEAK_HPP
 #define MIDAS_PEAK_HPP
 
@@ -18,7 +28,7 @@
 
 namespace midas {
 
-constexpr int MAX_PEAKS = 4;
+constexpr int MAX_PEAKS = 6;
 constexpr int N_SHARED = 4;  // b0, b1, w, m
 constexpr int MAX_PEAK_PARAMETERS = N_SHARED + 2 * MAX_PEAKS;
 
@@ -33,7 +43,6 @@ struct PeakOptions {
   double eta_step = 5.0 * PI / 180.0;  // [rad]
   double fwhm = 3.0;                   // start value [px]
   double max_shift = 1e9;              // centres stay within this of the expected radius [px]
-  double clip = 6.0;                   // pixels off by more standard deviations are left out of the second fit
   std::int64_t min_pixels = 20;
   int n_threads = 0;
 };
@@ -43,15 +52,16 @@ struct RingPoint {
   std::int64_t ring;  // index in the caller's list
   std::int64_t eta_bin;
   double radius;          // [px]
-  double radius_sigma;    // [px], scaled by the reduced chi-square where that exceeds 1
+  double radius_sigma;    // [px], from the scatter of the pixels
   double eta;             // mean of the pixels within one width of the peak [rad]
   double y, z;            // the detector position of (radius, eta) [px]
   double height;          // over background [counts]
   double background;      // at the peak [counts]
-  double fwhm;            // [px]
+  double fwhm;            // as the pixels see it: their own extent included [px]
   double mixing;          // Lorentzian share
-  double snr;             // height over its esd
-  double chi2;            // reduced, with Poisson variance
+  double snr;             // of the ring against counting noise: sqrt(sum s^2 / (phi f)) over the pixels
+  double chi2;            // reduced, with Poisson variance, of the pixels that fit to 6 standard deviations
+  double graininess;      // sqrt(kappa): relative scatter of the ring's intensity from pixel to pixel
   double coverage;        // share of the pixels expected within one width of the peak that are valid
   std::int64_t n_pixels;  // in the window
   bool converged;

@@ -1,4 +1,5 @@
-// The model of peak.hpp over the cells of one bin, for levmar.
+// The model of peak.hpp over the cells of one bin, for levmar. Single precision inside: counts and shapes need no more
+// than 1e-6, and four lanes go through a register of the baseline instruction set.
 #ifndef MIDAS_PEAK_MODEL_HPP
 #define MIDAS_PEAK_MODEL_HPP
 
@@ -6,6 +7,8 @@
 #include <array>
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
+#include <cstring>
 #include <vector>
 
 #include "levmar.hpp"
@@ -15,81 +18,177 @@ namespace midas {
 
 constexpr double LN2 = 0.69314718055994530942;
 
-// Neighbouring samples taken together: their mean radius and value, and how many they are. Cells a quarter pixel wide
-// change a profile of width w by less than (0.25 / w)^2 / 12 of its curvature and make the fits several times shorter.
-struct Cell {
-  double radius;  // [px], from the middle of the window
-  double value;   // [counts]
-  double count;
-};
-
 using Parameters = std::array<double, MAX_PEAK_PARAMETERS>;
 
+// 2^x for -120 <= x <= 0, to 2e-7: the integer part goes into the exponent bits, the rest through its Taylor series.
+inline float fast_exp2(float x) {
+  constexpr float ROUND = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer held in the low bits
+  const float shifted = x + ROUND, f = x - (shifted - ROUND);
+  const float series =
+      1.0f +
+      f * (0.69314718f +
+           f * (0.24022651f + f * (0.055504109f + f * (0.0096181291f + f * (0.0013333558f + f * 0.00015403530f)))));
+  std::uint32_t bits, power;
+  std::memcpy(&bits, &series, sizeof bits);
+  std::memcpy(&power, &shifted, sizeof power);
+  bits += power << 23;
+  float result;
+  std::memcpy(&result, &bits, sizeof result);
+  return result;
+}
+
+// A pixel's extent in radius as a few weighted offsets from its centre: the mean of a profile over the pixel is the
+// weighted sum of the profile at them. One offset (none) where the ring is much wider than a pixel.
+struct Footprint {
+  int n = 1;
+  std::array<float, 5> offset{};  // [px]
+  std::array<float, 5> weight{{1.0f}};
+  double broadening = 0.0;  // 8 ln2 times the variance: what the pixel adds to a squared width [px^2]
+};
+
+// Gauss quadrature for a pixel whose radius grows by `along_y` and `along_z` from one column and row to the next [px],
+// for rings of `fwhm` [px]. The extent of a square in a direction is the convolution of two boxes that wide, a
+// trapezoid; the nodes are the roots of its orthogonal polynomial of degree 3 or 5 (Golub & Welsch, Math. Comp. 23
+// (1969) 221).
+Footprint make_footprint(double along_y, double along_z, double fwhm);
+
+// Columns of one float a cell, padded with cells of no weight to a multiple of LANES.
+constexpr std::size_t LANES = 8;
+struct Cells {
+  std::vector<float> radius;  // [px], from the middle of the window
+  std::vector<float> value;   // [counts]
+  std::vector<float> weight;  // [1 / counts^2]
+
+  std::size_t size() const { return radius.size(); }
+  void clear() {
+    radius.clear();
+    value.clear();
+    weight.clear();
+  }
+  void add(double x, double v, double w) {
+    radius.push_back(static_cast<float>(x));
+    value.push_back(static_cast<float>(v));
+    weight.push_back(static_cast<float>(w));
+  }
+  void pad() {
+    while (radius.size() % LANES != 0) add(0.0, 0.0, 0.0);
+  }
+};
+
+// A peak of height 1 and its derivatives at n radii, n a multiple of LANES.
+struct Shape {
+  std::vector<float> value, by_center, by_width, by_mixing;
+  void resize(std::size_t n) {
+    for (auto* column : {&value, &by_center, &by_width, &by_mixing}) column->resize(n);
+  }
+};
+
+void evaluate(const float* radius, std::size_t n, const Footprint& footprint, double center, double width,
+              double mixing, Shape& shape);
+
+// MAX: room for the parameters. The last evaluation is kept: levmar asks for the cost at a point, then, having
+// accepted it, for the derivatives there.
+template <int MAX>
 class PeakModel {
  public:
-  PeakModel(const std::vector<Cell>& cells, const std::vector<double>& weights, int n_peaks)
-      : cells_(cells), weights_(weights), n_peaks_(n_peaks) {}
+  PeakModel(const Cells& cells, const Footprint& footprint, int n_peaks)
+      : cells_(cells), footprint_(footprint), n_peaks_(n_peaks), shapes_(static_cast<std::size_t>(n_peaks)) {
+    last_.fill(std::nan(""));
+  }
 
-  static double value(const double* p, int n_peaks, double x) {
-    double f = p[0] + p[1] * x;
-    for (int k = 0; k < n_peaks; ++k) {
-      const double u = 2.0 * (x - p[N_SHARED + 2 * k]) / p[2], u2 = u * u;
-      f += p[N_SHARED + 2 * k + 1] * (p[3] / (1.0 + u2) + (1.0 - p[3]) * std::exp(-LN2 * u2));
-    }
-    return f;
+  // To be called when the cells have changed.
+  void renew() {
+    for (Shape& shape : shapes_) shape.resize(cells_.size());
+    residual_.resize(cells_.size());
+    for (auto& column : rows_) column.resize(cells_.size());
+    weighted_.resize(cells_.size());
+    last_.fill(std::nan(""));
   }
 
   double cost(const double* p) const {
-    double sum = 0.0;
-    for (std::size_t i = 0; i < cells_.size(); ++i) {
-      const double r = value(p, n_peaks_, cells_[i].radius) - cells_[i].value;
-      sum += weights_[i] * r * r;
+    const std::size_t n = cells_.size();
+    const auto b0 = static_cast<float>(p[0]), b1 = static_cast<float>(p[1]);
+    const float *x = cells_.radius.data(), *value = cells_.value.data(), *weight = cells_.weight.data();
+    float* r = residual_.data();
+#pragma omp simd
+    for (std::size_t i = 0; i < n; ++i) r[i] = b0 + b1 * x[i] - value[i];
+    for (int k = 0; k < n_peaks_; ++k) {
+      Shape& shape = shapes_[static_cast<std::size_t>(k)];
+      evaluate(x, n, footprint_, p[N_SHARED + 2 * k], p[2], p[3], shape);
+      const auto height = static_cast<float>(p[N_SHARED + 2 * k + 1]);
+      const float* s = shape.value.data();
+#pragma omp simd
+      for (std::size_t i = 0; i < n; ++i) r[i] += height * s[i];
     }
-    return sum;
+    std::copy(p, p + N_SHARED + 2 * n_peaks_, last_.begin());
+    float sum = 0.0f;
+#pragma omp simd reduction(+ : sum)
+    for (std::size_t i = 0; i < n; ++i) sum += weight[i] * r[i] * r[i];
+    cost_ = static_cast<double>(sum);
+    return cost_;
   }
 
-  double normal_equations(const double* p, SmallMatrix<MAX_PEAK_PARAMETERS>& jtj, double* jtr) const {
+  double normal_equations(const double* p, SmallMatrix<MAX>& jtj, double* jtr) const {
     const int n = N_SHARED + 2 * n_peaks_;
-    jtj.fill(0.0);
-    std::fill(jtr, jtr + n, 0.0);
-    double sum = 0.0;
-    Parameters g;
-    const double mixing = p[3];
-    for (std::size_t i = 0; i < cells_.size(); ++i) {
-      const double x = cells_[i].radius, weight = weights_[i];
-      double f = p[0] + p[1] * x;
-      g[0] = 1.0;
-      g[1] = x;
-      g[2] = g[3] = 0.0;
-      for (int k = 0; k < n_peaks_; ++k) {
-        const auto c = static_cast<std::size_t>(N_SHARED + 2 * k);
-        const double height = p[c + 1], u = 2.0 * (x - p[c]) / p[2], u2 = u * u;
-        const double lorentz = 1.0 / (1.0 + u2), gauss = std::exp(-LN2 * u2);
-        const double shape = mixing * lorentz + (1.0 - mixing) * gauss;
-        // d shape / du; u changes by -2/w per unit centre and -u/w per unit width
-        const double slope = -2.0 * u * (mixing * lorentz * lorentz + (1.0 - mixing) * LN2 * gauss);
-        f += height * shape;
-        g[2] -= height * slope * u / p[2];
-        g[3] += height * (lorentz - gauss);
-        g[c] = -2.0 * height * slope / p[2];
-        g[c + 1] = shape;
+    if (!std::equal(p, p + n, last_.begin())) cost(p);
+    fill_rows(p);
+    const std::size_t cells = cells_.size();
+    const float *weight = cells_.weight.data(), *r = residual_.data();
+    float* wg = weighted_.data();
+    for (int a = 0; a < n; ++a) {
+      const float* g = rows_[static_cast<std::size_t>(a)].data();
+      float with_residual = 0.0f;
+#pragma omp simd reduction(+ : with_residual)
+      for (std::size_t i = 0; i < cells; ++i) {
+        wg[i] = weight[i] * g[i];
+        with_residual += wg[i] * r[i];
       }
-      const double r = f - cells_[i].value;
-      sum += weight * r * r;
-      for (int a = 0; a < n; ++a) {
-        const double wg = weight * g[static_cast<std::size_t>(a)];
-        jtr[a] += wg * r;
-        for (int b = 0; b <= a; ++b)
-          jtj[static_cast<std::size_t>(a * MAX_PEAK_PARAMETERS + b)] += wg * g[static_cast<std::size_t>(b)];
+      jtr[a] = static_cast<double>(with_residual);
+      for (int b = 0; b <= a; ++b) {
+        const float* other = rows_[static_cast<std::size_t>(b)].data();
+        float sum = 0.0f;
+#pragma omp simd reduction(+ : sum)
+        for (std::size_t i = 0; i < cells; ++i) sum += wg[i] * other[i];
+        jtj[static_cast<std::size_t>(a * MAX + b)] = static_cast<double>(sum);
       }
     }
-    return sum;
+    return cost_;
   }
 
  private:
-  const std::vector<Cell>& cells_;
-  const std::vector<double>& weights_;
+  // The Jacobian, a column of cells for each parameter.
+  void fill_rows(const double* p) const {
+    const std::size_t cells = cells_.size();
+    std::fill(rows_[0].begin(), rows_[0].end(), 1.0f);
+    std::copy(cells_.radius.begin(), cells_.radius.end(), rows_[1].begin());
+    float *width = rows_[2].data(), *mixing = rows_[3].data();
+    std::fill(rows_[2].begin(), rows_[2].end(), 0.0f);
+    std::fill(rows_[3].begin(), rows_[3].end(), 0.0f);
+    for (int k = 0; k < n_peaks_; ++k) {
+      const Shape& shape = shapes_[static_cast<std::size_t>(k)];
+      const auto c = static_cast<std::size_t>(N_SHARED + 2 * k);
+      const auto height = static_cast<float>(p[c + 1]);
+      const float *by_center = shape.by_center.data(), *by_width = shape.by_width.data();
+      const float* by_mixing = shape.by_mixing.data();
+      float* center = rows_[c].data();
+#pragma omp simd
+      for (std::size_t i = 0; i < cells; ++i) {
+        center[i] = height * by_center[i];
+        width[i] += height * by_width[i];
+        mixing[i] += height * by_mixing[i];
+      }
+      std::copy(shape.value.begin(), shape.value.end(), rows_[c + 1].begin());
+    }
+  }
+
+  const Cells& cells_;
+  const Footprint& footprint_;
   int n_peaks_;
+  mutable std::vector<Shape> shapes_;
+  mutable std::array<std::vector<float>, MAX> rows_;
+  mutable std::vector<float> residual_, weighted_;
+  mutable std::array<double, MAX> last_;
+  mutable double cost_ = 0.0;
 };
 
 }  // namespace midas

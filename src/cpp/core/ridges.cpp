@@ -83,7 +83,7 @@ void filter(const Plane& in, Size size, const Kernel& along_y, const Kernel& alo
 }
 
 struct Derivatives {
-  Plane y, z, yy, yz, zz;
+  Plane value, y, z, yy, yz, zz;
 };
 
 struct Directions {
@@ -105,12 +105,46 @@ Directions directions(const Derivatives& d, std::size_t n) {
   return out;
 }
 
+constexpr double REACH = 0.55;  // a crest on the border of two cells may be claimed by both, never by none
+
+// Whether something much brighter lies on the line through a cell along (ty, tz).
+bool is_outshone(const Plane& value, Size size, std::int64_t z, std::int64_t y, double ty, double tz,
+                 const RidgeOptions& options) {
+  const double limit = static_cast<double>(value[size.at(z, y)]) + options.outshone;
+  for (int k = -options.outshone_reach; k <= options.outshone_reach; ++k) {
+    const auto py = static_cast<std::int64_t>(std::lround(static_cast<double>(y) + k * ty));
+    const auto pz = static_cast<std::int64_t>(std::lround(static_cast<double>(z) + k * tz));
+    if (py < 0 || pz < 0 || py >= size.n_y || pz >= size.n_z) continue;
+    if (static_cast<double>(value[size.at(pz, py)]) > limit) return true;
+  }
+  return false;
+}
+
+// A maximum that is sharp in every direction; `noise` is the standard deviation of a second derivative.
+bool is_spot(const Derivatives& d, std::size_t i, double noise, const RidgeOptions& options, RidgePoint& point) {
+  const auto yy = static_cast<double>(d.yy[i]), yz = static_cast<double>(d.yz[i]), zz = static_cast<double>(d.zz[i]);
+  const double bluntest = -0.5 * (yy + zz) - std::hypot(0.5 * (yy - zz), yz);
+  if (!(bluntest > options.threshold * noise)) return false;
+  const double determinant = yy * zz - yz * yz;
+  const auto gy = static_cast<double>(d.y[i]), gz = static_cast<double>(d.z[i]);
+  const double ty = -(zz * gy - yz * gz) / determinant, tz = -(yy * gz - yz * gy) / determinant;
+  if (std::abs(ty) > REACH || std::abs(tz) > REACH) return false;
+  point = {ty, tz, 0.0, 0.0, bluntest / noise};
+  return true;
+}
+
 void row_ridges(const Derivatives& d, const Directions& mean, const std::uint8_t* blocked, Size size, std::int64_t z,
                 double noise, const RidgeOptions& options, std::vector<RidgePoint>& out) {
-  constexpr double REACH = 0.55;  // a crest on the border of two cells may be claimed by both, never by none
   for (std::int64_t y = 0; y < size.n_y; ++y) {
     const std::size_t i = size.at(z, y);
     if (blocked[i] != 0) continue;
+    RidgePoint spot{};
+    if (is_spot(d, i, noise, options, spot)) {
+      spot.y += static_cast<double>(y);
+      spot.z += static_cast<double>(z);
+      out.push_back(spot);
+      continue;
+    }
     const double length = std::hypot(mean.cosine[i], mean.sine[i]);
     if (!(length > options.coherence * static_cast<double>(mean.weight[i])) || length == 0.0) continue;
     const double angle = 0.5 * std::atan2(static_cast<double>(mean.sine[i]), static_cast<double>(mean.cosine[i]));
@@ -120,6 +154,8 @@ void row_ridges(const Derivatives& d, const Directions& mean, const std::uint8_t
     if (!(curvature > options.threshold * noise)) continue;
     const double t = (static_cast<double>(d.y[i]) * ny + static_cast<double>(d.z[i]) * nz) / curvature;
     if (std::abs(t * ny) > REACH || std::abs(t * nz) > REACH) continue;
+    if (std::abs(static_cast<double>(d.z[i]) * ny - static_cast<double>(d.y[i]) * nz) > options.slope) continue;
+    if (is_outshone(d.value, size, z, y, -nz, ny, options)) continue;
     out.push_back({static_cast<double>(y) + t * ny, static_cast<double>(z) + t * nz, ny, nz, curvature / noise});
   }
 }
@@ -138,7 +174,8 @@ std::vector<RidgePoint> find_ridges(const float* image, const std::uint8_t* bloc
   const Kernel g0 = gaussian(options.scale, 0), g1 = gaussian(options.scale, 1), g2 = gaussian(options.scale, 2);
   Plane work(n);
   const Plane in(image, image + n);
-  Derivatives d{Plane(n), Plane(n), Plane(n), Plane(n), Plane(n)};
+  Derivatives d{Plane(n), Plane(n), Plane(n), Plane(n), Plane(n), Plane(n)};
+  filter(in, size, g0, g0, work, d.value, n_threads);
   filter(in, size, g1, g0, work, d.y, n_threads);
   filter(in, size, g0, g1, work, d.z, n_threads);
   filter(in, size, g2, g0, work, d.yy, n_threads);

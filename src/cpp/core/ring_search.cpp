@@ -14,31 +14,40 @@ namespace midas {
 
 namespace {
 
-constexpr double NEAREST_VOTE = 8.0;       // [px] closer in, any curved edge votes for itself
-constexpr double VOTE_SPREAD = 100.0;      // [px] at which the error of a normal has spread its vote to twice the cell
-constexpr double RELATIVE_SIGMA = 5e-4;    // of a radius: distortion of the detector
-constexpr double AREA_STEP = 4.0;          // [px] bins of the usable area over the radius
-constexpr double NORMAL_SIGMA = 0.08;      // [rad] of a good normal
-constexpr double NORMAL_UNIFORM = 0.3;     // share of normals that say nothing
+constexpr double NEAREST_VOTE = 8.0;     // [px] closer in, any curved edge votes for itself
+constexpr double VOTE_SPREAD = 100.0;    // [px] at which the error of a normal has spread its vote to twice the cell
+constexpr double RELATIVE_SIGMA = 5e-4;  // of a radius: distortion of the detector
+constexpr double AREA_STEP = 4.0;        // [px] bins of the usable area over the radius
+constexpr double NORMAL_SIGMA = 0.08;    // [rad] of a good normal
+constexpr double NORMAL_UNIFORM = 0.3;   // share of normals that say nothing, in the polish
+constexpr double MOST_SHARE = 0.95, LEAST_SHARE = 0.02;
 constexpr std::int64_t MOST_BINS = 20000;  // of a table over the radius
-constexpr int SHARE_ITERATIONS = 6;
+constexpr double EXPECTED = 0.5;           // visibility of a ring that is expected to show
+constexpr int SHARE_ITERATIONS = 4;
+constexpr double SAME_AREA = 1.05;  // ratio of distances that share the usable area by radius
 
 // ---- votes ----
 
 void cast_votes(const RidgeView& p, const TiltGuess& guess, const VoteGrid& grid, std::vector<float>& votes) {
   std::fill(votes.begin(), votes.end(), 0.0F);
-  const double reach = std::hypot(static_cast<double>(grid.n_y), static_cast<double>(grid.n_z)) * grid.cell * 0.55;
   const double k = guess.inverse_distance, per_cell = 1.0 / grid.cell;
+  const auto n_y = static_cast<double>(grid.n_y), n_z = static_cast<double>(grid.n_z);
+  const double middle_y = guess.low_y + 0.5 * n_y * grid.cell, middle_z = guess.low_z + 0.5 * n_z * grid.cell;
+  const double reach = 0.5 * std::hypot(n_y, n_z) * grid.cell;
   for (std::int64_t i = 0; i < p.n; ++i) {
     const double ny = p.normal_y[i], nz = p.normal_z[i], ty = -nz, tz = ny;
+    if (ny == 0.0 && nz == 0.0) continue;
     const double tau = guess.u_y * ty + guess.u_z * tz, nu = guess.u_y * ny + guess.u_z * nz;
-    const double y = (p.y[i] - grid.low_y) * per_cell, z = (p.z[i] - grid.low_z) * per_cell;
-    for (double beta = -reach; beta < reach; beta += grid.cell) {
+    const double y = (p.y[i] - guess.low_y) * per_cell, z = (p.z[i] - guess.low_z) * per_cell;
+    // Along the normal the curve can only be on the grid this near to the grid's middle.
+    const double nearest = (p.y[i] - middle_y) * ny + (p.z[i] - middle_z) * nz;
+    const auto n = static_cast<std::int64_t>(2.0 * reach * per_cell);
+    for (std::int64_t j = 0; j < n; ++j) {
+      const double beta = nearest - reach + static_cast<double>(j) * grid.cell;
       if (std::abs(beta) < NEAREST_VOTE) continue;
       const double alpha = beta * tau * (beta * k + nu) / (1.0 - tau * tau + beta * k * nu);
       const double vy = y - (beta * ny + alpha * ty) * per_cell, vz = z - (beta * nz + alpha * tz) * per_cell;
-      if (!(vy >= 0.0 && vz >= 0.0 && vy < static_cast<double>(grid.n_y) && vz < static_cast<double>(grid.n_z)))
-        continue;
+      if (!(vy >= 0.0 && vz >= 0.0 && vy < n_y && vz < n_z)) continue;
       const auto at =
           static_cast<std::size_t>(static_cast<std::int64_t>(vz) * grid.n_y + static_cast<std::int64_t>(vy));
       votes[at] += static_cast<float>(p.weight[i] / (1.0 + std::abs(beta) / VOTE_SPREAD));
@@ -47,7 +56,7 @@ void cast_votes(const RidgeView& p, const TiltGuess& guess, const VoteGrid& grid
 }
 
 // The cell with the largest sum over itself and its neighbours, refined to their centre of gravity.
-CenterVote strongest(const VoteGrid& grid, const std::vector<float>& votes) {
+CenterVote strongest(const TiltGuess& guess, const VoteGrid& grid, const std::vector<float>& votes) {
   const auto at = [&](std::int64_t z, std::int64_t y) {
     return static_cast<double>(votes[static_cast<std::size_t>(z * grid.n_y + y)]);
   };
@@ -64,11 +73,49 @@ CenterVote strongest(const VoteGrid& grid, const std::vector<float>& votes) {
           sum_z += v * static_cast<double>(j);
         }
       if (sum <= best.votes || sum <= 0.0) continue;
-      best = {grid.low_y + (static_cast<double>(y) + 0.5 + sum_y / sum) * grid.cell,
-              grid.low_z + (static_cast<double>(z) + 0.5 + sum_z / sum) * grid.cell, sum};
+      best = {guess.low_y + (static_cast<double>(y) + 0.5 + sum_y / sum) * grid.cell,
+              guess.low_z + (static_cast<double>(z) + 0.5 + sum_z / sum) * grid.cell, sum};
     }
   best.votes = std::max(best.votes, 0.0);
   return best;
+}
+
+// ---- aim ----
+
+constexpr int AIM_STEPS = 8;
+constexpr double AIM_SIGMA = 0.1;  // [rad] of a normal, in the robust weight
+
+// One robust least-squares step of the beam on the sines between the points' normals and the rings'. The derivative is
+// that of circles, which leads to the same place.
+bool aim_once(Geometry& geometry, const RidgeView& p) {
+  const Projection projection(geometry);
+  double a = 0.0, b = 0.0, c = 0.0, u = 0.0, v = 0.0;
+  for (std::int64_t i = 0; i < p.n; ++i) {
+    if (p.normal_y[i] == 0.0 && p.normal_z[i] == 0.0) continue;
+    GeometryGradient g;
+    const double radius = projection.radius_gradient(p.y[i], p.z[i], g);
+    const double length = std::hypot(g[BEAM_Y], g[BEAM_Z]);
+    const double r = std::hypot(p.y[i] - geometry.beam_y, p.z[i] - geometry.beam_z);
+    if (!std::isfinite(radius) || !(length > 0.0) || r < NEAREST_VOTE) continue;
+    const double ey = -g[BEAM_Y] / length, ez = -g[BEAM_Z] / length;
+    const double sine = ey * p.normal_z[i] - ez * p.normal_y[i];
+    const double robust = 1.0 / (1.0 + sine * sine / (AIM_SIGMA * AIM_SIGMA));
+    const double w = p.weight[i] * robust * robust;
+    const double jy = -((1.0 - ey * ey) * p.normal_z[i] + ey * ez * p.normal_y[i]) / r;
+    const double jz = ((1.0 - ez * ez) * p.normal_y[i] + ey * ez * p.normal_z[i]) / r;
+    a += w * jy * jy;
+    b += w * jy * jz;
+    c += w * jz * jz;
+    u -= w * jy * sine;
+    v -= w * jz * sine;
+  }
+  const double determinant = a * c - b * b;
+  if (!(determinant > 1e-9 * a * c)) return false;
+  const double dy = (c * u - b * v) / determinant, dz = (a * v - b * u) / determinant;
+  const double scale = std::min(1.0, 20.0 / std::max(std::hypot(dy, dz), 1e-300));
+  geometry.beam_y += scale * dy;
+  geometry.beam_z += scale * dz;
+  return true;
 }
 
 // ---- score ----
@@ -125,13 +172,16 @@ Table area_by_radius(const Projection& projection, const AreaView& area, double&
 // What a hypothesis says of the radii: ring positions and A / Z sum_k f_k N(R - R_k).
 struct Prediction {
   std::vector<double> radius;  // of the rings that fall on usable area, ascending
+  std::vector<double> strong;  // of those expected to show
   Table excess;                // density of points on rings over that of points anywhere
+  Table moment;                // the same, times the ring's radius: over `excess` it is the mean ring of a point
   bool possible = false;
 };
 
 double sigma_at(double radius, double sigma) { return std::hypot(sigma, RELATIVE_SIGMA * radius); }
 
-Prediction predict(double distance, const RingPattern& rings, const Table& area, double total, double sigma) {
+Prediction predict(double distance, const RingPattern& rings, double faintest, const Table& area, double total,
+                   double sigma) {
   Prediction p;
   const double largest = static_cast<double>(area.value.size() - 1) * area.step;
   std::vector<double> visibility, length;
@@ -148,13 +198,15 @@ Prediction predict(double distance, const RingPattern& rings, const Table& area,
   }
   double z = 0.0;
   for (std::size_t k = 0; k < length.size(); ++k) {
-    visibility[k] /= visibility[k] + rings.faintest * brightest;
+    visibility[k] /= visibility[k] + faintest * brightest;
     z += visibility[k] * length[k];
+    if (visibility[k] > EXPECTED) p.strong.push_back(p.radius[k]);
   }
   if (p.radius.size() < 2 || !(z > 0.0)) return p;
   p.excess.step = std::max(0.5 * sigma, largest / static_cast<double>(MOST_BINS));
   const auto n = static_cast<std::int64_t>(largest / p.excess.step) + 2;
   p.excess.value.assign(static_cast<std::size_t>(n), 0.0);
+  p.moment = p.excess;
   for (std::size_t k = 0; k < p.radius.size(); ++k) {
     const double s = sigma_at(p.radius[k], sigma), r = p.radius[k];
     const double height = visibility[k] * total / z / (s * std::sqrt(2.0 * PI));
@@ -162,21 +214,23 @@ Prediction predict(double distance, const RingPattern& rings, const Table& area,
     const auto last = std::min<std::int64_t>(n - 1, static_cast<std::int64_t>((r + 4.0 * s) / p.excess.step) + 1);
     for (std::int64_t i = first; i <= last; ++i) {
       const double d = (static_cast<double>(i) * p.excess.step - r) / s;
-      p.excess.value[static_cast<std::size_t>(i)] += height * std::exp(-0.5 * d * d);
+      const double density = height * std::exp(-0.5 * d * d);
+      p.excess.value[static_cast<std::size_t>(i)] += density;
+      p.moment.value[static_cast<std::size_t>(i)] += density * r;
     }
   }
   p.possible = true;
   return p;
 }
 
-// pi V(delta) for the sine of the angle between a point's normal and the ring's.
+// pi V(delta) of a normal known well, for the sine of the angle between a point's normal and the ring's.
 double normal_excess(double sine) {
   const double d = sine / NORMAL_SIGMA;
-  const double peak = std::sqrt(PI / 2.0) / NORMAL_SIGMA;
-  return (1.0 - NORMAL_UNIFORM) * peak * std::exp(-0.5 * d * d) + NORMAL_UNIFORM;
+  return std::sqrt(PI / 2.0) / NORMAL_SIGMA * std::exp(-0.5 * d * d);
 }
 
-double share_on_rings(const std::vector<double>& excess, const double* weight) {
+// The share of the points that follow a density, given how many times denser than chance it is at each.
+double share_of(const std::vector<double>& excess, const std::vector<double>& weight) {
   double share = 0.5;
   for (int iteration = 0; iteration < SHARE_ITERATIONS; ++iteration) {
     double on = 0.0, all = 0.0;
@@ -185,32 +239,64 @@ double share_on_rings(const std::vector<double>& excess, const double* weight) {
       on += weight[i] * d / (d + 1.0 - share);
       all += weight[i];
     }
-    share = std::clamp(on / all, 0.02, 0.95);
+    share = std::clamp(on / all, LEAST_SHARE, MOST_SHARE);
   }
   return share;
 }
 
-RingScore score_one(const Projection& projection, const RidgeView& points, const AreaView& area,
-                    const RingPattern& rings, double sigma) {
-  RingScore score;
-  double total = 0.0;
-  const Table by_radius = area_by_radius(projection, area, total);
-  const Prediction p = predict(projection.geometry().distance, rings, by_radius, total, sigma);
-  if (!p.possible || points.n == 0) return {-1e30, -1e30, 0.0};
-  std::vector<double> excess(static_cast<std::size_t>(points.n));
+// sum_i w_i log(s excess_i + 1 - s) with the share s that makes it largest.
+double log_likelihood(const std::vector<double>& excess, const std::vector<double>& weight, double& share) {
+  share = excess.empty() ? 0.0 : share_of(excess, weight);
+  double sum = 0.0;
+  for (std::size_t i = 0; i < excess.size(); ++i) sum += weight[i] * std::log(share * excess[i] + 1.0 - share);
+  return sum;
+}
+
+// The log-likelihood ratio of the points' normals.
+double score_normals(const Projection& projection, const RidgeView& points) {
+  std::vector<double> excess, weight;
   for (std::int64_t i = 0; i < points.n; ++i) {
+    if (points.normal_y[i] == 0.0 && points.normal_z[i] == 0.0) continue;
     GeometryGradient g;
     const double r = projection.radius_gradient(points.y[i], points.z[i], g);
     // At a fixed pixel a moving beam is the pixel moving the other way.
     const double gy = -g[BEAM_Y], gz = -g[BEAM_Z], length = std::hypot(gy, gz);
     const bool seen = std::isfinite(r) && length > 0.0;
-    const double sine = seen ? (gy * points.normal_z[i] - gz * points.normal_y[i]) / length : 1.0;
-    excess[static_cast<std::size_t>(i)] = seen ? p.excess.at(r) : 0.0;
-    score.angular += points.weight[i] * std::log(normal_excess(sine));
+    excess.push_back(seen ? normal_excess((gy * points.normal_z[i] - gz * points.normal_y[i]) / length) : 0.0);
+    weight.push_back(points.weight[i]);
   }
-  score.share = share_on_rings(excess, points.weight);
-  for (std::size_t i = 0; i < excess.size(); ++i)
-    score.radial += points.weight[i] * std::log(score.share * excess[i] + 1.0 - score.share);
+  double share = 0.0;
+  return log_likelihood(excess, weight, share);
+}
+
+constexpr RingScore IMPOSSIBLE = {-1e30, -1e30, 0.0};
+
+// The score of the radii with the faintness that suits them best, `by_radius` the usable area of which there is
+// `total`.
+RingScore score_radii(const Projection& projection, const RidgeView& points, const RingPattern& rings,
+                      const Table& by_radius, double total, double sigma) {
+  std::vector<double> radius(static_cast<std::size_t>(points.n)), excess(radius.size());
+  const std::vector<double> weight(points.weight, points.weight + points.n);
+  for (std::int64_t i = 0; i < points.n; ++i)
+    radius[static_cast<std::size_t>(i)] = projection.radius(points.y[i], points.z[i]);
+  RingScore best = IMPOSSIBLE;
+  for (const double faintest : rings.faintest) {
+    const Prediction p = predict(projection.geometry().distance, rings, faintest, by_radius, total, sigma);
+    if (!p.possible) return IMPOSSIBLE;
+    for (std::size_t i = 0; i < radius.size(); ++i) excess[i] = std::isfinite(radius[i]) ? p.excess.at(radius[i]) : 0.0;
+    RingScore score;
+    score.radial = log_likelihood(excess, weight, score.share);
+    if (score.radial > best.radial) best = score;
+  }
+  return best;
+}
+
+RingScore score_one(const Projection& projection, const RidgeView& points, const AreaView& area,
+                    const RingPattern& rings, double sigma) {
+  double total = 0.0;
+  const Table by_radius = area_by_radius(projection, area, total);
+  RingScore score = score_radii(projection, points, rings, by_radius, total, sigma);
+  if (score.radial > IMPOSSIBLE.radial) score.angular = score_normals(projection, points);
   return score;
 }
 
@@ -234,13 +320,6 @@ double& value_of(Geometry& g, int parameter) {
   }
 }
 
-double nearest(const std::vector<double>& radii, double r) {
-  const auto right = std::lower_bound(radii.begin(), radii.end(), r);
-  if (right == radii.end()) return radii.back();
-  if (right == radii.begin()) return radii.front();
-  return r - *(right - 1) < *right - r ? *(right - 1) : *right;
-}
-
 // One weighted least-squares step on the points within `limit`; false where they do not determine it.
 bool improve(Geometry& geometry, const RidgeView& points, const Prediction& p, double sigma, double limit,
              double tilt_prior) {
@@ -255,10 +334,11 @@ bool improve(Geometry& geometry, const RidgeView& points, const Prediction& p, d
     if (!(excess > 1.0)) continue;
     const double length = std::hypot(g[BEAM_Y], g[BEAM_Z]);
     const double sine = (g[BEAM_Z] * points.normal_y[i] - g[BEAM_Y] * points.normal_z[i]) / length;
-    const double aligned = 1.0 - NORMAL_UNIFORM / normal_excess(sine);
-    const double ring = nearest(p.radius, r), s = sigma_at(ring, sigma);
+    const double along = (1.0 - NORMAL_UNIFORM) * normal_excess(sine);
+    const double aligned = along / (along + NORMAL_UNIFORM);
+    const double ring = p.moment.at(r) / excess, s = sigma_at(ring, sigma);
     // A point counts by how sure it is to be on this ring: where rings are denser than sigma it says nothing.
-    const double w = points.weight[i] * std::max(0.0, aligned) * (1.0 - 1.0 / excess) / (s * s);
+    const double w = points.weight[i] * aligned * (1.0 - 1.0 / excess) / (s * s);
     std::array<double, N_FREE> j;
     for (int a = 0; a < N_FREE; ++a)
       j[static_cast<std::size_t>(a)] = g[static_cast<std::size_t>(FREE[static_cast<std::size_t>(a)])];
@@ -296,20 +376,19 @@ Geometry polish_one(Geometry geometry, const RidgeView& points, const AreaView& 
   double limit = 0.0, sigma = options.sigma_first;
   bool whole = false;
   for (int stage = 0; stage < 40; ++stage) {
-    for (int iteration = 0; iteration < 3; ++iteration) {
-      double total = 0.0;
-      const Table by_radius = area_by_radius(Projection(geometry), area, total);
-      const Prediction p = predict(geometry.distance, rings, by_radius, total, sigma);
+    double total = 0.0;
+    const Table by_radius = area_by_radius(Projection(geometry), area, total);
+    for (int iteration = 0; iteration < options.iterations; ++iteration) {
+      const Prediction p = predict(geometry.distance, rings, rings.faintest.front(), by_radius, total, sigma);
       if (!p.possible) return geometry;
       const double largest = p.radius.back() + 4.0 * sigma;
       if (stage == 0 && iteration == 0) {
-        const auto first = std::min(p.radius.size(), static_cast<std::size_t>(options.rings_first)) - 1;
-        limit = p.radius[first] + 4.0 * sigma;
+        const auto first = std::min(p.strong.size(), static_cast<std::size_t>(options.rings_first)) - 1;
+        limit = p.strong[first] + 4.0 * sigma;
       }
       whole = limit >= largest;
       Geometry moved = geometry;
-      if (!improve(moved, points, p, sigma, limit, options.tilt_prior)) return geometry;
-      geometry = moved;
+      if (improve(moved, points, p, sigma, limit, options.tilt_prior)) geometry = moved;
     }
     if (whole && sigma <= options.sigma_last) break;
     if (whole) sigma = std::max(options.sigma_last, 0.7 * sigma);
@@ -322,6 +401,9 @@ void require(const RidgeView& points, const RingPattern& rings) {
   if (points.n < 1) throw InputError("there are no ridge points; expected at least one");
   if (rings.tangent.size() < 2 || rings.tangent.size() != rings.brightness.size()) {
     throw InputError("the ring pattern needs at least two rings, each with a tangent and a brightness");
+  }
+  if (rings.faintest.empty() || !(*std::min_element(rings.faintest.begin(), rings.faintest.end()) > 0.0)) {
+    throw InputError("the ring pattern needs at least one faintness, above 0");
   }
   for (std::size_t k = 0; k < rings.tangent.size(); ++k) {
     if (!(rings.tangent[k] > (k == 0 ? 0.0 : rings.tangent[k - 1])) || !(rings.brightness[k] >= 0.0)) {
@@ -342,8 +424,19 @@ std::vector<CenterVote> vote_centers(const RidgeView& points, const std::vector<
   const int threads = resolve_threads(n_threads);
   parallel_for(static_cast<std::int64_t>(guesses.size()), threads, [&](std::int64_t i) {
     std::vector<float> votes(static_cast<std::size_t>(grid.n_y * grid.n_z));
-    cast_votes(points, guesses[static_cast<std::size_t>(i)], grid, votes);
-    out[static_cast<std::size_t>(i)] = strongest(grid, votes);
+    const TiltGuess& guess = guesses[static_cast<std::size_t>(i)];
+    cast_votes(points, guess, grid, votes);
+    out[static_cast<std::size_t>(i)] = strongest(guess, grid, votes);
+  });
+  return out;
+}
+
+std::vector<Geometry> aim_beams(const std::vector<Geometry>& geometries, const RidgeView& points, int n_threads) {
+  if (points.n < 1) throw InputError("there are no ridge points; expected at least one");
+  std::vector<Geometry> out = geometries;
+  parallel_for(static_cast<std::int64_t>(out.size()), resolve_threads(n_threads), [&](std::int64_t i) {
+    for (int step = 0; step < AIM_STEPS; ++step)
+      if (!aim_once(out[static_cast<std::size_t>(i)], points)) break;
   });
   return out;
 }
@@ -356,6 +449,39 @@ std::vector<RingScore> score_geometries(const std::vector<Geometry>& geometries,
   parallel_for(static_cast<std::int64_t>(geometries.size()), resolve_threads(n_threads), [&](std::int64_t i) {
     const Projection projection(geometries[static_cast<std::size_t>(i)]);
     out[static_cast<std::size_t>(i)] = score_one(projection, points, area, rings, sigma);
+  });
+  return out;
+}
+
+std::vector<RingScore> score_distances(const Geometry& geometry, const std::vector<double>& distances,
+                                       const RidgeView& points, const AreaView& area, const RingPattern& rings,
+                                       double sigma, int n_threads) {
+  require(points, rings);
+  if (!(sigma > 0.0)) throw InputError("sigma must be above 0 px");
+  std::vector<std::size_t> starts;  // of runs of distances that share what varies slowly
+  for (std::size_t i = 0; i < distances.size(); ++i) {
+    if (!(distances[i] > 0.0) || (i > 0 && distances[i] < distances[i - 1])) {
+      throw InputError("distances must be above 0 and ascend");
+    }
+    if (starts.empty() || distances[i] > SAME_AREA * distances[starts.back()]) starts.push_back(i);
+  }
+  std::vector<RingScore> out(distances.size());
+  parallel_for(static_cast<std::int64_t>(starts.size()), resolve_threads(n_threads), [&](std::int64_t run) {
+    const std::size_t first = starts[static_cast<std::size_t>(run)];
+    const std::size_t last = static_cast<std::size_t>(run) + 1 < starts.size()
+                                 ? starts[static_cast<std::size_t>(run) + 1]
+                                 : distances.size();
+    Geometry moved = geometry;
+    moved.distance = distances[(first + last) / 2];
+    const Projection middle(moved);
+    double total = 0.0;
+    const Table by_radius = area_by_radius(middle, area, total);
+    const double angular = score_normals(middle, points);
+    for (std::size_t i = first; i < last; ++i) {
+      moved.distance = distances[i];
+      out[i] = score_radii(Projection(moved), points, rings, by_radius, total, sigma);
+      if (out[i].radial > IMPOSSIBLE.radial) out[i].angular = angular;
+    }
   });
   return out;
 }

@@ -15,10 +15,11 @@
 // the hypothesis a point is on a ring with probability s, with density f_k N(R - R_k; sigma) / Z per area, Z = sum_k
 // f_k A'(R_k), and elsewhere with density 1/A. Against points strewn over the area:
 //
-//     radial = sum_i w_i log(s A / Z sum_k f_k N(R_i - R_k) + 1 - s)        angular = sum_i w_i log(pi V(delta_i))
+//     radial = sum_i w_i log(s A / Z sum_k f_k N(R_i - R_k) + 1 - s)        angular = sum_i w_i log(u pi V(delta_i) + 1
+//     - u)
 //
 // A crowded pattern gains nothing (the sum tends to Z/A), a predicted ring that is not there takes its share from those
-// that are, and points that no ring explains cost log(1 - s). s maximises `radial`.
+// that are, and points that no ring explains cost log(1 - s). s and u maximise them.
 #ifndef MIDAS_RING_SEARCH_HPP
 #define MIDAS_RING_SEARCH_HPP
 
@@ -49,9 +50,9 @@ struct AreaView {
 
 // The rings of a calibrant, two_theta ascending.
 struct RingPattern {
-  std::vector<double> tangent;     // tan(two_theta)
-  std::vector<double> brightness;  // per pixel, in any unit
-  double faintest = 0.03;          // f_k = b / (b + faintest * b of the brightest ring on the detector)
+  std::vector<double> tangent;            // tan(two_theta)
+  std::vector<double> brightness;         // per pixel, in any unit
+  std::vector<double> faintest = {0.03};  // f_k = b / (b + faintest * b of the brightest ring on the detector)
 };
 
 struct CenterVote {
@@ -62,17 +63,20 @@ struct CenterVote {
 struct TiltGuess {
   double u_y, u_z;          // the beam's direction on the detector plane, along columns and rows
   double inverse_distance;  // [1/px], 0 for the limit of small rings
+  double low_y, low_z;      // first corner of the grid on which its votes are counted [px]
 };
 
 struct VoteGrid {
-  double low_y, low_z;  // first corner [px]
   std::int64_t n_y, n_z;
   double cell;  // [px]
 };
 
-// For each guess of the tilt the cell of the grid in which most of the points' curves meet.
+// For each guess of the tilt the cell of its grid in which most of the points' curves meet.
 std::vector<CenterVote> vote_centers(const RidgeView& points, const std::vector<TiltGuess>& guesses,
                                      const VoteGrid& grid, int n_threads);
+
+// Each geometry with its beam moved to where the points' normals meet best, tilt and distance as they are.
+std::vector<Geometry> aim_beams(const std::vector<Geometry>& geometries, const RidgeView& points, int n_threads);
 
 struct RingScore {
   double radial = 0.0, angular = 0.0;  // log-likelihood ratios, see above
@@ -83,12 +87,19 @@ struct RingScore {
 std::vector<RingScore> score_geometries(const std::vector<Geometry>& geometries, const RidgeView& points,
                                         const AreaView& area, const RingPattern& rings, double sigma, int n_threads);
 
+// The scores of one geometry at each of several ascending distances. Distances less than 5 % apart share the usable
+// area by radius and the normals' score, which vary slowly.
+std::vector<RingScore> score_distances(const Geometry& geometry, const std::vector<double>& distances,
+                                       const RidgeView& points, const AreaView& area, const RingPattern& rings,
+                                       double sigma, int n_threads);
+
 struct PolishOptions {
   double sigma_first = 3.0;  // [px] standard deviation of a point's radius, from the first stage
   double sigma_last = 1.0;   // to the last
   double tilt_prior = 0.35;  // [rad] standard deviation of a tilt before anything is known
   double growth = 1.35;      // of the radius within which points are used, from stage to stage
   int rings_first = 4;       // rings within the first radius
+  int iterations = 2;        // a stage
 };
 
 // Each geometry moved to where the points lie best on the rings, from the inner rings outward: distance, beam centre,

@@ -1,7 +1,8 @@
-"""Calibration: from one image of a calibrant to the exact geometry of the detector."""
+"""Calibration: from images of a calibrant to the exact geometry of the detector."""
 
 from midas.calibration.calibrate import calibrate
+from midas.calibration.joint_result import JointCalibration
 from midas.calibration.options import CalibrationParams
 from midas.calibration.result import Calibration, RingSummary
 
-__all__ = ["Calibration", "CalibrationParams", "RingSummary", "calibrate"]
+__all__ = ["Calibration", "CalibrationParams", "JointCalibration", "RingSummary", "calibrate"]

@@ -4,31 +4,38 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from midas.calibration.diagnostics import ring_table
 from midas.calibration.evidence import gather_evidence
-from midas.calibration.fit import LoopResult, file_parameter_esds, parameter_names, radius_range, run_loop
+from midas.calibration.fit import LoopResult, file_parameter_esds, parameter_names, radius_range
 from midas.calibration.hints import check_guesses
+from midas.calibration.joint import calibrate_jointly, is_several, joint_job
+from midas.calibration.loop import run_loop
 from midas.calibration.options import CalibrationParams, params_from
 from midas.calibration.panel_fit import fit_panels
+from midas.calibration.panels import check_panels
+from midas.calibration.parallax import parallax_doubts
 from midas.calibration.prepare import BoolImage, PreparedImage, prepare_image
 from midas.calibration.result import Calibration
-from midas.calibration.screening import Start, find_start, first_rings
 from midas.calibration.seed import RingSignal, ring_signal
 from midas.calibration.source import CalibrantFile, held_by, read_calibrant_file
+from midas.calibration.start import Start, find_start
 from midas.calibration.verdict import judge
-from midas.crystal import Calibrant, Rings, rings
+from midas.crystal import Calibrants, Rings, rings
 from midas.detector import Detector
 from midas.errors import InputError
 from midas.geometry import Geometry
 from midas.io.frames import Frames
+
+if TYPE_CHECKING:
+    from midas.calibration.joint_result import JointCalibration
 
 logger = logging.getLogger(__name__)
 
@@ -37,33 +44,61 @@ _USEFUL_RINGS = 400
 Progress = Callable[[int, int, str], None]
 
 
+Image = npt.NDArray[Any] | Frames | str | Path
+Source = CalibrationParams | Mapping[str, Any] | str | Path
+
+
+@overload
 def calibrate(
-    image: npt.ArrayLike | Frames | str | Path,
-    params: CalibrationParams | Mapping[str, Any] | str | Path,
+    image: Image,
+    params: Source,
     *,
     mask: npt.ArrayLike | None = None,
     dark: npt.ArrayLike | None = None,
     n_threads: int = 0,
     progress: Progress | None = None,
-) -> Calibration:
-    """Return the detector geometry found from one image of a calibrant.
+) -> Calibration: ...
+@overload
+def calibrate(
+    image: list[Image] | list[str] | list[Path] | list[npt.NDArray[Any]] | tuple[Image, ...],
+    params: Source | Sequence[Source],
+    *,
+    mask: npt.ArrayLike | Sequence[npt.ArrayLike | None] | None = None,
+    dark: npt.ArrayLike | Sequence[npt.ArrayLike | None] | None = None,
+    n_threads: int = 0,
+    progress: Progress | None = None,
+) -> JointCalibration: ...
+def calibrate(
+    image: Any,
+    params: Any,
+    *,
+    mask: Any = None,
+    dark: Any = None,
+    n_threads: int = 0,
+    progress: Progress | None = None,
+) -> Calibration | JointCalibration:
+    """Return the detector geometry found from one image of a calibrant, or from several images together.
 
     Needs no guess beyond wavelength and pixel size: the beam centre is where the normals of the rings meet, the
     distance comes from the ratios of their radii, then every (ring, eta) profile is fitted by a pseudo-Voigt on the
     pixels themselves and the geometry by least squares on the pseudo-strain (SPEC section 2).
 
+    A list of images of one detector, at several distances, gives a `JointCalibration`: each image is calibrated alone,
+    then all together with the same tilts and distortion. With known steps of the detector (`detector_positions`) or
+    known distances the wavelength can be refined, too.
+
     Parameters
     ----------
     image
         Shape (n_z, n_y), any real dtype [counts]; or `Frames` or a path, whose frames are averaged. Negative values,
-        the maximum of an unsigned dtype and NaN are never counts.
+        the maximum of an unsigned dtype and NaN are never counts. A list or tuple of such for several images.
     params
         `CalibrationParams`, a dict of its fields (at least wavelength [Å] or energy [keV], and pixel_size [µm]), or a
-        MIDAS parameter file.
+        MIDAS parameter file. For several images one for all, or a list of one an image.
     mask
-        Shape of the image, non-zero where a pixel must not be used.
+        Shape of the image, non-zero where a pixel must not be used; a list gives each image its own.
     dark
-        Shape of the image [counts], subtracted.
+        Shape of the image [counts], subtracted; a list gives each image its own.
     n_threads
         0 uses all cores.
     progress
@@ -88,11 +123,30 @@ def calibrate(
     >>> cal.verdict, abs(cal.geometry.distance / 3e5 - 1) < 1e-4
     ('good', True)
     """
-    started = time.perf_counter()
     if n_threads < 0:
         raise InputError(f"n_threads is {n_threads}; expected a number of threads, or 0 for all cores")
+    if is_several(image):
+        job = joint_job(image, params, mask=mask, dark=dark)
+        return calibrate_jointly(job, calibrate_one, n_threads=n_threads, progress=progress)
+    if isinstance(params, (list, tuple)):
+        raise InputError(f"params is a list of {len(params)} for one image; give a list of images, or one params")
+    return calibrate_one(image, params, mask=mask, dark=dark, n_threads=n_threads, progress=progress)
+
+
+def calibrate_one(
+    image: Image,
+    params: Source,
+    *,
+    mask: npt.ArrayLike | None,
+    dark: npt.ArrayLike | None,
+    n_threads: int,
+    progress: Progress | None,
+) -> Calibration:
+    """Return the calibration of one image: what `calibrate` does with it."""
+    started = time.perf_counter()
     held = _opened(image)
     options = params_from(params, hints=held.hints, shape=np.shape(held.image)[:2])
+    options.check_single()
     prepared = prepare_image(
         held.image,
         mask=_united(mask, held.mask),
@@ -105,6 +159,7 @@ def calibrate(
     logger.info(
         "image %d x %d: %d hot and %d dead pixels masked", *prepared.counts.shape, prepared.n_hot, prepared.n_dead
     )
+    check_panels(options.panels, prepared.shape)
     signal = ring_signal(prepared, threshold=options.threshold)
     start = find_start(prepared, signal, options, n_threads)
     visible = _visible_rings(start.calibrant, options.wavelength, start.geometry, prepared.mask)
@@ -140,10 +195,10 @@ def _united(given: npt.ArrayLike | None, held: npt.NDArray[np.bool_] | None) -> 
     return (mask != 0) | held if mask.shape == held.shape else mask
 
 
-def _visible_rings(calibrant: Calibrant, wavelength: float, geometry: Geometry, mask: BoolImage) -> Rings:
+def _visible_rings(calibrant: Calibrants, wavelength: float, geometry: Geometry, mask: BoolImage) -> Rings:
     """Return the rings out to the furthest usable pixel."""
     furthest = float(geometry.two_theta_of(radius_range(geometry, mask)[1] * 1.02))
-    return first_rings(rings(calibrant, wavelength, two_theta_max=min(furthest, 88.0)), _USEFUL_RINGS)
+    return rings(calibrant, wavelength, two_theta_max=min(furthest, 88.0)).first(_USEFUL_RINGS)
 
 
 def _assemble(
@@ -161,8 +216,9 @@ def _assemble(
     notes = check_guesses(options.distance, options.beam_center, fit.geometry)
     for note in notes:
         logger.warning("%s", note)
-    if start.doubts:
-        verdict, reasons = "doubtful" if verdict == "good" else verdict, (*reasons, *start.doubts)
+    doubts = (*start.doubts, *parallax_doubts(fit.geometry.parallax, parameter_names(fit.parameters), fit.covariance))
+    if doubts:
+        verdict, reasons = "doubtful" if verdict == "good" else verdict, (*reasons, *doubts)
     logger.info(
         "%.0f %% of the strong rings found, %.0f %% of the rings explained",
         100 * evidence.found,
@@ -187,10 +243,13 @@ def _assemble(
         seed=start.seed,
         converged=loop.converged,
         reason=loop.reason,
+        distortion=loop.distortion,
+        distortion_trials=loop.distortion_trials,
         verdict=verdict,
         reasons=reasons,
         seconds=0.0,
         image=prepared,
+        params=options,
         notes=(*options.notes, *start.notes, *notes, *remarks),
         evidence=evidence,
         candidates=start.candidates,

@@ -25,6 +25,7 @@ def ring_table(loop: LoopResult, rings: Rings) -> tuple[RingSummary, ...]:
         table.append(
             RingSummary(
                 number=int(n) + 1,
+                calibrant=rings.calibrant_of(int(n)).name,
                 hkl=tuple(int(v) for v in rings.hkl[n]),  # type: ignore[arg-type]
                 d_spacing=float(rings.d_spacing[n]),
                 two_theta=float(rings.two_theta[n]),

@@ -7,17 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from midas import _core
 from midas.calibration.fit import (
     BEAM_Y,
     BEAM_Z,
     DISTANCE,
-    MAX_DISTORTION,
-    MAX_TILT,
-    TILT_Y,
-    TILT_Z,
     GeometryFit,
     LoopResult,
+    parameter_bounds,
     parameter_names,
 )
 from midas.calibration.options import CalibrationParams
@@ -42,7 +38,7 @@ from midas.geometry import distortion_coefficients
 _CORRELATED = 0.99
 _CLOSE = 0.97  # of the best hypothesis' score
 _MOST_PAIRS = 3
-_AT_BOUND = 0.999
+_AT_BOUND = 5e-4  # of the allowed range, from its ends
 _UNDETERMINED = 1e-7  # ratio of singular values below which a combination of parameters is not determined
 _TAKES_PART = 0.3  # of the undetermined combination's length
 
@@ -191,7 +187,9 @@ def _correlated(fit: GeometryFit) -> tuple[tuple[str, str, float], ...]:
     sigma = np.sqrt(np.diag(fit.covariance))
     with np.errstate(invalid="ignore", divide="ignore"):
         r = np.nan_to_num(fit.covariance / np.outer(sigma, sigma))
-    rows, columns = np.nonzero(np.triu(np.abs(r) > _CORRELATED, 1))
+    # That a panel may slide along the rings is no news: its shifts are told apart by their prior.
+    panel = np.array([name.startswith("panel_") for name in names])
+    rows, columns = np.nonzero(np.triu((np.abs(r) > _CORRELATED) & ~np.outer(panel, panel), 1))
     pairs = [(names[i], names[j], float(r[i, j])) for i, j in zip(rows, columns, strict=True)]
     return tuple(sorted(pairs, key=lambda p: -abs(p[2]))[:_MOST_PAIRS])
 
@@ -215,8 +213,11 @@ def _unidentifiable(fit: GeometryFit, used: RingPoints) -> tuple[str, ...]:
 
 def _at_bounds(fit: GeometryFit) -> tuple[str, ...]:
     g = fit.geometry
-    coefficients = distortion_coefficients(g.distortion)
-    edges = {TILT_Y: (g.tilts[1], MAX_TILT), TILT_Z: (g.tilts[2], MAX_TILT)}
-    edges |= {_core.FIRST_DISTORTION + k: (float(c), MAX_DISTORTION) for k, c in enumerate(coefficients)}
-    stuck = tuple(k for k in fit.parameters if k in edges and abs(edges[k][0]) >= _AT_BOUND * edges[k][1])
+    lower, upper = fit.rules.narrowed(*parameter_bounds(g))
+    values = dict(enumerate((g.distance, *g.beam_center, *g.tilts, *distortion_coefficients(g.distortion), g.parallax)))
+    stuck = tuple(
+        k
+        for k in fit.parameters
+        if k in values and min(values[k] - lower[k], upper[k] - values[k]) <= _AT_BOUND * (upper[k] - lower[k])
+    )
     return tuple(parameter_names(stuck))

@@ -15,52 +15,53 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from midas.calibration.panels import panel_esds
+from midas.calibration.tables import write_tables
+from midas.crystal import CALIBRANT_NAMES, calibrant
 from midas.detector import transform_image
+from midas.errors import InputError
+from midas.geometry import FloatArray
 from midas.grid import CakeGrid
 from midas.io.atomic import atomic_path
+from midas.io.exchange import write_geometry
+from midas.io.exchange.own import geometry_record
 from midas.io.panel_shifts import FILE_NAME as PANEL_SHIFTS_NAME
 from midas.io.parameters import Parameters
 from midas.io.refined_params import write_refined_params
-from midas.panels import panels_as_dict
 
 if TYPE_CHECKING:
     from midas.calibration.result import Calibration
 
+_log = logging.getLogger(__name__)
+
 MASK_NAME = "calibration_mask.tif"
 """The mask that a calibration used, in the layout of the raw image."""
+EXCHANGE_NAMES = ("geometry.poni", "geometry.imctrl")
+"""The geometry for pyFAI and for GSAS-II."""
+_MOST_CORNERS = 1_200_000  # pixels: corners of more take as long to write as the calibration takes
+_STRONG_CORRELATION = 0.95
 _LOG_FORMAT = "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
 
 
 def summary(calibration: Calibration) -> dict[str, Any]:
     """Return what `calibration.json` holds: plain numbers, strings, lists and dicts, null where not finite."""
-    g, seed = calibration.geometry, calibration.seed
+    seed, panels = calibration.seed, calibration.geometry.panels
     sigma = np.sqrt(np.diag(calibration.covariance))
     by_name = dict(zip(calibration.parameters, sigma.tolist(), strict=True))
     with np.errstate(invalid="ignore", divide="ignore"):
         correlation = calibration.covariance / np.outer(sigma, sigma)
-    plain: dict[str, Any] = _plain(
+    content: dict[str, Any] = plain_values(
         {
             "verdict": calibration.verdict,
             "reasons": list(calibration.reasons),
             "converged": calibration.converged,
             "reason": calibration.reason,
-            "geometry": {
-                "distance": g.distance,
-                "beam_center": list(g.beam_center),
-                "tilts": list(g.tilts),
-                "distortion": {k: v for k, v in g.distortion.items() if v != 0.0},
-                "distortion_radius": g.distortion_radius,
-                "pixel_size": g.pixel_size,
-                "wavelength": g.wavelength,
-                "image_transforms": list(g.image_transforms),
-                "parallax": g.parallax,
-                "panels": None
-                if g.panels is None
-                else panels_as_dict(g.panels, panel_esds(by_name, len(g.panels.layout))),
-            },
+            "geometry": geometry_record(
+                calibration.geometry, None if panels is None else panel_esds(by_name, len(panels.layout))
+            ),
             "esd": dict(calibration.esd),
             "parameters": list(calibration.parameters),
             "correlation": correlation.tolist(),
+            "strong_correlations": _strong_correlations(calibration.parameters, correlation),
             "mean_strain": calibration.mean_strain,
             "median_strain": calibration.median_strain,
             "std_strain": calibration.std_strain,
@@ -71,6 +72,7 @@ def summary(calibration: Calibration) -> dict[str, Any]:
             "notes": list(calibration.notes),
             "rings": [asdict(r) for r in calibration.ring_table],
             "iterations": [asdict(i) for i in calibration.history],
+            "evidence": asdict(calibration.evidence),
             "seed": {
                 "distance": seed.distance,
                 "beam_center": list(seed.beam_center),
@@ -86,14 +88,21 @@ def summary(calibration: Calibration) -> dict[str, Any]:
             "units": "lengths µm, positions px, angles deg, wavelength Å, strain dimensionless",
         }
     )
-    return plain
+    return content
 
 
-def _plain(value: Any) -> Any:
+def _strong_correlations(names: tuple[str, ...], correlation: FloatArray) -> list[dict[str, Any]]:
+    """Return the pairs of parameters that the points tell apart badly."""
+    pairs = zip(*np.nonzero(np.abs(np.triu(correlation, 1)) > _STRONG_CORRELATION), strict=True)
+    return [{"between": [names[i], names[k]], "correlation": float(correlation[i, k])} for i, k in pairs]
+
+
+def plain_values(value: Any) -> Any:
+    """Return a value as JSON can hold it: tuples as lists, numpy's numbers as Python's, null where not finite."""
     if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
+        return {k: plain_values(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
+        return [plain_values(v) for v in value]
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value
@@ -105,12 +114,12 @@ def default_grid(calibration: Calibration) -> CakeGrid:
     return CakeGrid(radius_min=10.0, radius_max=float(math.floor(furthest)), radius_step=1.0)
 
 
-def save(calibration: Calibration, folder: Path, source: Any = None) -> list[Path]:
-    """Write refined_MIDAS_params.txt, the mask, calibration.json and the pictures; return their paths.
+def save(calibration: Calibration, folder: Path, source: Any = None, name: str = "calibration") -> list[Path]:
+    """Write all files of a calibration but the log into a folder, and return their paths.
 
-    `source` is the parameter file (`midas.io.parameters.Parameters`) whose other settings travel on, or None.
+    `source` is the parameter file (`midas.io.parameters.Parameters`) whose other settings travel on, or None; `name` is
+    the image's, for the table of points.
     """
-    crystal = calibration.rings.calibrant
     has_grid = source is not None and all(key in source for key in ("RMin", "RMax", "RBinSize"))
     mask = folder / MASK_NAME
     _write_mask(mask, calibration)
@@ -119,15 +128,49 @@ def save(calibration: Calibration, folder: Path, source: Any = None) -> list[Pat
         calibration.geometry,
         source.bins if has_grid else default_grid(calibration),
         calibration.detector,
-        space_group=crystal.space_group_number,
-        lattice=None if crystal.space_group_number is None else tuple(crystal.cell),
-        source=(source or Parameters()).updated({"MaskFile": str(mask.resolve())}),
+        **_crystal(calibration),
+        source=_source(calibration, source).updated({"MaskFile": str(mask.resolve())}),
     )
     record = folder / "calibration.json"
     with atomic_path(record) as temporary:
         temporary.write_text(json.dumps(summary(calibration), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     shifts = [] if calibration.geometry.panels is None else [folder / PANEL_SHIFTS_NAME]
-    return [parameters, *shifts, mask, record, *_draw(calibration, folder)]
+    pictures = _draw(calibration, folder)
+    tables = write_tables(folder, calibration, name)
+    return [parameters, *shifts, mask, record, *pictures, *tables, *write_exchange(folder, calibration)]
+
+
+def write_exchange(folder: Path, calibration: Calibration) -> list[Path]:
+    """Write the geometry for pyFAI and GSAS-II where their formats can hold it, and return the files written."""
+    written: list[Path] = []
+    for name in EXCHANGE_NAMES:
+        large = calibration.detector.n_pixels > _MOST_CORNERS and calibration.geometry.panels is not None
+        if name.endswith(".poni") and large:
+            _log.info("%s is not written: a map of so many pixels takes long; midas.write_geometry writes it", name)
+            continue
+        try:
+            written += write_geometry(folder / name, calibration.geometry, calibration.detector)
+        except InputError as error:
+            _log.info("%s is not written: %s", name, error)
+    return written
+
+
+def _crystal(calibration: Calibration) -> dict[str, Any]:
+    """Return the calibrant's cell for the parameter file, which can hold one; nothing for several."""
+    crystal = calibration.rings.calibrant
+    if crystal.space_group_number is None or calibration.rings.phase is not None:
+        return {}
+    return {"space_group": crystal.space_group_number, "lattice": tuple(crystal.cell)}
+
+
+def _source(calibration: Calibration, source: Any) -> Any:
+    """Return the parameters to carry on; of several calibrants mixed they name all, where names are enough."""
+    source = source or Parameters()
+    materials = calibration.rings.calibrants
+    named = all(m.name in CALIBRANT_NAMES and m == calibrant(m.name) for m in materials)
+    if calibration.rings.phase is None or not named:
+        return source
+    return source.updated({"Calibrant": ",".join(m.name for m in materials)})
 
 
 def _draw(calibration: Calibration, folder: Path) -> list[Path]:

@@ -1,24 +1,23 @@
-"""The loop that turns a seed into a geometry: fit rings, fit the geometry, drop outlier rings, repeat."""
+"""Least squares of the geometry on ring points, and what a loop of them records."""
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from midas import _core
-from midas.calibration.options import DISTORTION_SETS, CalibrationParams
+from midas.calibration.options import CalibrationParams
 from midas.calibration.panels import moved_panels, panel_name, panel_options
 from midas.calibration.points import RingPoints, fit_points, ring_windows
 from midas.calibration.prepare import PreparedImage
+from midas.calibration.rules import FREE, FitRules
 from midas.crystal import Rings
-from midas.detector import Detector
-from midas.errors import FitError
 from midas.geometry import FloatArray, Geometry, distortion_coefficients, distortion_parameters
 
 logger = logging.getLogger(__name__)
@@ -29,8 +28,8 @@ DISTANCE, BEAM_Y, BEAM_Z, TILT_X, TILT_Y, TILT_Z = range(6)
 PLACE = (DISTANCE, BEAM_Y, BEAM_Z)
 TILTS = (TILT_Y, TILT_Z)
 
-_CAUCHY = 3.0  # scale of the robust loss in standard deviations
-_OUTLIER = 5.0  # a point further out than this many standard deviations is left out of the final fit
+CAUCHY = 3.0  # scale of the robust loss in standard deviations
+OUTLIER = 5.0  # a point further out than this many standard deviations is left out of the final fit
 MAX_TILT = 80.0
 """Largest tilt that a fit may reach [deg]."""
 MAX_DISTORTION = 0.2
@@ -55,6 +54,8 @@ class GeometryFit:
     """Points that the final fit used, shape (n_points,)."""
     converged: bool
     """Whether the least squares converged."""
+    rules: FitRules = FREE
+    """The constraints and weights it obeyed."""
 
     @property
     def mean_strain(self) -> float:
@@ -80,6 +81,16 @@ class Iteration:
     """[px]."""
     outlier_rings: tuple[int, ...]
     """Numbers (from 1) of the rings left out so far."""
+    tilts: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """[deg]."""
+    distortion: Mapping[str, float] = field(default_factory=dict)
+    """p-terms, phases in deg."""
+    ring_two_theta: tuple[float, ...] = ()
+    """Bragg angle of each ring with points [deg]."""
+    ring_strain: tuple[float, ...] = ()
+    """Mean |strain| of each ring with points."""
+    ring_threshold: float = math.nan
+    """Mean |strain| beyond which a ring is an outlier."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,10 +113,14 @@ class LoopResult:
     """Whether the loop ended by itself."""
     reason: str
     """How it ended."""
+    distortion: str = ""
+    """Which of `DISTORTION_SETS` was refined."""
+    distortion_trials: tuple[tuple[str, float], ...] = ()
+    """Held-out mean |strain| with each set compared; empty when the set was given."""
 
 
 def fit_geometry(
-    geometry: Geometry, points: RingPoints, free: tuple[int, ...], *, floor: float = 0.0, robust_only: bool = False
+    geometry: Geometry, points: RingPoints, free: tuple[int, ...], *, rules: FitRules = FREE
 ) -> GeometryFit:
     """Return the geometry that puts the points on their Bragg angles.
 
@@ -115,21 +130,23 @@ def fit_geometry(
     chi-square.
     """
     sigma = points.radius_sigma / points.radius
-    extra = max(floor, float(np.median(sigma)))
+    typical = float(np.median(sigma))
+    extra = typical
     strain = np.zeros(len(points))
     for _ in range(3):
-        result = _least_squares(geometry, points, free, 1.0 / np.hypot(sigma, extra), _CAUCHY)
+        weight = rules.weights(points, 1.0 / np.hypot(sigma, extra))
+        result = _least_squares(geometry, points, free, weight, CAUCHY, rules)
         geometry, strain = _moved(geometry, result), np.asarray(result["strain"])
         scatter = 1.4826 * float(np.median(np.abs(strain)))
-        extra = math.sqrt(max(scatter**2 - float(np.median(sigma)) ** 2, (0.1 * scatter) ** 2, floor**2))
-    weight = 1.0 / np.hypot(sigma, extra)
-    used = np.abs(strain) * weight < _OUTLIER
-    if robust_only or used.sum() <= len(free):
+        extra = math.sqrt(max(scatter**2 - typical**2, (0.1 * scatter) ** 2))
+    natural = 1.0 / np.hypot(sigma, extra)
+    used = np.abs(strain) * natural < OUTLIER
+    if used.sum() <= len(free):
         used[:] = True
-    else:
-        result = _least_squares(geometry, points.select(used), free, weight[used], 0.0)
-        geometry = _moved(geometry, result)
-        strain = pseudo_strain(geometry, points)
+    weight = rules.weights(points, natural)
+    result = _least_squares(geometry, points.select(used), free, weight[used], 0.0, rules)
+    geometry = _moved(geometry, result)
+    strain = pseudo_strain(geometry, points)
     freedom = max(1, int(used.sum()) - len(free))
     chi2 = float(np.sum((strain[used] * weight[used]) ** 2)) / freedom
     return GeometryFit(
@@ -139,6 +156,7 @@ def fit_geometry(
         strain=strain,
         used=used,
         converged=bool(result["converged"]),
+        rules=rules,
     )
 
 
@@ -151,20 +169,26 @@ def _columns(points: RingPoints) -> tuple[FloatArray, FloatArray, FloatArray]:
     return tuple(np.ascontiguousarray(c) for c in (points.y, points.z, points.tan_two_theta))  # type: ignore[return-value]
 
 
-def _least_squares(
-    geometry: Geometry, points: RingPoints, free: tuple[int, ...], weight: FloatArray, robust: float
-) -> dict[str, Any]:
+def parameter_bounds(geometry: Geometry) -> tuple[FloatArray, FloatArray]:
+    """Return the lower and upper bounds of the core's geometry parameters, shape (n,) each, in Python's units."""
     n = _core.N_GEOMETRY_PARAMETERS
     lower, upper = np.full(n, -MAX_DISTORTION), np.full(n, MAX_DISTORTION)
     lower[DISTANCE], upper[DISTANCE] = 0.5 * geometry.distance, 2.0 * geometry.distance
     lower[[BEAM_Y, BEAM_Z]], upper[[BEAM_Y, BEAM_Z]] = -1e5, 1e5
     lower[[TILT_Y, TILT_Z]], upper[[TILT_Y, TILT_Z]] = -MAX_TILT, MAX_TILT
     lower[_core.PARALLAX], upper[_core.PARALLAX] = -_MAX_PARALLAX, _MAX_PARALLAX
+    return lower, upper
+
+
+def _least_squares(
+    geometry: Geometry, points: RingPoints, free: tuple[int, ...], weight: FloatArray, robust: float, rules: FitRules
+) -> dict[str, Any]:
+    lower, upper = rules.narrowed(*parameter_bounds(geometry))
     return _core.fit_geometry(
         geometry.projection,
         *_columns(points),
         np.ascontiguousarray(weight),
-        free=[k in free for k in range(n)],
+        free=[k in free for k in range(_core.N_GEOMETRY_PARAMETERS)],
         lower=lower.tolist(),
         upper=upper.tolist(),
         robust=robust,
@@ -192,103 +216,41 @@ def radius_range(geometry: Geometry, mask: BoolArray) -> tuple[float, float]:
     return float(np.nanmin(radius)), float(np.nanmax(radius))
 
 
-def free_parameters(params: CalibrationParams, points: RingPoints) -> tuple[int, ...]:
-    """Return the core indices to refine: what the options ask for, less what so few rings cannot tell apart."""
-    n_rings = len(np.unique(points.ring))
-    free = PLACE + (TILTS if n_rings >= 2 else ())
-    if n_rings >= 3:
-        free += tuple(_core.FIRST_DISTORTION + k for k in DISTORTION_SETS[params.distortion])
-        free += (_core.PARALLAX,) if params.refine_parallax else ()
-    elif DISTORTION_SETS[params.distortion]:
-        logger.warning("only %d rings: the distortion is held at zero, it cannot be told from the distance", n_rings)
-    return free
-
-
-def run_loop(
+def measure_points(
     prepared: PreparedImage,
-    start: Geometry,
+    geometry: Geometry,
     rings: Rings,
     params: CalibrationParams,
     *,
+    fwhm: float,
+    half_width: float | None = None,
     n_threads: int = 0,
-    progress: Callable[[int, int, str], None] | None = None,
-) -> LoopResult:
-    """Return the best iterate of: fit every (ring, eta) profile, fit the geometry, leave out outlier rings.
+) -> tuple[RingPoints, frozenset[int]]:
+    """Return the ring positions found where a geometry puts the rings, and the indices of the rings looked for.
 
-    Ends when an iteration finds no new outlier ring and the mean strain is below `stopping_strain`, when nothing
-    changes any more, or at the cap (SPEC section 2).
+    `fwhm` is the rings' width [px]; without `half_width` [px] the windows are as wide as it asks for.
     """
-    mask = prepared.mask.astype(np.uint8)
-    detector = Detector(prepared.shape, params.pixel_size)
-    geometry = replace(start, distortion_radius=detector.farthest_corner(start.beam_center), distortion={})
-    geometry = replace(geometry, parallax=params.parallax)
-    outliers: frozenset[int] = frozenset()
-    fwhm, half_width = 3.0, _first_half_width(mask.shape, params)
-    history: list[Iteration] = []
-    best: LoopResult | None = None
-    reason, converged = f"stopped at the cap of {params.max_iterations} iterations", False
-    for number in range(1, params.max_iterations + 1):
-        windows = ring_windows(
-            geometry,
-            rings,
-            half_width=half_width,
-            fwhm=fwhm,
-            radius_range=radius_range(geometry, prepared.mask),
-            excluded=frozenset(n - 1 for n in params.rings_to_exclude),
-        )
-        points = fit_points(
-            geometry, prepared.counts, mask, rings, windows, eta_step=params.eta_step, fwhm=fwhm, n_threads=n_threads
-        )
-        fit = _fit_without(outliers, geometry, points, None if number == 1 else params)
-        new = outlier_rings(fit, points, params.mult_factor) - outliers if number > 1 else frozenset()
-        outliers |= new
-        history.append(iteration_of(number, fit, outliers))
-        if progress is not None:
-            progress(number, params.max_iterations, f"mean strain {fit.mean_strain * 1e6:.1f} µε")
-        geometry = fit.geometry
-        fwhm = float(np.clip(np.median(points.fwhm), 1.0, 30.0))
+    if half_width is None:
         half_width = params.width / params.pixel_size if params.width else float(np.clip(3.0 * fwhm + 1.5, 4.5, 60.0))
-        # Iterates are compared over the same rings: fewer rings always fit better.
-        if best is None or number <= 3 or new or fit.mean_strain < best.fit.mean_strain:
-            fitted = frozenset(k for w in windows for k in w[3])
-            best = LoopResult(fit, points, (), outliers, fitted, fwhm, False, "")
-        if number <= 3 or new:
-            continue
-        if fit.mean_strain < params.stopping_strain:
-            reason = f"mean strain below the stopping strain of {params.stopping_strain * 1e6:g} µε"
-        elif settled(history[-2], history[-1], fit):
-            reason = "settled: beam centre and distance move by less than their standard uncertainties allow"
-        else:
-            continue
-        converged = True
-        break
-    assert best is not None
-    return replace(best, history=tuple(history), converged=converged, reason=reason)
-
-
-def _fit_without(
-    outliers: frozenset[int], geometry: Geometry, points: RingPoints, params: CalibrationParams | None
-) -> GeometryFit:
-    """Return the fit to all rings but the outliers, with the strain of all points; no params: place and tilts."""
-    kept = ~np.isin(points.ring, list(outliers))
-    chosen = points.select(kept)
-    free = PLACE + TILTS if params is None else free_parameters(params, chosen)
-    if len(chosen) <= len(free):
-        raise FitError(
-            f"only {len(chosen)} ring positions passed the quality cuts, for {len(free)} parameters; "
-            "the image may be too weak, the calibrant wrong, or the seed off"
-        )
-    fit = fit_geometry(geometry, chosen, free)
-    used = np.zeros(len(points), dtype=bool)
-    used[kept] = fit.used
-    return replace(fit, strain=pseudo_strain(fit.geometry, points), used=used)
-
-
-def _first_half_width(shape: tuple[int, ...], params: CalibrationParams) -> float:
-    """Return how far to look at first [px]: the coarse fit is good to part of a cell, but it knows no distortion."""
-    if params.width:
-        return params.width / params.pixel_size
-    return float(np.clip(max(shape) / 250.0, 6.0, 16.0))
+    windows = ring_windows(
+        geometry,
+        rings,
+        half_width=half_width,
+        fwhm=fwhm,
+        radius_range=radius_range(geometry, prepared.mask),
+        excluded=frozenset(n - 1 for n in params.rings_to_exclude),
+    )
+    points = fit_points(
+        geometry,
+        prepared.counts,
+        prepared.mask.astype(np.uint8),
+        rings,
+        windows,
+        eta_step=params.eta_step,
+        fwhm=fwhm,
+        n_threads=n_threads,
+    )
+    return points, frozenset(k for w in windows for k in w[3])
 
 
 def outlier_rings(fit: GeometryFit, points: RingPoints, mult_factor: float) -> frozenset[int]:
@@ -298,8 +260,8 @@ def outlier_rings(fit: GeometryFit, points: RingPoints, mult_factor: float) -> f
     return frozenset(int(n) for n in numbers[means > mult_factor * np.median(means)])
 
 
-def iteration_of(number: int, fit: GeometryFit, outliers: frozenset[int]) -> Iteration:
-    """Return the record of one pass of the loop, logged."""
+def iteration_of(number: int, fit: GeometryFit, outliers: frozenset[int], of_rings: Mapping[str, Any]) -> Iteration:
+    """Return the record of one pass of the loop, with what `ring_strains` says of the rings; logged."""
     logger.info("iteration %d: mean strain %.1f µε over %d points", number, fit.mean_strain * 1e6, int(fit.used.sum()))
     return Iteration(
         number=number,
@@ -309,6 +271,9 @@ def iteration_of(number: int, fit: GeometryFit, outliers: frozenset[int]) -> Ite
         distance=fit.geometry.distance,
         beam_center=fit.geometry.beam_center,
         outlier_rings=tuple(sorted(n + 1 for n in outliers)),
+        tilts=fit.geometry.tilts,
+        distortion=dict(fit.geometry.distortion),
+        **of_rings,
     )
 
 
@@ -321,6 +286,17 @@ def settled(before: Iteration, after: Iteration, fit: GeometryFit) -> bool:
         BEAM_Z: after.beam_center[1] - before.beam_center[1],
     }
     return all(abs(step) < _SETTLED * esd[k] for k, step in moved.items())
+
+
+def ring_strains(fit: GeometryFit, points: RingPoints, rings: Rings, mult_factor: float) -> dict[str, Any]:
+    """Return what an iteration records of each ring: its angle [deg], its mean |strain| and the outliers' threshold."""
+    numbers = np.unique(points.ring)
+    means = [float(np.mean(np.abs(fit.strain[points.ring == n]))) for n in numbers]
+    return {
+        "ring_two_theta": tuple(rings.two_theta[numbers].tolist()),
+        "ring_strain": tuple(means),
+        "ring_threshold": mult_factor * float(np.median(means)),
+    }
 
 
 def parameter_names(parameters: tuple[int, ...]) -> list[str]:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import contextlib
+import importlib
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from midas.calibration.calibrate import Progress, calibrate
+from midas.calibration.calibrate import Progress, calibrate, calibrate_one
 from midas.calibration.files import log_to, save
+from midas.calibration.joint import calibrate_jointly, joint_job
+from midas.calibration.joint_files import save as save_jointly
+from midas.calibration.joint_result import JointCalibration
 from midas.calibration.options import CalibrationParams, calibration_values, params_from
 from midas.calibration.result import Calibration
 from midas.calibration.source import CalibrantFile, read_calibrant_file
@@ -20,6 +26,7 @@ from midas.io.atomic import output_folder
 from midas.io.frames import read_image, read_mask
 from midas.io.parameters import MASK_KEYS, Parameters, read_params
 
+_NEEDED_AT_THE_END = ("matplotlib.figure", "matplotlib.backends.backend_agg", "scipy.interpolate")
 _SUFFIXES = {0: (".zip", ".zarr"), 1: (".h5", ".hdf5", ".hdf", ".nxs"), 2: (".ge",), 3: (".tif", ".tiff")}
 
 
@@ -42,7 +49,7 @@ class CalibrationJob:
     file_format: int | None = None
     """`-ConvertFile`: checked against the file's name."""
     save_hdf5: str = ""
-    """`-SavePlotsHDF`: not available yet."""
+    """`-SavePlotsHDF`: HDF5 file for all intermediate arrays; empty for none."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """What the flags say; None where a flag was not given. They win over the parameter file."""
 
@@ -65,10 +72,57 @@ def run_job(
     dark = held.dark if dark is None else dark
     mask = _mask(job, source, held.mask)
     log = job.out / "autocal.log"
+    _import_meanwhile()
     with output_folder(job.out), log_to(log):
         calibration = calibrate(held.image, params, mask=mask, dark=dark, n_threads=n_threads, progress=progress)
-        written = save(calibration, job.out, source)
+        written = save(calibration, job.out, source, Path(job.image).name)
+        if job.save_hdf5:
+            written.append(calibration.save_intermediates(job.save_hdf5))
     return calibration, [*written, log]
+
+
+def run_joint_job(
+    job: CalibrationJob, images: Sequence[str], *, n_threads: int = 0, progress: Progress | None = None
+) -> tuple[JointCalibration, list[Path]]:
+    """Read several images, calibrate them together, write: return the calibration and the files written.
+
+    Each image has the settings, parameter file, dark and mask of `job`, whose own `image` is not looked at.
+
+    Raises
+    ------
+    MidasError
+        The input is unusable; nothing is left behind.
+    """
+    jobs = [replace(job, image=image) for image in images]
+    for one in jobs:
+        _check(one)
+    source = read_params(job.params) if job.params else None
+    held = [read_calibrant_file(image, **_reading(source, job.data_location)) for image in images]
+    dark = _dark(job, source)
+    together = joint_job(
+        [h.image for h in held],
+        [_params(one, source, h) for one, h in zip(jobs, held, strict=True)],
+        mask=[_mask(one, source, h.mask) for one, h in zip(jobs, held, strict=True)],
+        dark=[h.dark if dark is None else dark for h in held],
+        names=[Path(image).stem for image in images],
+    )
+    log = job.out / "autocal.log"
+    _import_meanwhile()
+    with output_folder(job.out), log_to(log):
+        joint = calibrate_jointly(together, calibrate_one, n_threads=n_threads, progress=progress)
+        written = save_jointly(joint, job.out, [source] * len(images))
+    return joint, [*written, log]
+
+
+def _import_meanwhile() -> None:
+    """Import what writing needs while the core works without Python's lock; what fails fails again later."""
+
+    def load() -> None:
+        with contextlib.suppress(ImportError):
+            for name in _NEEDED_AT_THE_END:
+                importlib.import_module(name)
+
+    threading.Thread(target=load, name="midas-imports", daemon=True).start()
 
 
 def _reading(source: Parameters | None, location: str | None) -> dict[str, Any]:
@@ -113,8 +167,8 @@ def _check(job: CalibrationJob) -> None:
                 f"{Path(job.image).name}; "
                 "leave -ConvertFile out to find the format from the file"
             )
-    if job.save_hdf5:
-        raise InputError("-SavePlotsHDF is not available yet; calibration.json and calibration.png hold the results")
+    if job.save_hdf5 and not (Path(job.save_hdf5).parent.is_dir() or Path(job.save_hdf5).parent == job.out):
+        raise InputError(f"-SavePlotsHDF {job.save_hdf5}: its folder does not exist; create it or name another")
 
 
 def _params(job: CalibrationJob, source: Parameters | None, held: CalibrantFile) -> CalibrationParams:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from midas.calibration.hints import merge_hints
+from midas.calibration.rules import FitRules
 from midas.crystal import Calibrant, calibrant, calibrant_from_cell, calibrant_from_cif
 from midas.errors import GeometryError, InputError
 from midas.geometry import check_distance, check_pixel_size, check_wavelength
@@ -18,7 +19,7 @@ from midas.panels import PanelLayout
 from midas.units import UM_PER_MM, energy_from_wavelength, wavelength_from_energy
 
 AUTO = "auto"
-"""The calibrant to name when it shall be found from the image."""
+"""The calibrant or the distortion to name when it shall be found from the image."""
 _SHORTEST_WAVELENGTH = 0.05  # Å, 248 keV: below, someone's nm or a slipped digit, no powder beamline
 _NEAREST = 1.5e4  # µm: no area detector calibrates from closer; a number below is mm
 
@@ -28,6 +29,14 @@ DISTORTION_SETS: dict[str, tuple[int, ...]] = {
     "full": tuple(range(15)),
 }
 """Coefficients (core/distortion.hpp) that each choice of distortion refines: classic is p0..p3, full is p0..p14."""
+JOINT_FIELDS = (
+    "detector_positions",
+    "known_distances",
+    "distance_sigma",
+    "refine_wavelength",
+    "shared_beam_center",
+)
+"""Fields of `CalibrationParams` that concern several images fitted together."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +58,9 @@ class CalibrationParams:
     """[Å]."""
     pixel_size: float
     """[µm]."""
-    calibrant: str | Calibrant = "CeO2"
-    """Name of a built-in calibrant, "auto" to find which one it is, a CIF file, or a `Calibrant` of one's own."""
+    calibrant: str | Calibrant | tuple[str | Calibrant, ...] = "CeO2"
+    """Name of a built-in calibrant, "auto" to find which one it is, a CIF file, or a `Calibrant` of one's own; several
+    that are mixed in one exposure as a tuple, or as names with commas between ("CeO2,LaB6")."""
     distance: float | None = None
     """A guess [µm]; None finds it from the image."""
     beam_center: tuple[float, float] | None = None
@@ -58,12 +68,23 @@ class CalibrationParams:
     tilt_x: float = 0.0
     """Rotation about the beam [deg]: invisible in powder rings, carried and never refined."""
     distortion: str = "classic"
-    """"none", "classic" (p0..p3) or "full" (p0..p14)."""
+    """"none", "classic" (p0..p3), "full" (p0..p14), or "auto": the smallest of them that no larger one improves on in
+    azimuths left out of the fit."""
+    fixed: Mapping[str, float] = field(default_factory=dict)
+    """Parameters held at a value: distance, parallax [µm], beam_center_y, beam_center_z [px], tilt_y, tilt_z [deg],
+    p0..p14 (an amplitude with its phase)."""
+    bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Lowest and highest value of parameters, by the same names; of the p-terms only p2, p4 and p5."""
+    weighting: str = "scatter"
+    """How much each point counts: "scatter" by its uncertainty and the scatter beyond it, "snr" by its significance,
+    "equal"."""
+    ring_weights: Mapping[int, float] = field(default_factory=dict)
+    """Factors of the weight of rings, by ring number (from 1)."""
     panels: str | PanelLayout = "auto"
     """Panels of a tiled detector, each refined where that helps: "auto" finds them from the image, "none" takes the
     detector as one piece, a `PanelLayout` says where they are."""
-    panel_distance: bool = False
-    """Also refine how far each panel stands before or behind the others."""
+    panel_distance: bool | None = None
+    """Also refine how far each panel stands before or behind the others; None where that helps."""
     parallax: float = 0.0
     """Depth at which a thick sensor converts [µm]: parallax·sin(2θ) is added to the radius."""
     refine_parallax: bool = False
@@ -93,6 +114,19 @@ class CalibrationParams:
     notes: tuple[str, ...] = ()
     """What was taken from file name and headers, and what contradicts it; travels with the result."""
 
+    # Of several images fitted together
+    detector_positions: tuple[float, ...] | None = None
+    """Readings of the detector's translation stage [µm], one an image, growing away from the sample: the distances are
+    these plus a common offset, which is refined."""
+    known_distances: tuple[float | None, ...] | None = None
+    """Known distances [µm], one an image, None where it is not known."""
+    distance_sigma: float = 0.0
+    """How well each position or distance is known [µm]: 0 is exactly, above 0 each is refined within it."""
+    refine_wavelength: bool = False
+    """Refine the wavelength: needs at least two different detector positions or known distances."""
+    shared_beam_center: bool = False
+    """One beam centre for all images; otherwise each has its own, as no rail is exactly parallel to the beam."""
+
     def __post_init__(self) -> None:
         """Check ranges and names."""
         self._take_numbers()
@@ -101,12 +135,14 @@ class CalibrationParams:
         check_pixel_size(self.pixel_size)
         if self.distance is not None:
             _check_distance_guess(self.distance)
-        if self.distortion not in DISTORTION_SETS:
-            raise InputError(f"distortion is {self.distortion!r}; expected one of {', '.join(DISTORTION_SETS)}")
+        if self.distortion not in (*DISTORTION_SETS, AUTO):
+            raise InputError(f"distortion is {self.distortion!r}; expected one of {', '.join(DISTORTION_SETS)}, {AUTO}")
+        _ = self.rules  # checks them
         if not isinstance(self.panels, PanelLayout) and self.panels not in ("auto", "none"):
             raise InputError(f"panels is {self.panels!r}; expected 'auto', 'none' or a midas.PanelLayout")
         for name, low, high in (
             ("parallax", -5000.0, 5000.0),
+            ("distance_sigma", 0.0, 1e6),
             ("eta_step", 0.1, 90.0),
             ("stopping_strain", 0.0, 1.0),
             ("mult_factor", 1.0, math.inf),
@@ -142,19 +178,42 @@ class CalibrationParams:
                 object.__setattr__(self, item.name, tuple(_number(item.name, v) for v in pair))
 
     @property
+    def rules(self) -> FitRules:
+        """Constraints and weights of the geometry's least squares."""
+        return FitRules(self.fixed, self.bounds, self.weighting, self.ring_weights)
+
+    @property
     def finds_calibrant(self) -> bool:
         """True when the calibrant is to be found from the image."""
         return isinstance(self.calibrant, str) and self.calibrant.strip().lower() == AUTO
 
-    def resolve_calibrant(self) -> Calibrant:
-        """Return the calibrant named or given; "auto" is not one."""
-        return _resolved(self.calibrant)
+    def check_single(self) -> None:
+        """Refuse what only several images fitted together can use."""
+        if self.refine_wavelength:
+            raise InputError(
+                "refine_wavelength needs several images at known distances: at one distance a longer wavelength looks "
+                "like a shorter distance; give a list of images with detector_positions or known_distances"
+            )
+        for name in ("detector_positions", "known_distances"):
+            if getattr(self, name) is not None:
+                raise InputError(f"{name} is for a list of images; of one image give the distance as a guess")
+
+    def resolve_calibrant(self) -> Calibrant | tuple[Calibrant, ...]:
+        """Return the calibrant named or given, or a tuple where there are several; "auto" is not one."""
+        named = self.calibrant
+        if isinstance(named, str) and "," in named:
+            named = tuple(named.split(","))
+        if isinstance(named, (tuple, list)):
+            found = tuple(_resolved(n) for n in named)
+            return found[0] if len(found) == 1 else found
+        return _resolved(named)
 
 
 def _resolved(named: str | Calibrant) -> Calibrant:
     if isinstance(named, Calibrant):
         return named
-    return calibrant_from_cif(named) if str(named).lower().endswith(".cif") else calibrant(named)
+    named = str(named).strip()
+    return calibrant_from_cif(named) if named.lower().endswith(".cif") else calibrant(named)
 
 
 def _number(name: str, value: Any) -> float:
@@ -265,6 +324,8 @@ def _file_calibrant(file: Any) -> dict[str, Calibrant]:
     if "Calibrant" in file:
         if str(file.get("Calibrant")).lower() == AUTO:
             raise InputError(f"{file.name}: Calibrant auto and a LatticeConstant contradict each other; leave one out")
+        if "," in str(file.get("Calibrant")):
+            raise InputError(f"{file.name}: Calibrant names several, LatticeConstant is of one; leave the latter out")
         known = _resolved(file.get("Calibrant"))
         return {"calibrant": replace(known, cell=calibrant_from_cell(known.space_group, cell).cell)}
     if "SpaceGroup" not in file:

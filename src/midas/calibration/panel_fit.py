@@ -14,24 +14,25 @@ from midas.calibration.fit import (
     LoopResult,
     fit_geometry,
     iteration_of,
+    measure_points,
     outlier_rings,
     pseudo_strain,
-    radius_range,
+    ring_strains,
     settled,
 )
 from midas.calibration.options import CalibrationParams
 from midas.calibration.panels import find_layout, halves, panel_parameters, with_panels
-from midas.calibration.points import RingPoints, fit_points, ring_windows
+from midas.calibration.points import RingPoints
 from midas.calibration.prepare import PreparedImage
 from midas.calibration.residuals import held_out_strains
 from midas.crystal import Rings
-from midas.errors import InputError
 from midas.panels import PanelLayout
 
 logger = logging.getLogger(__name__)
 
 _MOST_PASSES = 5
-_SIGNIFICANT = 3.0  # standard errors by which held-out points must gain
+_PROMISING = 1.0  # standard errors by which held-out points must gain before rings are fitted again
+_SIGNIFICANT = 3.0  # and in the end
 _WORTHWHILE = 0.02  # and this share of their strain
 _POINTS_PER_PANEL = 4  # on average: fewer say little of a panel
 
@@ -41,7 +42,6 @@ class _Run:
     """What does not change while panels are fitted."""
 
     prepared: PreparedImage
-    mask: np.ndarray
     rings: Rings
     params: CalibrationParams
     n_threads: int
@@ -55,96 +55,103 @@ def fit_panels(
     The panels come from `params.panels`, a known detector, or the gaps in the image. Shifts and rotation of each are
     refined together with the geometry, on ring fits made again with the panels in place until nothing moves. Kept is
     what predicts azimuths that its fit did not see better, by more than chance: modules against the smooth geometry,
-    then half modules against modules.
+    then modules at distances of their own, then half modules.
     """
     layout = params.panels if isinstance(params.panels, PanelLayout) else None
     if params.panels == "auto":
         layout = find_layout(prepared.mask, prepared.counts, params.pixel_size)
     if layout is None:
         return loop
-    if not layout.fits(prepared.shape):
-        raise InputError(
-            f"the panels end at row {layout.shape[0]} and column {layout.shape[1]}; expected them to cover the image, "
-            f"which has {prepared.shape[0]} x {prepared.shape[1]} pixels"
-        )
-    run = _Run(prepared, prepared.mask.astype(np.uint8), rings, params, n_threads)
-    best = loop
-    for trial_layout in (layout, halves(layout) if params.panels == "auto" else None):
-        if trial_layout is None or len(loop.points) < _POINTS_PER_PANEL * len(trial_layout):
-            break
-        trial = _refined(run, best, trial_layout)
-        if not _gains(run, best, trial):
-            logger.info("%d panels: held-out points gain nothing, left out", len(trial_layout))
-            break
-        logger.info("%d panels: mean strain %.1f µε", len(trial_layout), trial.fit.mean_strain * 1e6)
+    run = _Run(prepared, rings, params, n_threads)
+    best, distance = loop, params.panel_distance is True
+    trial = _tried(run, best, layout, distance)
+    if trial is None:
+        return loop
+    best = trial
+    if params.panel_distance is None and (trial := _tried(run, best, layout, True)) is not None:
+        best, distance = trial, True
+    half = halves(layout) if params.panels == "auto" else None
+    if half is not None and (trial := _tried(run, best, half, distance)) is not None:
         best = trial
     return best
 
 
-def _free(loop: LoopResult, layout: PanelLayout, params: CalibrationParams) -> tuple[int, ...]:
+def _tried(run: _Run, best: LoopResult, layout: PanelLayout, distance: bool) -> LoopResult | None:
+    """Return the best loop carried on with these panels, logged; None where they gain nothing."""
+    what = f"{len(layout)} panels{' at their own distances' if distance else ''}"
+    few = len(best.points) < _POINTS_PER_PANEL * len(layout)
+    trial = None if few else _refined(run, best, layout, distance)
+    if trial is None:
+        logger.info("%s: held-out points gain nothing, left out", what)
+    else:
+        logger.info("%s: mean strain %.1f µε", what, trial.fit.mean_strain * 1e6)
+    return trial
+
+
+def _free(loop: LoopResult, layout: PanelLayout, distance: bool) -> tuple[int, ...]:
     """Return what a fit with panels refines: what the loop does of the geometry, and the panels."""
     smooth = tuple(k for k in loop.fit.parameters if k < _core.N_GEOMETRY_PARAMETERS)
-    return smooth + panel_parameters(layout, distance=params.panel_distance)
+    return smooth + panel_parameters(layout, distance=distance)
 
 
-def _refined(run: _Run, loop: LoopResult, layout: PanelLayout) -> LoopResult:
-    """Return the loop carried on with panels: the geometry on the points there are, then passes through the rings."""
-    free = _free(loop, layout, run.params)
-    fit = _fit(
-        loop.outlier_rings, replace(loop.fit, geometry=with_panels(loop.fit.geometry, layout)), loop.points, free
-    )
+def _refined(run: _Run, loop: LoopResult, layout: PanelLayout, distance: bool) -> LoopResult | None:
+    """Return the loop carried on with panels, or None where held-out points do not gain by them.
+
+    First on the points there are: where they promise nothing, no pass through the rings is spent.
+    """
+    free, geometry = _free(loop, layout, distance), loop.fit.geometry
+    if geometry.panels is None or geometry.panels.layout != layout:
+        geometry = with_panels(geometry, layout)
+    start = replace(loop.fit, geometry=geometry)
+    fit = _fit(loop.outlier_rings, start, loop.points, free)
+    if not _gains(loop, replace(loop, fit=fit), _PROMISING):
+        return None
     fwhm, points, outliers = loop.fwhm, loop.points, loop.outlier_rings
     history = list(loop.history)
     done, fitted = False, loop.fitted_rings
     for _ in range(_MOST_PASSES):
         points, fitted = _points(run, fit, fwhm)
         fit = _fit(outliers, fit, points, free)
-        outliers = outlier_rings(fit, points, run.params.mult_factor)
+        # Rings may come back, but none goes: with panels in place what is left is the scatter of the positions, whose
+        # strain grows as 1/R, and the rule would take the inner rings away for being inner.
+        outliers &= outlier_rings(fit, points, run.params.mult_factor)
         fwhm = float(np.clip(np.median(points.fwhm), 1.0, 30.0))
-        history.append(iteration_of(len(history) + 1, fit, outliers))
+        of_rings = ring_strains(fit, points, run.rings, run.params.mult_factor)
+        history.append(iteration_of(len(history) + 1, fit, outliers, of_rings))
         done = len(history) > len(loop.history) + 1 and settled(history[-2], history[-1], fit)
         if done:
             break
-    reason = f"{loop.reason}; {len(layout)} panels {'settled' if done else 'not settled'}"
-    return LoopResult(fit, points, tuple(history), outliers, fitted, fwhm, loop.converged and done, reason)
+    reason = f"{loop.reason.split(';')[0]}; {len(layout)} panels {'settled' if done else 'not settled'}"
+    refined = replace(
+        loop,
+        fit=fit,
+        points=points,
+        history=tuple(history),
+        outlier_rings=outliers,
+        fitted_rings=fitted,
+        fwhm=fwhm,
+        converged=loop.converged and done,
+        reason=reason,
+    )
+    return refined if _gains(loop, refined, _SIGNIFICANT) else None
 
 
 def _points(run: _Run, fit: GeometryFit, fwhm: float) -> tuple[RingPoints, frozenset[int]]:
     """Return the ring positions found with a geometry, and the rings that were looked for."""
-    params = run.params
-    half_width = params.width / params.pixel_size if params.width else float(np.clip(3.0 * fwhm + 1.5, 4.5, 60.0))
-    windows = ring_windows(
-        fit.geometry,
-        run.rings,
-        half_width=half_width,
-        fwhm=fwhm,
-        radius_range=radius_range(fit.geometry, run.prepared.mask),
-        excluded=frozenset(n - 1 for n in params.rings_to_exclude),
-    )
-    points = fit_points(
-        fit.geometry,
-        run.prepared.counts,
-        run.mask,
-        run.rings,
-        windows,
-        eta_step=params.eta_step,
-        fwhm=fwhm,
-        n_threads=run.n_threads,
-    )
-    return points, frozenset(k for w in windows for k in w[3])
+    return measure_points(run.prepared, fit.geometry, run.rings, run.params, fwhm=fwhm, n_threads=run.n_threads)
 
 
 def _fit(outliers: frozenset[int], start: GeometryFit, points: RingPoints, free: tuple[int, ...]) -> GeometryFit:
     """Return the fit to all rings but the outliers, with the strain of all points."""
     kept = ~np.isin(points.ring, list(outliers))
-    fit = fit_geometry(start.geometry, points.select(kept), free)
+    fit = fit_geometry(start.geometry, points.select(kept), free, rules=start.rules)
     used = np.zeros(len(points), dtype=bool)
     used[kept] = fit.used
     return replace(fit, strain=pseudo_strain(fit.geometry, points), used=used)
 
 
-def _gains(run: _Run, before: LoopResult, after: LoopResult) -> bool:
-    """Return whether held-out points are predicted better after than before, by more than chance.
+def _gains(before: LoopResult, after: LoopResult, significance: float) -> bool:
+    """Return whether held-out points are predicted better after than before, by so many standard errors.
 
     Both models are fitted to the same points, those found last, and compared over the points that both use.
     """
@@ -157,7 +164,7 @@ def _gains(run: _Run, before: LoopResult, after: LoopResult) -> bool:
     mean, error = float(gain[known].mean()), float(gain[known].std()) / np.sqrt(known.sum())
     level = float(np.abs(strains[0][known]).mean())
     logger.info("held out: %.1f µε before, %.1f ± %.1f less with panels", level * 1e6, mean * 1e6, error * 1e6)
-    return bool(mean > _SIGNIFICANT * error and mean > _WORTHWHILE * level)
+    return bool(mean > significance * error and mean > _WORTHWHILE * level)
 
 
 def _everywhere(fit: GeometryFit, points: RingPoints) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import math
 import textwrap
@@ -53,15 +54,15 @@ def plot_calibration(calibration: Calibration, which: str = "overview") -> Figur
 def _new_figure() -> Figure:
     from matplotlib.figure import Figure
 
-    class Picture(Figure):
-        """A figure that notebooks show without pyplot."""
+    figure = Figure(figsize=_SIZE, dpi=100)
+    figure._repr_png_ = functools.partial(_png, figure)  # type: ignore[attr-defined]  # notebooks look for it
+    return figure
 
-        def _repr_png_(self) -> bytes:
-            stream = io.BytesIO()
-            self.savefig(stream, format="png")
-            return stream.getvalue()
 
-    return Picture(figsize=_SIZE, dpi=100)
+def _png(figure: Figure) -> bytes:
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png")
+    return stream.getvalue()
 
 
 def _axes(figure: Figure, left: float, bottom: float, width: float, height: float, **options: Any) -> Axes:
@@ -82,7 +83,7 @@ def _draw_banner(calibration: Calibration, figure: Figure) -> float:
     figure.text(
         0.155,
         middle,
-        f"{calibration.rings.calibrant.name}    distance {g.distance / 1000:.3f} mm    beam y {g.beam_center[0]:.2f}, "
+        f"{calibration.rings.name}    distance {g.distance / 1000:.3f} mm    beam y {g.beam_center[0]:.2f}, "
         f"z {g.beam_center[1]:.2f} px    mean strain {calibration.mean_strain * 1e6:.1f} µε "
         f"(held out {calibration.held_out_strain * 1e6:.1f})",
         color="white",

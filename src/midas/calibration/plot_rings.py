@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -44,7 +44,7 @@ def draw_image(calibration: Calibration, axes: Axes) -> None:
     _draw_predicted(calibration, axes)
     _draw_beam(calibration.geometry.beam_center, (n_z, n_y), axes)
     axes.set(xlabel="y, column [px]", ylabel="z, row [px]")
-    axes.set_title("image (log scale); orange: predicted rings, in every other sector", size=11)
+    axes.set_title("image (log scale); orange: predicted rings, in every other sector", size=11, y=1.015)
 
 
 def binned(counts: FloatImage, mask: BoolImage, binning: int) -> FloatArray:
@@ -136,7 +136,7 @@ def draw_cake(calibration: Calibration, axes: Axes) -> None:
     """Draw the image unrolled, R against eta over the background, with the predicted rings: straight is right."""
     table = calibration.ring_table
     largest = 1.04 * max((ring.radius for ring in table), default=100.0)
-    smallest = 0.85 * min((ring.radius for ring in table), default=0.0)
+    smallest = min(0.85 * min((ring.radius for ring in table), default=0.0), 0.4 * largest)
     cake = unrolled(calibration.geometry, calibration.image.counts, calibration.image.mask, (smallest, largest))
     level = np.log(_positive(cake) / _background(cake)[:, None])
     low, high = _limits(level)
@@ -147,19 +147,15 @@ def draw_cake(calibration: Calibration, axes: Axes) -> None:
         aspect="auto",
         interpolation="nearest",
     )
-    seen = np.flatnonzero(np.isfinite(cake).any(axis=0))
-    step = 360.0 / cake.shape[1]
-    if len(seen) > 0 and (seen[-1] + 1 - seen[0]) * step < 180.0:  # a panel beside the beam: show what there is
-        axes.set_xlim(seen[0] * step - 180.0, (seen[-1] + 1) * step - 180.0)
-    else:
-        axes.set_xlim(-180.0, 180.0)
-        axes.set_xticks(np.arange(-180, 181, 60))
+    centers = -180.0 + (np.arange(cake.shape[1]) + 0.5) * 360.0 / cake.shape[1]
+    set_eta_limits(axes, centers[np.isfinite(cake).any(axis=0)])
     _draw_levels(calibration, cake, (smallest, largest), axes)
     for radius in missing_rings(calibration, (smallest, largest)):
         axes.axhline(radius, color=_MISSING, ls=(0, (2, 3)), lw=1.3)
     _label_rings(calibration, axes, (smallest, largest))
     axes.set(xlabel="eta [deg] (0 is up, 90 is right)", ylabel="R [px]", ylim=(smallest, largest))
-    axes.set_title("unrolled: straight on orange is right; red dots: a strong ring was expected, none found", size=11)
+    title = "unrolled: straight on orange is right; red dots: a strong ring was expected, none found"
+    axes.set_title(title, size=11, y=1.015)
 
 
 def missing_rings(calibration: Calibration, radius_range: tuple[float, float]) -> list[float]:
@@ -189,6 +185,15 @@ def _draw_levels(calibration: Calibration, cake: FloatArray, limits: tuple[float
     shown[:, -1] = False  # and so no line leads from a ring to the next
     level = np.where(shown, radius[:, None], np.nan)
     axes.plot(np.tile(eta, len(radius)), level.ravel(), "-", color=PREDICTED, lw=0.9)
+
+
+def set_eta_limits(axes: Axes, eta: FloatArray) -> None:
+    """Show all azimuths, or those seen [deg] alone where they are less than half a turn: a panel beside the beam."""
+    if len(eta) > 0 and float(np.ptp(eta)) < 180.0:
+        axes.set_xlim(max(float(eta.min()) - 3.0, -180.0), min(float(eta.max()) + 3.0, 180.0))
+    else:
+        axes.set_xlim(-180.0, 180.0)
+        axes.set_xticks(np.arange(-180, 181, 60))
 
 
 def unrolled(geometry: Geometry, counts: FloatImage, mask: BoolImage, radius_range: tuple[float, float]) -> FloatArray:
@@ -254,10 +259,10 @@ def _label_rings(calibration: Calibration, axes: Axes, limits: tuple[float, floa
 
 def panel_shifts(geometry: Geometry) -> tuple[FloatArray, FloatArray] | None:
     """Return (centres, shifts) of the panels, each shape (n, 2) as (y, z) [px]; None for a detector of one piece."""
-    panels: Any = geometry.panels
+    panels = geometry.panels
     if panels is None:
         return None
-    return np.asarray(panels.centers, dtype=np.float64), np.asarray(panels.shifts, dtype=np.float64)
+    return panels.layout.centers, np.stack([panels.shift_y, panels.shift_z], axis=1)
 
 
 def draw_panel_shifts(axes: Axes, centers: FloatArray, shifts: FloatArray) -> None:
@@ -284,4 +289,4 @@ def draw_panel_shifts(axes: Axes, centers: FloatArray, shifts: FloatArray) -> No
         width=0.006,
         zorder=6,
     )
-    axes.quiverkey(arrows, 0.5, 1.03, shown, f"panel shift {shown:g} px", labelpos="E", coordinates="axes")
+    axes.quiverkey(arrows, 1.16, 0.95, shown, f"panel shift\n{shown:g} px", labelpos="S", coordinates="axes")

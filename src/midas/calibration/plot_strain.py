@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from midas.calibration.plot_rings import set_eta_limits
 from midas.geometry import FloatArray
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def draw_strain_against_two_theta(calibration: Calibration, axes: Axes) -> None:
     axes.legend(
         fontsize=9, loc="upper center", ncols=4, handletextpad=0.2, columnspacing=0.9, framealpha=0.9, markerscale=1.6
     )
-    axes.set_title("strain of each point", size=11)
+    axes.set_title("strain of each point", size=11, y=1.015)
 
 
 def _draw_beyond(
@@ -86,10 +87,9 @@ def draw_strain_against_eta(calibration: Calibration, axes: Axes) -> None:
         order = (np.bincount(place, points.eta) / count, np.bincount(place, strain) / count)
         axes.plot(*order, "_", color="black", ms=6, mew=1.5, label="mean of the azimuth")
         axes.legend(fontsize=9, loc="upper right", framealpha=0.9)
-    axes.set_xlim(-180, 180)
-    axes.set_xticks(np.arange(-180, 181, 60))
+    set_eta_limits(axes, points.eta)
     _finish(axes, strain_limit(calibration.strain[used]), "eta [deg] (0 is up, 90 is right)")
-    axes.set_title("strain against azimuth: waves mean an imperfect geometry", size=11)
+    axes.set_title("strain against azimuth: waves mean an imperfect geometry", size=11, y=1.015)
 
 
 def draw_residual_map(calibration: Calibration, axes: Axes) -> None:
@@ -97,10 +97,11 @@ def draw_residual_map(calibration: Calibration, axes: Axes) -> None:
     points = calibration.points.select(calibration.used)
     drawn = _draw_coloured(calibration, axes, points.eta, points.radius)
     _colorbar(axes, drawn, "strain [µε]")
-    axes.set_xlim(-180, 180)
-    axes.set_xticks(np.arange(-180, 181, 60))
-    axes.set(xlabel="eta [deg]", ylabel="R [px]")
-    axes.set_title("strain, unrolled: no pattern means a good fit", size=11)
+    set_eta_limits(axes, points.eta)
+    low, high = (points.radius.min(), points.radius.max()) if len(points) else (0.0, 1.0)
+    margin = max(0.05 * (high - low), 5.0)  # px: one ring is shown as one ring
+    axes.set(xlabel="eta [deg]", ylabel="R [px]", ylim=(low - margin, high + margin))
+    axes.set_title("strain, unrolled: no pattern means a good fit", size=11, y=1.015)
 
 
 def draw_residuals_on_detector(calibration: Calibration, axes: Axes) -> None:
@@ -114,7 +115,7 @@ def draw_residuals_on_detector(calibration: Calibration, axes: Axes) -> None:
     axes.imshow(np.repeat(shade[:, :, None], 3, axis=2), extent=extent, interpolation="nearest")
     _draw_coloured(calibration, axes, points.y, points.z)
     axes.set(xlim=(-0.5, n_y - 0.5), ylim=(n_z - 0.5, -0.5), xlabel="y, column [px]", ylabel="z, row [px]")
-    axes.set_title("the same on the detector: steps mean panels", size=11)
+    axes.set_title("the same on the detector: steps mean panels", size=11, y=1.015)
 
 
 def _draw_coloured(calibration: Calibration, axes: Axes, x: FloatArray, y: FloatArray) -> PathCollection:
@@ -128,6 +129,7 @@ def _colorbar(axes: Axes, drawn: PathCollection, label: str) -> None:
     """Add a colour bar beside the axes without moving them."""
     inset = axes.inset_axes((1.02, 0.0, 0.025, 1.0))
     axes.figure.colorbar(drawn, cax=inset)
+    inset.ticklabel_format(useOffset=False)
     inset.set_title(label, size=9, loc="left")
     inset.tick_params(labelsize=8.5)
 
@@ -150,7 +152,7 @@ def draw_ring_table(calibration: Calibration, axes: Axes) -> None:
     counts.set_ylim(0, 1.3 * max((r.n_points for r in table), default=1) + 1)
     counts.set_ylabel("○ points used", size=10, color="#5a5f68")
     counts.tick_params(labelsize=9)
-    axes.set_title("ring by ring", size=11)
+    axes.set_title("ring by ring", size=11, y=1.015)
 
 
 def draw_history(calibration: Calibration, axes: Axes) -> None:
@@ -171,7 +173,8 @@ def draw_history(calibration: Calibration, axes: Axes) -> None:
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_locator(NullLocator())
     axes.legend(fontsize=9, loc="upper right")
-    axes.set_title("the loop " + ("ended by itself" if calibration.converged else "did not end by itself"), size=11)
+    end = "ended by itself" if calibration.converged else "did not end by itself"
+    axes.set_title(f"the loop {end}", size=11, y=1.015)
 
 
 def draw_held_out(calibration: Calibration, axes: Axes) -> None:
@@ -183,7 +186,7 @@ def draw_held_out(calibration: Calibration, axes: Axes) -> None:
         axes.text(x, float(np.nan_to_num(value)), text, ha="center", va="bottom", size=12)
     axes.set_xticks([0, 1], ["training", "held out"], size=10)
     axes.set(ylabel="mean |strain| [µε]", xlim=(-0.6, 1.6), ylim=(0.0, 1.2 * float(np.nanmax(values))))
-    axes.set_title("alike means not overfitted", size=11)
+    axes.set_title("alike means not overfitted", size=11, y=1.015)
 
 
 def _finish(axes: Axes, limit: float, label: str) -> None:

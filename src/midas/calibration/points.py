@@ -17,9 +17,10 @@ _WEAKEST = 1e-3  # rings fainter than this share of the strongest one seen are n
 _MERGED = 1.5  # rings closer than this many widths cannot be told apart: neither is used
 _MULTIPLET = 4.0  # rings closer than this many widths are fitted together
 MIN_SNR = 6.0
-"""Height over its standard uncertainty that a fit needs to be a measurement."""
+"""Significance against counting noise that a fit needs to be a measurement."""
 _MIN_COVERAGE = 0.4
 _WIDTH_RANGE = (0.35, 2.5)  # of the median width of all fits
+_UNCERTAIN = 4.0  # times its ring's median uncertainty: an edge, a shadow or a spot disturbs the profile
 
 Window = tuple[float, float, list[float], list[int]]
 
@@ -41,17 +42,19 @@ class RingPoints:
     radius: FloatArray
     """[px]."""
     radius_sigma: FloatArray
-    """Standard uncertainty of `radius` [px], from the fit's covariance, inflated by chi-square where that exceeds 1."""
+    """Standard uncertainty of `radius` [px], from the scatter of the pixels about the fit."""
     height: FloatArray
     """Peak height over background [counts]."""
     fwhm: FloatArray
-    """Full width at half maximum [px]."""
+    """Full width at half maximum as the pixels show it, their own extent included [px]."""
     mixing: FloatArray
     """Lorentzian share of the profile, 0 to 1."""
     snr: FloatArray
-    """Height over its standard uncertainty."""
+    """Significance of the ring against counting noise, in standard deviations."""
     chi2: FloatArray
     """Reduced chi-square of the profile fit with Poisson variances."""
+    graininess: FloatArray
+    """Relative scatter of the ring's intensity from pixel to pixel beyond counting noise: 0 for a smooth powder."""
     tan_two_theta: FloatArray
     """Tangent of the ring's Bragg angle."""
 
@@ -132,8 +135,8 @@ def fit_points(
 ) -> RingPoints:
     """Return the ring positions that pass the quality cuts.
 
-    Used are fits that converged off their bounds, stand out of the noise (height at least 6 esd), have at least 40 % of
-    their pixels valid, and a width like the others'.
+    Used are fits that converged off their bounds, stand out of the counting noise (by 6 standard deviations), have at
+    least 40 % of their pixels valid, a width like the others', and are not far less certain than their ring elsewhere.
 
     Raises
     ------
@@ -160,6 +163,15 @@ def fit_points(
     if good.any():
         median = float(np.median(found["fwhm"][good]))
         good &= (found["fwhm"] > _WIDTH_RANGE[0] * median) & (found["fwhm"] < _WIDTH_RANGE[1] * median)
+        good &= found["radius_sigma"] <= _UNCERTAIN * _ring_medians(found["radius_sigma"], found["ring"], good)
     tangent = np.tan(np.radians(rings.two_theta))
     columns = {name: found[name][good] for name in RingPoints.__dataclass_fields__ if name != "tan_two_theta"}
     return RingPoints(**columns, tan_two_theta=tangent[columns["ring"]])
+
+
+def _ring_medians(values: FloatArray, ring: npt.NDArray[np.int64], chosen: npt.NDArray[np.bool_]) -> FloatArray:
+    """Return for each value the median over the chosen ones of its ring, infinite where there are none."""
+    medians = np.full(int(ring.max()) + 1, np.inf)
+    for n in np.unique(ring[chosen]):
+        medians[n] = np.median(values[chosen & (ring == n)])
+    return medians[ring]

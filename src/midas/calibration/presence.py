@@ -7,6 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from midas.calibration.filters import find_peaks, smoothed
 from midas.calibration.fit import LoopResult
 from midas.calibration.points import MIN_SNR
 from midas.calibration.prepare import BoolImage
@@ -96,8 +97,8 @@ def explained_share(signal: RingSignal, geometry: Geometry, rings: Rings, fwhm: 
     """Return the share of the rings' height on the image that lies on rings of the calibrant.
 
     Rings are the peaks of the counts over background, averaged over azimuth without its brightest and darkest tenth
-    (spots, zingers, shadows). Another phase's faint rings weigh little, strong ones of another calibrant much. Rings closer than
-    their width `fwhm` [px] show one crest between them.
+    (spots, zingers, shadows). Another phase's faint rings weigh little, strong ones of another calibrant much. Rings
+    closer than their width `fwhm` [px] show one crest between them.
     """
     radii, heights = image_rings(signal, geometry)
     if len(radii) == 0:
@@ -111,20 +112,16 @@ def explained_share(signal: RingSignal, geometry: Geometry, rings: Rings, fwhm: 
 
 def image_rings(signal: RingSignal, geometry: Geometry) -> tuple[FloatArray, FloatArray]:
     """Return radii [coarse cells] and heights [counts] of the rings on the image, whatever they belong to."""
-    from scipy import ndimage
-    from scipy import signal as processing
-
     profile, sigma, count = _trimmed_profile(signal, geometry)
-    flat = np.where(count >= _FEWEST_CELLS, ndimage.gaussian_filter1d(profile, 0.7), 0.0)
+    flat = np.where(count >= _FEWEST_CELLS, smoothed(profile, 0.7), 0.0)
     typical = float(np.median(sigma[count >= _FEWEST_CELLS])) if (count >= _FEWEST_CELLS).any() else 0.0
     floor = max(_PEAK_SIGMA * typical, _SMALLEST_PEAK * float(flat.max(initial=0.0)), 1e-9)
-    peaks, found = processing.find_peaks(flat, prominence=floor)
-    return peaks + 0.5, np.asarray(found["prominences"], dtype=np.float64)
+    peaks, prominences = find_peaks(flat, prominence=floor)
+    return np.asarray(peaks + 0.5, dtype=np.float64), prominences
 
 
 def _trimmed_profile(signal: RingSignal, geometry: Geometry) -> tuple[FloatArray, FloatArray, IntArray]:
-    """Return, for each coarse cell of radius, the trimmed mean of the counts over background, its standard uncertainty
-    and how many cells there are."""
+    """Return, for each coarse cell of radius, (trimmed mean of counts over background, its esd, number of cells)."""
     rows, columns = np.nonzero(~signal.mask)
     radius = geometry.to_polar(signal.to_image(columns), signal.to_image(rows))[0] / signal.binning
     known = np.isfinite(radius)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from midas.calibration.evidence import Evidence
 from midas.calibration.fit import Iteration
+from midas.calibration.options import CalibrationParams
 from midas.calibration.points import RingPoints
 from midas.calibration.prepare import PreparedImage
 from midas.calibration.screening import Candidate
@@ -30,6 +31,8 @@ class RingSummary:
 
     number: int
     """From 1, d descending."""
+    calibrant: str
+    """Name of the calibrant that it belongs to."""
     hkl: tuple[int, int, int]
     """One of its reflections."""
     d_spacing: float
@@ -106,8 +109,14 @@ class Calibration:
     """Wall time of the calibration [s]."""
     image: PreparedImage
     """What was fitted."""
+    params: CalibrationParams
+    """What the calibration was told."""
     evidence: Evidence
     """What the verdict rests on."""
+    distortion: str = ""
+    """The distortion set that was refined: "none", "classic" or "full"."""
+    distortion_trials: tuple[tuple[str, float], ...] = ()
+    """(set, mean |strain| of held-out points) of each set compared; empty when the set was given."""
     notes: tuple[str, ...] = ()
     """What was taken from file name and headers, what contradicts it, and which guesses the image overruled."""
     candidates: tuple[Candidate, ...] = ()
@@ -115,8 +124,8 @@ class Calibration:
 
     @property
     def calibrant(self) -> str:
-        """Name of the calibrant."""
-        return self.rings.calibrant.name
+        """Name of the calibrant; of several, their names with + between."""
+        return self.rings.name
 
     def __repr__(self) -> str:
         """Return the verdict and the geometry in a few lines."""
@@ -130,14 +139,15 @@ class Calibration:
             f"z {g.beam_center[1]:.4f} ± {e['beam_center_z']:.4f} px\n"
             f"  tilts        y {g.tilts[1]:.4f} ± {e.get('tilt_y', 0.0):.4f}, "
             f"z {g.tilts[2]:.4f} ± {e.get('tilt_z', 0.0):.4f} deg"
+            + (f"\n  parallax     {g.parallax:.1f} ± {e.get('parallax', 0.0):.1f} µm" if g.parallax else "")
             + "".join(f"\n  {self.verdict}: {reason}" for reason in self.reasons)
         )
 
     def _repr_html_(self) -> str:
-        """Return the summary for notebooks."""
-        from html import escape
+        """Return the summary for notebooks: verdict, reasons, and a table of the values refined."""
+        from midas.calibration.html import calibration_html
 
-        return f"<pre>{escape(repr(self))}</pre>"
+        return calibration_html(self)
 
     def instrument(self) -> dict[str, float]:
         """Return the rings' profile as GSAS-II takes it: U, V, W [centidegrees²], X, Y, Z [centidegrees].
@@ -167,14 +177,32 @@ class Calibration:
 
         return plot_calibration(self, which)
 
-    def save(self, folder: str | Path = ".") -> list[Path]:
-        """Write refined_MIDAS_params.txt, mask, calibration.json and pictures into a folder; return their paths.
+    def save(self, folder: str | Path = ".", *, name: str = "calibration") -> list[Path]:
+        """Write the files of a calibration into a folder, made when missing; return their paths.
+
+        refined_MIDAS_params.txt (with panel_shifts.txt), calibration_mask.tif, calibration.json, calibration.png,
+        calibration_details.png, hkls.csv, calibrant_screen_out.csv, `name`.corr.csv (name it for the image),
+        geometry.poni with its map of pixel positions, and geometry.imctrl where there is no distortion.
 
         Raises
         ------
-        InputError
+        OutputError
             The folder cannot be written to.
         """
         from midas.calibration.files import save
+        from midas.io.atomic import output_folder
 
-        return save(self, Path(folder))
+        with output_folder(folder) as made:
+            return save(self, made, name=name)
+
+    def save_intermediates(self, path: str | Path) -> Path:
+        """Write all arrays behind the calibration into an HDF5 file, as `-SavePlotsHDF` does; return its path.
+
+        Raises
+        ------
+        OutputError
+            The file cannot be written.
+        """
+        from midas.calibration.intermediates import write_intermediates
+
+        return write_intermediates(Path(path), self)

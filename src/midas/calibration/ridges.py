@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from midas import _core
+from midas.calibration.filters import distance_to, grown, nearest_usable
 from midas.calibration.prepare import BoolImage
 from midas.calibration.signal import RingSignal
 from midas.geometry import FloatArray
@@ -27,7 +28,8 @@ class Ridges:
     """Points on bright lines of a coarse image, and the area in which they were looked for."""
 
     points: FloatArray
-    """Shape (5, n): y, z [cells], normal_y, normal_z (unit vector across the line), strength [standard deviations]."""
+    """Shape (5, n): y, z [cells], normal_y, normal_z (unit vector across the line, 0 and 0 for
+    a spot), strength [standard deviations]."""
     area: FloatArray
     """Shape (3, m): y, z [cells] of samples of the usable area, and the area each stands for [cells]."""
     shape: tuple[int, int]
@@ -62,15 +64,14 @@ def find_ridges(rings: RingSignal, *, n_threads: int = 0) -> Ridges:
 
 def _without_holes(rings: RingSignal) -> tuple[FloatArray, BoolImage]:
     """Return the signal with small holes filled, and where no ridge is to be looked for."""
-    from scipy import ndimage
-
     if not rings.mask.any():
         return rings.signal.astype(np.float64), rings.mask
-    distance, nearest = ndimage.distance_transform_edt(rings.mask, return_indices=True)
-    filled = rings.signal[tuple(nearest)].astype(np.float64)
+    nearest = nearest_usable(rings.mask)
+    distance = distance_to(nearest)
+    filled = rings.signal.ravel()[nearest].astype(np.float64)
     dark = rings.mask & ((filled < _BRIGHT) | (distance > _BRIDGED))
     filled[rings.mask & (distance > _BRIDGED)] = 0.0
-    return filled, np.asarray(ndimage.binary_dilation(dark, iterations=_GUARD), dtype=np.bool_)
+    return filled, grown(dark, _GUARD)
 
 
 def _area_samples(usable: BoolImage) -> FloatArray:

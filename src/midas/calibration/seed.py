@@ -1,6 +1,6 @@
 """The first guess from the image alone: beam centre, distance and tilt.
 
-Rings are ridges of the image. For a set of tilts every ridge point votes for the beam centres that its direction allows;
+Rings are ridges of the image. For a set of tilts every ridge point votes for the beam centres its direction allows;
 around the best centres all distances are tried, and the best of those are polished on the ridge points, from the inner
 rings outward. Each is judged by how well the calibrant's rings explain where the ridge points are, against chance
 (core/ring_search.hpp).
@@ -28,22 +28,29 @@ __all__ = ["Hypothesis", "RingSignal", "Seed", "find_seed", "ring_radii", "ring_
 logger = logging.getLogger(__name__)
 
 _FEWEST_POINTS = 60
-_VOTERS = 1500
-_VOTE_CELL = 4.0  # cells
+_FIRST_VOTERS, _VOTERS = 400, 2000
+_FIRST_CELL, _VOTE_CELL = 10.0, 2.5  # cells
+_FINER = 30  # of the first votes, counted again on the finer grid
+_WINDOW = 31  # finer cells around a first vote
 _TILTS = ((10.0, 6), (20.0, 10), (30.0, 12), (40.0, 14))  # deg, and directions tried
 _PERSPECTIVES = (0.0, 0.7, 1.6, 3.0)  # longer panel edge over distance
 _SAME_CENTER = 6.0  # cells
 _CENTERS = 12  # kept from the votes
-_SCANNED_POINTS, _JUDGED_POINTS = 700, 2500
+_SCANNED_POINTS, _SIFTED_POINTS, _JUDGED_POINTS = 250, 1000, 2500
+_SIFTED = 12  # distances around a centre that are scored on more points
 _SCAN_STEP = 0.006  # of the distance
 _SCAN_SIGMA, _JUDGE_SIGMA = 2.0, 1.2  # cells
-_POLISH_SIGMA = (3.0, 1.0)  # cells
-_POLISHED = 24
-_FAINTEST = (0.1, 0.01, 0.001)  # brightness over the brightest ring's at which half of a ring shows
+_POLISHES = (((3.0, 1.0), 4), ((2.0, 1.0), 1000))  # first and last sigma [cells], and rings to begin with
+_POLISHED, _JUDGED = 16, 5  # starts polished on few points, of these on many
+# Brightness over the brightest ring's at which half of a ring shows: what suits the image best is not known before.
+_SCAN_FAINTEST, _POLISH_FAINTEST, _FAINTEST = (0.1, 0.01), (0.03,), (0.1, 0.01, 0.001)
 _SMALLEST_RADIUS = 20.0  # cells: weights do not grow further toward the centre
 _EFFECTIVE = 400.0  # independent points that the ridge points count as: neighbours along a ring say the same
+_SPOT = 5.0  # points of a line that a spot counts as: neighbours on a line say the same
 _SAME_DISTANCE = 0.02
+_CLEAR = 0.03  # of the best hypothesis' score, by which it has to lead
 _DISTANCES = (2e3, 3e7)  # µm
+_GUESSED_CENTER, _GUESSED_DISTANCE = 20.0, 0.05  # px, share: a guess further off is called wrong
 _FARTHEST_RING = 85.0  # deg 2theta
 
 
@@ -64,6 +71,11 @@ class Hypothesis:
     share: float
     """Share of the ridge points that lie on predicted rings."""
 
+    @property
+    def total(self) -> float:
+        """Both log-likelihood ratios together: what hypotheses are ranked by."""
+        return self.score + self.angular
+
 
 @dataclass(frozen=True, eq=False)
 class Seed:
@@ -75,6 +87,13 @@ class Seed:
     """The best really different one, None where there is none."""
     n_points: int
     """Ridge points of the image."""
+
+    @property
+    def ambiguous(self) -> bool:
+        """Whether the runner-up explains the image nearly as well as the best."""
+        if self.runner_up is None:
+            return False
+        return self.best.total - self.runner_up.total < _CLEAR * self.best.total
 
     @property
     def beam_center(self) -> tuple[float, float]:
@@ -132,19 +151,51 @@ def find_seed(
     candidates = _centers(found, n_threads)
     if beam_center is not None:
         at = [(v - 0.5 * (coarse.binning - 1)) / coarse.binning for v in beam_center]
-        candidates = np.vstack([candidates, [math.inf, *at, 0.0, 0.0]])
+        candidates = np.vstack([candidates, [candidates[0, 0], *at, 0.0, 0.0]])
     starts = _scan(found, candidates, pattern, (_DISTANCES[0] / cell, _DISTANCES[1] / cell), n_threads)
     geometries, scores = _polish(found, starts, pattern, n_threads)
-    order = np.argsort(-(scores[:, 0] + scores[:, 1]))
-    hypotheses = [_hypothesis(geometries[k], scores[k], coarse, cell) for k in order]
+    hypotheses = [_hypothesis(g, s, coarse, cell) for g, s in zip(geometries, scores, strict=True)]
     best = hypotheses[0] if hypotheses else None
     if best is None or best.score <= math.log(1e4):
         raise FitError(
             f"cannot tell the geometry: {len(found)} pieces of lines were found but no distance and beam centre put "
-            f"the rings of {rings.calibrant.name} on them; check calibrant, wavelength and pixel size"
+            f"the rings of {rings.name} on them; check calibrant, wavelength and pixel size"
         )
-    runner_up = next((h for h in hypotheses[1:] if _different(h, best, coarse.binning)), None)
+    best = _agreeing(hypotheses, beam_center, distance)
+    _warn_of_guesses(best, beam_center, distance)
+    runner_up = next((h for h in hypotheses if _different(h, best, coarse.binning)), None)
     return Seed(best=best, runner_up=runner_up, n_points=len(found))
+
+
+def _agreeing(
+    hypotheses: list[Hypothesis], beam_center: tuple[float, float] | None, distance: float | None
+) -> Hypothesis:
+    """Return the best hypothesis; of those that explain the image as well, the one that agrees with the guesses."""
+    best = hypotheses[0]
+    equals = [h for h in hypotheses if best.total - h.total < _CLEAR * best.total]
+    return next((h for h in equals if not _contradicted(h, beam_center, distance)), best)
+
+
+def _contradicted(
+    h: Hypothesis, beam_center: tuple[float, float] | None, distance: float | None
+) -> list[tuple[str, str]]:
+    """Return (the guess, what was found instead) of the guesses that a hypothesis contradicts."""
+    wrong = []
+    if beam_center is not None and math.dist(h.beam_center, beam_center) > _GUESSED_CENTER:
+        wrong.append(
+            (
+                "the beam centre guess y {:g}, z {:g} px (column first)".format(*beam_center),
+                "y {:.1f}, z {:.1f} px".format(*h.beam_center),
+            )
+        )
+    if distance is not None and abs(h.distance / distance - 1.0) > _GUESSED_DISTANCE:
+        wrong.append((f"the distance guess {distance / 1000.0:g} mm", f"{h.distance / 1000.0:.2f} mm"))
+    return wrong
+
+
+def _warn_of_guesses(h: Hypothesis, beam_center: tuple[float, float] | None, distance: float | None) -> None:
+    for guess, instead in _contradicted(h, beam_center, distance):
+        logger.warning("%s does not fit the rings of the image; they say %s, which is used", guess, instead)
 
 
 def _hypothesis(row: FloatArray, score: FloatArray, coarse: RingSignal, cell: float) -> Hypothesis:
@@ -187,17 +238,25 @@ def _centers(ridges: Ridges, n_threads: int) -> FloatArray:
                 directions.append((u_y, u_z, perspective / edge))
                 tilt_y = math.asin(u_z)
                 tilts.append((math.degrees(tilt_y), math.degrees(math.asin(u_y / math.cos(tilt_y)))))
-    chosen = _thinned(ridges.points[:, :], np.ones(len(ridges)), _VOTERS)
     n_z, n_y = ridges.shape
-    guesses = np.asarray(directions)
+    order = np.random.default_rng(7).permutation(len(ridges))
+    points = ridges.points[:, order]
+    guesses = np.column_stack([directions, np.tile([-1.0 * n_y, -1.0 * n_z], (len(directions), 1))])
     found = _core.vote_centers(
-        chosen,
+        _thinned(points, np.ones(len(ridges)), _FIRST_VOTERS),
         guesses,
-        low=(-1.0 * n_y, -1.0 * n_z),
-        shape=(int(3 * n_z / _VOTE_CELL) + 1, int(3 * n_y / _VOTE_CELL) + 1),
-        cell=_VOTE_CELL,
+        shape=(int(3 * n_z / _FIRST_CELL) + 1, int(3 * n_y / _FIRST_CELL) + 1),
+        cell=_FIRST_CELL,
         n_threads=n_threads,
     )
+    best = np.argsort(-found[:, 2])[:_FINER]
+    best = best if 0 in best else np.append(best, 0)
+    half = 0.5 * _WINDOW * _VOTE_CELL
+    finer = np.column_stack([guesses[best, :3], found[best, :2] - half])
+    voters = _thinned(points, np.ones(len(ridges)), _VOTERS)
+    found = _core.vote_centers(voters, finer, shape=(_WINDOW, _WINDOW), cell=_VOTE_CELL, n_threads=n_threads)
+    guesses, tilts = guesses[best], [tilts[k] for k in best]
+    upright = int(np.flatnonzero(best == 0)[0])
     kept: list[int] = []
     for k in np.argsort(-found[:, 2]):
         same = [
@@ -209,11 +268,10 @@ def _centers(ridges: Ridges, n_threads: int) -> FloatArray:
             kept.append(int(k))
         if len(kept) == _CENTERS:
             break
-    if 0 not in kept:
-        kept.append(0)
-    with np.errstate(divide="ignore"):
-        rows = [[1.0 / guesses[k, 2], *found[k, :2], *tilts[k]] for k in kept]
-    return np.asarray(rows)
+    if upright not in kept:
+        kept.append(upright)
+    rows = [[1.0 / max(guesses[k, 2], 1e-3 / edge), *found[k, :2], *tilts[k]] for k in kept]
+    return _core.aim_beams(np.asarray(rows), voters, n_threads=n_threads)
 
 
 def _thinned(points: FloatArray, density: FloatArray, n: int) -> FloatArray:
@@ -237,7 +295,9 @@ def _measured(
     shuffled = ridges.points[:, rng_order]
     area = ridges.area.copy()
     area[2] *= density(area[0], area[1])
-    return _thinned(shuffled, density(shuffled[0], shuffled[1]), n), np.ascontiguousarray(area)
+    wanted = density(shuffled[0], shuffled[1])
+    wanted[(shuffled[2] == 0.0) & (shuffled[3] == 0.0)] *= _SPOT
+    return _thinned(shuffled, wanted, n), np.ascontiguousarray(area)
 
 
 def _scan(
@@ -251,18 +311,23 @@ def _scan(
         distances = _distances(candidate, points, pattern, limits)
         if len(distances) == 0:
             continue
+        candidate[0] = distances[0]
         trial = np.repeat(candidate[None, :], len(distances), axis=0)
         trial[:, 0] = distances
-        score = _core.score_geometries(
-            trial, points, area, pattern.tangent, pattern.brightness,
-            faintest=_FAINTEST[1], sigma=_SCAN_SIGMA, n_threads=n_threads,
+        score = _core.score_distances(
+            candidate[None, :], distances, points, area, pattern.tangent, pattern.brightness,
+            faintest=_SCAN_FAINTEST, sigma=_SCAN_SIGMA, n_threads=n_threads,
         )  # fmt: skip
         total = score[:, 0] + score[:, 1]
-        peak = (total >= np.roll(total, 1)) & (total >= np.roll(total, -1))
-        best = np.flatnonzero(peak)
-        best = best[np.argsort(-total[best])][:6]
-        rows.append(trial[best])
-        totals.append(total[best])
+        peaks = np.flatnonzero((total >= np.roll(total, 1)) & (total >= np.roll(total, -1)))
+        best = trial[peaks[np.argsort(-total[peaks])][:_SIFTED]]
+        points, area = _measured(ridges, candidate, _SIFTED_POINTS, order)
+        score = _core.score_geometries(
+            best, points, area, pattern.tangent, pattern.brightness,
+            faintest=_SCAN_FAINTEST, sigma=_SCAN_SIGMA, n_threads=n_threads,
+        )  # fmt: skip
+        rows.append(best)
+        totals.append(score[:, 0] + score[:, 1])
     if not rows:
         return np.empty((0, 5))
     all_rows, all_totals = np.vstack(rows), np.concatenate(totals)
@@ -282,24 +347,46 @@ def _distances(candidate: FloatArray, points: FloatArray, pattern: _Pattern, lim
 
 
 def _polish(ridges: Ridges, starts: FloatArray, pattern: _Pattern, n_threads: int) -> tuple[FloatArray, FloatArray]:
-    """Return the starts moved to where they explain the points best, and their scores."""
-    geometries, scores = [], []
+    """Return the starts moved to where they explain the points best, best first, and their scores."""
     order = np.random.default_rng(7).permutation(len(ridges))
-    for start in starts:
-        row = start[None, :].copy()
-        for _ in range(2):
-            points, area = _measured(ridges, row[0], _JUDGED_POINTS, order)
-            row = _core.polish_geometries(
-                row, points, area, pattern.tangent, pattern.brightness,
-                faintest=_FAINTEST[1], sigma=_POLISH_SIGMA, n_threads=1,
-            )  # fmt: skip
-        trials = [
-            _core.score_geometries(
-                row, points, area, pattern.tangent, pattern.brightness,
-                faintest=faintest, sigma=_JUDGE_SIGMA, n_threads=1,
-            )[0]
-            for faintest in _FAINTEST
-        ]  # fmt: skip
-        geometries.append(row[0])
-        scores.append(max(trials, key=lambda s: float(s[0])))
-    return np.asarray(geometries).reshape(-1, 5), np.asarray(scores).reshape(-1, 3)
+    first = [_polished(ridges, s, pattern, _SIFTED_POINTS, order) for s in starts]
+    ranked = sorted(first, key=lambda found: -float(found[1][0] + found[1][1]))
+    final = [_polished(ridges, row, pattern, _JUDGED_POINTS, order) for row, _ in _distinct(ranked)]
+    final.sort(key=lambda found: -float(found[1][0] + found[1][1]))
+    rows, scores = [row for row, _ in final], [score for _, score in final]
+    return np.asarray(rows).reshape(-1, 5), np.asarray(scores).reshape(-1, 3)
+
+
+def _distinct(ranked: list[tuple[FloatArray, FloatArray]]) -> list[tuple[FloatArray, FloatArray]]:
+    """Return the first few that are not polished to the same place as a better one."""
+    kept: list[tuple[FloatArray, FloatArray]] = []
+    for row, score in ranked:
+        if len(kept) < _JUDGED and not any(
+            abs(row[0] / other[0] - 1.0) < 0.5 * _SAME_DISTANCE and math.dist(row[1:3], other[1:3]) < _SAME_CENTER
+            for other, _ in kept
+        ):
+            kept.append((row, score))
+    return kept
+
+
+def _polished(
+    ridges: Ridges, start: FloatArray, pattern: _Pattern, n: int, order: npt.NDArray[np.int64]
+) -> tuple[FloatArray, FloatArray]:
+    """Return one start polished on n points, and its score.
+
+    From the inner rings outward a wrong tilt does no harm, but where the inner rings are short arcs or crowded they
+    lead astray; so it is also polished on all rings at once. What scores best is returned.
+    """
+    points, area = _measured(ridges, start, n, order)
+    rings = (pattern.tangent, pattern.brightness)
+    trials = [start[None, :]] + [
+        _core.polish_geometries(
+            start[None, :], points, area, *rings,
+            faintest=_POLISH_FAINTEST, sigma=sigma, rings_first=rings_first, n_threads=1,
+        )
+        for sigma, rings_first in _POLISHES
+    ]  # fmt: skip
+    rows = np.vstack(trials)
+    scores = _core.score_geometries(rows, points, area, *rings, faintest=_FAINTEST, sigma=_JUDGE_SIGMA, n_threads=1)
+    best = int(np.argmax(scores[:, 0] + scores[:, 1]))
+    return rows[best], scores[best]

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from midas.calibration.filters import find_peaks, running_percentile, smoothed
 from midas.calibration.prepare import BoolImage, FloatImage, PreparedImage, local_median
 from midas.geometry import FloatArray
 
 _TARGET_EDGE = 640  # the search works on an image binned to about this many pixels
+_MEASURABLE = 4.0  # counts of background in a cell from which its noise is measured
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,10 +46,13 @@ def ring_signal(prepared: PreparedImage, *, threshold: float = 0.0) -> RingSigna
     background = local_median(counts, mask, max(counts.shape) // 25)
     excess = counts - background
     usable = ~mask
-    # Noise grows as the square root of the counts whatever the gain: its factor is measured, not assumed.
-    root = np.sqrt(np.maximum(background, 1e-3 * float(np.mean(counts[usable]))) + 1e-6)
-    factor = 1.4826 * float(np.median(np.abs(excess[usable]) / root[usable]))
-    noise = root * max(factor, 1e-6)
+    # Noise grows as the square root of the counts whatever the gain: its factor is measured, not assumed, where there
+    # is background enough to see it. One count in a cell is never more than one standard deviation.
+    single = 1.0 / binning**2
+    root = np.sqrt(np.maximum(background, single))
+    seen = usable & (background > _MEASURABLE * single)
+    factor = 1.4826 * float(np.median(np.abs(excess[seen]) / root[seen])) if seen.any() else 0.0
+    noise = root * (factor if factor > 0.1 / binning else 1.0 / binning)
     if threshold > 0.0:
         excess = _excess_above(prepared, background, binning, threshold / prepared.gain)
     signal = np.where(usable, excess / noise, 0.0).astype(np.float32)
@@ -81,8 +86,6 @@ def ring_radii(rings: RingSignal, radius_map: FloatArray) -> tuple[FloatArray, F
     `radius_map` gives the radius of every cell. A radius is covered where at least 3 % of its circumference lies on
     usable cells.
     """
-    from scipy import ndimage, signal
-
     rows, columns = np.nonzero(~rings.mask & np.isfinite(radius_map))
     radius = radius_map[rows, columns]
     step = 0.5
@@ -91,16 +94,16 @@ def ring_radii(rings: RingSignal, radius_map: FloatArray) -> tuple[FloatArray, F
     value = np.clip(rings.signal[rows, columns], -5.0, 20.0)  # spots and zingers count as little more than arcs
     profile = np.bincount(index, weights=value) / np.maximum(count, 1)
     covered = count > np.maximum(12.0, 0.03 * 2.0 * math.pi * step * step * np.arange(len(count)))
-    profile = ndimage.gaussian_filter1d(np.where(covered, profile, 0.0), 1.5)
-    baseline = ndimage.percentile_filter(profile, 30, size=61)
+    profile = smoothed(np.where(covered, profile, 0.0), 1.5)
+    baseline = running_percentile(profile, 30, 61)
     flat = np.where(covered, profile - baseline, 0.0)
     noise = 1.4826 * float(np.median(np.abs(flat[covered]))) if covered.any() else 1.0
-    peaks, found = signal.find_peaks(flat, prominence=max(4.0 * noise, 0.08), distance=4)
+    peaks, prominences = find_peaks(flat, prominence=max(4.0 * noise, 0.08), distance=4)
     if not covered.any():
         return np.empty(0), np.empty(0), (0.0, 0.0)
     inside = np.flatnonzero(covered) * step
     refined = np.array([_parabola(flat, int(k)) for k in peaks]) * step + 0.5 * step
-    return refined, np.asarray(found["prominences"], dtype=np.float64), (float(inside[0]), float(inside[-1]))
+    return refined, prominences, (float(inside[0]), float(inside[-1]))
 
 
 def _parabola(values: FloatArray, k: int) -> float:

@@ -16,16 +16,18 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the subcommand."""
     parser = subparsers.add_parser(
         "calibrate",
-        help="find the detector geometry from one image of a calibrant",
-        description="Find the detector geometry from one image of a calibrant. Needs the wavelength (or energy) and "
-        "the pixel size, from the options, the parameter file, the image's headers or its name (80p725keV); finds the "
-        "rest from the image. Exit status 1 unless the verdict is good.",
+        help="find the detector geometry from images of a calibrant",
+        description="Find the detector geometry from one image of a calibrant, or from several together. Needs the "
+        "wavelength (or energy) and the pixel size, from the options, the parameter file, the image's headers or its "
+        "name (80p725keV); finds the rest from the image. Exit status 1 unless the verdict is good.",
         epilog="example: midas calibrate ceo2.tif --energy 80.725 --pixel-size 200 --calibrant CeO2",
         allow_abbrev=False,
     )
     data = parser.add_argument_group("data")
-    data.add_argument("image", nargs="?", help="image of the calibrant (.tif .h5 .ge* .cbf .edf .npy .zip)")
-    data.add_argument("-dataFN", "--data", dest="data", default="", help="the same, as the manual spells it")
+    data.add_argument("image", nargs="*", help="image of the calibrant (.tif .h5 .ge* .cbf .edf .npy .zip); several of "
+                      "one detector are calibrated together")  # fmt: skip
+    data.add_argument("-dataFN", "--data", dest="data", nargs="+", default=[], metavar="FILE",
+                      help="the same, as the manual spells it")  # fmt: skip
     data.add_argument("-ConvertFile", "--format", dest="format", type=int, choices=(0, 1, 2, 3), default=None,
                       help="0 zarr, 1 HDF5, 2 GE, 3 TIFF (default: found from the file)")  # fmt: skip
     data.add_argument("-darkFN", "--dark", dest="dark", default="", help="dark image, subtracted")
@@ -46,7 +48,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     known.add_argument("--energy", type=float, default=None, help="photon energy [keV], instead of the wavelength")
     known.add_argument("--pixel-size", type=float, default=None, help="pixel size [µm]")
     known.add_argument("--calibrant", default=None,
-                       help="built-in calibrant (default: CeO2), auto to find which one, or a CIF file")  # fmt: skip
+                       help="built-in calibrant (default: CeO2), several with commas between, auto to find which one, "
+                       "or a CIF file")  # fmt: skip
     known.add_argument("-LsdGuess", "--distance-guess", dest="distance", type=float, default=_NO_DISTANCE,
                        help="distance guess [µm]; 1000000 means none")  # fmt: skip
     known.add_argument("-BCGuess", "--beam-center-guess", dest="beam_center", type=float, nargs=2, default=(0.0, 0.0),
@@ -65,22 +68,45 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
                      help="counts over the background below which a pixel takes no part in finding rings; "
                      "0 chooses (default)")  # fmt: skip
     fit.add_argument("-nCPUs", "--threads", dest="threads", type=int, default=0, help="threads (default: all cores)")
+    fit.add_argument("--parallax", type=float, default=None, metavar="UM",
+                     help="depth at which a thick sensor converts [µm] (default: 0)")  # fmt: skip
+    fit.add_argument("--refine-parallax", dest="refine_parallax", action="store_true", default=None,
+                     help="refine the parallax; best with several images")  # fmt: skip
+    _add_joint(parser)
     out = parser.add_argument_group("output")
     out.add_argument("-resultFolder", "--out", dest="out", default=".", help="folder for the results (default: here)")
     out.add_argument("-MakePlots", "--show", dest="show", type=int, nargs="?", const=1, default=0, choices=(0, 1),
                      help="1: show the pictures in windows at the end")  # fmt: skip
     out.add_argument("-SavePlotsHDF", "--save-hdf5", dest="save_hdf5", default="",
-                     help="HDF5 file with all intermediate arrays; not available yet")  # fmt: skip
+                     help="HDF5 file with all intermediate arrays")  # fmt: skip
     out.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
+
+
+def _add_joint(parser: argparse.ArgumentParser) -> None:
+    """Add what concerns several images calibrated together."""
+    joint = parser.add_argument_group("several images of one detector")
+    joint.add_argument("--detector-positions", dest="detector_positions", type=float, nargs="+", default=None,
+                       metavar="UM", help="reading of the detector's stage for each image [µm], growing away from the "
+                       "sample; their common offset is refined")  # fmt: skip
+    joint.add_argument("--known-distances", dest="known_distances", type=float, nargs="+", default=None, metavar="UM",
+                       help="distance of each image, where it is known [µm]")  # fmt: skip
+    joint.add_argument("--distance-sigma", dest="distance_sigma", type=float, default=None, metavar="UM",
+                       help="how well positions or distances are known [µm] (default: 0, exactly)")  # fmt: skip
+    joint.add_argument("--refine-wavelength", dest="refine_wavelength", action="store_true", default=None,
+                       help="refine the wavelength; needs two positions or distances")  # fmt: skip
+    joint.add_argument("--shared-beam-center", dest="shared_beam_center", action="store_true", default=None,
+                       help="one beam centre for all images (default: each its own)")  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the subcommand and return the exit status."""
-    from midas.calibration.job import CalibrationJob, run_job
+    from midas.calibration import Calibration, JointCalibration
+    from midas.calibration.job import CalibrationJob, run_job, run_joint_job
+    from midas.calibration.options import JOINT_FIELDS
 
-    folder = Path(args.out)
+    folder, images = Path(args.out), args.data or args.image
     job = CalibrationJob(
-        image=args.data or args.image or "",
+        image=images[0] if images else "",
         params=args.params,
         dark=args.dark,
         mask=args.mask,
@@ -105,21 +131,30 @@ def run(args: argparse.Namespace) -> int:
             "negative_counts": args.negative_counts,
             "bad_value": args.bad_value,
             "gap_value": args.gap_value,
+            **{name: getattr(args, name) for name in ("parallax", "refine_parallax", *JOINT_FIELDS)},
         },
     )
     with progress_bar("calibrating") as progress:
-        calibration, written = run_job(job, n_threads=args.threads, progress=progress)
+        calibration: Calibration | JointCalibration
+        if len(images) > 1:
+            calibration, written = run_joint_job(job, images, n_threads=args.threads, progress=progress)
+        else:
+            calibration, written = run_job(job, n_threads=args.threads, progress=progress)
     if args.json:
         print(json.dumps(calibration.as_dict(), indent=1))
     else:
         print(calibration)
         for note in calibration.notes:
             print(f"  note: {note}")
-        print(f"  {calibration.reason}; {len(calibration.history)} iterations, {calibration.seconds:.1f} s")
+        if isinstance(calibration, Calibration):
+            print(f"  {calibration.reason}; {len(calibration.history)} iterations, {calibration.seconds:.1f} s")
         print("  wrote " + ", ".join(str(p) for p in written))
     if args.show:
         from midas.plot import show
 
-        show(*(calibration.plot(which) for which in ("overview", "details")))
+        if isinstance(calibration, Calibration):
+            show(*(calibration.plot(which) for which in ("overview", "details")))
+        else:
+            show(calibration.plot())
     sys.stdout.flush()
     return 0 if calibration.verdict == "good" else 1

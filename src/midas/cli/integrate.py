@@ -7,9 +7,12 @@ import json
 import logging
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from midas.errors import InputError
+
+if TYPE_CHECKING:
+    from midas.io.parameters import Parameters
 
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
@@ -28,6 +31,23 @@ def add_parser(subparsers: Any) -> None:
     _add_controls(parser)
 
 
+def _add_parameters(files: argparse._ArgumentGroup) -> None:
+    files.add_argument(
+        "-paramFN",
+        "--param-file",
+        type=Path,
+        metavar="FILE",
+        help="MIDAS parameter file with geometry and bins (required)",
+    )
+    files.add_argument(
+        "--geometry",
+        type=Path,
+        metavar="FILE",
+        help="geometry that replaces the parameter file's: .poni (pyFAI), .imctrl (GSAS-II), .fit2d, .nxs or "
+        "calibration.json",
+    )
+
+
 def _add_inputs(parser: argparse.ArgumentParser) -> None:
     files = parser.add_argument_group("files")
     files.add_argument("data", nargs="?", type=Path, help="image file; the same as -dataFN")
@@ -38,13 +58,7 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="image file (.h5, .ge*, .tif, .cbf, .MIDAS.zip, .npy ...)",
     )
-    files.add_argument(
-        "-paramFN",
-        "--param-file",
-        type=Path,
-        metavar="FILE",
-        help="MIDAS parameter file with geometry and bins (required)",
-    )
+    _add_parameters(files)
     files.add_argument(
         "-resultFolder",
         "--result-folder",
@@ -163,7 +177,6 @@ def run(args: argparse.Namespace) -> int:
     """Cake the files and return 0."""
     from midas.cake.series import SeriesFiles, integrate_files
     from midas.cli.progress import progress_bar
-    from midas.io.parameters import read_params
 
     _refuse_unsupported(args)
     logging.getLogger("midas").setLevel(args.log_level)
@@ -184,7 +197,7 @@ def run(args: argparse.Namespace) -> int:
     with progress_bar("caking") as progress:
         done = integrate_files(
             files,
-            read_params(args.param_file),
+            _parameters(args),
             args.result_folder,
             skip_existing=args.skip_existing,
             n_threads=args.threads if args.local_threads is None else args.local_threads,
@@ -206,6 +219,24 @@ def run(args: argparse.Namespace) -> int:
     for path in done.written:
         print(f"wrote {path}")
     return 0
+
+
+def _parameters(args: argparse.Namespace) -> Parameters:
+    """Return the parameters, with the geometry of another file where one is given."""
+    from midas.io.exchange import read_geometry
+    from midas.io.parameters import read_params
+
+    parameters = read_params(args.param_file)
+    if args.geometry is None:
+        return parameters
+    pixel_size = parameters.pixel_size if any(k in parameters for k in ("px", "pxY")) else None
+    geometry, _ = read_geometry(args.geometry, pixel_size=pixel_size)
+    if geometry.panels is not None:
+        raise InputError(
+            f"{args.geometry}: its panels cannot join another parameter file; give the refined_MIDAS_params.txt "
+            "beside it as -paramFN"
+        )
+    return parameters.with_geometry(geometry)
 
 
 def _data_file(args: argparse.Namespace) -> Path:

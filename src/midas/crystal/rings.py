@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from midas.units import q_from_two_theta, two_theta_from_d
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
+Calibrants = Calibrant | tuple[Calibrant, ...]
+"""One calibrant, or several in one exposure."""
 SAME_D = 1e-7
 """Reflections whose spacings agree to this fraction share a ring."""
 _MOST_REFLECTIONS = 2_000_000
@@ -24,7 +27,7 @@ _WAVELENGTH_RANGE = (0.01, 10.0)  # Å
 
 @dataclass(frozen=True, eq=False)
 class Rings:
-    """The powder rings of a calibrant at a wavelength, d descending. Arrays are read-only.
+    """The powder rings of a calibrant, or of several, at a wavelength, d descending. Arrays are read-only.
 
     Examples
     --------
@@ -35,7 +38,7 @@ class Rings:
     """
 
     calibrant: Calibrant
-    """What diffracts."""
+    """What diffracts; of several calibrants the first."""
     wavelength: float
     """[Å]."""
     number: IntArray
@@ -51,22 +54,100 @@ class Rings:
     multiplicity: IntArray
     """Shape (n,), reflections on the ring, Friedel mates included."""
     intensity: FloatArray
-    """Shape (n,), sum of |F|² over the ring's reflections, the strongest 1; no Lorentz or polarization factor. NaN when
-    the calibrant has no atoms; 0 where the structure extinguishes a ring that the space group allows (Si 222)."""
+    """Shape (n,), sum of |F|² over the ring's reflections, each calibrant's strongest 1; no Lorentz or polarization
+    factor. NaN when the calibrant has no atoms; 0 where the structure extinguishes a ring that the space group allows
+    (Si 222)."""
     all_hkl: IntArray
     """Shape (m, 3), every reflection of every ring, ring by ring."""
     all_number: IntArray
     """Shape (m,), the ring number of each row of `all_hkl`."""
+    calibrants: tuple[Calibrant, ...] = ()
+    """All that diffract in one exposure; `calibrant` alone when not given."""
+    phase: IntArray | None = None
+    """Shape (n,), index into `calibrants` of the one that each ring belongs to; None: all to the first."""
 
     def __len__(self) -> int:
         """Return the number of rings."""
         return len(self.d_spacing)
 
+    @property
+    def name(self) -> str:
+        """Name of the calibrant; of several, their names with + between."""
+        return " + ".join(c.name for c in self.calibrants or (self.calibrant,))
+
+    def calibrant_of(self, ring: int) -> Calibrant:
+        """Return the calibrant of a ring (index from 0)."""
+        return self.calibrant if self.phase is None else self.calibrants[int(self.phase[ring])]
+
+    def first(self, n: int) -> Rings:
+        """Return the n rings of largest d, all of them where there are fewer.
+
+        Examples
+        --------
+        >>> from midas.crystal.calibrants import calibrant
+        >>> rings(calibrant("CeO2"), 0.1839, d_min=1.0).first(3).hkl.tolist()
+        [[1, 1, 1], [2, 0, 0], [2, 2, 0]]
+        """
+        kept = self.all_number <= n
+        return replace(
+            self,
+            number=self.number[:n],
+            d_spacing=self.d_spacing[:n],
+            two_theta=self.two_theta[:n],
+            q=self.q[:n],
+            hkl=self.hkl[:n],
+            multiplicity=self.multiplicity[:n],
+            intensity=self.intensity[:n],
+            all_hkl=_frozen(self.all_hkl[kept]),
+            all_number=_frozen(self.all_number[kept]),
+            phase=None if self.phase is None else self.phase[:n],
+        )
+
+    def at_wavelength(self, wavelength: float) -> Rings:
+        """Return the same rings at another wavelength [Å].
+
+        Raises
+        ------
+        InputError
+            The wavelength is out of range, or too long for the last ring to diffract.
+
+        Examples
+        --------
+        >>> from midas.crystal.calibrants import calibrant
+        >>> r = rings(calibrant("CeO2"), 0.2, d_min=2.0).at_wavelength(0.4)
+        >>> r.wavelength, [round(t, 2) for t in r.two_theta.tolist()]
+        (0.4, [7.34, 8.48])
+        """
+        shortest = _lowest_d(wavelength, None, float(self.d_spacing.min(initial=math.inf)))
+        if len(self) and shortest > self.d_spacing[-1]:
+            raise InputError(
+                f"at the wavelength {wavelength:g} Å the ring of d = {self.d_spacing[-1]:.4g} Å does not diffract; "
+                f"expected at most {2.0 * self.d_spacing[-1]:.4g} Å"
+            )
+        two_theta = np.array([two_theta_from_d(v, wavelength) for v in self.d_spacing])
+        return replace(self, wavelength=float(wavelength), two_theta=_frozen(two_theta))
+
+    def reciprocal_vectors(self) -> FloatArray:
+        """Return the Cartesian reciprocal vectors of `all_hkl`, shape (m, 3) [Å⁻¹], each of its own calibrant."""
+        if self.phase is None:
+            return reciprocal_vectors(self.calibrant, self.all_hkl)
+        vectors = np.empty((len(self.all_hkl), 3))
+        phase = self.phase[self.all_number - 1]
+        for k, material in enumerate(self.calibrants):
+            vectors[phase == k] = reciprocal_vectors(material, self.all_hkl[phase == k])
+        return vectors
+
 
 def rings(
-    calibrant: Calibrant, wavelength: float, *, two_theta_max: float | None = None, d_min: float | None = None
+    calibrant: Calibrant | Sequence[Calibrant],
+    wavelength: float,
+    *,
+    two_theta_max: float | None = None,
+    d_min: float | None = None,
 ) -> Rings:
     """Return the powder rings up to 2θ [deg] or down to d [Å], whichever limit is met first.
+
+    Several calibrants, as mixed in one exposure, give one list in which every ring knows its own: see `merged`.
 
     Systematic absences come from the space group; |F|² from neutral-atom form factors (International Tables vol. C,
     table 6.1.1.4, as gemmi has them) with isotropic displacements, no anomalous scattering.
@@ -83,6 +164,8 @@ def rings(
     >>> r.two_theta.round(3).tolist()
     [13.817, 19.588, 24.05, 27.84]
     """
+    if not isinstance(calibrant, Calibrant):
+        return merged([rings(c, wavelength, two_theta_max=two_theta_max, d_min=d_min) for c in calibrant])
     lowest_d = _lowest_d(wavelength, two_theta_max, d_min)
     hkl, d = _reflections(calibrant, lowest_d)
     number = 1 + np.concatenate([[0], np.cumsum(np.diff(d) < -SAME_D * d[1:])]) if len(d) else np.empty(0, np.int64)
@@ -107,6 +190,61 @@ def rings(
         intensity=_frozen(relative),
         all_hkl=_frozen(hkl),
         all_number=_frozen(number),
+    )
+
+
+def merged(lists: Sequence[Rings]) -> Rings:
+    """Return one list, d descending, of the rings of several calibrants at the same wavelength.
+
+    Rings are numbered anew from 1. Rings of two calibrants stay two, even where their spacings agree. Intensities stay
+    relative to each calibrant's strongest ring: how much of each is in the beam is not known.
+
+    Raises
+    ------
+    InputError
+        There is no list, the wavelengths differ, or a calibrant is there twice.
+
+    Examples
+    --------
+    >>> from midas.crystal.calibrants import calibrant
+    >>> both = merged([rings(calibrant(name), 0.2, d_min=2.0) for name in ("CeO2", "LaB6")])
+    >>> both.name, [both.calibrant_of(k).name for k in range(len(both))]
+    ('CeO2 + LaB6', ['LaB6', 'CeO2', 'LaB6', 'CeO2', 'LaB6', 'LaB6'])
+    """
+    lists = list(lists)
+    if not lists:
+        raise InputError("no calibrant is given; expected at least one")
+    if len(lists) == 1:
+        return lists[0]
+    if len({r.wavelength for r in lists}) != 1:
+        raise InputError(f"ring lists at the wavelengths {[r.wavelength for r in lists]} Å; expected one wavelength")
+    materials = [c for r in lists for c in r.calibrants or (r.calibrant,)]
+    for k, material in enumerate(materials):
+        if material in materials[:k]:
+            raise InputError(f"the calibrant {material.name} is given twice; name each once")
+    start = np.cumsum([0] + [len(r.calibrants) or 1 for r in lists[:-1]])
+    phase = np.concatenate([s + (np.zeros(len(r), np.int64) if r.phase is None else r.phase)
+                            for s, r in zip(start, lists, strict=True)])  # fmt: skip
+    d = np.concatenate([r.d_spacing for r in lists])
+    order = np.argsort(-d, kind="stable")
+    place = np.empty(len(d), dtype=np.int64)  # new number of each ring in the old order
+    place[order] = np.arange(1, len(d) + 1)
+    first = np.cumsum([0] + [len(r) for r in lists[:-1]])
+    number = np.concatenate([place[f + r.all_number - 1] for f, r in zip(first, lists, strict=True)])
+    rows = np.argsort(number, kind="stable")
+    columns = {
+        name: _frozen(np.concatenate([getattr(r, name) for r in lists])[order])
+        for name in ("d_spacing", "two_theta", "q", "hkl", "multiplicity", "intensity")
+    }
+    return Rings(
+        calibrant=materials[0],
+        wavelength=lists[0].wavelength,
+        number=_frozen(np.arange(1, len(d) + 1)),
+        **columns,
+        all_hkl=_frozen(np.concatenate([r.all_hkl for r in lists])[rows]),
+        all_number=_frozen(number[rows]),
+        calibrants=tuple(materials),
+        phase=_frozen(phase[order]),
     )
 
 

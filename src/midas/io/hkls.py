@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from midas.crystal import Rings, reciprocal_vectors
+from midas.crystal import Rings
 from midas.errors import InputError
 from midas.io.atomic import atomic_path
 
@@ -44,7 +44,7 @@ def write_hkls(path: str | Path, rings: Rings, distance: float) -> Path:
         hint = " looks like metres or mm" if 0.0 < distance < _SMALLEST_DISTANCE else " is out of range"
         raise InputError(f"distance {distance:g}{hint}; midas takes µm, at least {_SMALLEST_DISTANCE:g}")
     if len(rings) == 0:
-        raise InputError(f"{rings.calibrant.name} has no ring in the range asked for; raise two_theta_max")
+        raise InputError(f"{rings.name} has no ring in the range asked for; raise two_theta_max")
     with atomic_path(path) as part:
         part.write_text("\n".join([HKLS_HEADER, *_rows(rings, distance)]) + "\n", encoding="ascii")
     return path
@@ -54,7 +54,7 @@ def _rows(rings: Rings, distance: float) -> list[str]:
     ring = rings.all_number - 1
     two_theta = rings.two_theta[ring]
     radius = np.where(two_theta < 90.0, distance * np.tan(np.radians(np.minimum(two_theta, 89.999))), np.nan)
-    vectors = reciprocal_vectors(rings.calibrant, rings.all_hkl)
+    vectors = rings.reciprocal_vectors()
     columns = zip(
         rings.all_hkl.tolist(),
         rings.d_spacing[ring].tolist(),

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,41 @@ def test_pyfai_finds_our_angles_through_corners(
     assert detector is not None
     back = our_angles(read, detector.shape, rows, columns)
     assert_same_angles(ours, back[0], 0.5 * np.pi - back[1])
+
+
+@pytest.mark.parametrize("transforms", [(), (1,), (3, 1)])
+def test_pyfai_finds_our_angles_on_shifted_panels(tmp_path: Path, transforms: tuple[int, ...]) -> None:
+    tiles = midas.PanelLayout(size=(240, 190), gaps_z=(20,), gaps_y=(20,))
+    rng = np.random.default_rng(3)
+    table = rng.normal(size=(4, 5)) * [0.5, 0.5, 0.1, 20.0, 1e-4]
+    g = replace(make_geometry(8, transforms, bent=True, tilt=10.0), panels=midas.Panels.from_table(tiles, table))
+    poni, corners = midas.write_geometry(tmp_path / "g.poni", g, midas.Detector(SHAPE, 172.0))
+    assert corners.name == "g.detector.h5"
+    rows, columns = raw_pixels(raw_shape(SHAPE, transforms))
+    assert_same_angles(our_angles(g, SHAPE, rows, columns), *pyfai_angles(poni, rows, columns))
+    with pytest.raises(FormatError, match=r"any distortion p0\.\.p14"):
+        midas.read_geometry(poni)
+
+
+def test_pyfai_finds_our_angles_with_parallax(tmp_path: Path) -> None:
+    g = replace(make_geometry(9, tilt=10.0), parallax=200.0)
+    poni, _ = midas.write_geometry(tmp_path / "g.poni", g, midas.Detector(SHAPE, 172.0))
+    rows, columns = raw_pixels(SHAPE)
+    assert_same_angles(our_angles(g, SHAPE, rows, columns), *pyfai_angles(poni, rows, columns))
+    with pytest.raises(InputError, match="cannot hold the geometry's parallax"):
+        midas.write_geometry(tmp_path / "g.imctrl", g, midas.Detector(SHAPE, 172.0))
+
+
+@pytest.mark.parametrize("suffix", [".json", ".txt"])
+def test_panels_and_parallax_survive_our_own_files(tmp_path: Path, suffix: str) -> None:
+    tiles = midas.PanelLayout(size=(240, 190), gaps_z=(20,), gaps_y=(20,), origin=(-3, 5))
+    panels = midas.Panels.from_table(tiles, np.arange(20.0).reshape(4, 5) / 100.0)
+    g = replace(make_geometry(9), parallax=200.0, panels=panels)
+    read, _ = midas.read_geometry(midas.write_geometry(tmp_path / f"g{suffix}", g, midas.Detector(SHAPE, 172.0))[0])
+    assert read.panels is not None
+    assert read.panels.layout == tiles
+    np.testing.assert_array_equal(read.panels.table, panels.table)
+    assert read.parallax == 200.0
 
 
 @pytest.mark.parametrize("orientation", [1, 2, 3, 4])

@@ -59,7 +59,7 @@ def write_nexus(path: Path, geometry: Geometry, detector: Detector | None) -> li
     if detector is None:
         raise InputError("a NeXus description needs the shape of the detector; give the detector")
     mapping = layout(geometry, detector.shape)
-    size = geometry.pixel_size * 1e-6
+    size = geometry.pixel_size / 1e6
     # In the plane, before any turn: x along decreasing columns of the geometry's image, y along increasing rows.
     down, across = mapping.matrix[:, 0], mapping.matrix[:, 1]
     first = mapping.to_geometry([[-0.5], [-0.5]])[:, 0]
@@ -74,7 +74,7 @@ def write_nexus(path: Path, geometry: Geometry, detector: Detector | None) -> li
         group = _group(_group(entry, "instrument", "NXinstrument"), "detector", "NXdetector")
         for name in ("x_pixel_size", "y_pixel_size"):
             _value(group, name, size, "m")
-        _value(group, "distance", geometry.distance * 1e-6, "m")
+        _value(group, "distance", geometry.distance / 1e6, "m")
         for name, value in zip(("beam_center_y", "beam_center_x"), center, strict=True):
             _value(group, name, float(value) + 0.5, "pixel")
         chain = group.name + "/transformations"
@@ -84,7 +84,7 @@ def write_nexus(path: Path, geometry: Geometry, detector: Detector | None) -> li
         after = {"tilt_z": "tilt_y", "tilt_y": "tilt_x", "tilt_x": "distance"}
         for name, axis, k in turns:
             _move(moves, name, geometry.tilts[k], "deg", "rotation", axis, f"{chain}/{after[name]}")
-        _move(moves, "distance", geometry.distance * 1e-6, "m", "translation", (0, 0, 1), ".")
+        _move(moves, "distance", geometry.distance / 1e6, "m", "translation", (0, 0, 1), ".")
         module = _group(group, "module", "NXdetector_module")
         module["data_origin"], module["data_size"] = np.zeros(2, dtype=int), np.array([rows, columns])
         _move(module, "module_offset", 1.0, "m", "translation", offset, f"{chain}/tilt_z", unit_vector=False)
@@ -243,7 +243,7 @@ def write_corners(path: Path, geometry: Geometry, mapping: Layout, shape: tuple[
     """
     import h5py
 
-    size = plane.pixel_size * 1e-6
+    size = plane.pixel_size / 1e6
     center = np.array(plane.center)
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         entry = _group(file, "entry", "NXentry")

@@ -8,16 +8,20 @@ from typing import Any
 
 from midas.detector import Detector
 from midas.errors import FormatError
-from midas.geometry import Geometry
+from midas.geometry import FloatArray, Geometry
 from midas.io.atomic import atomic_path
-from midas.io.parameter_text import format_value, geometry_pairs
+from midas.io.panel_shifts import write_panel_shifts
+from midas.io.parameter_text import format_value, geometry_pairs, panel_pairs
 from midas.io.parameters import read_params
+from midas.panels import PanelLayout, Panels, panels_as_dict
 
 _FIELDS = ("distance", "beam_center", "pixel_size", "wavelength", "tilts", "distortion", "distortion_radius")
 
 
-def geometry_record(geometry: Geometry) -> dict[str, Any]:
+def geometry_record(geometry: Geometry, panel_esds: FloatArray | None = None) -> dict[str, Any]:
     """Return a geometry as JSON holds it: lengths µm, positions px, angles deg, wavelength Å.
+
+    The panels' esds go with their table where they are given, shape (n_panels, 5).
 
     Examples
     --------
@@ -33,7 +37,14 @@ def geometry_record(geometry: Geometry) -> dict[str, Any]:
         "pixel_size": geometry.pixel_size,
         "wavelength": geometry.wavelength,
         "image_transforms": list(geometry.image_transforms),
+        "parallax": geometry.parallax,
+        "panels": None if geometry.panels is None else panels_as_dict(geometry.panels, panel_esds),
     }
+
+
+def _panels(record: dict[str, Any]) -> Panels:
+    layout = PanelLayout(**{name: tuple(record[name]) for name in ("size", "gaps_z", "gaps_y", "origin")})
+    return Panels.from_table(layout, record["table"])
 
 
 def write_record(path: Path, geometry: Geometry, detector: Detector | None) -> list[Path]:
@@ -52,27 +63,37 @@ def read_record(path: Path) -> tuple[Geometry, Detector | None]:
         record = json.loads(path.read_text(encoding="utf-8"))
         values = record["geometry"]
         given = {name: values[name] for name in _FIELDS}
+        panels = _panels(values["panels"]) if values.get("panels") else None
     except OSError as error:
         raise FormatError(f"{path}: the file cannot be read ({error.strerror})") from None
     except (KeyError, TypeError, ValueError):
         raise FormatError(f"{path}: this is no record of a geometry; expected calibration.json of midas") from None
-    geometry = Geometry(**given, image_transforms=tuple(values.get("image_transforms", ())))
+    geometry = Geometry(
+        **given,
+        image_transforms=tuple(values.get("image_transforms", ())),
+        parallax=float(values.get("parallax", 0.0)),
+        panels=panels,
+    )
     shape = record.get("shape")
     return geometry, None if shape is None else Detector((shape[0], shape[1]), geometry.pixel_size)
 
 
 def write_text(path: Path, geometry: Geometry, detector: Detector | None) -> list[Path]:
-    """Write a geometry as MIDAS parameter text and return the file."""
-    pairs = [*geometry_pairs(geometry), *(("ImTransOpt", t) for t in geometry.image_transforms)]
+    """Write a geometry as MIDAS parameter text, its panels into a panel-shifts file beside it; return the files."""
+    files = [path]
+    pairs = [*geometry_pairs(geometry), *panel_pairs(geometry), *(("ImTransOpt", t) for t in geometry.image_transforms)]
     if detector is not None:
         pairs += [("NrPixelsY", detector.shape[1]), ("NrPixelsZ", detector.shape[0])]
+    if geometry.panels is not None:
+        files.append(write_panel_shifts(path.with_name(f"{path.stem}.panel_shifts.txt"), geometry.panels))
+        pairs.append(("PanelShiftsFile", files[1].name))
     lines = []
     for key, value in pairs:
         values = value if isinstance(value, tuple) else (value,)
         lines.append(f"{key} {' '.join(format_value(v) for v in values)}\n")
     with atomic_path(path) as temporary:
         temporary.write_text("".join(lines), encoding="utf-8")
-    return [path]
+    return files
 
 
 def read_text(path: Path) -> tuple[Geometry, Detector | None]:

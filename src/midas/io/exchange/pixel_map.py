@@ -26,6 +26,7 @@ _USABLE_SPLINE = 1e-4  # px: a spline that misses by more does not describe the 
 _MOST_INTERVALS = 64
 _MOST_MISFIT = 0.01  # px: a map that p-terms miss by more is refused
 _SAMPLES = 61  # along each edge, to find the p-terms of a map
+_CELL = 16  # px: edge of the squares whose pixels are taken to be alike in shape
 _WORD = 14  # characters of a number in a spline file
 _HEADINGS = ("VALID REGION", "GRID SPACING, X-PIXEL SIZE, Y-PIXEL SIZE", "X-DISTORTION", "Y-DISTORTION")
 
@@ -185,17 +186,21 @@ def _spline_terms(lines: list[str]) -> SplineTerms:
 def corner_block(geometry: Geometry, layout: Layout, rows: range, n_columns: int) -> FloatArray:
     """Return the flat corners (row, column) [px] of some rows of pixels, shape (len(rows), n_columns, 4, 2).
 
-    Taken inside the pixel and carried to its edge, so that a corner belongs to the panel of its own pixel. Corners run
-    (first row, first column), (last, first), (last, last), (first, last).
+    The middle of each pixel is exact; how far its corners lie from it is taken from one pixel in 16 x 16, as it changes
+    little over that. Corners run (first row, first column), (last, first), (last, last), (first, last).
     """
-    inside = 0.25
     row, column = np.meshgrid(np.array(rows, dtype=float), np.arange(n_columns, dtype=float), indexing="ij")
-    corners = []
-    for dr, dc in ((-1, -1), (1, -1), (1, 1), (-1, 1)):
-        corners.append(flat_positions(geometry, layout, row + inside * dr, column + inside * dc))
-    stacked = np.stack(corners, axis=-1)  # (2, rows, columns, 4)
-    middle = stacked.mean(axis=-1, keepdims=True)
-    return np.moveaxis(middle + (stacked - middle) * (0.5 / inside), 0, -1)
+    middle = flat_positions(geometry, layout, row, column)
+    cells = [np.arange(n) // _CELL for n in row.shape]
+    at = [np.minimum(np.arange(c[-1] + 1) * _CELL + _CELL // 2, len(c) - 1) for c in cells]
+    chosen = np.ix_(*at)
+    corners = np.empty((*row.shape, 4, 2))
+    for k, (down, across) in enumerate(((-1, -1), (1, -1), (1, 1), (-1, 1))):
+        # Taken inside the pixel and carried to its edge, so that a corner belongs to the panel of its own pixel.
+        inside = flat_positions(geometry, layout, row[chosen] + 0.25 * down, column[chosen] + 0.25 * across)
+        reach = 2.0 * (inside - middle[:, chosen[0], chosen[1]])
+        corners[:, :, k] = np.moveaxis(middle + reach[:, cells[0][:, None], cells[1][None, :]], 0, -1)
+    return corners
 
 
 def with_distortion(

@@ -63,7 +63,7 @@ def write_poni(path: Path, geometry: Geometry, detector: Detector | None) -> lis
     orientation = _orientation(geometry, shape)
     frame = TRANSFORMS[orientation]
     plane = plane_of(geometry, shape, frame)
-    size = plane.pixel_size * 1e-6
+    size = plane.pixel_size / 1e6
     config: dict[str, Any] = {"pixel1": size, "pixel2": size, "orientation": orientation}
     files, name, at_beam = [path], "Detector", [(c + 0.5) * size for c in plane.center]
     if shape is not None:
@@ -76,16 +76,16 @@ def write_poni(path: Path, geometry: Geometry, detector: Detector | None) -> lis
             # Corners are stored from the beam: pyFAI reads them in single precision, which is finest near zero.
             name, at_beam = "NexusDetector", [0.0, 0.0]
             config = {"filename": str(files[1].resolve()), "orientation": orientation}
-    poni = [at_beam[k] - plane.distance * 1e-6 * float(plane.normal[k]) for k in (0, 1)]
+    poni = [at_beam[k] - plane.distance / 1e6 * float(plane.normal[k]) for k in (0, 1)]
     lines = [
         "# Written by midas. 1 is the slow axis (rows), 2 the fast axis (columns).",
         "poni_version: 2.1",
         f"Detector: {name}",
         f"Detector_config: {json.dumps(config)}",
-        f"Distance: {plane.distance * 1e-6 * float(plane.normal[2])!r}",
+        f"Distance: {plane.distance / 1e6 * float(plane.normal[2])!r}",
         *(f"Poni{k + 1}: {value!r}" for k, value in enumerate(poni)),
         *(f"Rot{k + 1}: {angle!r}" for k, angle in enumerate(_rotations(plane))),
-        f"Wavelength: {plane.wavelength * 1e-10!r}",
+        f"Wavelength: {plane.wavelength / 1e10!r}",
     ]
     with atomic_path(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -186,7 +186,7 @@ def _plane(values: dict[str, str], path: Path, size: float, at_beam: tuple[float
         raise FormatError(f"{path}: the detector is turned away from the beam; expected rotations under 90 deg")
     distance = along_normal / float(matrix[2, 2])
     row, column = (
-        (number_of(values, f"poni{k + 1}", str(path)) + distance * float(matrix[2, k]) - at_beam[k]) / (size * 1e-6)
+        (number_of(values, f"poni{k + 1}", str(path)) + distance * float(matrix[2, k]) - at_beam[k]) / size * 1e6
         for k in (0, 1)
     )
     return Plane(

@@ -1,0 +1,128 @@
+"""The outcome of a joint calibration: one calibration an image, and what they say together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from midas.calibration.result import Calibration
+from midas.geometry import FloatArray
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, eq=False)
+class JointCalibration:
+    """Several images of one detector, calibrated together.
+
+    Examples
+    --------
+    >>> from midas.calibration.joint_result import JointCalibration
+    >>> JointCalibration.__name__
+    'JointCalibration'
+    """
+
+    images: tuple[Calibration, ...]
+    """One an image, in the order given: geometry, uncertainties and points of the joint fit, verdict with the reasons
+    of the image alone and of its place among the others."""
+    names: tuple[str, ...]
+    """What each image is called: its file's name without the suffix, or its number. No two are alike."""
+    alone: tuple[Calibration, ...]
+    """Each image calibrated by itself."""
+    wavelength: float
+    """The beam's wavelength [Å], of the first image where they differ; as refined where it was."""
+    wavelength_esd: float | None
+    """Its standard uncertainty [Å]; None where it was not refined."""
+    parallax: float
+    """Depth at which the sensor converts [µm]."""
+    parallax_esd: float | None
+    """Its standard uncertainty [µm]; None where it was not refined."""
+    parameters: tuple[str, ...]
+    """Names of the refined parameters in the order of `covariance`; those of one image end in its number, from 1:
+    `distance_2`. `distance` alone is the first image's, from which the others stand at known steps, and `position_2`
+    the error of a step. Distortion as cosine and sine coefficients."""
+    covariance: FloatArray
+    """Shape (n, n): covariance of the refined parameters in their units; the wavelength's is Å."""
+    mean_strain: float
+    """Mean |pseudo-strain| over the points used of all images."""
+    held_out_strain: float
+    """Mean |pseudo-strain| of points predicted by joint fits that did not see their azimuth; NaN where there are too
+    few."""
+    converged: bool
+    """Whether the joint least squares and every image's loop converged."""
+    verdict: str
+    """"good", "doubtful" or "failed": the worst image's, or worse where the images do not fit together."""
+    reasons: tuple[str, ...]
+    """Why the verdict is not "good"; empty when it is. A reason of one image begins with its name."""
+    seconds: float
+    """Wall time of the calibration [s]."""
+
+    def __repr__(self) -> str:
+        """Return the verdict, what the images share, and a line for each."""
+        first = self.images[0]
+        g, e = first.geometry, first.esd
+        wavelength = f"{self.wavelength:.7f}" + (f" ± {self.wavelength_esd:.7f}" if self.wavelength_esd else "")
+        lines = [
+            f"JointCalibration of {len(self.images)} images: {self.verdict}, mean strain "
+            f"{self.mean_strain * 1e6:.1f} µε (held out {self.held_out_strain * 1e6:.1f})",
+            f"  wavelength   {wavelength} Å",
+            f"  tilts        y {g.tilts[1]:.4f} ± {e.get('tilt_y', 0.0):.4f}, "
+            f"z {g.tilts[2]:.4f} ± {e.get('tilt_z', 0.0):.4f} deg",
+        ]
+        if self.parallax or self.parallax_esd:
+            esd = "" if self.parallax_esd is None else f" ± {self.parallax_esd:.1f}"
+            lines.append(f"  parallax     {self.parallax:.1f}{esd} µm")
+        for name, image, alone in zip(self.names, self.images, self.alone, strict=True):
+            g, e = image.geometry, image.esd
+            lines.append(
+                f"  {name}: distance {g.distance / 1000:.4f} ± {e.get('distance', 0.0) / 1000:.4f} mm, "
+                f"beam y {g.beam_center[0]:.4f}, z {g.beam_center[1]:.4f} px, mean strain "
+                f"{image.mean_strain * 1e6:.1f} µε ({alone.mean_strain * 1e6:.1f} alone)"
+            )
+        return "\n".join([*lines, *(f"  {self.verdict}: {reason}" for reason in self.reasons)])
+
+    def _repr_html_(self) -> str:
+        """Return the summary for notebooks."""
+        from html import escape
+
+        return f"<pre>{escape(repr(self))}</pre>"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What each image's file name and headers said and which guesses were overruled; each begins with its name."""
+        return tuple(f"{name}: {note}" for name, c in zip(self.names, self.images, strict=True) for note in c.notes)
+
+    @property
+    def correlation(self) -> FloatArray:
+        """Correlations of the refined parameters, shape (n, n); NaN where the covariance is singular."""
+        sigma = np.sqrt(np.diag(self.covariance))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray(self.covariance / np.outer(sigma, sigma))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the content of the joint `calibration.json`: plain numbers, strings and lists."""
+        from midas.calibration.joint_files import summary
+
+        return summary(self)
+
+    def plot(self) -> Figure:
+        """Return a figure: strain against 2θ by image, each image alone and jointly, and the way of the beam centre."""
+        from midas.calibration.joint_files import plot_joint
+
+        return plot_joint(self)
+
+    def save(self, folder: str | Path = ".") -> list[Path]:
+        """Write each image's files to a folder of its name, and calibration.json and .png of all; return the paths.
+
+        Raises
+        ------
+        OutputError
+            The folder cannot be written to.
+        """
+        from midas.calibration.joint_files import save
+
+        return save(self, Path(folder))
