@@ -30,6 +30,7 @@ def test_flawless_evidence_is_good_with_no_reasons() -> None:
         ({"explained": 0.49}, "failed", "belongs to the calibrant"),
         ({"found": 0.79}, "doubtful", "only 79% of the strong rings"),
         ({"explained": 0.79}, "doubtful", "second phase"),
+        ({"missing": ("2 0 0",)}, "doubtful", "should show 2 0 0 brightly"),
         ({"n_rings": 2}, "doubtful", "only 2 rings"),
         ({"arc": 55.0}, "doubtful", "55 deg of azimuth"),
         ({"beam_uncertainty": 0.11}, "doubtful", "±0.11 px"),
