@@ -39,7 +39,10 @@ _SCANNED_POINTS, _SIFTED_POINTS, _JUDGED_POINTS = 250, 1000, 2500
 _SIFTED = 12  # distances around a centre that are scored on more points
 _SCAN_STEP = 0.006  # of the distance
 _SCAN_SIGMA, _JUDGE_SIGMA = 2.0, 1.2  # cells
-_POLISHES = (((3.0, 1.0), 4), ((2.0, 1.0), 1000))  # first and last sigma [cells], and rings to begin with
+_ALL_RINGS = 1000
+_POLISHES = (((3.0, 1.0), 4), ((2.0, 1.0), _ALL_RINGS))  # first and last sigma [cells], and rings to begin with
+_OTHER_WAY, _TILTED = (1.0, 1.0, 1.0, -1.0, -1.0), 3.0  # a geometry tilted the other way, tried above so many deg
+_FINE_POLISH, _FINE_SIGMA = (2.0, 0.5), 0.6  # cells
 _POLISHED, _JUDGED = 12, 5  # starts polished on few points, of these on many
 # Brightness over the brightest ring's at which half of a ring shows: what suits the image best is not known before.
 _SCAN_FAINTEST, _POLISH_FAINTEST, _FAINTEST = (0.1, 0.01), (0.03,), (0.1, 0.01, 0.001)
@@ -163,6 +166,8 @@ def find_seed(
         candidates = np.vstack([candidates, [candidates[0, 0], *at, 0.0, 0.0]])
     starts = _scan(found, candidates, pattern, (_DISTANCES[0] / cell, _DISTANCES[1] / cell), n_threads)
     geometries, scores = _polish(found, starts, pattern, n_threads)
+    if len(geometries):
+        geometries[0], scores[0] = _right_side(found, geometries[0], pattern)
     hypotheses = [_hypothesis(g, s, coarse, cell) for g, s in zip(geometries, scores, strict=True)]
     best = hypotheses[0] if hypotheses else None
     if best is None or best.score <= _CHANCE:
@@ -405,10 +410,32 @@ def _polish(ridges: Ridges, starts: FloatArray, pattern: _Pattern, n_threads: in
     """Return the starts moved to where they explain the points best, best first, and their scores."""
     first = [_polished(ridges, s, pattern, _SIFTED_POINTS) for s in starts]
     ranked = sorted(first, key=lambda found: -float(found[1][0] + found[1][1]))
-    final = [_polished(ridges, row, pattern, _JUDGED_POINTS) for row, _ in _distinct(ranked)]
+    chosen = [row for row, _ in _distinct(ranked)]
+    chosen += [row * _OTHER_WAY for row in chosen if math.hypot(row[3], row[4]) > _TILTED]
+    final = [_polished(ridges, row, pattern, _JUDGED_POINTS) for row in chosen]
     final.sort(key=lambda found: -float(found[1][0] + found[1][1]))
     rows, scores = [row for row, _ in final], [score for _, score in final]
     return np.asarray(rows).reshape(-1, 5), np.asarray(scores).reshape(-1, 3)
+
+
+def _right_side(ridges: Ridges, row: FloatArray, pattern: _Pattern) -> tuple[FloatArray, FloatArray]:
+    """Return the geometry, or the one tilted the other way where that fits better, polished once more, and its score.
+
+    Far from the sample the two differ by perspective alone, which the votes do not see.
+    """
+    points, area = _measured(ridges, row, _JUDGED_POINTS)
+    rings = (pattern.tangent, pattern.brightness)
+    both = np.vstack([row, row * _OTHER_WAY])
+    polished = _core.polish_geometries(
+        both, points, area, *rings, faintest=_POLISH_FAINTEST, sigma=_FINE_POLISH, rings_first=_ALL_RINGS, n_threads=1
+    )
+    trials = np.vstack([row, polished])
+    fine, usual = (
+        _core.score_geometries(trials, points, area, *rings, faintest=_FAINTEST, sigma=sigma, n_threads=1)
+        for sigma in (_FINE_SIGMA, _JUDGE_SIGMA)
+    )
+    best = int(np.argmax(fine[:, 0] + fine[:, 1]))
+    return trials[best], usual[best]
 
 
 def _distinct(ranked: list[tuple[FloatArray, FloatArray]]) -> list[tuple[FloatArray, FloatArray]]:
