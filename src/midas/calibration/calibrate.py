@@ -24,9 +24,9 @@ from midas.calibration.panels import check_panels
 from midas.calibration.parallax import parallax_doubts
 from midas.calibration.prepare import BoolImage, PreparedImage, prepare_image
 from midas.calibration.result import Calibration
-from midas.calibration.screening import Start, find_start
 from midas.calibration.seed import RingSignal, ring_signal
 from midas.calibration.source import CalibrantFile, held_by, read_calibrant_file
+from midas.calibration.start import Start, find_start
 from midas.calibration.verdict import judge
 from midas.crystal import Calibrants, Rings, rings
 from midas.detector import Detector

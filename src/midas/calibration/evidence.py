@@ -20,7 +20,7 @@ from midas.calibration.options import CalibrationParams
 from midas.calibration.orientation import mirrored
 from midas.calibration.points import RingPoints
 from midas.calibration.prepare import BoolImage
-from midas.calibration.presence import explained_share, strong_share
+from midas.calibration.presence import explained_share, strong_rings
 from midas.calibration.residuals import (
     HeldOut,
     held_out_azimuths,
@@ -36,7 +36,6 @@ from midas.crystal import Rings
 from midas.geometry import distortion_coefficients
 
 _CORRELATED = 0.99
-_CLOSE = 0.97  # of the best hypothesis' score
 _MOST_PAIRS = 3
 _AT_BOUND = 5e-4  # of the allowed range, from its ends
 _UNDETERMINED = 1e-7  # ratio of singular values below which a combination of parameters is not determined
@@ -57,6 +56,8 @@ class Evidence:
     """Share of the calibrant's strong rings that were found."""
     explained: float
     """Share of the height of the rings on the image that belongs to the calibrant."""
+    missing: tuple[str, ...] = ()
+    """Reflections (h k l) of bright rings that are not on the image at all."""
     calibrant: str = "the calibrant"
     """Its name."""
     fwhm: float = 3.0
@@ -120,13 +121,15 @@ def gather_evidence(
     offset = offsets(fit, points)
     azimuths, by_rings = held_out_azimuths(fit, points), held_out_rings(fit, points)
     beam, distance = _uncertainties(fit, azimuths, by_rings)
+    strong = strong_rings(loop, rings, mask, params.eta_step)
     step, share = module_steps(used, offset, mask)
     g, fwhm = fit.geometry, float(np.median(used.fwhm))
     return Evidence(
         n_points=len(used),
         n_rings=len(np.unique(used.ring)),
         arc=azimuthal_arc(used, params.eta_step),
-        found=strong_share(loop, rings, mask, params.eta_step),
+        found=strong.share,
+        missing=strong.missing,
         explained=explained_share(signal, g, rings, fwhm),
         calibrant=rings.calibrant.name,
         fwhm=fwhm,
@@ -150,7 +153,7 @@ def gather_evidence(
         fit_converged=fit.converged,
         loop_converged=loop.converged,
         loop_reason=loop.reason,
-        runner_up=_close_runner_up(seed),
+        runner_up=seed.runner_up.distance if seed.runner_up is not None and seed.ambiguous else None,
         beam_drift=math.dist(g.beam_center, seed.beam_center) / max(mask.shape),
         distance_drift=abs(g.distance / seed.distance - 1.0),
         mirrored=mirrored(mask, params.image_transforms, params.beam_center, g.beam_center),
@@ -160,13 +163,6 @@ def gather_evidence(
 def azimuthal_arc(points: RingPoints, eta_step: float) -> float:
     """Return how much of the circle has points [deg]."""
     return float(len(np.unique(points.eta_bin)) * eta_step)
-
-
-def _close_runner_up(seed: Seed) -> float | None:
-    best, other = seed.best, seed.runner_up
-    if other is None or other.score + other.angular < _CLOSE * (best.score + best.angular):
-        return None
-    return other.distance
 
 
 def _uncertainties(fit: GeometryFit, *held_out: HeldOut) -> tuple[float, float]:
@@ -187,7 +183,9 @@ def _correlated(fit: GeometryFit) -> tuple[tuple[str, str, float], ...]:
     sigma = np.sqrt(np.diag(fit.covariance))
     with np.errstate(invalid="ignore", divide="ignore"):
         r = np.nan_to_num(fit.covariance / np.outer(sigma, sigma))
-    rows, columns = np.nonzero(np.triu(np.abs(r) > _CORRELATED, 1))
+    # That a panel may slide along the rings is no news: its shifts are told apart by their prior.
+    panel = np.array([name.startswith("panel_") for name in names])
+    rows, columns = np.nonzero(np.triu((np.abs(r) > _CORRELATED) & ~np.outer(panel, panel), 1))
     pairs = [(names[i], names[j], float(r[i, j])) for i, j in zip(rows, columns, strict=True)]
     return tuple(sorted(pairs, key=lambda p: -abs(p[2]))[:_MOST_PAIRS])
 

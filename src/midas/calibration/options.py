@@ -83,8 +83,8 @@ class CalibrationParams:
     panels: str | PanelLayout = "auto"
     """Panels of a tiled detector, each refined where that helps: "auto" finds them from the image, "none" takes the
     detector as one piece, a `PanelLayout` says where they are."""
-    panel_distance: bool = False
-    """Also refine how far each panel stands before or behind the others."""
+    panel_distance: bool | None = None
+    """Also refine how far each panel stands before or behind the others; None where that helps."""
     parallax: float = 0.0
     """Depth at which a thick sensor converts [µm]: parallax·sin(2θ) is added to the radius."""
     refine_parallax: bool = False
