@@ -2,9 +2,9 @@
 
     python benchmarks/ring_fits.py [--image ceo2.tif --params params.txt] [--out benchmarks/results/ring_fits.json]
 
-A fit is one (ring, eta bin) profile. Two rates are given, of one thread: whole, which is `_core.fit_rings` with its pass
-over the image and its sorting of the pixels; and the profile alone, which is what one more profile costs when the same
-pixels are cut into more eta bins, so that whatever depends on the pixels alone drops out.
+A fit is one (ring, eta bin) profile. Two rates are given, of one thread: whole, which is `_core.fit_rings` with its
+pass over the image and its sorting of the pixels; and the profile alone, which is what one more profile costs when the
+same pixels are cut into more eta bins, so that whatever depends on the pixels alone drops out.
 """
 
 from __future__ import annotations
