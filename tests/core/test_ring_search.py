@@ -65,6 +65,32 @@ def test_points_without_a_normal_do_not_vote():
     assert _core.vote_centers(points, guess, shape=(300, 320), cell=3.0)[0, 2] == 0.0
 
 
+def test_exact_normals_aim_at_the_beam():
+    g = geometry((8.0, -4.0))
+    start = row(geometry((8.0, -4.0), (159.0, 130.0)))
+    found = _core.aim_beams(start, points_of(g))[0]
+    assert found[1:3] == pytest.approx((150.0, 140.0), abs=1e-3)  # the normals are chords of 0.01 deg
+    np.testing.assert_array_equal(found[[0, 3, 4]], start[0, [0, 3, 4]])
+
+
+def test_distances_pile_up_around_the_beam():
+    points = points_of(geometry(), noise=0.3)
+    points[2:4] = 0.0
+    y, z = np.meshgrid(np.arange(90.0, 211.0, 6.0), np.arange(80.0, 201.0, 6.0))
+    centers = np.column_stack([y.ravel(), z.ravel()])
+    sharp = _core.center_sharpness(points, centers, bin=6.0)
+    np.testing.assert_array_equal(centers[np.argmax(sharp)], (150.0, 140.0))
+
+
+def test_the_sharpness_is_the_sum_written_down():
+    # Four points at 50 px from the centre fill bin 25 of 27 (none lies beyond 50 px): m = 4/9 in bins 21 to 26.
+    points = np.zeros((5, 4))
+    points[0], points[1], points[4] = [50.0, -50.0, 0.0, 0.0], [0.0, 0.0, 50.0, -50.0], 1.0
+    sharp = _core.center_sharpness(points, np.array([[0.0, 0.0]]), bin=2.0)[0]
+    mean = 4.0 / 9.0
+    assert sharp == pytest.approx((4.0 - mean) ** 2 / (mean + 1.0) + 5.0 * mean**2 / (mean + 1.0))
+
+
 def test_the_score_is_the_sum_written_down():
     # One ring seen of two predicted, both whole: half of the probability is lost to the ring that is not there.
     g = geometry(center=(160.0, 150.0))
@@ -143,6 +169,8 @@ def test_threads_do_not_change_votes_scores_or_the_polish():
     results = [
         (
             _core.vote_centers(points, guesses, shape=(100, 100), cell=9.0, n_threads=n),
+            _core.aim_beams(starts, points, n_threads=n),
+            _core.center_sharpness(points, starts[:, 1:3].copy(), bin=3.0, n_threads=n),
             _core.score_geometries(starts, points, area(), TANGENT, BRIGHT, **LEVEL, n_threads=n),
             _core.score_distances(row(g), distances, points, area(), TANGENT, BRIGHT, **LEVEL, n_threads=n),
             _core.polish_geometries(
@@ -173,5 +201,7 @@ def test_impossible_input_is_refused():
         )
     with pytest.raises(InputError, match="no ridge points"):
         _core.score_geometries(row(g), points[:, :0].copy(), area(), TANGENT, BRIGHT, **LEVEL)
+    with pytest.raises(InputError, match="wider than 0"):
+        _core.center_sharpness(points, np.zeros((1, 2)), bin=0.0)
     with pytest.raises(InputError, match="ascend"):
         _core.score_distances(row(g), [2.0, 1.0], points, area(), TANGENT, BRIGHT, **LEVEL)
