@@ -45,6 +45,7 @@ def find_defects(
     dead_level: float,
     n_threads: int = 0,
 ) -> npt.NDArray[np.uint8]: ...
+def median_filter(values: Float32, *, half: int, n_threads: int = 0) -> Float32: ...
 def nearest_usable(mask: npt.NDArray[np.uint8], *, n_threads: int = 0) -> npt.NDArray[np.int64]: ...
 
 N_GEOMETRY_PARAMETERS: int
@@ -95,7 +96,7 @@ def fit_geometry(
     are known [µm]. wavelength_free: refine the wavelength, as its ratio to the one behind tan_two_theta, known to
     wavelength_sigma. panel: each point's panel (default: that of its position). panel_free: shape (n_panels, 5), which
     of shift y, z, rotation, distance, p2 are refined; panel_sigma: how far each kind is expected to be off 0 [px, px,
-    deg, µm, 1]. gauge: what all panels do together stays 0.
+    deg, µm, 1]. gauge: what all panels do together belongs to beam centre and distance.
 
     The numbers in `parameters` count geometry, wavelength ratio, images (3 each), panels (5 each), in this order.
     """
@@ -174,6 +175,8 @@ def find_ridges(
 def vote_centers(
     points: Float64, guesses: Float64, *, shape: tuple[int, int], cell: float, n_threads: int = 0
 ) -> Float64: ...
+def center_sharpness(points: Float64, centers: Float64, *, bin: float, n_threads: int = 0) -> Float64: ...
+def aim_beams(geometries: Float64, points: Float64, *, n_threads: int = 0) -> Float64: ...
 def score_geometries(
     geometries: Float64,
     points: Float64,
@@ -206,5 +209,6 @@ def polish_geometries(
     *,
     faintest: Sequence[float],
     sigma: tuple[float, float],
+    rings_first: int,
     n_threads: int = 0,
 ) -> Float64: ...

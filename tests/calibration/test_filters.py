@@ -10,7 +10,7 @@ import pytest
 from scipy import ndimage, signal
 
 import midas
-from midas.calibration.filters import doubled, find_peaks, grown, running_percentile, smoothed
+from midas.calibration.filters import find_peaks, grown, interpolated, running_percentile, smoothed
 
 RNG = np.random.default_rng(7)
 PROFILES = [
@@ -55,12 +55,12 @@ def test_find_flat_peaks(profile):
 
 
 @pytest.mark.parametrize("shape", [(40, 61), (41, 60), (1, 2), (3, 3)])
-def test_doubled(shape):
+def test_interpolated(shape):
     coarse = RNG.normal(size=(-(-shape[0] // 2), -(-shape[1] // 2))).astype(np.float32)
     grid = np.meshgrid(*(np.arange(n) / 2.0 for n in shape), indexing="ij")
     expected = ndimage.map_coordinates(coarse, grid, order=1, mode="nearest")
-    np.testing.assert_array_equal(doubled(coarse, shape), expected)
-    assert doubled(coarse, shape).dtype == np.float32
+    np.testing.assert_array_equal(interpolated(coarse, shape, 2), expected)
+    assert interpolated(coarse, shape, 2).dtype == np.float32
 
 
 def test_grown():

@@ -1,7 +1,8 @@
-// midas._core.find_defects and nearest_usable: the hot and dead pixels of core/defects.hpp, and what masked ones are
-// filled from (core/nearest.hpp).
+// midas._core.find_defects, nearest_usable and median_filter: the hot and dead pixels of core/defects.hpp, what masked
+// ones are filled from (core/nearest.hpp), and the background around them (core/median.hpp).
 #include "arrays.hpp"
 #include "defects.hpp"
+#include "median.hpp"
 #include "module.hpp"
 #include "nearest.hpp"
 
@@ -34,6 +35,17 @@ Array<std::int64_t> nearest_usable(const Array<std::uint8_t>& mask, int n_thread
   return nearest;
 }
 
+Array<float> median_filter(const Array<float>& values, std::int64_t half, int n_threads) {
+  if (values.ndim() != 2) throw midas::InputError("the image must have two dimensions (rows, columns)");
+  Array<float> median = empty_like<float>(values);
+  const float* in = values.data();
+  float* out = median.mutable_data();
+  const std::int64_t n_z = values.shape(0), n_y = values.shape(1);
+  py::gil_scoped_release release;
+  midas::median_filter(in, n_z, n_y, half, out, n_threads);
+  return median;
+}
+
 }  // namespace
 
 void bind_defects(py::module_& m) {
@@ -43,6 +55,8 @@ void bind_defects(py::module_& m) {
         py::arg("hot_ratio"), py::arg("hot_sigma"), py::arg("dead_ratio"), py::arg("dead_level"),
         py::arg("n_threads") = 0);
   m.def("nearest_usable", &nearest_usable, py::arg("mask").noconvert(), py::kw_only(), py::arg("n_threads") = 0);
+  m.def("median_filter", &median_filter, py::arg("values").noconvert(), py::kw_only(), py::arg("half"),
+        py::arg("n_threads") = 0);
 }
 
 }  // namespace midas_bindings

@@ -11,6 +11,7 @@ void bind_defects(pybind11::module_& m);
 void bind_errors(pybind11::module_& m);
 void bind_geometry(pybind11::module_& m);
 void bind_calibration(pybind11::module_& m);
+void bind_center_search(pybind11::module_& m);
 void bind_ring_search(pybind11::module_& m);
 void bind_simulate(pybind11::module_& m);
 

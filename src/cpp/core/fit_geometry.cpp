@@ -127,18 +127,6 @@ void add_curl_and_divergence(const ParameterSpace& space, const PanelLayout& lay
   }
 }
 
-std::vector<SoftConstraint> gauge_constraints(const ParameterSpace& space, const Geometry& start,
-                                              const std::vector<Freedom>& parameters) {
-  std::vector<SoftConstraint> out;
-  if (start.panels == nullptr) return out;
-  add_mean(space, parameters, PANEL_SHIFT_Y, GAUGE_PX, out);
-  add_mean(space, parameters, PANEL_SHIFT_Z, GAUGE_PX, out);
-  add_curl_and_divergence(space, *start.panels, parameters, out);
-  add_mean(space, parameters, PANEL_DISTANCE, GAUGE_DISTANCE, out);
-  add_mean(space, parameters, PANEL_P2, GAUGE_P2, out);
-  return out;
-}
-
 class StrainModel {
  public:
   StrainModel(const State& start, const StrainPoints& points, const ParameterSpace& space,
@@ -151,7 +139,6 @@ class StrainModel {
         robust2_(options.robust * options.robust) {
     for (std::size_t k = 0; k < parameters.size(); ++k)
       slot_[static_cast<std::size_t>(parameters[k])] = static_cast<int>(k);
-    if (options.gauge) constraints_ = gauge_constraints(space, start.geometry, options.parameters);
     for (const int place : parameters) {
       const double sigma = options.parameters[static_cast<std::size_t>(place)].sigma;
       if (!std::isfinite(sigma)) continue;
@@ -163,6 +150,12 @@ class StrainModel {
       panel_.push_back(points.panel == nullptr ? projection.panel_at(points.y[i], points.z[i])
                                                : static_cast<std::int32_t>(points.panel[i]));
       sin_theta_.push_back(std::sin(0.5 * std::atan(points.tan_two_theta[i])));
+    }
+    if (options.gauge && start.geometry.panels != nullptr) {
+      add_curl_and_divergence(space, *start.geometry.panels, options.parameters, constraints_);
+      add_mean(space, options.parameters, PANEL_DISTANCE, GAUGE_DISTANCE, constraints_);
+      add_mean(space, options.parameters, PANEL_P2, GAUGE_P2, constraints_);
+      add_beyond_beam(options.parameters);
     }
   }
 
@@ -240,6 +233,43 @@ class StrainModel {
     double sum = -c.target;
     for (const auto& [place, factor] : c.terms) sum += factor * s.at(space_, place);
     return sum / c.sigma;
+  }
+
+  // The displacements of the panels are orthogonal, in the metric of the points, to what the beam centre does:
+  // sum over panels of (J_beam^T W J_panel) displacement = 0, one constraint for each coordinate.
+  void add_beyond_beam(const std::vector<Freedom>& parameters) {
+    constexpr std::array<int, 2> PLACE = {BEAM_Y, BEAM_Z};
+    constexpr int N_MOVES = PANEL_ROTATION + 1;
+    std::vector<std::array<double, PLACE.size()>> metric(static_cast<std::size_t>(space_.n_panels * N_MOVES));
+    const std::vector<Projection> projections = start_.projections();
+    for (std::int64_t i = 0; i < points_.n; ++i) {
+      const std::int32_t panel = panel_[static_cast<std::size_t>(i)];
+      GeometryGradient gradient;
+      PanelGradient by_panel;
+      const Projection& projection = projections[image(i)];
+      projection.radius_gradient(points_.y[i], points_.z[i], panel, gradient, by_panel);
+      const double unit = points_.weight[i] / (projection.geometry().distance * points_.tan_two_theta[i]);
+      for (int k = 0; k < N_MOVES; ++k)
+        for (std::size_t j = 0; j < PLACE.size(); ++j)
+          metric[static_cast<std::size_t>(panel * N_MOVES + k)][j] +=
+              unit * unit * gradient[static_cast<std::size_t>(PLACE[j])] * by_panel[static_cast<std::size_t>(k)];
+    }
+    for (std::size_t j = 0; j < PLACE.size(); ++j) {
+      SoftConstraint c;
+      c.sigma = GAUGE_PX;
+      double scale = 0.0;
+      for (int m = 0; m < space_.n_panels; ++m)
+        for (int k = 0; k < N_MOVES; ++k) {
+          const int place = space_.panel(m, k);
+          const double factor = metric[static_cast<std::size_t>(m * N_MOVES + k)][j];
+          if (!parameters[static_cast<std::size_t>(place)].free || factor == 0.0) continue;
+          c.terms.push_back({place, factor});
+          if (k != PANEL_ROTATION) scale += std::abs(factor);
+        }
+      if (!(scale > 0.0)) continue;
+      for (auto& term : c.terms) term.second /= scale;
+      constraints_.push_back(c);
+    }
   }
 
   void put(Row& row, int place, double derivative) const {

@@ -13,8 +13,11 @@
 // sigma has a Gaussian prior about its start value (a panel's about 0), one more residual (p - p_0) / sigma.
 //
 // What all panels do together is not theirs: a common shift is the beam centre's, a common rotation tilt_x (which rings
-// do not see), a common expansion the distance's. `gauge` holds the mean over the pixels of the free panels of the
-// displacement (two components), its curl, its divergence, and of distance and p2 at zero.
+// do not see), a common expansion the distance's. `gauge` holds the curl and the divergence of the displacement, over
+// the pixels of the free panels, and the means of panel distance and p2 at zero, and keeps the displacement orthogonal,
+// in the metric of the points, to what the beam centre does. So the beam centre is that of the fit without panels, to
+// first order, and as certain: with the plain mean held at zero instead, it would carry the displacement of outer
+// panels along the rings, which no ring shows.
 #ifndef MIDAS_FIT_GEOMETRY_HPP
 #define MIDAS_FIT_GEOMETRY_HPP
 

@@ -7,8 +7,6 @@
 #include <array>
 #include <cmath>
 #include <cstddef>
-#include <cstdint>
-#include <cstring>
 #include <vector>
 
 #include "levmar.hpp"
@@ -19,23 +17,6 @@ namespace midas {
 constexpr double LN2 = 0.69314718055994530942;
 
 using Parameters = std::array<double, MAX_PEAK_PARAMETERS>;
-
-// 2^x for -120 <= x <= 0, to 2e-7: the integer part goes into the exponent bits, the rest through its Taylor series.
-inline float fast_exp2(float x) {
-  constexpr float ROUND = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer held in the low bits
-  const float shifted = x + ROUND, f = x - (shifted - ROUND);
-  const float series =
-      1.0f +
-      f * (0.69314718f +
-           f * (0.24022651f + f * (0.055504109f + f * (0.0096181291f + f * (0.0013333558f + f * 0.00015403530f)))));
-  std::uint32_t bits, power;
-  std::memcpy(&bits, &series, sizeof bits);
-  std::memcpy(&power, &shifted, sizeof power);
-  bits += power << 23;
-  float result;
-  std::memcpy(&result, &bits, sizeof result);
-  return result;
-}
 
 // A pixel's extent in radius as a few weighted offsets from its centre: the mean of a profile over the pixel is the
 // weighted sum of the profile at them. One offset (none) where the ring is much wider than a pixel.
@@ -75,7 +56,7 @@ struct Cells {
   }
 };
 
-// A peak of height 1 and its derivatives at n radii, n a multiple of LANES.
+// A peak of height 1 and its derivatives, a value a radius.
 struct Shape {
   std::vector<float> value, by_center, by_width, by_mixing;
   void resize(std::size_t n) {
@@ -83,6 +64,7 @@ struct Shape {
   }
 };
 
+// At n radii, n a multiple of LANES.
 void evaluate(const float* radius, std::size_t n, const Footprint& footprint, double center, double width,
               double mixing, Shape& shape);
 

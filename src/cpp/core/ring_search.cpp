@@ -1,4 +1,4 @@
-// Proposing, scoring and polishing geometries on ridge points. Equations: ring_search.hpp.
+// Scoring and polishing geometries on ridge points. Equations: ring_search.hpp.
 #include "ring_search.hpp"
 
 #include <algorithm>
@@ -14,8 +14,6 @@ namespace midas {
 
 namespace {
 
-constexpr double NEAREST_VOTE = 8.0;     // [px] closer in, any curved edge votes for itself
-constexpr double VOTE_SPREAD = 100.0;    // [px] at which the error of a normal has spread its vote to twice the cell
 constexpr double RELATIVE_SIGMA = 5e-4;  // of a radius: distortion of the detector
 constexpr double AREA_STEP = 4.0;        // [px] bins of the usable area over the radius
 constexpr double NORMAL_SIGMA = 0.08;    // [rad] of a good normal
@@ -26,60 +24,6 @@ constexpr double EXPECTED = 0.5;           // visibility of a ring that is expec
 constexpr int SHARE_ITERATIONS = 4;
 constexpr double SAME_AREA = 1.05;  // ratio of distances that share the usable area by radius
 
-// ---- votes ----
-
-void cast_votes(const RidgeView& p, const TiltGuess& guess, const VoteGrid& grid, std::vector<float>& votes) {
-  std::fill(votes.begin(), votes.end(), 0.0F);
-  const double k = guess.inverse_distance, per_cell = 1.0 / grid.cell;
-  const auto n_y = static_cast<double>(grid.n_y), n_z = static_cast<double>(grid.n_z);
-  const double middle_y = guess.low_y + 0.5 * n_y * grid.cell, middle_z = guess.low_z + 0.5 * n_z * grid.cell;
-  const double reach = 0.5 * std::hypot(n_y, n_z) * grid.cell;
-  for (std::int64_t i = 0; i < p.n; ++i) {
-    const double ny = p.normal_y[i], nz = p.normal_z[i], ty = -nz, tz = ny;
-    if (ny == 0.0 && nz == 0.0) continue;
-    const double tau = guess.u_y * ty + guess.u_z * tz, nu = guess.u_y * ny + guess.u_z * nz;
-    const double y = (p.y[i] - guess.low_y) * per_cell, z = (p.z[i] - guess.low_z) * per_cell;
-    // Along the normal the curve can only be on the grid this near to the grid's middle.
-    const double nearest = (p.y[i] - middle_y) * ny + (p.z[i] - middle_z) * nz;
-    const auto n = static_cast<std::int64_t>(2.0 * reach * per_cell);
-    for (std::int64_t j = 0; j < n; ++j) {
-      const double beta = nearest - reach + static_cast<double>(j) * grid.cell;
-      if (std::abs(beta) < NEAREST_VOTE) continue;
-      const double alpha = beta * tau * (beta * k + nu) / (1.0 - tau * tau + beta * k * nu);
-      const double vy = y - (beta * ny + alpha * ty) * per_cell, vz = z - (beta * nz + alpha * tz) * per_cell;
-      if (!(vy >= 0.0 && vz >= 0.0 && vy < n_y && vz < n_z)) continue;
-      const auto at =
-          static_cast<std::size_t>(static_cast<std::int64_t>(vz) * grid.n_y + static_cast<std::int64_t>(vy));
-      votes[at] += static_cast<float>(p.weight[i] / (1.0 + std::abs(beta) / VOTE_SPREAD));
-    }
-  }
-}
-
-// The cell with the largest sum over itself and its neighbours, refined to their centre of gravity.
-CenterVote strongest(const TiltGuess& guess, const VoteGrid& grid, const std::vector<float>& votes) {
-  const auto at = [&](std::int64_t z, std::int64_t y) {
-    return static_cast<double>(votes[static_cast<std::size_t>(z * grid.n_y + y)]);
-  };
-  CenterVote best;
-  best.votes = -1.0;
-  for (std::int64_t z = 1; z + 1 < grid.n_z; ++z)
-    for (std::int64_t y = 1; y + 1 < grid.n_y; ++y) {
-      double sum = 0.0, sum_y = 0.0, sum_z = 0.0;
-      for (std::int64_t j = -1; j <= 1; ++j)
-        for (std::int64_t i = -1; i <= 1; ++i) {
-          const double v = at(z + j, y + i) * (i == 0 ? 2.0 : 1.0) * (j == 0 ? 2.0 : 1.0);
-          sum += v;
-          sum_y += v * static_cast<double>(i);
-          sum_z += v * static_cast<double>(j);
-        }
-      if (sum <= best.votes || sum <= 0.0) continue;
-      best = {guess.low_y + (static_cast<double>(y) + 0.5 + sum_y / sum) * grid.cell,
-              guess.low_z + (static_cast<double>(z) + 0.5 + sum_z / sum) * grid.cell, sum};
-    }
-  best.votes = std::max(best.votes, 0.0);
-  return best;
-}
-
 // ---- score ----
 
 // Values over the radius at steps of `step`, linear between.
@@ -88,8 +32,8 @@ struct Table {
   std::vector<double> value;
   double at(double radius) const {
     const double x = radius / step;
+    if (!(x >= 0.0) || !(x < static_cast<double>(value.size()) - 1.0)) return 0.0;
     const auto i = static_cast<std::size_t>(x);
-    if (i + 1 >= value.size()) return 0.0;
     const double f = x - static_cast<double>(i);
     return value[i] * (1.0 - f) + value[i + 1] * f;
   }
@@ -136,6 +80,7 @@ struct Prediction {
   std::vector<double> radius;  // of the rings that fall on usable area, ascending
   std::vector<double> strong;  // of those expected to show
   Table excess;                // density of points on rings over that of points anywhere
+  Table moment;                // the same, times the ring's radius: over `excess` it is the mean ring of a point
   bool possible = false;
 };
 
@@ -167,6 +112,7 @@ Prediction predict(double distance, const RingPattern& rings, double faintest, c
   p.excess.step = std::max(0.5 * sigma, largest / static_cast<double>(MOST_BINS));
   const auto n = static_cast<std::int64_t>(largest / p.excess.step) + 2;
   p.excess.value.assign(static_cast<std::size_t>(n), 0.0);
+  p.moment = p.excess;
   for (std::size_t k = 0; k < p.radius.size(); ++k) {
     const double s = sigma_at(p.radius[k], sigma), r = p.radius[k];
     const double height = visibility[k] * total / z / (s * std::sqrt(2.0 * PI));
@@ -174,7 +120,9 @@ Prediction predict(double distance, const RingPattern& rings, double faintest, c
     const auto last = std::min<std::int64_t>(n - 1, static_cast<std::int64_t>((r + 4.0 * s) / p.excess.step) + 1);
     for (std::int64_t i = first; i <= last; ++i) {
       const double d = (static_cast<double>(i) * p.excess.step - r) / s;
-      p.excess.value[static_cast<std::size_t>(i)] += height * std::exp(-0.5 * d * d);
+      const double density = height * std::exp(-0.5 * d * d);
+      p.excess.value[static_cast<std::size_t>(i)] += density;
+      p.moment.value[static_cast<std::size_t>(i)] += density * r;
     }
   }
   p.possible = true;
@@ -241,7 +189,7 @@ RingScore score_radii(const Projection& projection, const RidgeView& points, con
   for (const double faintest : rings.faintest) {
     const Prediction p = predict(projection.geometry().distance, rings, faintest, by_radius, total, sigma);
     if (!p.possible) return IMPOSSIBLE;
-    for (std::size_t i = 0; i < radius.size(); ++i) excess[i] = std::isfinite(radius[i]) ? p.excess.at(radius[i]) : 0.0;
+    for (std::size_t i = 0; i < radius.size(); ++i) excess[i] = p.excess.at(radius[i]);
     RingScore score;
     score.radial = log_likelihood(excess, weight, score.share);
     if (score.radial > best.radial) best = score;
@@ -278,13 +226,6 @@ double& value_of(Geometry& g, int parameter) {
   }
 }
 
-double nearest(const std::vector<double>& radii, double r) {
-  const auto right = std::lower_bound(radii.begin(), radii.end(), r);
-  if (right == radii.end()) return radii.back();
-  if (right == radii.begin()) return radii.front();
-  return r - *(right - 1) < *right - r ? *(right - 1) : *right;
-}
-
 // One weighted least-squares step on the points within `limit`; false where they do not determine it.
 bool improve(Geometry& geometry, const RidgeView& points, const Prediction& p, double sigma, double limit,
              double tilt_prior) {
@@ -301,7 +242,7 @@ bool improve(Geometry& geometry, const RidgeView& points, const Prediction& p, d
     const double sine = (g[BEAM_Z] * points.normal_y[i] - g[BEAM_Y] * points.normal_z[i]) / length;
     const double along = (1.0 - NORMAL_UNIFORM) * normal_excess(sine);
     const double aligned = along / (along + NORMAL_UNIFORM);
-    const double ring = nearest(p.radius, r), s = sigma_at(ring, sigma);
+    const double ring = p.moment.at(r) / excess, s = sigma_at(ring, sigma);
     // A point counts by how sure it is to be on this ring: where rings are denser than sigma it says nothing.
     const double w = points.weight[i] * aligned * (1.0 - 1.0 / excess) / (s * s);
     std::array<double, N_FREE> j;
@@ -378,23 +319,6 @@ void require(const RidgeView& points, const RingPattern& rings) {
 }
 
 }  // namespace
-
-std::vector<CenterVote> vote_centers(const RidgeView& points, const std::vector<TiltGuess>& guesses,
-                                     const VoteGrid& grid, int n_threads) {
-  if (points.n < 1) throw InputError("there are no ridge points; expected at least one");
-  if (grid.n_y < 3 || grid.n_z < 3 || !(grid.cell > 0.0)) {
-    throw InputError("the grid of votes needs at least three cells either way, of a size above 0 px");
-  }
-  std::vector<CenterVote> out(guesses.size());
-  const int threads = resolve_threads(n_threads);
-  parallel_for(static_cast<std::int64_t>(guesses.size()), threads, [&](std::int64_t i) {
-    std::vector<float> votes(static_cast<std::size_t>(grid.n_y * grid.n_z));
-    const TiltGuess& guess = guesses[static_cast<std::size_t>(i)];
-    cast_votes(points, guess, grid, votes);
-    out[static_cast<std::size_t>(i)] = strongest(guess, grid, votes);
-  });
-  return out;
-}
 
 std::vector<RingScore> score_geometries(const std::vector<Geometry>& geometries, const RidgeView& points,
                                         const AreaView& area, const RingPattern& rings, double sigma, int n_threads) {

@@ -1,14 +1,4 @@
-// Where a pattern of powder rings comes from: geometries proposed, scored and polished on ridge points of an image.
-//
-// Votes. A pixel p on a ring, with the unit normal n and tangent t of the ring there, sees the sample at r = q + L u: q
-// = p - beam centre on the detector, L the distance, u the direction of the beam in the detector's frame. The ring is a
-// section of a cone around u, so u has no component along the tangent of the cone's circle: u . (t - r (r . t) / r^2)
-// = 0. With q = alpha t + beta n, tau = u . t and nu = u . n this is
-//
-//     alpha (L (1 - tau^2) + beta nu) = beta tau (beta + L nu)
-//
-// a curve on which the beam centre lies: the normal itself where the detector is not tilted. L = infinity is the limit
-// of small rings (concentric ellipses).
+// Where a pattern of a calibrant's powder rings comes from: geometries scored and polished on ridge points of an image.
 //
 // Score. Ridge points i with radii R_i on the untilted plane and angles delta_i between their normals and the ring's;
 // rings k at R_k = L tan(2theta_k) that show with probability f_k per length; usable area A, A'(R) of it per radius. On
@@ -26,19 +16,10 @@
 #include <cstdint>
 #include <vector>
 
+#include "center_search.hpp"
 #include "geometry.hpp"
 
 namespace midas {
-
-// Points on rings, n each; coordinates [px].
-struct RidgeView {
-  const double* y;
-  const double* z;
-  const double* normal_y;  // unit vector across the ring
-  const double* normal_z;
-  const double* weight;
-  std::int64_t n;
-};
 
 // Samples of the detector's usable area, n each.
 struct AreaView {
@@ -54,26 +35,6 @@ struct RingPattern {
   std::vector<double> brightness;         // per pixel, in any unit
   std::vector<double> faintest = {0.03};  // f_k = b / (b + faintest * b of the brightest ring on the detector)
 };
-
-struct CenterVote {
-  double y = 0.0, z = 0.0;  // where most curves meet [px]
-  double votes = 0.0;
-};
-
-struct TiltGuess {
-  double u_y, u_z;          // the beam's direction on the detector plane, along columns and rows
-  double inverse_distance;  // [1/px], 0 for the limit of small rings
-  double low_y, low_z;      // first corner of the grid on which its votes are counted [px]
-};
-
-struct VoteGrid {
-  std::int64_t n_y, n_z;
-  double cell;  // [px]
-};
-
-// For each guess of the tilt the cell of its grid in which most of the points' curves meet.
-std::vector<CenterVote> vote_centers(const RidgeView& points, const std::vector<TiltGuess>& guesses,
-                                     const VoteGrid& grid, int n_threads);
 
 struct RingScore {
   double radial = 0.0, angular = 0.0;  // log-likelihood ratios, see above

@@ -14,9 +14,10 @@ import numpy.typing as npt
 
 from midas.calibration.diagnostics import ring_table
 from midas.calibration.evidence import gather_evidence
-from midas.calibration.fit import LoopResult, file_parameter_esds, parameter_names, radius_range, run_loop
+from midas.calibration.fit import LoopResult, file_parameter_esds, parameter_names, radius_range
 from midas.calibration.hints import check_guesses
 from midas.calibration.joint import calibrate_jointly, is_several, joint_job
+from midas.calibration.loop import run_loop
 from midas.calibration.options import CalibrationParams, params_from
 from midas.calibration.panel_fit import fit_panels
 from midas.calibration.panels import check_panels
@@ -242,6 +243,8 @@ def _assemble(
         seed=start.seed,
         converged=loop.converged,
         reason=loop.reason,
+        distortion=loop.distortion,
+        distortion_trials=loop.distortion_trials,
         verdict=verdict,
         reasons=reasons,
         seconds=0.0,

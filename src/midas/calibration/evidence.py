@@ -7,24 +7,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from midas import _core
 from midas.calibration.fit import (
     BEAM_Y,
     BEAM_Z,
     DISTANCE,
-    MAX_DISTORTION,
-    MAX_TILT,
-    TILT_Y,
-    TILT_Z,
     GeometryFit,
     LoopResult,
+    parameter_bounds,
     parameter_names,
 )
 from midas.calibration.options import CalibrationParams
 from midas.calibration.orientation import mirrored
 from midas.calibration.points import RingPoints
 from midas.calibration.prepare import BoolImage
-from midas.calibration.presence import explained_share, strong_share
+from midas.calibration.presence import explained_share, strong_rings
 from midas.calibration.residuals import (
     HeldOut,
     held_out_azimuths,
@@ -40,9 +36,8 @@ from midas.crystal import Rings
 from midas.geometry import distortion_coefficients
 
 _CORRELATED = 0.99
-_CLOSE = 0.97  # of the best hypothesis' score
 _MOST_PAIRS = 3
-_AT_BOUND = 0.999
+_AT_BOUND = 5e-4  # of the allowed range, from its ends
 _UNDETERMINED = 1e-7  # ratio of singular values below which a combination of parameters is not determined
 _TAKES_PART = 0.3  # of the undetermined combination's length
 
@@ -61,6 +56,8 @@ class Evidence:
     """Share of the calibrant's strong rings that were found."""
     explained: float
     """Share of the height of the rings on the image that belongs to the calibrant."""
+    missing: tuple[str, ...] = ()
+    """Reflections (h k l) of bright rings that are not on the image at all."""
     calibrant: str = "the calibrant"
     """Its name."""
     fwhm: float = 3.0
@@ -124,13 +121,15 @@ def gather_evidence(
     offset = offsets(fit, points)
     azimuths, by_rings = held_out_azimuths(fit, points), held_out_rings(fit, points)
     beam, distance = _uncertainties(fit, azimuths, by_rings)
+    strong = strong_rings(loop, rings, mask, params.eta_step)
     step, share = module_steps(used, offset, mask)
     g, fwhm = fit.geometry, float(np.median(used.fwhm))
     return Evidence(
         n_points=len(used),
         n_rings=len(np.unique(used.ring)),
         arc=azimuthal_arc(used, params.eta_step),
-        found=strong_share(loop, rings, mask, params.eta_step),
+        found=strong.share,
+        missing=strong.missing,
         explained=explained_share(signal, g, rings, fwhm),
         calibrant=rings.calibrant.name,
         fwhm=fwhm,
@@ -154,7 +153,7 @@ def gather_evidence(
         fit_converged=fit.converged,
         loop_converged=loop.converged,
         loop_reason=loop.reason,
-        runner_up=_close_runner_up(seed),
+        runner_up=seed.runner_up.distance if seed.runner_up is not None and seed.ambiguous else None,
         beam_drift=math.dist(g.beam_center, seed.beam_center) / max(mask.shape),
         distance_drift=abs(g.distance / seed.distance - 1.0),
         mirrored=mirrored(mask, params.image_transforms, params.beam_center, g.beam_center),
@@ -164,13 +163,6 @@ def gather_evidence(
 def azimuthal_arc(points: RingPoints, eta_step: float) -> float:
     """Return how much of the circle has points [deg]."""
     return float(len(np.unique(points.eta_bin)) * eta_step)
-
-
-def _close_runner_up(seed: Seed) -> float | None:
-    best, other = seed.best, seed.runner_up
-    if other is None or other.score + other.angular < _CLOSE * (best.score + best.angular):
-        return None
-    return other.distance
 
 
 def _uncertainties(fit: GeometryFit, *held_out: HeldOut) -> tuple[float, float]:
@@ -191,7 +183,9 @@ def _correlated(fit: GeometryFit) -> tuple[tuple[str, str, float], ...]:
     sigma = np.sqrt(np.diag(fit.covariance))
     with np.errstate(invalid="ignore", divide="ignore"):
         r = np.nan_to_num(fit.covariance / np.outer(sigma, sigma))
-    rows, columns = np.nonzero(np.triu(np.abs(r) > _CORRELATED, 1))
+    # That a panel may slide along the rings is no news: its shifts are told apart by their prior.
+    panel = np.array([name.startswith("panel_") for name in names])
+    rows, columns = np.nonzero(np.triu((np.abs(r) > _CORRELATED) & ~np.outer(panel, panel), 1))
     pairs = [(names[i], names[j], float(r[i, j])) for i, j in zip(rows, columns, strict=True)]
     return tuple(sorted(pairs, key=lambda p: -abs(p[2]))[:_MOST_PAIRS])
 
@@ -215,8 +209,11 @@ def _unidentifiable(fit: GeometryFit, used: RingPoints) -> tuple[str, ...]:
 
 def _at_bounds(fit: GeometryFit) -> tuple[str, ...]:
     g = fit.geometry
-    coefficients = distortion_coefficients(g.distortion)
-    edges = {TILT_Y: (g.tilts[1], MAX_TILT), TILT_Z: (g.tilts[2], MAX_TILT)}
-    edges |= {_core.FIRST_DISTORTION + k: (float(c), MAX_DISTORTION) for k, c in enumerate(coefficients)}
-    stuck = tuple(k for k in fit.parameters if k in edges and abs(edges[k][0]) >= _AT_BOUND * edges[k][1])
+    lower, upper = fit.rules.narrowed(*parameter_bounds(g))
+    values = dict(enumerate((g.distance, *g.beam_center, *g.tilts, *distortion_coefficients(g.distortion), g.parallax)))
+    stuck = tuple(
+        k
+        for k in fit.parameters
+        if k in values and min(values[k] - lower[k], upper[k] - values[k]) <= _AT_BOUND * (upper[k] - lower[k])
+    )
     return tuple(parameter_names(stuck))

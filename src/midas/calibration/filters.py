@@ -59,23 +59,21 @@ def grown(mask: BoolImage, steps: int) -> BoolImage:
     return result
 
 
-def doubled(values: npt.NDArray[np.float32], shape: tuple[int, int]) -> npt.NDArray[np.float32]:
-    """Return values of every other row and column on all of them, interpolated; beyond the last it is kept.
+def interpolated(values: npt.NDArray[np.float32], shape: tuple[int, int], step: int) -> npt.NDArray[np.float32]:
+    """Return values of every `step`-th row and column on all of them, interpolated; beyond the last it is kept.
 
     Examples
     --------
-    >>> doubled(np.array([[0.0, 4.0]], dtype=np.float32), (2, 4)).tolist()
+    >>> interpolated(np.array([[0.0, 4.0]], dtype=np.float32), (2, 4), 2).tolist()
     [[0.0, 2.0, 4.0, 4.0], [0.0, 2.0, 4.0, 4.0]]
     """
-    wide = values.astype(np.float64)
-    for axis, n in enumerate(shape):
-        wide = np.moveaxis(wide, axis, 0)
-        fine = np.empty((2 * len(wide), *wide.shape[1:]))
-        fine[0::2] = wide
-        fine[1:-1:2] = 0.5 * (wide[:-1] + wide[1:])
-        fine[-1] = wide[-1]
-        wide = np.moveaxis(fine[:n], 0, axis)
-    return np.ascontiguousarray(wide, dtype=np.float32)
+    for n in shape:  # rows first, then columns as the rows of the transpose
+        position = np.arange(n, dtype=np.float32) / np.float32(step)
+        above = np.minimum(position.astype(np.int64), len(values) - 1)
+        below = np.minimum(above + 1, len(values) - 1)
+        share = (position - above)[:, None]
+        values = (values[above] * (1.0 - share) + values[below] * share).T
+    return np.ascontiguousarray(values, dtype=np.float32)
 
 
 def smoothed(profile: FloatArray, sigma: float) -> FloatArray:
@@ -104,7 +102,7 @@ def running_percentile(profile: FloatArray, percentile: float, size: int) -> Flo
     return np.asarray(np.partition(windows, rank, axis=1)[:, rank])
 
 
-def find_peaks(profile: FloatArray, *, prominence: float, distance: int) -> tuple[IntArray, FloatArray]:
+def find_peaks(profile: FloatArray, *, prominence: float, distance: int = 1) -> tuple[IntArray, FloatArray]:
     """Return indices and prominences of the local maxima that stand out by at least `prominence`.
 
     Of maxima fewer than `distance` samples apart the highest is kept. The prominence is the height over the higher of
@@ -112,7 +110,7 @@ def find_peaks(profile: FloatArray, *, prominence: float, distance: int) -> tupl
 
     Examples
     --------
-    >>> index, prominence = find_peaks(np.array([0.0, 3.0, 1.0, 2.0, 0.0]), prominence=0.5, distance=1)
+    >>> index, prominence = find_peaks(np.array([0.0, 3.0, 1.0, 2.0, 0.0]), prominence=0.5)
     >>> index.tolist(), prominence.tolist()
     ([1, 3], [3.0, 1.0])
     """

@@ -1,10 +1,10 @@
-"""The loop that turns a seed into a geometry: fit rings, fit the geometry, drop outlier rings, repeat."""
+"""Least squares of the geometry on ring points, and what a loop of them records."""
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,13 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from midas import _core
-from midas.calibration.options import DISTORTION_SETS, CalibrationParams
+from midas.calibration.options import CalibrationParams
 from midas.calibration.panels import moved_panels, panel_name, panel_options
 from midas.calibration.points import RingPoints, fit_points, ring_windows
 from midas.calibration.prepare import PreparedImage
+from midas.calibration.rules import FREE, FitRules
 from midas.crystal import Rings
-from midas.detector import Detector
-from midas.errors import FitError
 from midas.geometry import FloatArray, Geometry, distortion_coefficients, distortion_parameters
 
 logger = logging.getLogger(__name__)
@@ -55,6 +54,8 @@ class GeometryFit:
     """Points that the final fit used, shape (n_points,)."""
     converged: bool
     """Whether the least squares converged."""
+    rules: FitRules = FREE
+    """The constraints and weights it obeyed."""
 
     @property
     def mean_strain(self) -> float:
@@ -112,10 +113,14 @@ class LoopResult:
     """Whether the loop ended by itself."""
     reason: str
     """How it ended."""
+    distortion: str = ""
+    """Which of `DISTORTION_SETS` was refined."""
+    distortion_trials: tuple[tuple[str, float], ...] = ()
+    """Held-out mean |strain| with each set compared; empty when the set was given."""
 
 
 def fit_geometry(
-    geometry: Geometry, points: RingPoints, free: tuple[int, ...], *, floor: float = 0.0, robust_only: bool = False
+    geometry: Geometry, points: RingPoints, free: tuple[int, ...], *, rules: FitRules = FREE
 ) -> GeometryFit:
     """Return the geometry that puts the points on their Bragg angles.
 
@@ -125,21 +130,23 @@ def fit_geometry(
     chi-square.
     """
     sigma = points.radius_sigma / points.radius
-    extra = max(floor, float(np.median(sigma)))
+    typical = float(np.median(sigma))
+    extra = typical
     strain = np.zeros(len(points))
     for _ in range(3):
-        result = _least_squares(geometry, points, free, 1.0 / np.hypot(sigma, extra), CAUCHY)
+        weight = rules.weights(points, 1.0 / np.hypot(sigma, extra))
+        result = _least_squares(geometry, points, free, weight, CAUCHY, rules)
         geometry, strain = _moved(geometry, result), np.asarray(result["strain"])
         scatter = 1.4826 * float(np.median(np.abs(strain)))
-        extra = math.sqrt(max(scatter**2 - float(np.median(sigma)) ** 2, (0.1 * scatter) ** 2, floor**2))
-    weight = 1.0 / np.hypot(sigma, extra)
-    used = np.abs(strain) * weight < OUTLIER
-    if robust_only or used.sum() <= len(free):
+        extra = math.sqrt(max(scatter**2 - typical**2, (0.1 * scatter) ** 2))
+    natural = 1.0 / np.hypot(sigma, extra)
+    used = np.abs(strain) * natural < OUTLIER
+    if used.sum() <= len(free):
         used[:] = True
-    else:
-        result = _least_squares(geometry, points.select(used), free, weight[used], 0.0)
-        geometry = _moved(geometry, result)
-        strain = pseudo_strain(geometry, points)
+    weight = rules.weights(points, natural)
+    result = _least_squares(geometry, points.select(used), free, weight[used], 0.0, rules)
+    geometry = _moved(geometry, result)
+    strain = pseudo_strain(geometry, points)
     freedom = max(1, int(used.sum()) - len(free))
     chi2 = float(np.sum((strain[used] * weight[used]) ** 2)) / freedom
     return GeometryFit(
@@ -149,6 +156,7 @@ def fit_geometry(
         strain=strain,
         used=used,
         converged=bool(result["converged"]),
+        rules=rules,
     )
 
 
@@ -173,9 +181,9 @@ def parameter_bounds(geometry: Geometry) -> tuple[FloatArray, FloatArray]:
 
 
 def _least_squares(
-    geometry: Geometry, points: RingPoints, free: tuple[int, ...], weight: FloatArray, robust: float
+    geometry: Geometry, points: RingPoints, free: tuple[int, ...], weight: FloatArray, robust: float, rules: FitRules
 ) -> dict[str, Any]:
-    lower, upper = parameter_bounds(geometry)
+    lower, upper = rules.narrowed(*parameter_bounds(geometry))
     return _core.fit_geometry(
         geometry.projection,
         *_columns(points),
@@ -206,71 +214,6 @@ def radius_range(geometry: Geometry, mask: BoolArray) -> tuple[float, float]:
     rows, columns = np.nonzero(~mask[::step, ::step])
     radius, _, _ = geometry.to_polar(columns * float(step), rows * float(step), n_threads=1)
     return float(np.nanmin(radius)), float(np.nanmax(radius))
-
-
-def free_parameters(params: CalibrationParams, points: RingPoints) -> tuple[int, ...]:
-    """Return the core indices to refine: what the options ask for, less what so few rings cannot tell apart."""
-    n_rings = len(np.unique(points.ring))
-    free = PLACE + (TILTS if n_rings >= 2 else ())
-    if n_rings >= 3:
-        free += tuple(_core.FIRST_DISTORTION + k for k in DISTORTION_SETS[params.distortion])
-        free += (_core.PARALLAX,) if params.refine_parallax else ()
-    elif DISTORTION_SETS[params.distortion]:
-        logger.warning("only %d rings: the distortion is held at zero, it cannot be told from the distance", n_rings)
-    return free
-
-
-def run_loop(
-    prepared: PreparedImage,
-    start: Geometry,
-    rings: Rings,
-    params: CalibrationParams,
-    *,
-    n_threads: int = 0,
-    progress: Callable[[int, int, str], None] | None = None,
-) -> LoopResult:
-    """Return the best iterate of: fit every (ring, eta) profile, fit the geometry, leave out outlier rings.
-
-    Ends when an iteration finds no new outlier ring and the mean strain is below `stopping_strain`, when nothing
-    changes any more, or at the cap (SPEC section 2).
-    """
-    detector = Detector(prepared.shape, params.pixel_size)
-    geometry = replace(start, distortion_radius=detector.farthest_corner(start.beam_center), distortion={})
-    geometry = replace(geometry, parallax=params.parallax)
-    outliers: frozenset[int] = frozenset()
-    fwhm = 3.0
-    half_width: float | None = _first_half_width(prepared.shape, params)
-    history: list[Iteration] = []
-    best: LoopResult | None = None
-    reason, converged = f"stopped at the cap of {params.max_iterations} iterations", False
-    for number in range(1, params.max_iterations + 1):
-        points, fitted = measure_points(
-            prepared, geometry, rings, params, fwhm=fwhm, half_width=half_width, n_threads=n_threads
-        )
-        fit = _fit_without(outliers, geometry, points, None if number == 1 else params)
-        new = outlier_rings(fit, points, params.mult_factor) - outliers if number > 1 else frozenset()
-        outliers |= new
-        history.append(iteration_of(number, fit, outliers, ring_strains(fit, points, rings, params.mult_factor)))
-        if progress is not None:
-            progress(number, params.max_iterations, f"mean strain {fit.mean_strain * 1e6:.1f} µε")
-        geometry = fit.geometry
-        fwhm = float(np.clip(np.median(points.fwhm), 1.0, 30.0))
-        half_width = None
-        # Iterates are compared over the same rings: fewer rings always fit better.
-        if best is None or number <= 3 or new or fit.mean_strain < best.fit.mean_strain:
-            best = LoopResult(fit, points, (), outliers, fitted, fwhm, False, "")
-        if number <= 3 or new:
-            continue
-        if fit.mean_strain < params.stopping_strain:
-            reason = f"mean strain below the stopping strain of {params.stopping_strain * 1e6:g} µε"
-        elif settled(history[-2], history[-1], fit):
-            reason = "settled: beam centre and distance move by less than their standard uncertainties allow"
-        else:
-            continue
-        converged = True
-        break
-    assert best is not None
-    return replace(best, history=tuple(history), converged=converged, reason=reason)
 
 
 def measure_points(
@@ -308,31 +251,6 @@ def measure_points(
         n_threads=n_threads,
     )
     return points, frozenset(k for w in windows for k in w[3])
-
-
-def _fit_without(
-    outliers: frozenset[int], geometry: Geometry, points: RingPoints, params: CalibrationParams | None
-) -> GeometryFit:
-    """Return the fit to all rings but the outliers, with the strain of all points; no params: place and tilts."""
-    kept = ~np.isin(points.ring, list(outliers))
-    chosen = points.select(kept)
-    free = PLACE + TILTS if params is None else free_parameters(params, chosen)
-    if len(chosen) <= len(free):
-        raise FitError(
-            f"only {len(chosen)} ring positions passed the quality cuts, for {len(free)} parameters; "
-            "the image may be too weak, the calibrant wrong, or the seed off"
-        )
-    fit = fit_geometry(geometry, chosen, free)
-    used = np.zeros(len(points), dtype=bool)
-    used[kept] = fit.used
-    return replace(fit, strain=pseudo_strain(fit.geometry, points), used=used)
-
-
-def _first_half_width(shape: tuple[int, ...], params: CalibrationParams) -> float:
-    """Return how far to look at first [px]: the coarse fit is good to part of a cell, but it knows no distortion."""
-    if params.width:
-        return params.width / params.pixel_size
-    return float(np.clip(max(shape) / 250.0, 6.0, 16.0))
 
 
 def outlier_rings(fit: GeometryFit, points: RingPoints, mult_factor: float) -> frozenset[int]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +26,7 @@ from midas.io.atomic import output_folder
 from midas.io.frames import read_image, read_mask
 from midas.io.parameters import MASK_KEYS, Parameters, read_params
 
+_NEEDED_AT_THE_END = ("matplotlib.figure", "matplotlib.backends.backend_agg", "scipy.interpolate")
 _SUFFIXES = {0: (".zip", ".zarr"), 1: (".h5", ".hdf5", ".hdf", ".nxs"), 2: (".ge",), 3: (".tif", ".tiff")}
 
 
@@ -68,6 +72,7 @@ def run_job(
     dark = held.dark if dark is None else dark
     mask = _mask(job, source, held.mask)
     log = job.out / "autocal.log"
+    _import_meanwhile()
     with output_folder(job.out), log_to(log):
         calibration = calibrate(held.image, params, mask=mask, dark=dark, n_threads=n_threads, progress=progress)
         written = save(calibration, job.out, source, Path(job.image).name)
@@ -102,10 +107,22 @@ def run_joint_job(
         names=[Path(image).stem for image in images],
     )
     log = job.out / "autocal.log"
+    _import_meanwhile()
     with output_folder(job.out), log_to(log):
         joint = calibrate_jointly(together, calibrate_one, n_threads=n_threads, progress=progress)
         written = save_jointly(joint, job.out, [source] * len(images))
     return joint, [*written, log]
+
+
+def _import_meanwhile() -> None:
+    """Import what writing needs while the core works without Python's lock; what fails fails again later."""
+
+    def load() -> None:
+        with contextlib.suppress(ImportError):
+            for name in _NEEDED_AT_THE_END:
+                importlib.import_module(name)
+
+    threading.Thread(target=load, name="midas-imports", daemon=True).start()
 
 
 def _reading(source: Parameters | None, location: str | None) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -128,11 +129,18 @@ def _check_lengths(settings: dict[str, Any], n: int) -> None:
     for key in ("detector_positions", "known_distances"):
         if settings[key] is None:
             continue
-        settings[key] = tuple(None if v is None else float(v) for v in settings[key])
+        try:
+            settings[key] = tuple(None if v is None else float(v) for v in settings[key])
+        except (TypeError, ValueError):
+            raise InputError(f"{key} is {settings[key]!r}; expected a number an image [µm]") from None
+        if not all(v is None or math.isfinite(v) for v in settings[key]):
+            raise InputError(f"{key} is {settings[key]!r}; expected finite numbers [µm]")
         if len(settings[key]) != n:
             raise InputError(f"{key} has {len(settings[key])} values for {n} images; expected one an image")
     if settings["detector_positions"] is not None and settings["known_distances"] is not None:
         raise InputError("detector_positions and known_distances are both given; expected one of them")
+    if not 0.0 <= float(settings["distance_sigma"]) < math.inf:
+        raise InputError(f"distance_sigma is {settings['distance_sigma']:g}; expected µm, 0 or above")
 
 
 def _with_guess(source: Source, distance: float | None) -> Source:
@@ -241,7 +249,7 @@ def _freedom(job: JointJob, single: Sequence[Calibration]) -> Freedom:
         shared |= set(_core_indices(calibration.parameters)) - set(PLACE)
     detailed = max((c.geometry.panels for c in single if c.geometry.panels), key=lambda p: len(p.layout), default=None)
     if detailed is not None:
-        distance = any(c.params.panel_distance for c in single)
+        distance = bool(detailed.distance.any())
         shared |= set(panel_parameters(detailed.layout, distance=distance))
     if _refines_parallax(job):
         shared.add(_core.PARALLAX)

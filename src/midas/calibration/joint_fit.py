@@ -6,6 +6,7 @@ distance and beam centre are each image's own, or common to all but for known st
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -29,13 +30,19 @@ from midas.calibration.fit import (
 )
 from midas.calibration.panels import moved_panels, panel_options
 from midas.calibration.points import RingPoints
+from midas.calibration.ring_errors import ring_covariance, ring_scatter
 from midas.crystal import Rings
 from midas.errors import FitError, InputError
-from midas.geometry import FloatArray, Geometry, distortion_parameters
+from midas.geometry import RADIAL_TERMS, FloatArray, Geometry, distortion_coefficients, distortion_parameters
+
+logger = logging.getLogger(__name__)
 
 _FOLDS = 4
 _N_PLACE = _core.N_IMAGE_PARAMETERS
 _WAVELENGTH = _core.N_GEOMETRY_PARAMETERS  # place of the wavelength ratio among the core's parameters
+_FIRST_PANEL = _WAVELENGTH + 1 + _N_PLACE  # place of the first panel's first parameter were there one image
+_RADIAL = (DISTANCE, _WAVELENGTH, _core.PARALLAX, *(_core.FIRST_DISTORTION + k for k in RADIAL_TERMS.values()))
+_RINGS = 100_000  # more than any image has: numbers the rings of all images one after another
 _FIRST_IMAGE = _WAVELENGTH + 1  # place of the first image's distance
 
 
@@ -147,6 +154,7 @@ class _Columns:
     tangent: FloatArray
     sigma: FloatArray  # of the strain, from the profile fits
     image: Any
+    ring: Any  # number of the ring among those of all images
 
     def select(self, chosen: BoolArray) -> _Columns:
         return _Columns(**{name: getattr(self, name)[chosen] for name in self.__dataclass_fields__})
@@ -180,9 +188,8 @@ def fit_images(images: Sequence[ImagePoints], freedom: Freedom) -> JointFit:
         used[:] = True
     result = _least_squares(state, columns.select(used), weight[used], freedom, 0.0)
     state = _moved(state, result)
-    deviation = np.asarray(result["strain"]) * weight[used]
-    chi2 = float(np.sum(deviation**2)) / max(1, int(used.sum()) - len(result["parameters"]))
-    return _assembled(images, state, result, used, chi2)
+    covariance = _covariance(images, state, columns.select(used), weight[used], result)
+    return _assembled(images, state, result, used, covariance)
 
 
 def held_out_strains(images: Sequence[ImagePoints], freedom: Freedom, fit: JointFit) -> list[FloatArray]:
@@ -216,6 +223,7 @@ def _columns(images: Sequence[ImagePoints]) -> _Columns:
         tangent=np.concatenate([p.tan_two_theta for p in parts]),
         sigma=np.concatenate([p.radius_sigma / p.radius for p in parts]),
         image=np.repeat(np.arange(len(parts), dtype=np.int64), [len(p) for p in parts]),
+        ring=np.concatenate([p.ring + m * _RINGS for m, p in enumerate(parts)]),
     )
 
 
@@ -297,12 +305,75 @@ def _moved(state: _State, result: dict[str, Any]) -> _State:
     return _State(geometry, np.array(result["image_offsets"]), float(result["wavelength_ratio"]))
 
 
+def _covariance(
+    images: Sequence[ImagePoints], state: _State, columns: _Columns, weight: FloatArray, result: dict[str, Any]
+) -> FloatArray:
+    """Return the covariance of the refined parameters, errors that the points of a ring share included."""
+    places, inverse = list(result["parameters"]), np.asarray(result["covariance"])
+    strain = np.asarray(result["strain"])
+    chi2 = float(np.sum((strain * weight) ** 2)) / max(1, len(strain) - len(places))
+    if not np.isfinite(inverse).all():
+        return inverse
+    own = [_place(p, len(images))[1] for p in places]
+    n_radial = sum(k in _RADIAL for k in own)
+    tau = ring_scatter(strain, weight, columns.ring, chi2=chi2, n_radial=n_radial)
+    logger.info("joint fit: rings are off by %.1f µε beyond their points' scatter", tau * 1e6)
+    if tau == 0.0:
+        return inverse * chi2
+    steps = 0.1 * np.sqrt(np.diag(inverse * chi2))
+    jacobian = np.empty((len(strain), len(places)))
+    for column, (place, step) in enumerate(zip(places, steps.tolist(), strict=True)):
+        ends = [_strain(images, _nudged(state, place, sign * step), columns) for sign in (1.0, -1.0)]
+        jacobian[:, column] = (ends[0] - ends[1]) / (2.0 * step)
+    return inverse * chi2 + ring_covariance(jacobian, weight, columns.ring, inverse, tau)
+
+
+def _strain(images: Sequence[ImagePoints], state: _State, columns: _Columns) -> FloatArray:
+    """Return the pseudo-strain of every point of the fit."""
+    strain = np.empty(len(columns.y))
+    for m, image in enumerate(images):
+        here = columns.image == m
+        tangent = columns.tangent[here]
+        if state.ratio != 1.0:
+            rings = image.rings.at_wavelength(image.rings.wavelength * state.ratio)
+            tangent = np.tan(np.radians(rings.two_theta))[columns.ring[here] - m * _RINGS]
+        geometry = state.geometry_of(m)
+        strain[here] = _core.pseudo_strain(geometry.projection, columns.y[here], columns.z[here], tangent)
+    return strain
+
+
+def _nudged(state: _State, place: int, step: float) -> _State:
+    """Return the state with one of the core's parameters moved."""
+    image, own = _place(place, len(state.offsets))
+    if image is not None:
+        offsets = state.offsets.copy()
+        offsets[image, own] += step
+        return replace(state, offsets=offsets)
+    g = state.geometry
+    if own == _WAVELENGTH:
+        return replace(state, ratio=state.ratio + step)
+    if own == DISTANCE:
+        return replace(state, geometry=replace(g, distance=g.distance + step))
+    if own == _core.PARALLAX:
+        return replace(state, geometry=replace(g, parallax=g.parallax + step))
+    if own < _core.FIRST_DISTORTION:
+        y, z, *tilts = (v + (step if k == own else 0.0) for k, v in enumerate((*g.beam_center, *g.tilts), BEAM_Y))
+        return replace(state, geometry=replace(g, beam_center=(y, z), tilts=(tilts[0], tilts[1], tilts[2])))
+    if own < _core.PARALLAX:
+        coefficients = distortion_coefficients(g.distortion)
+        coefficients[own - _core.FIRST_DISTORTION] += step
+        return replace(state, geometry=replace(g, distortion=distortion_parameters(coefficients)))
+    assert g.panels is not None
+    table = g.panels.table.copy()
+    table.flat[own - _FIRST_PANEL] += step
+    return replace(state, geometry=replace(g, panels=moved_panels(g, table)))
+
+
 def _assembled(
-    images: Sequence[ImagePoints], state: _State, result: dict[str, Any], used: BoolArray, chi2: float
+    images: Sequence[ImagePoints], state: _State, result: dict[str, Any], used: BoolArray, covariance: FloatArray
 ) -> JointFit:
     places = list(result["parameters"])
     names = _names(result["parameters"], len(images))
-    covariance = np.asarray(result["covariance"]) * chi2
     fits, rings, first = [], [], 0
     for m, image in enumerate(images):
         wavelength = image.geometry.wavelength * state.ratio

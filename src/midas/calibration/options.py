@@ -5,11 +5,12 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from midas.calibration.hints import merge_hints
+from midas.calibration.rules import FitRules
 from midas.crystal import Calibrant, calibrant, calibrant_from_cell, calibrant_from_cif
 from midas.errors import GeometryError, InputError
 from midas.geometry import check_distance, check_pixel_size, check_wavelength
@@ -18,7 +19,7 @@ from midas.panels import PanelLayout
 from midas.units import UM_PER_MM, energy_from_wavelength, wavelength_from_energy
 
 AUTO = "auto"
-"""The calibrant to name when it shall be found from the image."""
+"""The calibrant or the distortion to name when it shall be found from the image."""
 _SHORTEST_WAVELENGTH = 0.05  # Å, 248 keV: below, someone's nm or a slipped digit, no powder beamline
 _NEAREST = 1.5e4  # µm: no area detector calibrates from closer; a number below is mm
 
@@ -67,12 +68,23 @@ class CalibrationParams:
     tilt_x: float = 0.0
     """Rotation about the beam [deg]: invisible in powder rings, carried and never refined."""
     distortion: str = "classic"
-    """"none", "classic" (p0..p3) or "full" (p0..p14)."""
+    """"none", "classic" (p0..p3), "full" (p0..p14), or "auto": the smallest of them that no larger one improves on in
+    azimuths left out of the fit."""
+    fixed: Mapping[str, float] = field(default_factory=dict)
+    """Parameters held at a value: distance, parallax [µm], beam_center_y, beam_center_z [px], tilt_y, tilt_z [deg],
+    p0..p14 (an amplitude with its phase)."""
+    bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Lowest and highest value of parameters, by the same names; of the p-terms only p2, p4 and p5."""
+    weighting: str = "scatter"
+    """How much each point counts: "scatter" by its uncertainty and the scatter beyond it, "snr" by its significance,
+    "equal"."""
+    ring_weights: Mapping[int, float] = field(default_factory=dict)
+    """Factors of the weight of rings, by ring number (from 1)."""
     panels: str | PanelLayout = "auto"
     """Panels of a tiled detector, each refined where that helps: "auto" finds them from the image, "none" takes the
     detector as one piece, a `PanelLayout` says where they are."""
-    panel_distance: bool = False
-    """Also refine how far each panel stands before or behind the others."""
+    panel_distance: bool | None = None
+    """Also refine how far each panel stands before or behind the others; None where that helps."""
     parallax: float = 0.0
     """Depth at which a thick sensor converts [µm]: parallax·sin(2θ) is added to the radius."""
     refine_parallax: bool = False
@@ -123,8 +135,9 @@ class CalibrationParams:
         check_pixel_size(self.pixel_size)
         if self.distance is not None:
             _check_distance_guess(self.distance)
-        if self.distortion not in DISTORTION_SETS:
-            raise InputError(f"distortion is {self.distortion!r}; expected one of {', '.join(DISTORTION_SETS)}")
+        if self.distortion not in (*DISTORTION_SETS, AUTO):
+            raise InputError(f"distortion is {self.distortion!r}; expected one of {', '.join(DISTORTION_SETS)}, {AUTO}")
+        _ = self.rules  # checks them
         if not isinstance(self.panels, PanelLayout) and self.panels not in ("auto", "none"):
             raise InputError(f"panels is {self.panels!r}; expected 'auto', 'none' or a midas.PanelLayout")
         for name, low, high in (
@@ -163,6 +176,11 @@ class CalibrationParams:
                 if len(pair) != 2:
                     raise InputError(f"{item.name} is {value!r}; expected two numbers, column then row [px]")
                 object.__setattr__(self, item.name, tuple(_number(item.name, v) for v in pair))
+
+    @property
+    def rules(self) -> FitRules:
+        """Constraints and weights of the geometry's least squares."""
+        return FitRules(self.fixed, self.bounds, self.weighting, self.ring_weights)
 
     @property
     def finds_calibrant(self) -> bool:

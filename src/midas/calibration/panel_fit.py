@@ -55,7 +55,7 @@ def fit_panels(
     The panels come from `params.panels`, a known detector, or the gaps in the image. Shifts and rotation of each are
     refined together with the geometry, on ring fits made again with the panels in place until nothing moves. Kept is
     what predicts azimuths that its fit did not see better, by more than chance: modules against the smooth geometry,
-    then half modules against modules.
+    then modules at distances of their own, then half modules.
     """
     layout = params.panels if isinstance(params.panels, PanelLayout) else None
     if params.panels == "auto":
@@ -63,32 +63,46 @@ def fit_panels(
     if layout is None:
         return loop
     run = _Run(prepared, rings, params, n_threads)
-    best = loop
-    for trial_layout in (layout, halves(layout) if params.panels == "auto" else None):
-        if trial_layout is None or len(loop.points) < _POINTS_PER_PANEL * len(trial_layout):
-            break
-        trial = _refined(run, best, trial_layout)
-        if trial is None:
-            logger.info("%d panels: held-out points gain nothing, left out", len(trial_layout))
-            break
-        logger.info("%d panels: mean strain %.1f µε", len(trial_layout), trial.fit.mean_strain * 1e6)
+    best, distance = loop, params.panel_distance is True
+    trial = _tried(run, best, layout, distance)
+    if trial is None:
+        return loop
+    best = trial
+    if params.panel_distance is None and (trial := _tried(run, best, layout, True)) is not None:
+        best, distance = trial, True
+    half = halves(layout) if params.panels == "auto" else None
+    if half is not None and (trial := _tried(run, best, half, distance)) is not None:
         best = trial
     return best
 
 
-def _free(loop: LoopResult, layout: PanelLayout, params: CalibrationParams) -> tuple[int, ...]:
+def _tried(run: _Run, best: LoopResult, layout: PanelLayout, distance: bool) -> LoopResult | None:
+    """Return the best loop carried on with these panels, logged; None where they gain nothing."""
+    what = f"{len(layout)} panels{' at their own distances' if distance else ''}"
+    few = len(best.points) < _POINTS_PER_PANEL * len(layout)
+    trial = None if few else _refined(run, best, layout, distance)
+    if trial is None:
+        logger.info("%s: held-out points gain nothing, left out", what)
+    else:
+        logger.info("%s: mean strain %.1f µε", what, trial.fit.mean_strain * 1e6)
+    return trial
+
+
+def _free(loop: LoopResult, layout: PanelLayout, distance: bool) -> tuple[int, ...]:
     """Return what a fit with panels refines: what the loop does of the geometry, and the panels."""
     smooth = tuple(k for k in loop.fit.parameters if k < _core.N_GEOMETRY_PARAMETERS)
-    return smooth + panel_parameters(layout, distance=params.panel_distance)
+    return smooth + panel_parameters(layout, distance=distance)
 
 
-def _refined(run: _Run, loop: LoopResult, layout: PanelLayout) -> LoopResult | None:
+def _refined(run: _Run, loop: LoopResult, layout: PanelLayout, distance: bool) -> LoopResult | None:
     """Return the loop carried on with panels, or None where held-out points do not gain by them.
 
     First on the points there are: where they promise nothing, no pass through the rings is spent.
     """
-    free = _free(loop, layout, run.params)
-    start = replace(loop.fit, geometry=with_panels(loop.fit.geometry, layout))
+    free, geometry = _free(loop, layout, distance), loop.fit.geometry
+    if geometry.panels is None or geometry.panels.layout != layout:
+        geometry = with_panels(geometry, layout)
+    start = replace(loop.fit, geometry=geometry)
     fit = _fit(loop.outlier_rings, start, loop.points, free)
     if not _gains(loop, replace(loop, fit=fit), _PROMISING):
         return None
@@ -107,8 +121,18 @@ def _refined(run: _Run, loop: LoopResult, layout: PanelLayout) -> LoopResult | N
         done = len(history) > len(loop.history) + 1 and settled(history[-2], history[-1], fit)
         if done:
             break
-    reason = f"{loop.reason}; {len(layout)} panels {'settled' if done else 'not settled'}"
-    refined = LoopResult(fit, points, tuple(history), outliers, fitted, fwhm, loop.converged and done, reason)
+    reason = f"{loop.reason.split(';')[0]}; {len(layout)} panels {'settled' if done else 'not settled'}"
+    refined = replace(
+        loop,
+        fit=fit,
+        points=points,
+        history=tuple(history),
+        outlier_rings=outliers,
+        fitted_rings=fitted,
+        fwhm=fwhm,
+        converged=loop.converged and done,
+        reason=reason,
+    )
     return refined if _gains(loop, refined, _SIGNIFICANT) else None
 
 
@@ -120,7 +144,7 @@ def _points(run: _Run, fit: GeometryFit, fwhm: float) -> tuple[RingPoints, froze
 def _fit(outliers: frozenset[int], start: GeometryFit, points: RingPoints, free: tuple[int, ...]) -> GeometryFit:
     """Return the fit to all rings but the outliers, with the strain of all points."""
     kept = ~np.isin(points.ring, list(outliers))
-    fit = fit_geometry(start.geometry, points.select(kept), free)
+    fit = fit_geometry(start.geometry, points.select(kept), free, rules=start.rules)
     used = np.zeros(len(points), dtype=bool)
     used[kept] = fit.used
     return replace(fit, strain=pseudo_strain(fit.geometry, points), used=used)

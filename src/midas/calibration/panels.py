@@ -20,7 +20,9 @@ from midas.panels import PANEL_COLUMNS, PanelLayout, Panels
 BoolImage = npt.NDArray[np.bool_]
 
 SHIFT_SIGMA = 0.5
-"""How far a panel is expected to stand off its place [px]: the prior of its shift; its corners turn by as much."""
+"""How far a panel is expected to stand off its place while nothing is known of any [px]: the prior of its shift; its
+corners turn by as much."""
+_SMALLEST_SIGMA = 0.02  # px: priors below would hold panels that stand right by chance
 DISTANCE_SIGMA = 100.0
 """How far a panel is expected to stand before or behind the others [µm]."""
 
@@ -136,12 +138,28 @@ def panel_options(geometry: Geometry, free: tuple[int, ...]) -> dict[str, Any]:
     layout = geometry.panels.layout
     mask = np.zeros(len(layout) * len(PANEL_COLUMNS), dtype=np.bool_)
     mask[[place - _FIRST for place in free if place >= _FIRST]] = True
-    rotation = math.degrees(SHIFT_SIGMA / (0.5 * math.hypot(*layout.size)))
+    shift = shift_sigma(geometry.panels)
+    rotation = math.degrees(shift / (0.5 * math.hypot(*layout.size)))
     return {
         "panel_free": mask.reshape(len(layout), len(PANEL_COLUMNS)),
-        "panel_sigma": [SHIFT_SIGMA, SHIFT_SIGMA, rotation, DISTANCE_SIGMA, math.inf],
+        "panel_sigma": [shift, shift, rotation, DISTANCE_SIGMA, math.inf],
         "gauge": True,
     }
+
+
+def shift_sigma(panels: Panels) -> float:
+    """Return how far panels are expected to stand off their places [px], as far as they were found to.
+
+    Rings see one of the two directions of a shift; the other stays near zero, so the sum of both squares is one
+    component's. At most `SHIFT_SIGMA`, which also holds as long as no panel has moved.
+
+    Examples
+    --------
+    >>> shift_sigma(Panels(PanelLayout(size=(9, 9), gaps_y=(2,)), shift_y=np.array([0.1, -0.1])))
+    0.1
+    """
+    square = float(np.mean(panels.shift_y**2 + panels.shift_z**2))
+    return min(max(math.sqrt(square), _SMALLEST_SIGMA), SHIFT_SIGMA) if square > 0.0 else SHIFT_SIGMA
 
 
 def moved_panels(geometry: Geometry, table: npt.NDArray[np.float64]) -> Panels | None:

@@ -289,4 +289,4 @@ def draw_panel_shifts(axes: Axes, centers: FloatArray, shifts: FloatArray) -> No
         width=0.006,
         zorder=6,
     )
-    axes.quiverkey(arrows, 0.5, 1.03, shown, f"panel shift {shown:g} px", labelpos="E", coordinates="axes")
+    axes.quiverkey(arrows, 1.16, 0.95, shown, f"panel shift\n{shown:g} px", labelpos="S", coordinates="axes")

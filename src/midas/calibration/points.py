@@ -136,7 +136,7 @@ def fit_points(
     """Return the ring positions that pass the quality cuts.
 
     Used are fits that converged off their bounds, stand out of the counting noise (by 6 standard deviations), have at
-    least 40 % of their pixels valid, a width like the others', and are not far less certain than the same ring elsewhere.
+    least 40 % of their pixels valid, a width like the others', and are not far less certain than their ring elsewhere.
 
     Raises
     ------

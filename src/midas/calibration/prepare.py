@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from midas import _core
-from midas.calibration.filters import doubled, nearest_usable
+from midas.calibration.filters import interpolated, nearest_usable
 from midas.detector import transform_image
 from midas.errors import InputError
 from midas.io.frames import valid_mask
@@ -22,6 +22,7 @@ BoolImage = npt.NDArray[np.bool_]
 MIN_EDGE = 32
 """Smallest number of rows and columns a calibration accepts [px]."""
 
+_THINNED = 3  # pixels from sample to sample of the local median
 _HOT_RATIO = 5.0  # a pixel this many times its brightest neighbour (over background) is no diffraction
 _HOT_SIGMA = 20.0  # and as many standard deviations of counting noise above it
 _DEAD_RATIO = 0.2  # of the background around: dead pixels and narrow shadows
@@ -169,13 +170,10 @@ def _gain(counts: FloatImage, unusable: BoolImage) -> float:
 def local_median(counts: FloatImage, unusable: BoolImage, size: int) -> FloatImage:
     """Return the median of the image over squares of about `size` px, masked pixels filled from around them first.
 
-    Taken on every other pixel of every other row, which the median over a square does not notice, and interpolated.
+    Taken on every third pixel of every third row, which the median over a square does not notice, and interpolated.
     """
-    import diplib  # type: ignore[import-untyped,unused-ignore]
-
-    filled, masked = counts[::2, ::2], unusable[::2, ::2]
+    filled, masked = counts[::_THINNED, ::_THINNED], unusable[::_THINNED, ::_THINNED]
     if masked.any():
         filled = filled.ravel()[nearest_usable(masked)]
-    kernel = diplib.Kernel(2 * (size // 4) + 1, "rectangular")
-    median = np.asarray(diplib.MedianFilter(diplib.Image(np.ascontiguousarray(filled)), kernel), dtype=np.float32)
-    return doubled(median, (counts.shape[0], counts.shape[1]))
+    median = _core.median_filter(np.ascontiguousarray(filled), half=size // (2 * _THINNED))
+    return interpolated(median, (counts.shape[0], counts.shape[1]), _THINNED)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from midas.calibration.filters import find_peaks, smoothed
 from midas.calibration.fit import LoopResult
 from midas.calibration.points import MIN_SNR
 from midas.calibration.prepare import BoolImage
@@ -19,6 +21,8 @@ IntArray = npt.NDArray[np.int64]
 _STRONG = 0.1  # of the brightest ring: the rest may be below what was exposed
 _BRIGHT = 0.3  # of the brightest ring: bright enough to measure the exposure by
 _CLEARLY = 2.0  # times the smallest signal-to-noise that a point needs, at which a ring should show throughout
+_CANNOT_MISS = 0.2  # of the brightest ring: brighter ones cannot be absent, weaker ones may drown in a neighbour
+_ABSENT = 0.1  # of the points that count as found
 _FOUND_BINS = 0.4  # of the azimuth bins where a ring should show: texture and spots leave bins empty
 _LIT_BY = 2  # rings with points in a bin that show that it is lit; shadows are not masked
 _USABLE_BIN = 0.5  # of a bin's arc that must lie on usable pixels
@@ -42,22 +46,27 @@ def crest_brightness(rings: Rings) -> FloatArray:
     return np.asarray(strength * np.cos(2.0 * theta) / (np.sin(theta) ** 2 * np.cos(theta)), dtype=np.float64)
 
 
-def strong_share(loop: LoopResult, rings: Rings, mask: BoolImage, eta_step: float) -> float:
-    """Return the share of the strong rings looked for that were found.
+@dataclass(frozen=True)
+class StrongRings:
+    """How the rings fared that the calibrant should show clearly."""
+
+    share: float
+    """Share of them that were found; 0 where none was looked for."""
+    missing: tuple[str, ...]
+    """Reflections of bright ones that are not there at all, where the structure is known."""
+
+
+def strong_rings(loop: LoopResult, rings: Rings, mask: BoolImage, eta_step: float) -> StrongRings:
+    """Return the share of the strong rings looked for that were found, and which bright ones are missing.
 
     Strong are rings at least a tenth as bright as the brightest, and bright enough to stand out, measured by the rings
     that were found. A ring counts in full when four in ten of the azimuth bins where it should show have a point, else
     in proportion. It should show where it crosses usable pixels and any two rings show.
     """
     points = loop.points
-    lit = _lit_bins(loop, eta_step)
-    expected = {}
-    for k in sorted(loop.fitted_rings):
-        n_bins = int((_on_panel(loop, rings, k, mask, eta_step) & lit).sum())
-        if n_bins:
-            expected[k] = n_bins
+    expected = _expected_bins(loop, rings, mask, eta_step)
     if not expected or not len(points):
-        return 0.0
+        return StrongRings(0.0, ())
     brightness = crest_brightness(rings)
     brightest = max(brightness[k] for k in expected)
     snr = {int(k): float(np.median(points.snr[points.ring == k])) for k in np.unique(points.ring)}
@@ -69,8 +78,20 @@ def strong_share(loop: LoopResult, rings: Rings, mask: BoolImage, eta_step: floa
         for k in expected
         if brightness[k] > _STRONG * brightest and brightness[k] * per_brightness > _CLEARLY * MIN_SNR
     ] or [k for k in expected if brightness[k] > _BRIGHT * brightest]
-    found = [float((points.ring == k).sum()) / (_FOUND_BINS * expected[k]) for k in strong]
-    return float(np.mean(np.minimum(found, 1.0)))
+    found = {k: float((points.ring == k).sum()) / (_FOUND_BINS * expected[k]) for k in strong}
+    missing = [k for k in strong if found[k] < _ABSENT and brightness[k] > _CANNOT_MISS * brightest]
+    known = bool(np.isfinite(rings.intensity).all())
+    return StrongRings(
+        share=float(np.mean(np.minimum(list(found.values()), 1.0))),
+        missing=tuple("{} {} {}".format(*rings.hkl[k]) for k in missing) if known else (),
+    )
+
+
+def _expected_bins(loop: LoopResult, rings: Rings, mask: BoolImage, eta_step: float) -> dict[int, int]:
+    """Return, for each ring looked for, the number of azimuth bins in which it should show, where there are any."""
+    lit = _lit_bins(loop, eta_step)
+    bins = {k: int((_on_panel(loop, rings, k, mask, eta_step) & lit).sum()) for k in sorted(loop.fitted_rings)}
+    return {k: n for k, n in bins.items() if n}
 
 
 def _lit_bins(loop: LoopResult, eta_step: float) -> BoolImage:
@@ -96,8 +117,8 @@ def explained_share(signal: RingSignal, geometry: Geometry, rings: Rings, fwhm: 
     """Return the share of the rings' height on the image that lies on rings of the calibrant.
 
     Rings are the peaks of the counts over background, averaged over azimuth without its brightest and darkest tenth
-    (spots, zingers, shadows). Another phase's faint rings weigh little, strong ones of another calibrant much. Rings closer than
-    their width `fwhm` [px] show one crest between them.
+    (spots, zingers, shadows). Another phase's faint rings weigh little, strong ones of another calibrant much. Rings
+    closer than their width `fwhm` [px] show one crest between them.
     """
     radii, heights = image_rings(signal, geometry)
     if len(radii) == 0:
@@ -111,20 +132,16 @@ def explained_share(signal: RingSignal, geometry: Geometry, rings: Rings, fwhm: 
 
 def image_rings(signal: RingSignal, geometry: Geometry) -> tuple[FloatArray, FloatArray]:
     """Return radii [coarse cells] and heights [counts] of the rings on the image, whatever they belong to."""
-    from scipy import ndimage
-    from scipy import signal as processing
-
     profile, sigma, count = _trimmed_profile(signal, geometry)
-    flat = np.where(count >= _FEWEST_CELLS, ndimage.gaussian_filter1d(profile, 0.7), 0.0)
+    flat = np.where(count >= _FEWEST_CELLS, smoothed(profile, 0.7), 0.0)
     typical = float(np.median(sigma[count >= _FEWEST_CELLS])) if (count >= _FEWEST_CELLS).any() else 0.0
     floor = max(_PEAK_SIGMA * typical, _SMALLEST_PEAK * float(flat.max(initial=0.0)), 1e-9)
-    peaks, found = processing.find_peaks(flat, prominence=floor)
-    return peaks + 0.5, np.asarray(found["prominences"], dtype=np.float64)
+    peaks, prominences = find_peaks(flat, prominence=floor)
+    return np.asarray(peaks + 0.5, dtype=np.float64), prominences
 
 
 def _trimmed_profile(signal: RingSignal, geometry: Geometry) -> tuple[FloatArray, FloatArray, IntArray]:
-    """Return, for each coarse cell of radius, the trimmed mean of the counts over background, its standard uncertainty
-    and how many cells there are."""
+    """Return, for each coarse cell of radius, (trimmed mean of counts over background, its esd, number of cells)."""
     rows, columns = np.nonzero(~signal.mask)
     radius = geometry.to_polar(signal.to_image(columns), signal.to_image(rows))[0] / signal.binning
     known = np.isfinite(radius)

@@ -113,6 +113,10 @@ class Calibration:
     """What the calibration was told."""
     evidence: Evidence
     """What the verdict rests on."""
+    distortion: str = ""
+    """The distortion set that was refined: "none", "classic" or "full"."""
+    distortion_trials: tuple[tuple[str, float], ...] = ()
+    """(set, mean |strain| of held-out points) of each set compared; empty when the set was given."""
     notes: tuple[str, ...] = ()
     """What was taken from file name and headers, what contradicts it, and which guesses the image overruled."""
     candidates: tuple[Candidate, ...] = ()

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from midas.calibration.fit import run_loop
+from midas.calibration.loop import run_loop
 from midas.calibration.options import CalibrationParams
 from midas.calibration.pattern import best_distance, ring_peaks, score_distances, seen_rings
 from midas.calibration.prepare import PreparedImage

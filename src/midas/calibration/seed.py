@@ -21,33 +21,41 @@ from midas.calibration.ridges import Ridges, find_ridges
 from midas.calibration.signal import RingSignal, ring_radii, ring_signal
 from midas.crystal import Rings
 from midas.errors import FitError
-from midas.geometry import FloatArray
+from midas.geometry import FloatArray, Geometry
 
 __all__ = ["Hypothesis", "RingSignal", "Seed", "find_seed", "ring_radii", "ring_signal"]
 
 logger = logging.getLogger(__name__)
 
 _FEWEST_POINTS = 60
-_FIRST_VOTERS, _VOTERS = 500, 2000
-_FIRST_CELL, _VOTE_CELL = 8.0, 2.5  # cells
+_FIRST_VOTERS, _VOTERS = 400, 2000
+_FIRST_CELL, _VOTE_CELL = 10.0, 2.5  # cells
 _FINER = 30  # of the first votes, counted again on the finer grid
-_WINDOW = 25  # finer cells around a first vote
+_WINDOW = 31  # finer cells around a first vote
 _TILTS = ((10.0, 6), (20.0, 10), (30.0, 12), (40.0, 14))  # deg, and directions tried
 _PERSPECTIVES = (0.0, 0.7, 1.6, 3.0)  # longer panel edge over distance
 _SAME_CENTER = 6.0  # cells
 _CENTERS = 12  # kept from the votes
-_SCANNED_POINTS, _JUDGED_POINTS = 700, 2500
+_SCANNED_POINTS, _SIFTED_POINTS, _JUDGED_POINTS = 250, 1000, 2500
+_SIFTED = 12  # distances around a centre that are scored on more points
 _SCAN_STEP = 0.006  # of the distance
 _SCAN_SIGMA, _JUDGE_SIGMA = 2.0, 1.2  # cells
-_POLISH_SIGMA = (3.0, 1.0)  # cells
-_POLISHED, _JUDGED = 24, 6  # starts polished on few points, of these on many
+_POLISHES = (((3.0, 1.0), 4), ((2.0, 1.0), 1000))  # first and last sigma [cells], and rings to begin with
+_POLISHED, _JUDGED = 16, 5  # starts polished on few points, of these on many
 # Brightness over the brightest ring's at which half of a ring shows: what suits the image best is not known before.
 _SCAN_FAINTEST, _POLISH_FAINTEST, _FAINTEST = (0.1, 0.01), (0.03,), (0.1, 0.01, 0.001)
 _SMALLEST_RADIUS = 20.0  # cells: weights do not grow further toward the centre
 _EFFECTIVE = 400.0  # independent points that the ridge points count as: neighbours along a ring say the same
+_SHARPENED = 600  # points whose distances from a centre are piled up
+_COARSE_SHARPNESS = 6.0  # cells: of the first centres, and of the bins of their distances
+_CENTERS_OF_SPOTS = 4
 _SPOT = 5.0  # points of a line that a spot counts as: neighbours on a line say the same
+_FEWEST_RINGS = 3  # for a distance that is beyond doubt
+_ON_RING = 1.5  # cells from a ring within which a point is on it
+_FEWEST_ON_RING, _SHARE_ON_RING = 10, 0.01  # points, and share of all, that make a ring seen
+_CHANCE = 25.0  # score that the best of all hypotheses may have by chance: a few hundred points, some 1e5 geometries
 _SAME_DISTANCE = 0.02
-_CLEAR = 0.03  # of the best hypothesis' score, by which it has to lead
+_CLEAR, _CLEAR_SHARE = 15.0, 0.05  # by how much the best score has to lead, and by which share of itself
 _DISTANCES = (2e3, 3e7)  # µm
 _GUESSED_CENTER, _GUESSED_DISTANCE = 20.0, 0.05  # px, share: a guess further off is called wrong
 _FARTHEST_RING = 85.0  # deg 2theta
@@ -86,13 +94,15 @@ class Seed:
     """The best really different one, None where there is none."""
     n_points: int
     """Ridge points of the image."""
+    n_rings: int
+    """Rings of the calibrant that have ridge points."""
 
     @property
     def ambiguous(self) -> bool:
-        """Whether the runner-up explains the image nearly as well as the best."""
+        """Whether the runner-up explains the image nearly as well as the best, or there are too few rings to tell."""
         if self.runner_up is None:
             return False
-        return self.best.total - self.runner_up.total < _CLEAR * self.best.total
+        return self.n_rings < _FEWEST_RINGS or not _clear(self.best, self.runner_up)
 
     @property
     def beam_center(self) -> tuple[float, float]:
@@ -147,15 +157,15 @@ def find_seed(
         )
     pattern = _pattern(rings)
     cell = pixel_size * coarse.binning  # µm
-    candidates = _centers(found, n_threads)
+    candidates = np.vstack([_centers(found, n_threads), _centers_of_spots(found, n_threads)])
     if beam_center is not None:
         at = [(v - 0.5 * (coarse.binning - 1)) / coarse.binning for v in beam_center]
-        candidates = np.vstack([candidates, [math.inf, *at, 0.0, 0.0]])
+        candidates = np.vstack([candidates, [candidates[0, 0], *at, 0.0, 0.0]])
     starts = _scan(found, candidates, pattern, (_DISTANCES[0] / cell, _DISTANCES[1] / cell), n_threads)
     geometries, scores = _polish(found, starts, pattern, n_threads)
     hypotheses = [_hypothesis(g, s, coarse, cell) for g, s in zip(geometries, scores, strict=True)]
     best = hypotheses[0] if hypotheses else None
-    if best is None or best.score <= math.log(1e4):
+    if best is None or best.score <= _CHANCE:
         raise FitError(
             f"cannot tell the geometry: {len(found)} pieces of lines were found but no distance and beam centre put "
             f"the rings of {rings.name} on them; check calibrant, wavelength and pixel size"
@@ -163,7 +173,24 @@ def find_seed(
     best = _agreeing(hypotheses, beam_center, distance)
     _warn_of_guesses(best, beam_center, distance)
     runner_up = next((h for h in hypotheses if _different(h, best, coarse.binning)), None)
-    return Seed(best=best, runner_up=runner_up, n_points=len(found))
+    n_rings = _rings_seen(found, best, coarse, pattern, pixel_size)
+    return Seed(best=best, runner_up=runner_up, n_points=len(found), n_rings=n_rings)
+
+
+def _rings_seen(ridges: Ridges, best: Hypothesis, coarse: RingSignal, pattern: _Pattern, pixel_size: float) -> int:
+    """Return how many rings of the pattern have ridge points on them."""
+    geometry = Geometry(best.distance, best.beam_center, pixel_size, 1.0, tilts=(0.0, *best.tilts))
+    radius, _, _ = geometry.to_polar(coarse.to_image(ridges.points[0]), coarse.to_image(ridges.points[1]))
+    expected = geometry.distance / pixel_size * pattern.tangent
+    edges = 0.5 * (expected[1:] + expected[:-1])
+    nearest = np.searchsorted(edges, radius)
+    on = np.abs(radius - expected[nearest]) < _ON_RING * coarse.binning
+    counts = np.bincount(nearest[on], minlength=len(expected))
+    return int((counts >= max(_FEWEST_ON_RING, _SHARE_ON_RING * len(ridges))).sum())
+
+
+def _clear(best: Hypothesis, other: Hypothesis) -> bool:
+    return best.total - other.total > max(_CLEAR, _CLEAR_SHARE * best.score)
 
 
 def _agreeing(
@@ -171,7 +198,7 @@ def _agreeing(
 ) -> Hypothesis:
     """Return the best hypothesis; of those that explain the image as well, the one that agrees with the guesses."""
     best = hypotheses[0]
-    equals = [h for h in hypotheses if best.total - h.total < _CLEAR * best.total]
+    equals = [h for h in hypotheses if not _clear(best, h)]
     return next((h for h in equals if not _contradicted(h, beam_center, distance)), best)
 
 
@@ -269,9 +296,37 @@ def _centers(ridges: Ridges, n_threads: int) -> FloatArray:
             break
     if upright not in kept:
         kept.append(upright)
-    with np.errstate(divide="ignore"):
-        rows = [[1.0 / guesses[k, 2], *found[k, :2], *tilts[k]] for k in kept]
-    return np.asarray(rows)
+    rows = [[1.0 / max(guesses[k, 2], 1e-3 / edge), *found[k, :2], *tilts[k]] for k in kept]
+    return _core.aim_beams(np.asarray(rows), voters, n_threads=n_threads)
+
+
+def _centers_of_spots(ridges: Ridges, n_threads: int) -> FloatArray:
+    """Return candidates as `_centers`, none tilted, from the positions alone, where spots of grains outweigh lines.
+
+    Spots have no direction to vote with, but around the right centre their distances pile up.
+    """
+    spots = (ridges.points[2] == 0.0) & (ridges.points[3] == 0.0)
+    if spots.sum() * _SPOT < (~spots).sum():
+        return np.empty((0, 5))
+    order = np.random.default_rng(7).permutation(len(ridges))
+    points = _thinned(ridges.points[:, order], np.where(spots, _SPOT, 1.0)[order], _SHARPENED)
+    points[4] *= len(points[4]) / points[4].sum()
+    n_z, n_y = ridges.shape
+    step = _COARSE_SHARPNESS
+    z, y = np.mgrid[-0.25 * n_z : 1.25 * n_z : step, -0.25 * n_y : 1.25 * n_y : step]
+    centers = np.column_stack([y.ravel(), z.ravel()])
+    sharp = _core.center_sharpness(points, centers, bin=step, n_threads=n_threads)
+    kept: list[FloatArray] = []
+    for k in np.argsort(-sharp):
+        if all(math.dist(centers[k], other) > 2.0 * step for other in kept):
+            kept.append(centers[k])
+        if len(kept) == _CENTERS_OF_SPOTS:
+            break
+    offsets = np.arange(-step, step + 1.0)
+    fine = np.stack(np.meshgrid(offsets, offsets), axis=-1).reshape(-1, 2)
+    best = [c + fine[np.argmax(_core.center_sharpness(points, c + fine, bin=2.0, n_threads=n_threads))] for c in kept]
+    far = 1e3 * max(ridges.shape)
+    return np.array([[far, *c, 0.0, 0.0] for c in best])
 
 
 def _thinned(points: FloatArray, density: FloatArray, n: int) -> FloatArray:
@@ -319,11 +374,15 @@ def _scan(
             faintest=_SCAN_FAINTEST, sigma=_SCAN_SIGMA, n_threads=n_threads,
         )  # fmt: skip
         total = score[:, 0] + score[:, 1]
-        peak = (total >= np.roll(total, 1)) & (total >= np.roll(total, -1))
-        best = np.flatnonzero(peak)
-        best = best[np.argsort(-total[best])][:6]
-        rows.append(trial[best])
-        totals.append(total[best])
+        peaks = np.flatnonzero((total >= np.roll(total, 1)) & (total >= np.roll(total, -1)))
+        best = trial[peaks[np.argsort(-total[peaks])][:_SIFTED]]
+        points, area = _measured(ridges, candidate, _SIFTED_POINTS, order)
+        score = _core.score_geometries(
+            best, points, area, pattern.tangent, pattern.brightness,
+            faintest=_SCAN_FAINTEST, sigma=_SCAN_SIGMA, n_threads=n_threads,
+        )  # fmt: skip
+        rows.append(best)
+        totals.append(score[:, 0] + score[:, 1])
     if not rows:
         return np.empty((0, 5))
     all_rows, all_totals = np.vstack(rows), np.concatenate(totals)
@@ -345,7 +404,7 @@ def _distances(candidate: FloatArray, points: FloatArray, pattern: _Pattern, lim
 def _polish(ridges: Ridges, starts: FloatArray, pattern: _Pattern, n_threads: int) -> tuple[FloatArray, FloatArray]:
     """Return the starts moved to where they explain the points best, best first, and their scores."""
     order = np.random.default_rng(7).permutation(len(ridges))
-    first = [_polished(ridges, s, pattern, _SCANNED_POINTS, order) for s in starts]
+    first = [_polished(ridges, s, pattern, _SIFTED_POINTS, order) for s in starts]
     ranked = sorted(first, key=lambda found: -float(found[1][0] + found[1][1]))
     final = [_polished(ridges, row, pattern, _JUDGED_POINTS, order) for row, _ in _distinct(ranked)]
     final.sort(key=lambda found: -float(found[1][0] + found[1][1]))
@@ -368,11 +427,21 @@ def _distinct(ranked: list[tuple[FloatArray, FloatArray]]) -> list[tuple[FloatAr
 def _polished(
     ridges: Ridges, start: FloatArray, pattern: _Pattern, n: int, order: npt.NDArray[np.int64]
 ) -> tuple[FloatArray, FloatArray]:
-    """Return one start polished on n points, and its score with the faintness that suits it best."""
+    """Return one start polished on n points, and its score.
+
+    From the inner rings outward a wrong tilt does no harm, but where the inner rings are short arcs or crowded they
+    lead astray; so it is also polished on all rings at once. What scores best is returned.
+    """
     points, area = _measured(ridges, start, n, order)
     rings = (pattern.tangent, pattern.brightness)
-    row = _core.polish_geometries(
-        start[None, :], points, area, *rings, faintest=_POLISH_FAINTEST, sigma=_POLISH_SIGMA, n_threads=1
-    )
-    score = _core.score_geometries(row, points, area, *rings, faintest=_FAINTEST, sigma=_JUDGE_SIGMA, n_threads=1)
-    return row[0], score[0]
+    trials = [start[None, :]] + [
+        _core.polish_geometries(
+            start[None, :], points, area, *rings,
+            faintest=_POLISH_FAINTEST, sigma=sigma, rings_first=rings_first, n_threads=1,
+        )
+        for sigma, rings_first in _POLISHES
+    ]  # fmt: skip
+    rows = np.vstack(trials)
+    scores = _core.score_geometries(rows, points, area, *rings, faintest=_FAINTEST, sigma=_JUDGE_SIGMA, n_threads=1)
+    best = int(np.argmax(scores[:, 0] + scores[:, 1]))
+    return rows[best], scores[best]

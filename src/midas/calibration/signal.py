@@ -46,8 +46,8 @@ def ring_signal(prepared: PreparedImage, *, threshold: float = 0.0) -> RingSigna
     background = local_median(counts, mask, max(counts.shape) // 25)
     excess = counts - background
     usable = ~mask
-    # Noise grows as the square root of the counts whatever the gain: its factor is measured, not assumed, where there is
-    # background enough to see it. One count in a cell is never more than one standard deviation.
+    # Noise grows as the square root of the counts whatever the gain: its factor is measured, not assumed, where there
+    # is background enough to see it. One count in a cell is never more than one standard deviation.
     single = 1.0 / binning**2
     root = np.sqrt(np.maximum(background, single))
     seen = usable & (background > _MEASURABLE * single)

@@ -97,6 +97,14 @@ def _some_strong_rings_missing(e: Evidence) -> str | None:
     return f"only {e.found:.0%} of the strong rings that {e.calibrant} should show were found; is it the calibrant?"
 
 
+def _bright_rings_missing(e: Evidence) -> str | None:
+    if not e.missing:
+        return None
+    return (
+        f"{e.calibrant} should show {', '.join(e.missing)} brightly, which are not on the image; is it the calibrant?"
+    )
+
+
 def _some_rings_unexplained(e: Evidence) -> str | None:
     if not FEW <= e.explained < MOST:
         return None
@@ -238,6 +246,7 @@ FAILURES: tuple[Rule, ...] = (_points_off_the_rings, _strong_rings_missing, _rin
 """What shows that the rings are not these rings."""
 DOUBTS: tuple[Rule, ...] = (
     _some_strong_rings_missing,
+    _bright_rings_missing,
     _some_rings_unexplained,
     _few_rings,
     _short_arc,

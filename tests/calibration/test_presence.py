@@ -1,0 +1,111 @@
+"""Which rings were found and how much of the image they explain, on simulated images."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+
+from midas import Calibration, Detector, Geometry, SimulationOptions, calibrant, calibrate, simulate
+from midas.calibration.prepare import prepare_image
+from midas.calibration.presence import crest_brightness, explained_share, image_rings
+from midas.calibration.signal import RingSignal, ring_signal
+from midas.crystal import rings
+
+TRUTH = Geometry(distance=2.5e5, beam_center=(205.2, 198.4), pixel_size=200, wavelength=0.2)
+DETECTOR = Detector((400, 400), 200)
+LOOK = SimulationOptions(peak_counts=500.0, background=20.0, dtype="int32")
+
+
+def signal_of(look: SimulationOptions = LOOK, material: str = "CeO2") -> RingSignal:
+    shot = simulate(TRUTH, DETECTOR, material, options=look, seed=3)
+    return ring_signal(prepare_image(shot.image))
+
+
+def explained_by(material: str, signal: RingSignal) -> float:
+    return explained_share(signal, TRUTH, rings(calibrant(material), 0.2, two_theta_max=13.0), 3.0)
+
+
+def test_brightness_is_what_the_simulation_shows() -> None:
+    shot = simulate(TRUTH, DETECTOR, "CeO2", options=replace(LOOK, noise=False, background=0.0, polarization=0.0))
+    brightness = crest_brightness(shot.rings)[:6]
+    z, y = np.mgrid[:400, :400]
+    radius = TRUTH.to_polar(y, z)[0]
+    crests = []
+    for two_theta in shot.rings.two_theta[:6]:
+        near = np.abs(radius - float(TRUTH.radius_of(two_theta))) < 0.5
+        crests.append(float(np.median(shot.expected[near])))
+    # The flanks of neighbours add some percent.
+    assert np.asarray(crests) / crests[0] == pytest.approx(brightness / brightness[0], rel=0.08)
+
+
+def test_the_calibrants_own_rings_are_all_explained() -> None:
+    assert explained_by("CeO2", signal_of()) > 0.99
+
+
+def test_another_calibrant_does_not_explain_them() -> None:
+    assert explained_by("LaB6", signal_of()) < 0.6
+
+
+def test_a_second_phase_counts_by_its_height() -> None:
+    weak = signal_of(replace(LOOK, phases=((calibrant("LaB6"), 0.1),)))
+    strong = signal_of(replace(LOOK, phases=((calibrant("LaB6"), 2.0),)))
+    assert explained_by("CeO2", weak) > 0.85
+    assert explained_by("CeO2", strong) < 0.6
+
+
+def test_zingers_and_spots_are_no_rings() -> None:
+    wild = signal_of(replace(LOOK, zingers=300, hot_fraction=2e-3, spottiness=0.8))
+    assert explained_by("CeO2", wild) > 0.95
+
+
+def test_the_radii_of_the_rings_on_the_image() -> None:
+    radii, heights = image_rings(signal_of(), TRUTH)
+    strongest = radii[np.argmax(heights)]
+    expected = TRUTH.radius_of(rings(calibrant("CeO2"), 0.2, two_theta_max=5.0).two_theta[0])
+    assert abs(strongest - expected) < 1.0  # coarse cell, 1 px here
+    assert heights.max() == pytest.approx(500.0, rel=0.25)
+
+
+@cache
+def calibrated(shadow: bool) -> Calibration:
+    image = simulate(TRUTH, DETECTOR, "CeO2", options=LOOK, seed=3).image.copy()
+    if shadow:  # a cell's body: not masked, no rings
+        z, y = np.mgrid[:400, :400]
+        dark = np.abs(TRUTH.to_polar(y, z)[2]) > 70.0
+        image[dark] = np.random.default_rng(1).poisson(2.0, int(dark.sum()))
+    return calibrate(image, {"wavelength": 0.2, "pixel_size": 200, "calibrant": "CeO2"})
+
+
+@pytest.mark.parametrize("shadow", [False, True])
+def test_strong_rings_are_found_where_there_is_light(shadow: bool) -> None:
+    found = calibrated(shadow)
+    assert found.evidence.found > 0.95
+    assert found.verdict == "good"
+    assert found.evidence.arc == pytest.approx(140.0 if shadow else 360.0, abs=15.0)
+
+
+def test_the_wrong_calibrant_is_not_good() -> None:
+    image = simulate(TRUTH, DETECTOR, "CeO2", options=LOOK, seed=3).image
+    from midas import FitError
+
+    try:
+        found = calibrate(image, {"wavelength": 0.2, "pixel_size": 200, "calibrant": "LaB6"})
+    except FitError:
+        return
+    assert found.verdict != "good"
+    assert any("rings" in reason for reason in found.reasons)
+
+
+def test_evidence_goes_with_the_calibration() -> None:
+    found = calibrated(False)
+    e = found.evidence
+    assert e.held_out_strain == found.held_out_strain
+    assert e.n_points == int(found.used.sum())
+    assert e.beam_uncertainty >= np.hypot(found.esd["beam_center_y"], found.esd["beam_center_z"]) * 0.999
+    assert e.pattern < 0.05
+    assert e.unidentifiable == ()
+    assert e.at_bounds == ()
+    assert any("mirrored" in note for note in found.notes)
