@@ -25,6 +25,8 @@ void cast_votes(const RidgeView& p, const TiltGuess& guess, const VoteGrid& grid
   const auto n_y = static_cast<double>(grid.n_y), n_z = static_cast<double>(grid.n_z);
   const double middle_y = guess.low_y + 0.5 * n_y * grid.cell, middle_z = guess.low_z + 0.5 * n_z * grid.cell;
   const double reach = 0.5 * std::hypot(n_y, n_z) * grid.cell;
+  const auto n = static_cast<std::int64_t>(2.0 * reach * per_cell);
+  std::vector<double> share;  // of a vote this many cells away
   for (std::int64_t i = 0; i < p.n; ++i) {
     const double ny = p.normal_y[i], nz = p.normal_z[i], ty = -nz, tz = ny;
     if (ny == 0.0 && nz == 0.0) continue;
@@ -32,7 +34,9 @@ void cast_votes(const RidgeView& p, const TiltGuess& guess, const VoteGrid& grid
     const double y = (p.y[i] - guess.low_y) * per_cell, z = (p.z[i] - guess.low_z) * per_cell;
     // Along the normal the curve can only be on the grid this near to the grid's middle.
     const double nearest = (p.y[i] - middle_y) * ny + (p.z[i] - middle_z) * nz;
-    const auto n = static_cast<std::int64_t>(2.0 * reach * per_cell);
+    const double farthest = (std::abs(nearest) + reach) * per_cell;
+    while (static_cast<double>(share.size()) <= farthest)
+      share.push_back(1.0 / (1.0 + (static_cast<double>(share.size()) + 0.5) * grid.cell / VOTE_SPREAD));
     for (std::int64_t j = 0; j < n; ++j) {
       const double beta = nearest - reach + static_cast<double>(j) * grid.cell;
       if (std::abs(beta) < NEAREST_VOTE) continue;
@@ -41,7 +45,7 @@ void cast_votes(const RidgeView& p, const TiltGuess& guess, const VoteGrid& grid
       if (!(vy >= 0.0 && vz >= 0.0 && vy < n_y && vz < n_z)) continue;
       const auto at =
           static_cast<std::size_t>(static_cast<std::int64_t>(vz) * grid.n_y + static_cast<std::int64_t>(vy));
-      votes[at] += static_cast<float>(p.weight[i] / (1.0 + std::abs(beta) / VOTE_SPREAD));
+      votes[at] += static_cast<float>(p.weight[i] * share[static_cast<std::size_t>(std::abs(beta) * per_cell)]);
     }
   }
 }

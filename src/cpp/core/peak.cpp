@@ -14,7 +14,7 @@ namespace midas {
 
 namespace {
 
-constexpr std::int64_t BINS_PER_BLOCK = 8;
+constexpr std::int64_t BINS_PER_BLOCK = 32;
 
 // The pixels' extent in radius along the middle of the bin.
 Footprint footprint_of(const Projection& projection, const RingGroup& group, double eta, double fwhm) {

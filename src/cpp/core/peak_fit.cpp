@@ -81,13 +81,13 @@ class BinFitter {
 
   template <int MAX>
   void fit() {
-    PeakModel<MAX> model(space_.cells, bin_.footprint, n_peaks_);
+    PeakModel<MAX> model(space_.cells, bin_.footprint, n_peaks_, space_.buffers);
     sort_pixels();
     start_values();
     for (std::size_t k = 0; k < static_cast<std::size_t>(n_parameters_); ++k)
       p_[k] = std::clamp(p_[k], bounds_.lower[k], bounds_.upper[k]);
     root_cells();
-    constexpr LevmarOptions ROUGH{12, 1e-2}, FINE{8, 1e-4};
+    constexpr LevmarOptions ROUGH{4, 5e-2}, FINE{8, 1e-4};
     solve<MAX>(model, ROUGH);
     for (int round = 0; round < MAX_ROUNDS && !converged_; ++round) {
       evaluate_cells();

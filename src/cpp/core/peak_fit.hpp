@@ -39,6 +39,7 @@ struct Workspace {
   std::vector<float> pulls;
   Cells cells;
   Shape shape;
+  ModelBuffers buffers;
 };
 
 // Fits the rings of a bin and appends their points.

@@ -21,6 +21,8 @@ constexpr double NORMAL_UNIFORM = 0.3;   // share of normals that say nothing, i
 constexpr double MOST_SHARE = 0.95, LEAST_SHARE = 0.02;
 constexpr std::int64_t MOST_BINS = 20000;  // of a table over the radius
 constexpr double EXPECTED = 0.5;           // visibility of a ring that is expected to show
+constexpr double INVISIBLE = 0.01;         // visibility of a ring that is left out
+constexpr double REACH = 4.0;              // standard deviations from a ring beyond which no point is on it
 constexpr int SHARE_ITERATIONS = 4;
 constexpr double SAME_AREA = 1.05;  // ratio of distances that share the usable area by radius
 
@@ -114,15 +116,21 @@ Prediction predict(double distance, const RingPattern& rings, double faintest, c
   p.excess.value.assign(static_cast<std::size_t>(n), 0.0);
   p.moment = p.excess;
   for (std::size_t k = 0; k < p.radius.size(); ++k) {
+    if (visibility[k] < INVISIBLE) continue;
     const double s = sigma_at(p.radius[k], sigma), r = p.radius[k];
     const double height = visibility[k] * total / z / (s * std::sqrt(2.0 * PI));
-    const auto first = std::max<std::int64_t>(0, static_cast<std::int64_t>((r - 4.0 * s) / p.excess.step));
-    const auto last = std::min<std::int64_t>(n - 1, static_cast<std::int64_t>((r + 4.0 * s) / p.excess.step) + 1);
+    const auto first = std::max<std::int64_t>(0, static_cast<std::int64_t>((r - REACH * s) / p.excess.step));
+    const auto last = std::min<std::int64_t>(n - 1, static_cast<std::int64_t>((r + REACH * s) / p.excess.step) + 1);
+    // exp(-x^2 / 2) at equal steps h by products: the ratio of neighbours, exp(-x h - h^2 / 2), falls by exp(-h^2) a
+    // step.
+    const double h = p.excess.step / s, x = (static_cast<double>(first) * p.excess.step - r) / s;
+    double density = height * std::exp(-0.5 * x * x), ratio = std::exp(-h * (x + 0.5 * h));
+    const double fall = std::exp(-h * h);
     for (std::int64_t i = first; i <= last; ++i) {
-      const double d = (static_cast<double>(i) * p.excess.step - r) / s;
-      const double density = height * std::exp(-0.5 * d * d);
       p.excess.value[static_cast<std::size_t>(i)] += density;
       p.moment.value[static_cast<std::size_t>(i)] += density * r;
+      density *= ratio;
+      ratio *= fall;
     }
   }
   p.possible = true;
@@ -233,11 +241,12 @@ bool improve(Geometry& geometry, const RidgeView& points, const Prediction& p, d
   SmallMatrix<N_FREE> jtj{};
   std::array<double, N_FREE> step{};
   for (std::int64_t i = 0; i < points.n; ++i) {
-    GeometryGradient g;
-    const double r = projection.radius_gradient(points.y[i], points.z[i], g);
+    const double r = projection.radius(points.y[i], points.z[i]);
     if (!(r < limit)) continue;
     const double excess = p.excess.at(r);
     if (!(excess > 1.0)) continue;
+    GeometryGradient g;
+    projection.radius_gradient(points.y[i], points.z[i], g);
     const double length = std::hypot(g[BEAM_Y], g[BEAM_Z]);
     const double sine = (g[BEAM_Z] * points.normal_y[i] - g[BEAM_Y] * points.normal_z[i]) / length;
     const double along = (1.0 - NORMAL_UNIFORM) * normal_excess(sine);

@@ -29,12 +29,15 @@ from midas.calibration.residuals import (
     offsets,
     ring_biases,
     shared_by_neighbours,
+    stray_rings,
 )
 from midas.calibration.seed import Seed
 from midas.calibration.signal import RingSignal
 from midas.crystal import Rings
 from midas.geometry import distortion_coefficients
 
+STRAY = 0.05
+"""[px]: a ring left out of the fit that lies off by no more than this is only noisy."""
 _CORRELATED = 0.99
 _MOST_PAIRS = 3
 _AT_BOUND = 5e-4  # of the allowed range, from its ends
@@ -92,8 +95,8 @@ class Evidence:
     """Parameters of combinations that the points do not determine."""
     at_bounds: tuple[str, ...] = ()
     """Parameters at the edge of their range."""
-    n_outlier_rings: int = 0
-    """Rings left out as outliers."""
+    n_stray_rings: int = 0
+    """Rings left out as outliers that really lie off their place."""
     n_fitted_rings: int = 0
     """Rings looked for."""
     fit_converged: bool = True
@@ -148,7 +151,7 @@ def gather_evidence(
         correlated=_correlated(fit),
         unidentifiable=_unidentifiable(fit, used),
         at_bounds=_at_bounds(fit),
-        n_outlier_rings=len(loop.outlier_rings),
+        n_stray_rings=stray_rings(points, fit.strain, loop.outlier_rings, STRAY),
         n_fitted_rings=len(loop.fitted_rings),
         fit_converged=fit.converged,
         loop_converged=loop.converged,

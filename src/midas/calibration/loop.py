@@ -156,7 +156,7 @@ def _fit_without(
     if len(chosen) <= len(free):
         raise FitError(
             f"only {len(chosen)} ring positions passed the quality cuts, for {len(free)} parameters; "
-            "the image may be too weak, the calibrant wrong, or the seed off"
+            "the image shows no rings, they are too weak, the calibrant is wrong, or the seed off"
         )
     fit = fit_geometry(geometry, chosen, free, rules=params.rules)
     used = np.zeros(len(points), dtype=bool)

@@ -29,6 +29,8 @@ _USABLE_BIN = 0.5  # of a bin's arc that must lie on usable pixels
 _FAINT = 1e-3  # of the brightest ring: fainter ones explain nothing
 _SAME_PEAK = 2.0  # coarse cells between a peak and the ring that explains it
 _BETWEEN = 0.6  # of the width: the same, for a crest between two rings
+_WIDEST = 4.0  # of the rings' width: what is wider is background
+_EDGE = 0.5  # of a peak's height: a deeper hollow beside it makes it the edge of a shadow
 _TRIMMED = 0.1  # of the cells of a radius, dropped at either end: spots, zingers, shadows
 _FEWEST_CELLS = 12
 _PEAK_SIGMA = 5.0
@@ -120,7 +122,7 @@ def explained_share(signal: RingSignal, geometry: Geometry, rings: Rings, fwhm: 
     (spots, zingers, shadows). Another phase's faint rings weigh little, strong ones of another calibrant much. Rings
     closer than their width `fwhm` [px] show one crest between them.
     """
-    radii, heights = image_rings(signal, geometry)
+    radii, heights = image_rings(signal, geometry, fwhm)
     if len(radii) == 0:
         return 0.0
     brightness = crest_brightness(rings)
@@ -130,14 +132,34 @@ def explained_share(signal: RingSignal, geometry: Geometry, rings: Rings, fwhm: 
     return float(np.sum(heights[off < reach]) / np.sum(heights))
 
 
-def image_rings(signal: RingSignal, geometry: Geometry) -> tuple[FloatArray, FloatArray]:
-    """Return radii [coarse cells] and heights [counts] of the rings on the image, whatever they belong to."""
+def image_rings(signal: RingSignal, geometry: Geometry, fwhm: float) -> tuple[FloatArray, FloatArray]:
+    """Return radii [coarse cells] and heights [counts] of the rings on the image, whatever they belong to.
+
+    `fwhm` [px] is the width of the calibrant's rings; bumps several times as wide are background.
+    """
     profile, sigma, count = _trimmed_profile(signal, geometry)
-    flat = np.where(count >= _FEWEST_CELLS, smoothed(profile, 0.7), 0.0)
-    typical = float(np.median(sigma[count >= _FEWEST_CELLS])) if (count >= _FEWEST_CELLS).any() else 0.0
+    covered = count >= _FEWEST_CELLS
+    profile = np.where(covered, smoothed(profile, 0.7), 0.0)
+    # Background that the local median did not follow is wider than any ring.
+    widest = int(max(_WIDEST * fwhm / signal.binning, _WIDEST * _SAME_PEAK))
+    flat = np.where(covered, _narrow(profile, widest), 0.0)
+    typical = float(np.median(sigma[covered])) if covered.any() else 0.0
     floor = max(_PEAK_SIGMA * typical, _SMALLEST_PEAK * float(flat.max(initial=0.0)), 1e-9)
     peaks, prominences = find_peaks(flat, prominence=floor)
-    return np.asarray(peaks + 0.5, dtype=np.float64), prominences
+    # At the edge of a shadow the local median is too high on the dark side and too low on the other.
+    depths = np.array([-profile[max(0, k - widest) : k + widest + 1].min() for k in peaks])
+    edges = depths > _EDGE * prominences
+    kept = ~edges if not edges.all() else edges
+    return np.asarray(peaks[kept] + 0.5, dtype=np.float64), prominences[kept]
+
+
+def _narrow(profile: FloatArray, width: int) -> FloatArray:
+    """Return what stands above the profile's morphological opening: bumps narrower than `width` cells."""
+    reach = max(1, width // 2)
+    windows = np.lib.stride_tricks.sliding_window_view
+    low = windows(np.pad(profile, reach, mode="edge"), 2 * reach + 1).min(axis=1)
+    opened = windows(np.pad(low, reach, mode="edge"), 2 * reach + 1).max(axis=1)
+    return np.asarray(profile - opened, dtype=np.float64)
 
 
 def _trimmed_profile(signal: RingSignal, geometry: Geometry) -> tuple[FloatArray, FloatArray, IntArray]:

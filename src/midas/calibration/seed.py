@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from midas import _core
 from midas.calibration.prepare import PreparedImage
@@ -27,7 +26,7 @@ __all__ = ["Hypothesis", "RingSignal", "Seed", "find_seed", "ring_radii", "ring_
 
 logger = logging.getLogger(__name__)
 
-_FEWEST_POINTS = 60
+_FEWEST_POINTS, _MOST_POINTS = 60, 12_000
 _FIRST_VOTERS, _VOTERS = 400, 2000
 _FIRST_CELL, _VOTE_CELL = 10.0, 2.5  # cells
 _FINER = 30  # of the first votes, counted again on the finer grid
@@ -35,13 +34,16 @@ _WINDOW = 31  # finer cells around a first vote
 _TILTS = ((10.0, 6), (20.0, 10), (30.0, 12), (40.0, 14))  # deg, and directions tried
 _PERSPECTIVES = (0.0, 0.7, 1.6, 3.0)  # longer panel edge over distance
 _SAME_CENTER = 6.0  # cells
-_CENTERS = 12  # kept from the votes
+_CENTERS = 8  # kept from the votes
 _SCANNED_POINTS, _SIFTED_POINTS, _JUDGED_POINTS = 250, 1000, 2500
 _SIFTED = 12  # distances around a centre that are scored on more points
 _SCAN_STEP = 0.006  # of the distance
 _SCAN_SIGMA, _JUDGE_SIGMA = 2.0, 1.2  # cells
-_POLISHES = (((3.0, 1.0), 4), ((2.0, 1.0), 1000))  # first and last sigma [cells], and rings to begin with
-_POLISHED, _JUDGED = 16, 5  # starts polished on few points, of these on many
+_ALL_RINGS = 1000
+_POLISHES = (((3.0, 1.0), 4), ((2.0, 1.0), _ALL_RINGS))  # first and last sigma [cells], and rings to begin with
+_OTHER_WAY, _TILTED = (1.0, 1.0, 1.0, -1.0, -1.0), 3.0  # a geometry tilted the other way, tried above so many deg
+_FINE_POLISH, _FINE_SIGMA = (2.0, 0.5), 0.6  # cells
+_POLISHED, _JUDGED = 12, 5  # starts polished on few points, of these on many
 # Brightness over the brightest ring's at which half of a ring shows: what suits the image best is not known before.
 _SCAN_FAINTEST, _POLISH_FAINTEST, _FAINTEST = (0.1, 0.01), (0.03,), (0.1, 0.01, 0.001)
 _SMALLEST_RADIUS = 20.0  # cells: weights do not grow further toward the centre
@@ -155,6 +157,7 @@ def find_seed(
             f"no rings found: only {len(found)} cells of the image stand out of the background as pieces of lines; "
             "expected a calibrant's powder rings (is it the right image, does it need a dark, is it exposed?)"
         )
+    n_points, found = len(found), _capped(found)
     pattern = _pattern(rings)
     cell = pixel_size * coarse.binning  # µm
     candidates = np.vstack([_centers(found, n_threads), _centers_of_spots(found, n_threads)])
@@ -163,18 +166,26 @@ def find_seed(
         candidates = np.vstack([candidates, [candidates[0, 0], *at, 0.0, 0.0]])
     starts = _scan(found, candidates, pattern, (_DISTANCES[0] / cell, _DISTANCES[1] / cell), n_threads)
     geometries, scores = _polish(found, starts, pattern, n_threads)
+    if len(geometries):
+        geometries[0], scores[0] = _right_side(found, geometries[0], pattern)
     hypotheses = [_hypothesis(g, s, coarse, cell) for g, s in zip(geometries, scores, strict=True)]
     best = hypotheses[0] if hypotheses else None
     if best is None or best.score <= _CHANCE:
         raise FitError(
-            f"cannot tell the geometry: {len(found)} pieces of lines were found but no distance and beam centre put "
+            f"cannot tell the geometry: {n_points} pieces of lines were found but no distance and beam centre put "
             f"the rings of {rings.name} on them; check calibrant, wavelength and pixel size"
         )
     best = _agreeing(hypotheses, beam_center, distance)
     _warn_of_guesses(best, beam_center, distance)
     runner_up = next((h for h in hypotheses if _different(h, best, coarse.binning)), None)
     n_rings = _rings_seen(found, best, coarse, pattern, pixel_size)
-    return Seed(best=best, runner_up=runner_up, n_points=len(found), n_rings=n_rings)
+    return Seed(best=best, runner_up=runner_up, n_points=n_points, n_rings=n_rings)
+
+
+def _capped(ridges: Ridges) -> Ridges:
+    """Return the ridges with as many points as the search has use for, in random order."""
+    order = np.random.default_rng(7).permutation(len(ridges))[:_MOST_POINTS]
+    return replace(ridges, points=np.ascontiguousarray(ridges.points[:, order]))
 
 
 def _rings_seen(ridges: Ridges, best: Hypothesis, coarse: RingSignal, pattern: _Pattern, pixel_size: float) -> int:
@@ -265,8 +276,7 @@ def _centers(ridges: Ridges, n_threads: int) -> FloatArray:
                 tilt_y = math.asin(u_z)
                 tilts.append((math.degrees(tilt_y), math.degrees(math.asin(u_y / math.cos(tilt_y)))))
     n_z, n_y = ridges.shape
-    order = np.random.default_rng(7).permutation(len(ridges))
-    points = ridges.points[:, order]
+    points = ridges.points
     guesses = np.column_stack([directions, np.tile([-1.0 * n_y, -1.0 * n_z], (len(directions), 1))])
     found = _core.vote_centers(
         _thinned(points, np.ones(len(ridges)), _FIRST_VOTERS),
@@ -308,8 +318,7 @@ def _centers_of_spots(ridges: Ridges, n_threads: int) -> FloatArray:
     spots = (ridges.points[2] == 0.0) & (ridges.points[3] == 0.0)
     if spots.sum() * _SPOT < (~spots).sum():
         return np.empty((0, 5))
-    order = np.random.default_rng(7).permutation(len(ridges))
-    points = _thinned(ridges.points[:, order], np.where(spots, _SPOT, 1.0)[order], _SHARPENED)
+    points = _thinned(ridges.points, np.where(spots, _SPOT, 1.0), _SHARPENED)
     points[4] *= len(points[4]) / points[4].sum()
     n_z, n_y = ridges.shape
     step = _COARSE_SHARPNESS
@@ -339,20 +348,17 @@ def _thinned(points: FloatArray, density: FloatArray, n: int) -> FloatArray:
     return np.ascontiguousarray(out)
 
 
-def _measured(
-    ridges: Ridges, row: FloatArray, n: int, rng_order: npt.NDArray[np.int64]
-) -> tuple[FloatArray, FloatArray]:
+def _measured(ridges: Ridges, row: FloatArray, n: int) -> tuple[FloatArray, FloatArray]:
     """Return points and area in the measure in which every ring around a centre weighs the same, whatever its size."""
 
     def density(y: FloatArray, z: FloatArray) -> FloatArray:
         return np.asarray(1.0 / np.maximum(np.hypot(y - row[1], z - row[2]), _SMALLEST_RADIUS))
 
-    shuffled = ridges.points[:, rng_order]
     area = ridges.area.copy()
     area[2] *= density(area[0], area[1])
-    wanted = density(shuffled[0], shuffled[1])
-    wanted[(shuffled[2] == 0.0) & (shuffled[3] == 0.0)] *= _SPOT
-    return _thinned(shuffled, wanted, n), np.ascontiguousarray(area)
+    wanted = density(ridges.points[0], ridges.points[1])
+    wanted[(ridges.points[2] == 0.0) & (ridges.points[3] == 0.0)] *= _SPOT
+    return _thinned(ridges.points, wanted, n), np.ascontiguousarray(area)
 
 
 def _scan(
@@ -360,9 +366,8 @@ def _scan(
 ) -> FloatArray:
     """Return the most promising (distance, beam, tilts) over all candidates and distances, best first."""
     rows, totals = [], []
-    order = np.random.default_rng(7).permutation(len(ridges))
     for candidate in candidates:
-        points, area = _measured(ridges, candidate, _SCANNED_POINTS, order)
+        points, area = _measured(ridges, candidate, _SCANNED_POINTS)
         distances = _distances(candidate, points, pattern, limits)
         if len(distances) == 0:
             continue
@@ -376,7 +381,7 @@ def _scan(
         total = score[:, 0] + score[:, 1]
         peaks = np.flatnonzero((total >= np.roll(total, 1)) & (total >= np.roll(total, -1)))
         best = trial[peaks[np.argsort(-total[peaks])][:_SIFTED]]
-        points, area = _measured(ridges, candidate, _SIFTED_POINTS, order)
+        points, area = _measured(ridges, candidate, _SIFTED_POINTS)
         score = _core.score_geometries(
             best, points, area, pattern.tangent, pattern.brightness,
             faintest=_SCAN_FAINTEST, sigma=_SCAN_SIGMA, n_threads=n_threads,
@@ -403,13 +408,34 @@ def _distances(candidate: FloatArray, points: FloatArray, pattern: _Pattern, lim
 
 def _polish(ridges: Ridges, starts: FloatArray, pattern: _Pattern, n_threads: int) -> tuple[FloatArray, FloatArray]:
     """Return the starts moved to where they explain the points best, best first, and their scores."""
-    order = np.random.default_rng(7).permutation(len(ridges))
-    first = [_polished(ridges, s, pattern, _SIFTED_POINTS, order) for s in starts]
+    first = [_polished(ridges, s, pattern, _SIFTED_POINTS) for s in starts]
     ranked = sorted(first, key=lambda found: -float(found[1][0] + found[1][1]))
-    final = [_polished(ridges, row, pattern, _JUDGED_POINTS, order) for row, _ in _distinct(ranked)]
+    chosen = [row for row, _ in _distinct(ranked)]
+    chosen += [row * _OTHER_WAY for row in chosen if math.hypot(row[3], row[4]) > _TILTED]
+    final = [_polished(ridges, row, pattern, _JUDGED_POINTS) for row in chosen]
     final.sort(key=lambda found: -float(found[1][0] + found[1][1]))
     rows, scores = [row for row, _ in final], [score for _, score in final]
     return np.asarray(rows).reshape(-1, 5), np.asarray(scores).reshape(-1, 3)
+
+
+def _right_side(ridges: Ridges, row: FloatArray, pattern: _Pattern) -> tuple[FloatArray, FloatArray]:
+    """Return the geometry, or the one tilted the other way where that fits better, polished once more, and its score.
+
+    Far from the sample the two differ by perspective alone, which the votes do not see.
+    """
+    points, area = _measured(ridges, row, _JUDGED_POINTS)
+    rings = (pattern.tangent, pattern.brightness)
+    both = np.vstack([row, row * _OTHER_WAY])
+    polished = _core.polish_geometries(
+        both, points, area, *rings, faintest=_POLISH_FAINTEST, sigma=_FINE_POLISH, rings_first=_ALL_RINGS, n_threads=1
+    )
+    trials = np.vstack([row, polished])
+    fine, usual = (
+        _core.score_geometries(trials, points, area, *rings, faintest=_FAINTEST, sigma=sigma, n_threads=1)
+        for sigma in (_FINE_SIGMA, _JUDGE_SIGMA)
+    )
+    best = int(np.argmax(fine[:, 0] + fine[:, 1]))
+    return trials[best], usual[best]
 
 
 def _distinct(ranked: list[tuple[FloatArray, FloatArray]]) -> list[tuple[FloatArray, FloatArray]]:
@@ -424,15 +450,13 @@ def _distinct(ranked: list[tuple[FloatArray, FloatArray]]) -> list[tuple[FloatAr
     return kept
 
 
-def _polished(
-    ridges: Ridges, start: FloatArray, pattern: _Pattern, n: int, order: npt.NDArray[np.int64]
-) -> tuple[FloatArray, FloatArray]:
+def _polished(ridges: Ridges, start: FloatArray, pattern: _Pattern, n: int) -> tuple[FloatArray, FloatArray]:
     """Return one start polished on n points, and its score.
 
     From the inner rings outward a wrong tilt does no harm, but where the inner rings are short arcs or crowded they
     lead astray; so it is also polished on all rings at once. What scores best is returned.
     """
-    points, area = _measured(ridges, start, n, order)
+    points, area = _measured(ridges, start, n)
     rings = (pattern.tangent, pattern.brightness)
     trials = [start[None, :]] + [
         _core.polish_geometries(
