@@ -136,7 +136,7 @@ def test_an_hdf5_file_is_enough_with_its_dark_and_mask(tmp_path, image):
 def test_a_right_first_ring_and_a_wrong_one(image, caplog):
     given = {"wavelength": 0.2, "pixel_size": 200.0}
     right = midas.calibrate(image, given | {"first_ring": 1})
-    assert right.notes == ()
+    assert not any("ring 1" in note for note in right.notes)
     wrong = midas.calibrate(image, given | {"first_ring": 4})
     assert "ring 4" in wrong.notes[0]
     assert "overruled" in caplog.text
@@ -201,3 +201,14 @@ def test_parameters_are_completed_too():
     params = CalibrationParams(wavelength=0.2, pixel_size=200.0)
     assert params_from(params, hints=[Hint("distance", 3e5, "header")]).distance == 3e5
     assert params_from(params) is params
+
+
+def test_a_cif_is_a_calibrant(tmp_path, image):
+    import midas.demo
+
+    cif = tmp_path / "mine.cif"
+    midas.demo.write_cif(cif, midas.calibrant("CeO2"))
+    calibration = midas.calibrate(image, {"wavelength": 0.2, "pixel_size": 200.0, "calibrant": str(cif)})
+    assert abs(calibration.geometry.distance / 3.2e5 - 1.0) < 1e-4
+    (tmp_path / "ps.txt").write_text("Wavelength 0.2\npx 200\nCalibrant mine.cif\n")
+    assert params_from(tmp_path / "ps.txt").resolve_calibrant().cell[0] == pytest.approx(5.41165)

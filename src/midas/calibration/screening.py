@@ -241,9 +241,9 @@ def ring_brightness(rings: Rings) -> FloatArray:
     Examples
     --------
     >>> from midas.crystal import rings
-    >>> found = ring_brightness(rings(calibrant("CeO2"), 0.2, two_theta_max=6.5))
+    >>> found = ring_brightness(rings(calibrant("CeO2"), 0.2, two_theta_max=7.5))
     >>> (found / found.max()).round(2).tolist()
-    [1.0, 0.28, 0.48, 0.35]
+    [1.0, 0.3, 0.61, 0.52, 0.1]
     """
     theta = np.radians(rings.two_theta) / 2.0
     geometric = np.cos(2.0 * theta) / (np.sin(theta) ** 2 * np.cos(theta))

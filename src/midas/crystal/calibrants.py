@@ -60,6 +60,8 @@ class Calibrant:
     """Atoms of the asymmetric unit; empty when unknown, and then rings have no intensity."""
     citation: str = ""
     """Where cell and atoms come from."""
+    uncertainty: float | None = None
+    """Of the cell, as a share of it, so of every distance found with it; None when unknown."""
 
     def __post_init__(self) -> None:
         """Check the cell against the space group."""
@@ -152,60 +154,77 @@ def _tetragonal(a: float, c: float) -> _Cell:
 
 
 # Displacements are room-temperature literature values; they set relative intensities only, never ring positions.
-_BUILT_IN: dict[str, tuple[str, _Cell, tuple[Site, ...], str]] = {
+# Uncertainties: the certificate's standard uncertainty where it is known, else by how much the sources named disagree.
+# Of SRM 674b no certificate was at hand: its values are those of pyFAI (calibration/*.D) and GSAS-II, compared with the
+# older SRM 674 in International Tables C (2006), table 5.2.11.1. Intensities of CeO2, LaB6, Al2O3, Cr2O3, TiO2, ZnO, Ni
+# and Au agree with the ones listed in pyFAI's files.
+_BUILT_IN: dict[str, tuple[str, _Cell, tuple[Site, ...], str, float | None]] = {
     "CeO2": (
         "F m -3 m",
         _cubic(5.41165),
         (Site("Ce", 0.0, 0.0, 0.0, 0.0034), Site("O", 0.25, 0.25, 0.25, 0.0060)),
         "NIST SRM 674b certificate: a = 5.41165 Å; fluorite structure",
+        3e-5,
     ),
     "LaB6": (
         "P m -3 m",
         _cubic(4.156826),
         (Site("La", 0.0, 0.0, 0.0, 0.0055), Site("B", 0.19927, 0.5, 0.5, 0.0045)),
-        "NIST SRM 660c certificate: a = 4.156826 Å at 22.5 deg C",
+        "NIST SRM 660c certificate: a = 4.156826(40) Å at 22.5 deg C",
+        1e-5,
     ),
     "Si": (
         "F d -3 m:1",
         _cubic(5.431144),
         (Site("Si", 0.0, 0.0, 0.0, 0.0058),),
         "NIST SRM 640f certificate: a = 5.431144 Å at 22.5 deg C",
+        1e-5,
     ),
     "Al2O3": (
         "R -3 c:H",
         _hexagonal(4.759091, 12.991779),
         (Site("Al", 0.0, 0.0, 0.35216, 0.0033), Site("O", 0.30624, 0.0, 0.25, 0.0038)),
-        "NIST SRM 676a certificate: a = 4.759091, c = 12.991779 Å; atoms: Lewis et al., Acta Cryst. A38 (1982) 733",
+        "NIST SRM 676a certificate: a = 4.759091, c = 12.991779 Å (a later issue of it: 4.759355, 12.99231); "
+        "atoms: Lewis et al., Acta Cryst. A38 (1982) 733",
+        6e-5,
     ),
     "Cr2O3": (
         "R -3 c:H",
         _hexagonal(4.958979, 13.59592),
         (Site("Cr", 0.0, 0.0, 0.34751, 0.0030), Site("O", 0.3058, 0.0, 0.25, 0.0045)),
-        "NIST SRM 674b as listed by pyFAI (Cr2O3.D); atoms: Newnham, de Haan, Z. Kristallogr. 117 (1962) 235",
+        "NIST SRM 674b as listed by pyFAI and Dawn; atoms: Newnham, de Haan, Z. Kristallogr. 117 (1962) 235",
+        6e-5,
     ),
     "TiO2": (
         "P 42/m n m",
         _tetragonal(4.593927, 2.958875),
         (Site("Ti", 0.0, 0.0, 0.0, 0.0060), Site("O", 0.3049, 0.3049, 0.0, 0.0055)),
-        "Rutile: NIST SRM 674b as listed by pyFAI (TiO2.D); atoms: Burdett et al., J. Am. Chem. Soc. 109 (1987) 3639",
+        "Rutile: NIST SRM 674b as listed by pyFAI (SRM 674: 4.59365, 2.95874); "
+        "atoms: Burdett et al., J. Am. Chem. Soc. 109 (1987) 3639",
+        6e-5,
     ),
     "Ni": (
         "F m -3 m",
         _cubic(3.5238),
         (Site("Ni", 0.0, 0.0, 0.0, 0.0046),),
-        "Swanson, Tatge, NBS Circular 539 vol. I (1953) 13: a = 3.5238 Å at 25 deg C; not a certified standard",
+        "Swanson, Tatge, NBS Circular 539 vol. I (1953) 13: a = 3.5238 Å at 25 deg C; Taylor, "
+        "J. Inst. Met. 77 (1950) 585: 3.5239; GSAS-II: 3.52475; not a certified standard",
+        3e-4,
     ),
     "Au": (
         "F m -3 m",
         _cubic(4.0786),
         (Site("Au", 0.0, 0.0, 0.0, 0.0079),),
-        "Swanson, Tatge, NBS Circular 539 vol. I (1953) 33: a = 4.0786 Å at 26 deg C; not a certified standard",
+        "Swanson, Tatge, NBS Circular 539 vol. I (1953) 33: a = 4.0786 Å at 26 deg C; Maeland, Flanagan, "
+        "Can. J. Phys. 42 (1964) 2364: 4.0782; not a certified standard",
+        1e-4,
     ),
     "AgBehenate": (
         LAMELLAR,
         (math.inf, math.inf, 58.380, 90.0, 90.0, 90.0),
         (),
-        "Silver behenate: Huang, Toraya, Blanton, Wu, J. Appl. Cryst. 26 (1993) 180: d(001) = 58.380 Å",
+        "Silver behenate: Huang, Toraya, Blanton, Wu, J. Appl. Cryst. 26 (1993) 180: d(001) = 58.380(3) Å",
+        5e-5,
     ),
     "Y2O3": (
         "I a -3",
@@ -215,13 +234,17 @@ _BUILT_IN: dict[str, tuple[str, _Cell, tuple[Site, ...], str]] = {
             Site("Y", -0.0327, 0.0, 0.25, 0.0040),
             Site("O", 0.3907, 0.1520, 0.3804, 0.0055),
         ),
-        "Paton, Maslen, Acta Cryst. 19 (1965) 307: a = 10.604 Å; not a certified standard",
+        "Paton, Maslen, Acta Cryst. 19 (1965) 307: a = 10.604 Å; Maslen, Streltsov, Ishizawa, "
+        "Acta Cryst. B52 (1996) 414: 10.5981(7); not a certified standard",
+        6e-4,
     ),
     "ZnO": (
         "P 63 m c",
         _hexagonal(3.249897, 5.20653),
         (Site("Zn", 1.0 / 3.0, 2.0 / 3.0, 0.0, 0.0080), Site("O", 1.0 / 3.0, 2.0 / 3.0, 0.3825, 0.0080)),
-        "NIST SRM 674b as listed by pyFAI (ZnO.D); atoms: Kihara, Donnay, Can. Mineral. 23 (1985) 647",
+        "NIST SRM 674b as listed by pyFAI (SRM 674: 3.24981, 5.20653); "
+        "atoms: Kihara, Donnay, Can. Mineral. 23 (1985) 647",
+        3e-5,
     ),
 }
 
@@ -246,8 +269,7 @@ def calibrant(name: str) -> Calibrant:
     key = str(name).strip().lower()
     if key in _BY_KEY:
         known = _BY_KEY[key]
-        space_group, cell, sites, citation = _BUILT_IN[known]
-        return Calibrant(known, space_group, cell, sites, citation)
+        return Calibrant(known, *_BUILT_IN[known])
     near = difflib.get_close_matches(key, _BY_KEY, n=1, cutoff=0.4)
     hint = f"did you mean {_BY_KEY[near[0]]}? " if near else ""
     raise InputError(
