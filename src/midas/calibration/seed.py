@@ -47,7 +47,7 @@ _POLISHED, _JUDGED = 12, 5  # starts polished on few points, of these on many
 # Brightness over the brightest ring's at which half of a ring shows: what suits the image best is not known before.
 _SCAN_FAINTEST, _POLISH_FAINTEST, _FAINTEST = (0.1, 0.01), (0.03,), (0.1, 0.01, 0.001)
 _SMALLEST_RADIUS = 20.0  # cells: weights do not grow further toward the centre
-_EFFECTIVE = 400.0  # independent points that the ridge points count as: neighbours along a ring say the same
+_EFFECTIVE = 400.0  # independent points that the ridge points count as at most
 _SHARPENED = 600  # points whose distances from a centre are piled up
 _COARSE_SHARPNESS = 6.0  # cells: of the first centres, and of the bins of their distances
 _CENTERS_OF_SPOTS = 4
@@ -339,12 +339,17 @@ def _centers_of_spots(ridges: Ridges, n_threads: int) -> FloatArray:
 
 
 def _thinned(points: FloatArray, density: FloatArray, n: int) -> FloatArray:
-    """Return about n of the points (5, m), each as often as its density asks, as (y, z, normal_y, normal_z, weight)."""
+    """Return about n of the points (5, m), each as often as its density asks, as (y, z, normal_y, normal_z, weight).
+
+    The weights add up to how many independent points they are.
+    """
+    spots = int(np.count_nonzero((points[2] == 0.0) & (points[3] == 0.0)))
+    independent = min(_EFFECTIVE, spots + (points.shape[1] - spots) / _SPOT)
     steps = np.cumsum(density) / np.sum(density)
     picked = np.searchsorted(steps, (np.arange(n) + 0.5) / n)
     index, counts = np.unique(np.minimum(picked, points.shape[1] - 1), return_counts=True)
     out = points[:, index].copy()
-    out[4] = counts * (_EFFECTIVE / n)
+    out[4] = counts * (independent / n)
     return np.ascontiguousarray(out)
 
 
