@@ -34,7 +34,10 @@ _WINDOW = 31  # finer cells around a first vote
 _TILTS = ((10.0, 6), (20.0, 10), (30.0, 12), (40.0, 14))  # deg, and directions tried
 _PERSPECTIVES = (0.0, 0.7, 1.6, 3.0)  # longer panel edge over distance
 _SAME_CENTER = 6.0  # cells
-_CENTERS = 8  # kept from the votes
+_CENTERS = 10  # kept from the votes
+_AIMED_POINTS = 800
+_LEAST_PERSPECTIVE = 0.3  # that the aim starts from
+_SAME_AIM, _SAME_TILT = 1.0, 2.0  # cells, deg
 _SCANNED_POINTS, _SIFTED_POINTS, _JUDGED_POINTS = 250, 1000, 2500
 _SIFTED = 12  # distances around a centre that are scored on more points
 _SCAN_STEP = 0.006  # of the distance
@@ -304,10 +307,22 @@ def _centers(ridges: Ridges, n_threads: int) -> FloatArray:
             kept.append(int(k))
         if len(kept) == _CENTERS:
             break
-    if upright not in kept:
-        kept.append(upright)
-    rows = [[1.0 / max(guesses[k, 2], 1e-3 / edge), *found[k, :2], *tilts[k]] for k in kept]
-    return _core.aim_beams(np.asarray(rows), voters, n_threads=n_threads)
+    kept = [k for k in kept if k != upright] + [upright]
+    rows = np.array([[1.0 / max(guesses[k, 2], _LEAST_PERSPECTIVE / edge), *found[k, :2], *tilts[k]] for k in kept])
+    aim = _thinned(points, np.ones(len(ridges)), _AIMED_POINTS)
+    flat = _core.aim_beams(rows[-1:] * [1.0, 1.0, 1.0, 0.0, 0.0], aim, tilts=False, n_threads=n_threads)
+    return _apart(np.vstack([flat, _core.aim_beams(rows, aim, tilts=True, n_threads=n_threads)]))
+
+
+def _apart(rows: FloatArray) -> FloatArray:
+    """Return the candidates that were not led to the same place and tilt as one before."""
+    kept: list[FloatArray] = []
+    for row in rows:
+        if not any(
+            math.dist(row[1:3], other[1:3]) < _SAME_AIM and math.dist(row[3:], other[3:]) < _SAME_TILT for other in kept
+        ):
+            kept.append(row)
+    return np.array(kept)
 
 
 def _centers_of_spots(ridges: Ridges, n_threads: int) -> FloatArray:
