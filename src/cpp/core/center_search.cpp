@@ -126,8 +126,60 @@ double aim_cost(const RidgeView& p, const std::vector<double>& sine, const Geome
   return sum + (g.tilt_y * g.tilt_y + g.tilt_z * g.tilt_z) / (TILT_PRIOR * TILT_PRIOR) + range * range;
 }
 
-Geometry aim_one(Geometry geometry, const RidgeView& p, int n_free) {
+// The normal equations of the sines and the priors at a geometry.
+struct AimEquations {
+  AimMatrix jtj{};
+  Aim jtr{};
+};
+
+AimEquations aim_equations(const Geometry& geometry, const RidgeView& p, const std::vector<double>& sine, int n_free,
+                           double first_distance, std::array<std::vector<double>, N_AIMED>& moved) {
   constexpr Aim DIFFERENCE = {0.5, 0.5, 0.005, 0.005, 0.02};
+  AimEquations e;
+  const auto free = static_cast<std::size_t>(n_free);
+  for (std::size_t k = 0; k < free; ++k) {
+    Aim step{};
+    step[k] = DIFFERENCE[k];
+    sines(aimed(geometry, step), p, moved[k]);
+  }
+  for (std::size_t i = 0; i < sine.size(); ++i) {
+    const double s = sine[i] / AIM_SIGMA;
+    if (!std::isfinite(s)) continue;
+    const double w = p.weight[i] / ((1.0 + s * s) * (1.0 + s * s));
+    Aim j{};
+    bool known = true;
+    for (std::size_t k = 0; k < free; ++k) {
+      j[k] = (moved[k][i] - sine[i]) / DIFFERENCE[k] / AIM_SIGMA;
+      known = known && std::isfinite(j[k]);
+    }
+    if (!known) continue;
+    for (std::size_t a = 0; a < free; ++a) {
+      e.jtr[a] -= w * j[a] * s;
+      for (std::size_t b = 0; b <= a; ++b) e.jtj[a * N_AIMED + b] += w * j[a] * j[b];
+    }
+  }
+  if (n_free < N_AIMED) return e;
+  const Aim prior = {0.0, 0.0, geometry.tilt_y / TILT_PRIOR, geometry.tilt_z / TILT_PRIOR,
+                     std::log(geometry.distance / first_distance) / RANGE_PRIOR};
+  const Aim scale = {0.0, 0.0, 1.0 / TILT_PRIOR, 1.0 / TILT_PRIOR, 1.0 / RANGE_PRIOR};
+  for (std::size_t k = 2; k < N_AIMED; ++k) {
+    e.jtj[k * N_AIMED + k] += scale[k] * scale[k];
+    e.jtr[k] -= prior[k] * scale[k];
+  }
+  return e;
+}
+
+// The step that the damped equations give; false where they have no solution.
+bool aim_step(const AimEquations& e, int n_free, double damping, Aim& step) {
+  AimMatrix damped = e.jtj;
+  step = e.jtr;
+  for (std::size_t k = 0; k < static_cast<std::size_t>(n_free); ++k) damped[k * N_AIMED + k] *= 1.0 + damping;
+  if (!cholesky<SmallStorage<N_AIMED>>(damped, n_free)) return false;
+  cholesky_solve<SmallStorage<N_AIMED>>(damped, n_free, step.data());
+  return std::all_of(step.begin(), step.end(), [](double v) { return std::isfinite(v); }) && std::abs(step[4]) < 10.0;
+}
+
+Geometry aim_one(Geometry geometry, const RidgeView& p, int n_free) {
   const auto n = static_cast<std::size_t>(p.n);
   const double first_distance = geometry.distance;
   std::vector<double> sine(n), trial(n);
@@ -136,46 +188,12 @@ Geometry aim_one(Geometry geometry, const RidgeView& p, int n_free) {
   sines(geometry, p, sine);
   double cost = aim_cost(p, sine, geometry, first_distance), damping = 1e-2;
   for (int iteration = 0; iteration < AIM_STEPS; ++iteration) {
-    for (int k = 0; k < n_free; ++k) {
-      Aim step{};
-      step[static_cast<std::size_t>(k)] = DIFFERENCE[static_cast<std::size_t>(k)];
-      sines(aimed(geometry, step), p, moved[static_cast<std::size_t>(k)]);
-    }
-    AimMatrix jtj{};
-    Aim jtr{};
-    for (std::size_t i = 0; i < n; ++i) {
-      const double s = sine[i] / AIM_SIGMA;
-      if (!std::isfinite(s)) continue;
-      const double w = p.weight[i] / ((1.0 + s * s) * (1.0 + s * s));
-      Aim j{};
-      bool known = true;
-      for (std::size_t k = 0; k < static_cast<std::size_t>(n_free); ++k) {
-        j[k] = (moved[k][i] - sine[i]) / DIFFERENCE[k] / AIM_SIGMA;
-        known = known && std::isfinite(j[k]);
-      }
-      if (!known) continue;
-      for (std::size_t a = 0; a < static_cast<std::size_t>(n_free); ++a) {
-        jtr[a] -= w * j[a] * s;
-        for (std::size_t b = 0; b <= a; ++b) jtj[a * N_AIMED + b] += w * j[a] * j[b];
-      }
-    }
-    if (n_free == N_AIMED) {
-      for (const std::size_t k : {std::size_t{2}, std::size_t{3}}) {
-        jtj[k * N_AIMED + k] += 1.0 / (TILT_PRIOR * TILT_PRIOR);
-        jtr[k] -= (k == 2 ? geometry.tilt_y : geometry.tilt_z) / (TILT_PRIOR * TILT_PRIOR);
-      }
-      jtj[4 * N_AIMED + 4] += 1.0 / (RANGE_PRIOR * RANGE_PRIOR);
-      jtr[4] -= std::log(geometry.distance / first_distance) / (RANGE_PRIOR * RANGE_PRIOR);
-    }
+    const AimEquations equations = aim_equations(geometry, p, sine, n_free, first_distance, moved);
     bool better = false;
     for (int attempt = 0; attempt < 4 && !better; ++attempt) {
-      AimMatrix damped = jtj;
-      Aim step = jtr;
-      for (std::size_t k = 0; k < static_cast<std::size_t>(n_free); ++k) damped[k * N_AIMED + k] *= 1.0 + damping;
-      if (!cholesky<SmallStorage<N_AIMED>>(damped, n_free)) return geometry;
-      cholesky_solve<SmallStorage<N_AIMED>>(damped, n_free, step.data());
+      Aim step{};
+      if (!aim_step(equations, n_free, damping, step)) return geometry;
       const Geometry next = aimed(geometry, step);
-      if (!std::isfinite(next.distance) || !(next.distance > 0.0)) return geometry;
       sines(next, p, trial);
       const double next_cost = aim_cost(p, trial, next, first_distance);
       better = next_cost < cost;
