@@ -9,6 +9,7 @@ What counts as visible is worked out from the expected image, without noise, at 
 * at least half of its samples (every 0.5 deg) lie on usable pixels, below saturation and above a threshold;
 * its contrast c, the crest over the mean of both sides 1.8 widths away (so other rings' flanks and crowding count
   against it), is at least half the standard deviation of one pixel's counts there;
+* no other ring at least a third as bright lies within two widths of it: blended rings are no rings of their own;
 * the bin's signal S = 1.06 c w l (w the width, l the length of arc in it) over sqrt(S + 2 w l b), b the counts beside
   the ring, is at least 8.
 
@@ -27,7 +28,9 @@ from typing import Any
 import numpy as np
 
 from midas import Detector, Geometry, SimulationOptions, calibrant, simulate
+from midas.calibration.presence import crest_brightness
 from midas.crystal import rings
+from midas.panels import PanelLayout, Panels
 from midas.simulation import Simulation
 from midas.units import wavelength_from_energy
 
@@ -106,6 +109,10 @@ class Draft:
     n_rings: tuple[int, int] = (MIN_RINGS, 40)
     arc: float = MIN_ARC
     told: str | None = None
+    shift: float = 0.0
+    """Standard deviation of the modules' displacement along rows and columns [px]."""
+    turn: float = 0.0
+    """Standard deviation of their rotation [deg]."""
 
     def geometry(self) -> Geometry:
         n_z, n_y = self.shape
@@ -119,6 +126,22 @@ class Draft:
             distortion=self.distortion,
             distortion_radius=Detector(self.shape, self.pixel).farthest_corner(center),
         )
+
+    def panels(self) -> Panels | None:
+        """Modules off their place; the area's mean shift is 0, or the beam would not be where the geometry says."""
+        if "module_shape" not in self.options:
+            return None
+        size, gaps = self.options["module_shape"], self.options["module_gap"]
+        counts = [-(-(n + g) // (m + g)) for n, m, g in zip(self.shape, size, gaps, strict=True)]
+        layout = PanelLayout(size, (gaps[0],) * (counts[0] - 1), (gaps[1],) * (counts[1] - 1))
+        shifts = self.rng.normal(size=(len(layout), 3)) * (self.shift, self.shift, self.turn)
+        heights, widths = (
+            np.array([min(last + 1, n) - first for first, last in spans])
+            for spans, n in zip((layout.rows, layout.columns), self.shape, strict=True)
+        )
+        area = np.outer(widths, heights).ravel()
+        shifts[:, :2] -= area @ shifts[:, :2] / area.sum()
+        return Panels(layout, shift_y=shifts[:, 0], shift_z=shifts[:, 1], rotation=shifts[:, 2])
 
 
 def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
@@ -220,8 +243,7 @@ def tiled(d: Draft) -> None:
     kind = int(d.rng.integers(3))
     d.options["module_shape"] = [(195, 487), (256, 256), (512, 512)][kind]
     d.options["module_gap"] = [(17, 7), (4, 4), (12, 37)][kind]
-    d.options["module_shift"] = float(d.rng.uniform(0.0, 0.25))
-    d.options["module_rotation"] = float(d.rng.uniform(0.0, 0.03))
+    d.shift, d.turn = float(d.rng.uniform(0.0, 0.15)), float(d.rng.uniform(0.0, 0.03))
 
 
 def defects(d: Draft) -> None:
@@ -373,7 +395,7 @@ def make_case(category: str, number: int) -> Case:
         category=category,
         calibrant=draft.material,
         told=draft.told or draft.material,
-        geometry=geometry,
+        geometry=replace(geometry, panels=draft.panels()),
         shape=draft.shape,
         options=SimulationOptions(fwhm=draft.fwhm, **draft.options),
         seed=seed % 2**31,
@@ -426,7 +448,7 @@ class Visible:
 
 def visible_rings(case: Case, shot: Simulation) -> Visible:
     """Return what can be seen of the rings, by the rules at the top of this file."""
-    g, w = case.geometry, case.options.fwhm or 3.0
+    g, w = replace(case.geometry, panels=None), case.options.fwhm or 3.0
     eta = -180.0 + (np.arange(int(360.0 / BIN) * SAMPLES) + 0.5) * BIN / SAMPLES
     two_theta = shot.rings.two_theta[shot.rings.two_theta < 80.0]
     radius = g.radius_of(two_theta)
@@ -438,6 +460,7 @@ def visible_rings(case: Case, shot: Simulation) -> Visible:
     top = _saturation(case)
     seen = np.isfinite(contrast) & (contrast > MIN_CONTRAST * np.sqrt(np.maximum(crest, 1e-9))) & (crest < top)
     seen &= crest > case.options.threshold
+    seen &= _resolved(radius, crest_brightness(shot.rings)[: len(radius)], 2.0 * w)[:, None]
     length = np.hypot(np.diff(y, append=y[:, :1]), np.diff(z, append=z[:, :1]))
     signal = np.where(seen, 1.06 * contrast * w * length, 0.0)
     noise = np.where(seen, signal + 2.0 * w * length * beside, 0.0)
@@ -455,6 +478,13 @@ def visible_rings(case: Case, shot: Simulation) -> Visible:
     sigma = np.hypot(w / 2.355 / snr[ring, at][keep], 0.02)
     beam_esd, distance_esd = _bounds(g, points, sigma)
     return Visible(n_rings, float(good.any(axis=0).sum() * BIN), *points, ring[keep], beam_esd, distance_esd)
+
+
+def _resolved(radius: np.ndarray, brightness: np.ndarray, reach: float) -> np.ndarray:
+    """Return which rings have no other at least a third as bright within reach."""
+    near = np.abs(radius[:, None] - radius[None, :]) < reach
+    np.fill_diagonal(near, False)
+    return ~np.any(near & (brightness[None, :] > brightness[:, None] / 3.0), axis=1)
 
 
 def _saturation(case: Case) -> float:

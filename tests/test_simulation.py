@@ -211,7 +211,6 @@ def test_results_are_read_only() -> None:
         ({"texture": 1.5}, "texture is 1.5; expected 0 to 1"),
         ({"threshold": -1.0}, "threshold is -1"),
         ({"background_slope": (1.0,)}, r"background_slope is \(1.0,\)"),
-        ({"module_shift": 0.1}, "give module_shape too"),
     ],
 )
 def test_bad_options_are_refused(changes: dict[str, object], message: str) -> None:
@@ -304,25 +303,3 @@ def test_zingers_are_bright_masked_and_new_in_every_frame() -> None:
     assert not np.array_equal(shots[0], shots[2])
     bright = make(options)
     assert bright.image[bright.mask].min() >= 10.0 * QUIET.peak_counts
-
-
-def test_displaced_modules_see_the_image_moved_by_their_offsets() -> None:
-    from scipy import ndimage
-
-    still = replace(QUIET, fwhm=4.0, module_shape=(150, 155), module_gap=(0, 0))
-    moved = make(replace(still, module_shift=0.5, module_rotation=0.2))
-    assert moved.module_offsets is not None
-    assert moved.module_offsets.shape == (4, 3)
-    assert make(still).module_offsets is None
-    dy, dz, turn = moved.module_offsets[3]
-    z, y = np.mgrid[160:290, 165:300].astype(float)
-    c, s = math.cos(math.radians(turn)), math.sin(math.radians(turn))
-    v, w = y - (155 + 77.0), z - (150 + 74.5)
-    places = (150 + 74.5 + s * v + c * w + dz, 155 + 77.0 + c * v - s * w + dy)
-    expected = ndimage.map_coordinates(make(still).expected.astype(float), places, order=3)
-    assert moved.expected[160:290, 165:300] == pytest.approx(expected, abs=0.01 * QUIET.peak_counts)
-    radius = GEOMETRY.to_polar(places[1], places[0])[0]  # the crest of a ring lies where the true places say
-    ring = float(GEOMETRY.radius_of(moved.rings.two_theta[2]))
-    near = np.abs(radius - ring) < 4.0
-    weight = moved.expected[160:290, 165:300][near]
-    assert abs(np.average(radius[near], weights=weight) - ring) < 0.05  # px; without the offsets about 0.3

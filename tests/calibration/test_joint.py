@@ -460,3 +460,9 @@ def test_contradicting_settings_and_names():
     assert joint_job(["x/a.tif", "y/A.tif"], {}).names == ("a", "A_2")
     with pytest.raises(InputError, match="params is a list of 1 for 2"):
         joint_job(["a.tif", "b.tif"], [{}])
+
+
+@pytest.mark.parametrize("rule", [{"fixed": {"tilt_y": 0.0}}, {"weighting": "snr"}])
+def test_what_only_a_single_fit_heeds_is_refused(rule):
+    with pytest.raises(InputError, match="leave it out"):
+        joint_job(["a.tif", "b.tif"], {"wavelength": 0.2, "pixel_size": 200.0, **rule})

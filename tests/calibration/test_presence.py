@@ -61,8 +61,13 @@ def test_zingers_and_spots_are_no_rings() -> None:
     assert explained_by("CeO2", wild) > 0.95
 
 
+def test_a_steep_background_is_no_ring() -> None:
+    steep = signal_of(replace(LOOK, falloff=5000.0, falloff_radius=60.0, beamstop_radius=25.0))
+    assert explained_by("CeO2", steep) > 0.95
+
+
 def test_the_radii_of_the_rings_on_the_image() -> None:
-    radii, heights = image_rings(signal_of(), TRUTH)
+    radii, heights = image_rings(signal_of(), TRUTH, 3.0)
     strongest = radii[np.argmax(heights)]
     expected = TRUTH.radius_of(rings(calibrant("CeO2"), 0.2, two_theta_max=5.0).two_theta[0])
     assert abs(strongest - expected) < 1.0  # coarse cell, 1 px here

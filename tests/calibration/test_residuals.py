@@ -20,6 +20,7 @@ from midas.calibration.residuals import (
     pairs,
     ring_biases,
     shared_by_neighbours,
+    stray_rings,
 )
 
 GEOMETRY = Geometry(distance=3e5, beam_center=(255.3, 258.1), pixel_size=200, wavelength=0.2, distortion_radius=7.4e4)
@@ -57,6 +58,7 @@ def ring_points(
         mixing=np.full(n, 0.3),
         snr=np.full(n, 50.0),
         chi2=np.ones(n),
+        graininess=np.zeros(n),
         tan_two_theta=np.tan(np.radians(two_theta[ring])),
     )
 
@@ -80,6 +82,17 @@ def test_ring_biases_by_hand() -> None:
     offset = np.where(points.ring % 2 == 0, 0.3, -0.3)
     assert ring_biases(points, offset) == pytest.approx(0.3)
     assert ring_biases(points, np.random.default_rng(5).normal(0.0, 1.0, len(points))) < 0.1
+
+
+def test_strays_are_off_their_place_and_not_only_noisy() -> None:
+    points = ring_points()
+    strain = np.zeros(len(points))
+    strain[points.ring == 2] = 0.2 / points.radius[points.ring == 2]
+    noisy = points.ring == 5
+    strain[noisy] = np.random.default_rng(6).normal(0.0, 0.5, int(noisy.sum())) / points.radius[noisy]
+    assert stray_rings(points, strain, frozenset({2, 5}), 0.05) == 1
+    assert stray_rings(points, strain, frozenset({5}), 0.05) == 0
+    assert stray_rings(points, strain, frozenset({2}), 0.25) == 0
 
 
 def test_offsets_point_outward() -> None:

@@ -27,9 +27,11 @@ def test_flawless_evidence_is_good_with_no_reasons() -> None:
     [
         ({"offset_widths": 0.36}, "failed", "off the predicted rings"),
         ({"found": 0.49}, "failed", "only 49% of the strong rings"),
-        ({"explained": 0.49}, "failed", "belongs to the calibrant"),
+        ({"explained": 0.49, "n_rings": 3}, "failed", "belongs to the calibrant"),
+        ({"explained": 0.49}, "doubtful", "second phase"),
         ({"found": 0.79}, "doubtful", "only 79% of the strong rings"),
         ({"explained": 0.79}, "doubtful", "second phase"),
+        ({"missing": ("2 0 0",)}, "doubtful", "should show 2 0 0 brightly"),
         ({"n_rings": 2}, "doubtful", "only 2 rings"),
         ({"arc": 55.0}, "doubtful", "55 deg of azimuth"),
         ({"beam_uncertainty": 0.11}, "doubtful", "±0.11 px"),
@@ -49,7 +51,7 @@ def test_flawless_evidence_is_good_with_no_reasons() -> None:
             "doubtful",
             "rings left out of the fit is 2.0 times",
         ),
-        ({"n_outlier_rings": 4}, "doubtful", "4 of 10 rings"),
+        ({"n_stray_rings": 4}, "doubtful", "4 of 10 rings"),
         ({"fit_converged": False}, "doubtful", "did not converge"),
         ({"loop_converged": False, "loop_reason": "stopped at the cap"}, "doubtful", "the loop stopped at the cap"),
         ({"runner_up": 4e5}, "doubtful", "400.0 mm explains"),
@@ -72,7 +74,7 @@ def test_each_rule_speaks_on_its_own_evidence(changes: dict[str, Any], verdict: 
         {"pattern": 0.5, "fwhm": 6.0},  # a twelfth of the width
         {"held_out_strain": 2e-5, "training_strain": 1e-5, "radius": 200.0},  # 0.002 px
         {"held_out_strain": math.nan, "training_strain": math.nan},
-        {"n_outlier_rings": 3},
+        {"n_stray_rings": 3},
         {"correlated": (("distance", "tilt_y", 0.995),)},
         {"module_step": 0.05, "module_share": 0.4},
     ],

@@ -133,3 +133,8 @@ def test_arrays_are_read_only() -> None:
 def test_bad_limits_are_refused(wavelength: float, limits: dict[str, float], message: str) -> None:
     with pytest.raises(InputError, match=message):
         rings(calibrant("Y2O3"), wavelength, **limits)
+
+
+def test_a_name_is_no_calibrant() -> None:
+    with pytest.raises(InputError, match="calibrant"):
+        rings("CeO2", 0.2, two_theta_max=10.0)  # type: ignore[arg-type]

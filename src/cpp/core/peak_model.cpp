@@ -1,12 +1,39 @@
 // Shapes of rings seen by pixels. Equations and sources: peak.hpp, peak_model.hpp.
 #include "peak_model.hpp"
 
+#include <cstdint>
+#include <cstring>
+
 namespace midas {
 
 namespace {
 
 constexpr double WIDE = 4.0;  // rings wider than this are sampled at the pixels' centres: footprints only broaden [px]
 constexpr double MEDIUM = 1.8;  // three nodes follow a profile this wide over the pixel, five a narrower one [px]
+
+using Lane = std::array<float, LANES>;
+
+// 2^x for -120 <= x <= 0, to 2e-7: the integer part goes into the exponent bits, the rest through its Taylor series.
+inline Lane exp2_lane(const Lane& x) {
+  constexpr float ROUND = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer held in the low bits
+  std::array<std::uint32_t, LANES> bits, power;
+  Lane shifted, series, result;
+#pragma omp simd
+  for (std::size_t j = 0; j < LANES; ++j) {
+    shifted[j] = x[j] + ROUND;
+    const float f = x[j] - (shifted[j] - ROUND);
+    series[j] =
+        1.0f +
+        f * (0.69314718f +
+             f * (0.24022651f + f * (0.055504109f + f * (0.0096181291f + f * (0.0013333558f + f * 0.00015403530f)))));
+  }
+  std::memcpy(bits.data(), series.data(), sizeof bits);
+  std::memcpy(power.data(), shifted.data(), sizeof power);
+#pragma omp simd
+  for (std::size_t j = 0; j < LANES; ++j) bits[j] += power[j] << 23;
+  std::memcpy(result.data(), bits.data(), sizeof bits);
+  return result;
+}
 
 // E x^2, E x^4, E x^6, E x^8 of a box of this width.
 std::array<double, 4> box_moments(double width) {
@@ -49,27 +76,39 @@ Footprint make_footprint(double along_y, double along_z, double fwhm) {
 void evaluate(const float* radius, std::size_t n, const Footprint& footprint, double center, double width,
               double mixing, Shape& shape) {
   constexpr float FARTHEST = 110.0f;  // of u^2: the Gaussian is below 1e-33 there
-  const auto scale = static_cast<float>(2.0 / width), m = static_cast<float>(mixing);
-  const auto log2 = static_cast<float>(LN2);
-  float *value = shape.value.data(), *by_center = shape.by_center.data();
-  float *by_width = shape.by_width.data(), *by_mixing = shape.by_mixing.data();
-  const auto per_width = static_cast<float>(1.0 / width);
-  for (int q = 0; q < footprint.n; ++q) {
-    const auto k = static_cast<std::size_t>(q);
-    const float shift = footprint.offset[k] - static_cast<float>(center), share = footprint.weight[k];
-    if (q == 0) {
-      for (auto* column : {value, by_center, by_width, by_mixing}) std::fill(column, column + n, 0.0f);
-    }
+  const auto scale = static_cast<float>(2.0 / width), m = static_cast<float>(mixing), g = 1.0f - m;
+  const float half_log = g * static_cast<float>(LN2);
+  for (std::size_t i = 0; i < n; i += LANES) {
+    Lane value{}, slope_sum{}, slope_u{}, difference{};
+    for (int q = 0; q < footprint.n; ++q) {
+      const auto k = static_cast<std::size_t>(q);
+      const float shift = footprint.offset[k] - static_cast<float>(center), share = footprint.weight[k];
+      Lane u, u2, exponent;
 #pragma omp simd
-    for (std::size_t i = 0; i < n; ++i) {
-      const float u = scale * (radius[i] + shift), u2 = u * u;
-      const float lorentz = 1.0f / (1.0f + u2), gauss = fast_exp2(-std::min(u2, FARTHEST));
-      // d shape / du; u changes by -2/w per unit centre and -u/w per unit width
-      const float slope = -2.0f * share * u * (m * lorentz * lorentz + (1.0f - m) * log2 * gauss);
-      value[i] += share * (m * lorentz + (1.0f - m) * gauss);
-      by_center[i] -= scale * slope;
-      by_width[i] -= per_width * u * slope;
-      by_mixing[i] += share * (lorentz - gauss);
+      for (std::size_t j = 0; j < LANES; ++j) {
+        u[j] = scale * (radius[i + j] + shift);
+        u2[j] = u[j] * u[j];
+        exponent[j] = u2[j] < FARTHEST ? -u2[j] : -FARTHEST;
+      }
+      const Lane gauss = exp2_lane(exponent);
+#pragma omp simd
+      for (std::size_t j = 0; j < LANES; ++j) {
+        const float lorentz = 1.0f / (1.0f + u2[j]);
+        // minus half of d shape / du
+        const float slope = share * u[j] * (m * lorentz * lorentz + half_log * gauss[j]);
+        value[j] += share * (m * lorentz + g * gauss[j]);
+        slope_sum[j] += slope;
+        slope_u[j] += slope * u[j];
+        difference[j] += share * (lorentz - gauss[j]);
+      }
+    }
+    // u changes by -2/w per unit centre and -u/w per unit width
+#pragma omp simd
+    for (std::size_t j = 0; j < LANES; ++j) {
+      shape.value[i + j] = value[j];
+      shape.by_center[i + j] = 2.0f * scale * slope_sum[j];
+      shape.by_width[i + j] = scale * slope_u[j];
+      shape.by_mixing[i + j] = difference[j];
     }
   }
 }

@@ -7,8 +7,6 @@
 #include <array>
 #include <cmath>
 #include <cstddef>
-#include <cstdint>
-#include <cstring>
 #include <vector>
 
 #include "levmar.hpp"
@@ -19,23 +17,6 @@ namespace midas {
 constexpr double LN2 = 0.69314718055994530942;
 
 using Parameters = std::array<double, MAX_PEAK_PARAMETERS>;
-
-// 2^x for -120 <= x <= 0, to 2e-7: the integer part goes into the exponent bits, the rest through its Taylor series.
-inline float fast_exp2(float x) {
-  constexpr float ROUND = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer held in the low bits
-  const float shifted = x + ROUND, f = x - (shifted - ROUND);
-  const float series =
-      1.0f +
-      f * (0.69314718f +
-           f * (0.24022651f + f * (0.055504109f + f * (0.0096181291f + f * (0.0013333558f + f * 0.00015403530f)))));
-  std::uint32_t bits, power;
-  std::memcpy(&bits, &series, sizeof bits);
-  std::memcpy(&power, &shifted, sizeof power);
-  bits += power << 23;
-  float result;
-  std::memcpy(&result, &bits, sizeof result);
-  return result;
-}
 
 // A pixel's extent in radius as a few weighted offsets from its centre: the mean of a profile over the pixel is the
 // weighted sum of the profile at them. One offset (none) where the ring is much wider than a pixel.
@@ -75,7 +56,7 @@ struct Cells {
   }
 };
 
-// A peak of height 1 and its derivatives at n radii, n a multiple of LANES.
+// A peak of height 1 and its derivatives, a value a radius.
 struct Shape {
   std::vector<float> value, by_center, by_width, by_mixing;
   void resize(std::size_t n) {
@@ -83,25 +64,34 @@ struct Shape {
   }
 };
 
+// At n radii, n a multiple of LANES.
 void evaluate(const float* radius, std::size_t n, const Footprint& footprint, double center, double width,
               double mixing, Shape& shape);
+
+// What a model needs to evaluate itself, kept from bin to bin.
+struct ModelBuffers {
+  std::array<Shape, MAX_PEAKS> shapes;
+  std::array<std::vector<float>, MAX_PEAK_PARAMETERS> rows;  // the Jacobian, a column of cells for each parameter
+  std::vector<float> residual, weighted;
+};
 
 // MAX: room for the parameters. The last evaluation is kept: levmar asks for the cost at a point, then, having
 // accepted it, for the derivatives there.
 template <int MAX>
 class PeakModel {
  public:
-  PeakModel(const Cells& cells, const Footprint& footprint, int n_peaks)
-      : cells_(cells), footprint_(footprint), n_peaks_(n_peaks), shapes_(static_cast<std::size_t>(n_peaks)) {
+  PeakModel(const Cells& cells, const Footprint& footprint, int n_peaks, ModelBuffers& buffers)
+      : cells_(cells), footprint_(footprint), n_peaks_(n_peaks), buffers_(buffers) {
     last_.fill(std::nan(""));
   }
 
   // To be called when the cells have changed.
   void renew() {
-    for (Shape& shape : shapes_) shape.resize(cells_.size());
-    residual_.resize(cells_.size());
-    for (auto& column : rows_) column.resize(cells_.size());
-    weighted_.resize(cells_.size());
+    const auto n_peaks = static_cast<std::size_t>(n_peaks_);
+    for (std::size_t k = 0; k < n_peaks; ++k) buffers_.shapes[k].resize(cells_.size());
+    for (std::size_t k = 0; k < N_SHARED + 2 * n_peaks; ++k) buffers_.rows[k].resize(cells_.size());
+    buffers_.residual.resize(cells_.size());
+    buffers_.weighted.resize(cells_.size());
     last_.fill(std::nan(""));
   }
 
@@ -109,11 +99,11 @@ class PeakModel {
     const std::size_t n = cells_.size();
     const auto b0 = static_cast<float>(p[0]), b1 = static_cast<float>(p[1]);
     const float *x = cells_.radius.data(), *value = cells_.value.data(), *weight = cells_.weight.data();
-    float* r = residual_.data();
+    float* r = buffers_.residual.data();
 #pragma omp simd
     for (std::size_t i = 0; i < n; ++i) r[i] = b0 + b1 * x[i] - value[i];
     for (int k = 0; k < n_peaks_; ++k) {
-      Shape& shape = shapes_[static_cast<std::size_t>(k)];
+      Shape& shape = buffers_.shapes[static_cast<std::size_t>(k)];
       evaluate(x, n, footprint_, p[N_SHARED + 2 * k], p[2], p[3], shape);
       const auto height = static_cast<float>(p[N_SHARED + 2 * k + 1]);
       const float* s = shape.value.data();
@@ -133,10 +123,10 @@ class PeakModel {
     if (!std::equal(p, p + n, last_.begin())) cost(p);
     fill_rows(p);
     const std::size_t cells = cells_.size();
-    const float *weight = cells_.weight.data(), *r = residual_.data();
-    float* wg = weighted_.data();
+    const float *weight = cells_.weight.data(), *r = buffers_.residual.data();
+    float* wg = buffers_.weighted.data();
     for (int a = 0; a < n; ++a) {
-      const float* g = rows_[static_cast<std::size_t>(a)].data();
+      const float* g = buffers_.rows[static_cast<std::size_t>(a)].data();
       float with_residual = 0.0f;
 #pragma omp simd reduction(+ : with_residual)
       for (std::size_t i = 0; i < cells; ++i) {
@@ -145,7 +135,7 @@ class PeakModel {
       }
       jtr[a] = static_cast<double>(with_residual);
       for (int b = 0; b <= a; ++b) {
-        const float* other = rows_[static_cast<std::size_t>(b)].data();
+        const float* other = buffers_.rows[static_cast<std::size_t>(b)].data();
         float sum = 0.0f;
 #pragma omp simd reduction(+ : sum)
         for (std::size_t i = 0; i < cells; ++i) sum += wg[i] * other[i];
@@ -156,37 +146,34 @@ class PeakModel {
   }
 
  private:
-  // The Jacobian, a column of cells for each parameter.
   void fill_rows(const double* p) const {
     const std::size_t cells = cells_.size();
-    std::fill(rows_[0].begin(), rows_[0].end(), 1.0f);
-    std::copy(cells_.radius.begin(), cells_.radius.end(), rows_[1].begin());
-    float *width = rows_[2].data(), *mixing = rows_[3].data();
-    std::fill(rows_[2].begin(), rows_[2].end(), 0.0f);
-    std::fill(rows_[3].begin(), rows_[3].end(), 0.0f);
+    std::fill(buffers_.rows[0].begin(), buffers_.rows[0].end(), 1.0f);
+    std::copy(cells_.radius.begin(), cells_.radius.end(), buffers_.rows[1].begin());
+    float *width = buffers_.rows[2].data(), *mixing = buffers_.rows[3].data();
+    std::fill(buffers_.rows[2].begin(), buffers_.rows[2].end(), 0.0f);
+    std::fill(buffers_.rows[3].begin(), buffers_.rows[3].end(), 0.0f);
     for (int k = 0; k < n_peaks_; ++k) {
-      const Shape& shape = shapes_[static_cast<std::size_t>(k)];
+      const Shape& shape = buffers_.shapes[static_cast<std::size_t>(k)];
       const auto c = static_cast<std::size_t>(N_SHARED + 2 * k);
       const auto height = static_cast<float>(p[c + 1]);
       const float *by_center = shape.by_center.data(), *by_width = shape.by_width.data();
       const float* by_mixing = shape.by_mixing.data();
-      float* center = rows_[c].data();
+      float* center = buffers_.rows[c].data();
 #pragma omp simd
       for (std::size_t i = 0; i < cells; ++i) {
         center[i] = height * by_center[i];
         width[i] += height * by_width[i];
         mixing[i] += height * by_mixing[i];
       }
-      std::copy(shape.value.begin(), shape.value.end(), rows_[c + 1].begin());
+      std::copy(shape.value.begin(), shape.value.end(), buffers_.rows[c + 1].begin());
     }
   }
 
   const Cells& cells_;
   const Footprint& footprint_;
   int n_peaks_;
-  mutable std::vector<Shape> shapes_;
-  mutable std::array<std::vector<float>, MAX> rows_;
-  mutable std::vector<float> residual_, weighted_;
+  ModelBuffers& buffers_;
   mutable std::array<double, MAX> last_;
   mutable double cost_ = 0.0;
 };

@@ -11,12 +11,12 @@ namespace midas {
 
 namespace {
 
-constexpr std::int64_t TILE = 16;
-constexpr std::int64_t ROWS_PER_BLOCK = 2 * TILE;  // fixed: the order of pixels does not depend on the threads
+constexpr std::int64_t TILE = 32;
+constexpr std::int64_t ROWS_PER_BLOCK = TILE;  // fixed: the order of pixels does not depend on the threads
 constexpr double NODES[3] = {0.0, 0.5 * (TILE - 1), TILE - 1.0};
-constexpr double CHECKS[2] = {4.0, 11.0};     // where a parabola through NODES is furthest off
+constexpr double CHECKS[2] = {8.0, 23.0};     // where a parabola through NODES is furthest off
 constexpr double LARGEST_ERROR = 1e-4;        // [px]
-constexpr double NEAR_THE_BEAM = 2.0 * TILE;  // nearer tiles may hold the beam or a radius of 0 [px]
+constexpr double NEAR_THE_BEAM = 1.5 * TILE;  // nearer tiles may hold the beam or a radius of 0 [px]
 
 struct BinnedSample {
   std::int32_t bin;
@@ -27,7 +27,11 @@ struct BinnedSample {
 class Windows {
  public:
   Windows(const std::vector<RingGroup>& groups, std::int64_t n_eta)
-      : groups_(groups), n_eta_(n_eta), table_(static_cast<std::size_t>(groups.back().high) + 2, -1) {
+      : groups_(groups),
+        n_eta_(n_eta),
+        step_(2.0 * PI / static_cast<double>(n_eta)),
+        per_step_(1.0 / step_),
+        table_(static_cast<std::size_t>(groups.back().high) + 2, -1) {
     for (std::size_t g = 0; g < groups.size(); ++g) {
       const auto from = static_cast<std::size_t>(std::floor(groups[g].low));
       for (std::size_t r = from; r <= static_cast<std::size_t>(groups[g].high); ++r) {
@@ -48,28 +52,28 @@ class Windows {
     return from < to && below_[to] > below_[from];
   }
 
-  // Takes in a pixel at this radius, 0 <= radius < last(); `eta` is called where a window holds it.
-  template <class Eta>
-  void add(double radius, const Eta& eta, float value, std::vector<BinnedSample>& out) const {
+  // The window that holds this radius, 0 <= radius < last(), or -1.
+  std::int32_t find(double radius) const {
     std::int32_t g = table_[static_cast<std::size_t>(radius)];
-    if (g < 0) return;
+    if (g < 0) return -1;
     if (radius >= groups_[static_cast<std::size_t>(g)].high && static_cast<std::size_t>(g) + 1 < groups_.size())
       ++g;  // two windows meet in this pixel
     const RingGroup& group = groups_[static_cast<std::size_t>(g)];
-    if (radius < group.low || radius >= group.high) return;
-    const double angle = eta();
-    if (!std::isfinite(angle)) return;  // behind the sample and turned over
-    const double step = 2.0 * PI / static_cast<double>(n_eta_);
-    const auto e = std::clamp<std::int64_t>(static_cast<std::int64_t>((angle + PI) / step), 0, n_eta_ - 1);
-    const double middle = -PI + (static_cast<double>(e) + 0.5) * step;
-    out.push_back(
-        {static_cast<std::int32_t>(g * n_eta_ + e),
-         {static_cast<float>(radius - 0.5 * (group.low + group.high)), static_cast<float>(angle - middle), value}});
+    return radius < group.low || radius >= group.high ? -1 : g;
+  }
+
+  BinnedSample sample(std::int32_t g, double radius, double eta, float value) const {
+    const RingGroup& group = groups_[static_cast<std::size_t>(g)];
+    const auto e = std::clamp<std::int64_t>(static_cast<std::int64_t>((eta + PI) * per_step_), 0, n_eta_ - 1);
+    const double middle = -PI + (static_cast<double>(e) + 0.5) * step_;
+    return {static_cast<std::int32_t>(g * n_eta_ + e),
+            {static_cast<float>(radius - 0.5 * (group.low + group.high)), static_cast<float>(eta - middle), value}};
   }
 
  private:
   const std::vector<RingGroup>& groups_;
   std::int64_t n_eta_;
+  double step_, per_step_;           // of the eta bins [rad, 1 / rad]
   std::vector<std::int32_t> table_;  // the group each whole pixel of radius may belong to, -1 none
   std::vector<std::int32_t> below_;  // how many of the table's entries before this one have a group
 };
@@ -93,7 +97,7 @@ std::array<double, 3> node_weights(double t) {
 
 // A pixel counts over its area: its mean radius exceeds its centre's by 1 / (24 R), the curvature of the arc through
 // it (second-order Taylor over the unit square).
-double mean_radius(double center) { return center + 1.0 / (24.0 * std::max(center, 1.0)); }
+constexpr double CURVATURE = 1.0 / 24.0;  // [px^2]
 
 struct TileOrigin {
   std::int64_t y, z;  // first pixel
@@ -172,17 +176,26 @@ void collect_mapped(const Frame& frame, const Windows& windows, const TileMap& m
   const double margin = 0.5 * (map.highest - map.lowest) + 1.0;  // between the nodes
   if (!windows.any(map.lowest - margin, map.highest + margin)) return;
   std::array<double, TILE> u, v, radius;
+  std::array<BinnedSample, TILE> row;
   const auto n_y = static_cast<std::size_t>(std::min(TILE, frame.n_y - origin.y));
+  const double last = windows.last();
   for (std::int64_t z = origin.z; z < std::min(origin.z + TILE, frame.n_z); ++z) {
     map.row(static_cast<double>(z - origin.z), u, v);
-    for (std::size_t i = 0; i < TILE; ++i) radius[i] = std::sqrt(u[i] * u[i] + v[i] * v[i]);
-    const std::int64_t first = z * frame.n_y + origin.y;
-    for (std::size_t i = 0; i < n_y; ++i) {
-      const double r = mean_radius(radius[i]);
-      const std::int64_t k = first + static_cast<std::int64_t>(i);
-      if (r < windows.last() && usable(frame, k))
-        windows.add(r, [&] { return fast_atan2(u[i], v[i]); }, frame.image[k], out);
+#pragma omp simd
+    for (std::size_t i = 0; i < TILE; ++i) {
+      const double r = std::sqrt(u[i] * u[i] + v[i] * v[i]);
+      radius[i] = r + CURVATURE / r;
     }
+    const std::int64_t first = z * frame.n_y + origin.y;
+    std::size_t n = 0;
+    for (std::size_t i = 0; i < n_y; ++i) {
+      if (!(radius[i] < last)) continue;
+      const std::int32_t g = windows.find(radius[i]);
+      const std::int64_t k = first + static_cast<std::int64_t>(i);
+      if (g < 0 || !usable(frame, k)) continue;
+      row[n++] = windows.sample(g, radius[i], fast_atan2(u[i], v[i]), frame.image[k]);
+    }
+    out.insert(out.end(), row.begin(), row.begin() + static_cast<std::ptrdiff_t>(n));
   }
 }
 
@@ -194,10 +207,14 @@ void collect_exactly(const Frame& frame, const Windows& windows, const TileOrigi
       const std::int64_t k = z * frame.n_y + y;
       if (!usable(frame, k)) continue;
       const double py = static_cast<double>(y), pz = static_cast<double>(z);
-      const double r = mean_radius(projection.radius(py, pz) / projection.geometry().pixel_size);
+      const double center = projection.radius(py, pz) / projection.geometry().pixel_size;
+      const double r = center + CURVATURE / std::max(center, 1.0);
       // Negative behind the sample, and where a wild distortion turns the radius over.
       if (!(r >= 0.0 && r < windows.last())) continue;
-      windows.add(r, [&] { return projection.to_polar(py, pz).eta; }, frame.image[k], out);
+      const std::int32_t g = windows.find(r);
+      if (g < 0) continue;
+      const double eta = projection.to_polar(py, pz).eta;
+      if (std::isfinite(eta)) out.push_back(windows.sample(g, r, eta, frame.image[k]));
     }
   }
 }

@@ -20,7 +20,7 @@ from midas.calibration.options import CalibrationParams
 from midas.calibration.orientation import mirrored
 from midas.calibration.points import RingPoints
 from midas.calibration.prepare import BoolImage
-from midas.calibration.presence import explained_share, strong_share
+from midas.calibration.presence import explained_share, strong_rings
 from midas.calibration.residuals import (
     HeldOut,
     held_out_azimuths,
@@ -29,14 +29,16 @@ from midas.calibration.residuals import (
     offsets,
     ring_biases,
     shared_by_neighbours,
+    stray_rings,
 )
 from midas.calibration.seed import Seed
 from midas.calibration.signal import RingSignal
 from midas.crystal import Rings
 from midas.geometry import distortion_coefficients
 
+STRAY = 0.05
+"""[px]: a ring left out of the fit that lies off by no more than this is only noisy."""
 _CORRELATED = 0.99
-_CLOSE = 0.97  # of the best hypothesis' score
 _MOST_PAIRS = 3
 _AT_BOUND = 5e-4  # of the allowed range, from its ends
 _UNDETERMINED = 1e-7  # ratio of singular values below which a combination of parameters is not determined
@@ -57,6 +59,8 @@ class Evidence:
     """Share of the calibrant's strong rings that were found."""
     explained: float
     """Share of the height of the rings on the image that belongs to the calibrant."""
+    missing: tuple[str, ...] = ()
+    """Reflections (h k l) of bright rings that are not on the image at all."""
     calibrant: str = "the calibrant"
     """Its name."""
     fwhm: float = 3.0
@@ -91,8 +95,8 @@ class Evidence:
     """Parameters of combinations that the points do not determine."""
     at_bounds: tuple[str, ...] = ()
     """Parameters at the edge of their range."""
-    n_outlier_rings: int = 0
-    """Rings left out as outliers."""
+    n_stray_rings: int = 0
+    """Rings left out as outliers that really lie off their place."""
     n_fitted_rings: int = 0
     """Rings looked for."""
     fit_converged: bool = True
@@ -120,13 +124,15 @@ def gather_evidence(
     offset = offsets(fit, points)
     azimuths, by_rings = held_out_azimuths(fit, points), held_out_rings(fit, points)
     beam, distance = _uncertainties(fit, azimuths, by_rings)
+    strong = strong_rings(loop, rings, mask, params.eta_step)
     step, share = module_steps(used, offset, mask)
     g, fwhm = fit.geometry, float(np.median(used.fwhm))
     return Evidence(
         n_points=len(used),
         n_rings=len(np.unique(used.ring)),
         arc=azimuthal_arc(used, params.eta_step),
-        found=strong_share(loop, rings, mask, params.eta_step),
+        found=strong.share,
+        missing=strong.missing,
         explained=explained_share(signal, g, rings, fwhm),
         calibrant=rings.calibrant.name,
         fwhm=fwhm,
@@ -145,12 +151,12 @@ def gather_evidence(
         correlated=_correlated(fit),
         unidentifiable=_unidentifiable(fit, used),
         at_bounds=_at_bounds(fit),
-        n_outlier_rings=len(loop.outlier_rings),
+        n_stray_rings=stray_rings(points, fit.strain, loop.outlier_rings, STRAY),
         n_fitted_rings=len(loop.fitted_rings),
         fit_converged=fit.converged,
         loop_converged=loop.converged,
         loop_reason=loop.reason,
-        runner_up=_close_runner_up(seed),
+        runner_up=seed.runner_up.distance if seed.runner_up is not None and seed.ambiguous else None,
         beam_drift=math.dist(g.beam_center, seed.beam_center) / max(mask.shape),
         distance_drift=abs(g.distance / seed.distance - 1.0),
         mirrored=mirrored(mask, params.image_transforms, params.beam_center, g.beam_center),
@@ -160,13 +166,6 @@ def gather_evidence(
 def azimuthal_arc(points: RingPoints, eta_step: float) -> float:
     """Return how much of the circle has points [deg]."""
     return float(len(np.unique(points.eta_bin)) * eta_step)
-
-
-def _close_runner_up(seed: Seed) -> float | None:
-    best, other = seed.best, seed.runner_up
-    if other is None or other.score + other.angular < _CLOSE * (best.score + best.angular):
-        return None
-    return other.distance
 
 
 def _uncertainties(fit: GeometryFit, *held_out: HeldOut) -> tuple[float, float]:

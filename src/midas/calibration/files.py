@@ -68,6 +68,8 @@ def summary(calibration: Calibration) -> dict[str, Any]:
             "held_out_strain": calibration.held_out_strain,
             "n_points": int(calibration.used.sum()),
             "calibrant": calibration.calibrant,
+            "distortion": calibration.distortion,
+            "distortion_trials": dict(calibration.distortion_trials),
             "candidates": [asdict(c) for c in calibration.candidates],
             "notes": list(calibration.notes),
             "rings": [asdict(r) for r in calibration.ring_table],

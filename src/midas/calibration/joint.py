@@ -92,6 +92,7 @@ def joint_job(
         sources = [params] * n  # type: ignore[list-item]
     own, settings = [], dict(_DEFAULTS)
     for source in sources:
+        _refuse_single_rules(source)
         rest, joint = _split(source)
         own.append(rest)
         for key, value in joint.items():
@@ -123,6 +124,15 @@ def _split(source: Source) -> tuple[Source, dict[str, Any]]:
             k: v for k, v in source.items() if k in JOINT_FIELDS
         }
     return source, {}
+
+
+def _refuse_single_rules(source: Source) -> None:
+    """Raise where parameters are held, bounded or weighted: the joint fit has its own."""
+    defaults = CalibrationParams(wavelength=1.0, pixel_size=100.0)
+    for key in ("fixed", "bounds", "weighting", "ring_weights"):
+        value = source.get(key) if isinstance(source, Mapping) else getattr(source, key, None)
+        if value is not None and value != getattr(defaults, key):
+            raise InputError(f"{key} is {value!r} for several images; expected it for one image alone: leave it out")
 
 
 def _check_lengths(settings: dict[str, Any], n: int) -> None:

@@ -74,11 +74,8 @@ def run_loop(
         points, fitted = measure_points(
             prepared, geometry, rings, params, fwhm=fwhm, half_width=half_width, n_threads=n_threads
         )
-        before = choice.name
-        if number > 1:
+        if number == _FIRST_PASSES:
             choice = _chosen(choice, outliers, geometry, points, params)
-            if choice.name != before:
-                geometry = _undistorted(geometry, params)
         fit = _fit_without(outliers, geometry, points, params, choice if number > 1 else None)
         new = outlier_rings(fit, points, params.mult_factor) - outliers if number > 1 else frozenset()
         outliers |= new
@@ -89,23 +86,16 @@ def run_loop(
         fwhm = float(np.clip(np.median(points.fwhm), 1.0, 30.0))
         half_width = None
         # Iterates are compared over the same rings and parameters: fewer rings always fit better.
-        changed = bool(new) or number <= _FIRST_PASSES or choice.name != before
+        changed = bool(new) or number <= _FIRST_PASSES or best is None or best.distortion != choice.name
         if best is None or changed or fit.mean_strain < best.fit.mean_strain:
-            best = LoopResult(
-                fit,
-                points,
-                (),
-                outliers,
-                fitted,
-                fwhm,
-                False,
-                "",
-                distortion=choice.name,
-                distortion_trials=choice.trials,
-            )
+            best = LoopResult(fit, points, (), outliers, fitted, fwhm, False, "", choice.name, choice.trials)
         reason = "" if changed else _end(history, fit, params)
         if reason:
-            break
+            again = _chosen(choice, outliers, geometry, points, params)
+            best = replace(best, distortion_trials=again.trials)
+            if again.name == choice.name:
+                break
+            choice, geometry, reason = again, _undistorted(geometry, params), ""
     assert best is not None
     converged = bool(reason)
     reason = reason or f"stopped at the cap of {params.max_iterations} iterations"
@@ -166,7 +156,7 @@ def _fit_without(
     if len(chosen) <= len(free):
         raise FitError(
             f"only {len(chosen)} ring positions passed the quality cuts, for {len(free)} parameters; "
-            "the image may be too weak, the calibrant wrong, or the seed off"
+            "the image shows no rings, they are too weak, the calibrant is wrong, or the seed off"
         )
     fit = fit_geometry(geometry, chosen, free, rules=params.rules)
     used = np.zeros(len(points), dtype=bool)

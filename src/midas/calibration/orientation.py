@@ -7,27 +7,9 @@ import math
 import numpy as np
 
 from midas.calibration.prepare import BoolImage
+from midas.detector_table import KNOWN_DETECTORS
+from midas.panels import PanelLayout
 
-_KNOWN = {
-    "Pilatus 100K": (195, 487),
-    "Pilatus 300K": (619, 487),
-    "Pilatus 300K-W": (195, 1475),
-    "Pilatus 900K": (619, 1475),
-    "Pilatus 1M": (1043, 981),
-    "Pilatus 2M": (1679, 1475),
-    "Pilatus 6M": (2527, 2463),
-    "Eiger 1M": (1065, 1030),
-    "Eiger 4M": (2167, 2070),
-    "Eiger 9M": (3269, 3110),
-    "Eiger 16M": (4371, 4150),
-    "Eiger2 1M": (1062, 1028),
-    "Eiger2 4M": (2162, 2068),
-    "Eiger2 9M": (3262, 3108),
-    "Eiger2 16M": (4362, 4148),
-}
-"""Rows and columns as the manufacturer (Dectris, technical specifications) writes them, gaps included."""
-_GAPS = {(17, 7): "Pilatus", (37, 10): "Eiger", (38, 12): "Eiger2"}
-"""Rows and columns between modules."""
 _NEAR = 20.0  # px: a beam centre given by hand is that good
 _TURNED = "the image looks transposed: it has {found}, a {name} has {right}; check the image transforms (ImTransOpt 3)"
 
@@ -55,27 +37,27 @@ def mirrored(
 def _transposed(mask: BoolImage, transforms: tuple[int, ...]) -> str | None:
     if transforms.count(3) % 2 == 1:
         return None  # someone asked for it
-    shape = (mask.shape[0], mask.shape[1])
-    known = {size: name for name, size in _KNOWN.items()}
-    if shape not in known and shape[::-1] in known:
-        right = shape[::-1]
-        return _TURNED.format(
-            found=f"{shape[0]} rows and {shape[1]} columns",
-            name=known[right],
-            right=f"{right[0]} and {right[1]}",
-        )
-    gaps = (_gap(np.all(mask, axis=1)), _gap(np.all(mask, axis=0)))
-    if gaps not in _GAPS and gaps[::-1] in _GAPS:
-        return _TURNED.format(
-            found=f"gaps of {gaps[0]} rows and {gaps[1]} columns",
-            name=_GAPS[gaps[::-1]],
-            right=f"{gaps[1]} and {gaps[0]}",
-        )
+    layouts = {known.name: known.layout for known in KNOWN_DETECTORS}
+    for what, found, right in (
+        ("{} rows and {} columns", (mask.shape[0], mask.shape[1]), {n: la.shape for n, la in layouts.items()}),
+        ("gaps of {} rows and {} columns", _gaps(mask), {n.split()[0]: _widths(la) for n, la in layouts.items()}),
+    ):
+        name = next((n for n, value in right.items() if value == found[::-1]), None)
+        if name is not None and found not in right.values() and 0 not in found:
+            return _TURNED.format(found=what.format(*found), name=name, right="{} and {}".format(*found[::-1]))
     return None
 
 
+def _widths(layout: PanelLayout) -> tuple[int, int]:
+    return (max(layout.gaps_z, default=0), max(layout.gaps_y, default=0))
+
+
+def _gaps(mask: BoolImage) -> tuple[int, int]:
+    """Return rows and columns between modules, 0 where there are none or they differ."""
+    return (_gap(np.all(mask, axis=1)), _gap(np.all(mask, axis=0)))
+
+
 def _gap(barred: BoolImage) -> int:
-    """Return the width of the gaps between modules, 0 where there are none or they differ."""
     edge = np.flatnonzero(np.diff(np.concatenate([[False], barred, [False]]).astype(np.int8)))
     begin, end = edge[::2], edge[1::2]
     widths = (end - begin)[(begin > 0) & (end < len(barred))]

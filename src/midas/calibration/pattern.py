@@ -17,10 +17,13 @@ from midas.calibration.signal import RingSignal, ring_radii
 from midas.crystal import Rings
 from midas.geometry import FloatArray, Geometry
 
-_TOLERANCES = (0.02, 0.008)  # of the radius: first for finding the distance, then for judging it
-_PEAKS_EXPLAINED = 0.9  # share of the peaks that a right distance is expected to match
+_TOLERANCES = (0.02, 0.008, 0.004)  # of the radius: for finding the distance, and the last for judging it
+_SHARPEST = 0.8  # cells: no peak is better known
+_PEAKS_EXPLAINED = 0.95  # share of the peaks that a right distance is expected to match
 _RINGS_FOUND = 0.7  # share of the strong rings expected to show as peaks: texture smears some
 _STRONG = 0.1  # brightness over the brightest at which a ring is expected to show
+_FAINTEST = 0.03  # of the |F|² of rings nearby: fainter ones match by chance more often than they show
+_NEARBY = 1.25  # ratio of radii
 _RESOLUTION = 4.0  # cells within which two rings show as one peak
 _PROPOSING_PEAKS, _PROPOSING_RINGS = 15, 25
 _FARTHEST_RING = 85.0  # deg 2theta
@@ -107,14 +110,14 @@ def score_distances(peaks: RingPeaks, rings: Rings, distances: FloatArray) -> Fl
     # Peaks on rings: a strong peak says more than a faint one, which may be noise or another phase.
     weights = np.clip(np.sqrt(peaks.strengths / np.median(peaks.strengths)), 0.3, 2.0)
     offset = _offset(log_radii[None, :] - np.log(distances)[:, None], log_tangent)
-    matched = np.abs(offset) < np.maximum(_TOLERANCES[-1], 1.0 / peaks.radii)[None, :]
-    reach = np.where(visible, 2.0 * np.maximum(_TOLERANCES[-1] * predicted, 1.0), 0.0).sum(axis=1)
+    matched = np.abs(offset) < np.maximum(_TOLERANCES[-1], _SHARPEST / peaks.radii)[None, :]
+    reach = np.where(visible, 2.0 * np.maximum(_TOLERANCES[-1] * predicted, _SHARPEST), 0.0).sum(axis=1)
     by_peaks = _ratio(matched, np.broadcast_to(weights, matched.shape), _PEAKS_EXPLAINED, reach / span)
     # Strong rings on peaks.
     strong = _strong_rings(predicted, np.where(visible, brightness[None, :], 0.0))
     offset = _offset(np.log(predicted), log_radii)
-    found = np.abs(offset) < np.maximum(_TOLERANCES[-1], 1.0 / predicted)
-    reach_of_peaks = float(np.sum(2.0 * np.maximum(_TOLERANCES[-1] * peaks.radii, 1.0)))
+    found = np.abs(offset) < np.maximum(_TOLERANCES[-1], _SHARPEST / predicted)
+    reach_of_peaks = float(np.sum(2.0 * np.maximum(_TOLERANCES[-1] * peaks.radii, _SHARPEST)))
     chance = np.full(len(distances), reach_of_peaks / span)
     by_rings = _ratio(found, strong.astype(np.float64), _RINGS_FOUND, chance)
     return np.where(enough, by_peaks + by_rings, -np.inf)
@@ -122,9 +125,19 @@ def score_distances(peaks: RingPeaks, rings: Rings, distances: FloatArray) -> Fl
 
 def _tangents(rings: Rings) -> tuple[FloatArray, FloatArray]:
     """Return tan 2θ of the rings that a flat detector can show, and their brightness: power over circumference."""
+    seen = seen_rings(rings)
+    tangent = np.tan(np.radians(rings.two_theta[seen]))
+    return tangent, np.nan_to_num(rings.intensity[seen], nan=1.0) / tangent
+
+
+def seen_rings(rings: Rings) -> npt.NDArray[np.bool_]:
+    """Return which rings a flat detector can show and a usual exposure does, shape (n,)."""
     near = rings.two_theta < _FARTHEST_RING
-    tangent = np.tan(np.radians(rings.two_theta[near]))
-    return tangent, np.nan_to_num(rings.intensity[near], nan=1.0) / tangent
+    intensity = np.where(near, np.nan_to_num(rings.intensity, nan=1.0), 0.0)
+    first = np.searchsorted(rings.two_theta, rings.two_theta / _NEARBY)
+    last = np.searchsorted(rings.two_theta, rings.two_theta * _NEARBY)
+    strongest = np.array([intensity[i:j].max(initial=0.0) for i, j in zip(first, last, strict=True)])
+    return np.asarray(near & (intensity > _FAINTEST * strongest))
 
 
 def _offset(values: FloatArray, targets: FloatArray) -> FloatArray:

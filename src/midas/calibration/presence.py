@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +21,16 @@ IntArray = npt.NDArray[np.int64]
 _STRONG = 0.1  # of the brightest ring: the rest may be below what was exposed
 _BRIGHT = 0.3  # of the brightest ring: bright enough to measure the exposure by
 _CLEARLY = 2.0  # times the smallest signal-to-noise that a point needs, at which a ring should show throughout
+_CANNOT_MISS = 0.2  # of the brightest ring: brighter ones cannot be absent, weaker ones may drown in a neighbour
+_ABSENT = 0.1  # of the points that count as found
 _FOUND_BINS = 0.4  # of the azimuth bins where a ring should show: texture and spots leave bins empty
 _LIT_BY = 2  # rings with points in a bin that show that it is lit; shadows are not masked
 _USABLE_BIN = 0.5  # of a bin's arc that must lie on usable pixels
 _FAINT = 1e-3  # of the brightest ring: fainter ones explain nothing
 _SAME_PEAK = 2.0  # coarse cells between a peak and the ring that explains it
 _BETWEEN = 0.6  # of the width: the same, for a crest between two rings
+_WIDEST = 4.0  # of the rings' width: what is wider is background
+_EDGE = 0.5  # of a peak's height: a deeper hollow beside it makes it the edge of a shadow
 _TRIMMED = 0.1  # of the cells of a radius, dropped at either end: spots, zingers, shadows
 _FEWEST_CELLS = 12
 _PEAK_SIGMA = 5.0
@@ -43,22 +48,27 @@ def crest_brightness(rings: Rings) -> FloatArray:
     return np.asarray(strength * np.cos(2.0 * theta) / (np.sin(theta) ** 2 * np.cos(theta)), dtype=np.float64)
 
 
-def strong_share(loop: LoopResult, rings: Rings, mask: BoolImage, eta_step: float) -> float:
-    """Return the share of the strong rings looked for that were found.
+@dataclass(frozen=True)
+class StrongRings:
+    """How the rings fared that the calibrant should show clearly."""
+
+    share: float
+    """Share of them that were found; 0 where none was looked for."""
+    missing: tuple[str, ...]
+    """Reflections of bright ones that are not there at all, where the structure is known."""
+
+
+def strong_rings(loop: LoopResult, rings: Rings, mask: BoolImage, eta_step: float) -> StrongRings:
+    """Return the share of the strong rings looked for that were found, and which bright ones are missing.
 
     Strong are rings at least a tenth as bright as the brightest, and bright enough to stand out, measured by the rings
     that were found. A ring counts in full when four in ten of the azimuth bins where it should show have a point, else
     in proportion. It should show where it crosses usable pixels and any two rings show.
     """
     points = loop.points
-    lit = _lit_bins(loop, eta_step)
-    expected = {}
-    for k in sorted(loop.fitted_rings):
-        n_bins = int((_on_panel(loop, rings, k, mask, eta_step) & lit).sum())
-        if n_bins:
-            expected[k] = n_bins
+    expected = _expected_bins(loop, rings, mask, eta_step)
     if not expected or not len(points):
-        return 0.0
+        return StrongRings(0.0, ())
     brightness = crest_brightness(rings)
     brightest = max(brightness[k] for k in expected)
     snr = {int(k): float(np.median(points.snr[points.ring == k])) for k in np.unique(points.ring)}
@@ -70,8 +80,20 @@ def strong_share(loop: LoopResult, rings: Rings, mask: BoolImage, eta_step: floa
         for k in expected
         if brightness[k] > _STRONG * brightest and brightness[k] * per_brightness > _CLEARLY * MIN_SNR
     ] or [k for k in expected if brightness[k] > _BRIGHT * brightest]
-    found = [float((points.ring == k).sum()) / (_FOUND_BINS * expected[k]) for k in strong]
-    return float(np.mean(np.minimum(found, 1.0)))
+    found = {k: float((points.ring == k).sum()) / (_FOUND_BINS * expected[k]) for k in strong}
+    missing = [k for k in strong if found[k] < _ABSENT and brightness[k] > _CANNOT_MISS * brightest]
+    known = bool(np.isfinite(rings.intensity).all())
+    return StrongRings(
+        share=float(np.mean(np.minimum(list(found.values()), 1.0))),
+        missing=tuple("{} {} {}".format(*rings.hkl[k]) for k in missing) if known else (),
+    )
+
+
+def _expected_bins(loop: LoopResult, rings: Rings, mask: BoolImage, eta_step: float) -> dict[int, int]:
+    """Return, for each ring looked for, the number of azimuth bins in which it should show, where there are any."""
+    lit = _lit_bins(loop, eta_step)
+    bins = {k: int((_on_panel(loop, rings, k, mask, eta_step) & lit).sum()) for k in sorted(loop.fitted_rings)}
+    return {k: n for k, n in bins.items() if n}
 
 
 def _lit_bins(loop: LoopResult, eta_step: float) -> BoolImage:
@@ -100,7 +122,7 @@ def explained_share(signal: RingSignal, geometry: Geometry, rings: Rings, fwhm: 
     (spots, zingers, shadows). Another phase's faint rings weigh little, strong ones of another calibrant much. Rings
     closer than their width `fwhm` [px] show one crest between them.
     """
-    radii, heights = image_rings(signal, geometry)
+    radii, heights = image_rings(signal, geometry, fwhm)
     if len(radii) == 0:
         return 0.0
     brightness = crest_brightness(rings)
@@ -110,14 +132,34 @@ def explained_share(signal: RingSignal, geometry: Geometry, rings: Rings, fwhm: 
     return float(np.sum(heights[off < reach]) / np.sum(heights))
 
 
-def image_rings(signal: RingSignal, geometry: Geometry) -> tuple[FloatArray, FloatArray]:
-    """Return radii [coarse cells] and heights [counts] of the rings on the image, whatever they belong to."""
+def image_rings(signal: RingSignal, geometry: Geometry, fwhm: float) -> tuple[FloatArray, FloatArray]:
+    """Return radii [coarse cells] and heights [counts] of the rings on the image, whatever they belong to.
+
+    `fwhm` [px] is the width of the calibrant's rings; bumps several times as wide are background.
+    """
     profile, sigma, count = _trimmed_profile(signal, geometry)
-    flat = np.where(count >= _FEWEST_CELLS, smoothed(profile, 0.7), 0.0)
-    typical = float(np.median(sigma[count >= _FEWEST_CELLS])) if (count >= _FEWEST_CELLS).any() else 0.0
+    covered = count >= _FEWEST_CELLS
+    profile = np.where(covered, smoothed(profile, 0.7), 0.0)
+    # Background that the local median did not follow is wider than any ring.
+    widest = int(max(_WIDEST * fwhm / signal.binning, _WIDEST * _SAME_PEAK))
+    flat = np.where(covered, _narrow(profile, widest), 0.0)
+    typical = float(np.median(sigma[covered])) if covered.any() else 0.0
     floor = max(_PEAK_SIGMA * typical, _SMALLEST_PEAK * float(flat.max(initial=0.0)), 1e-9)
     peaks, prominences = find_peaks(flat, prominence=floor)
-    return np.asarray(peaks + 0.5, dtype=np.float64), prominences
+    # At the edge of a shadow the local median is too high on the dark side and too low on the other.
+    depths = np.array([-profile[max(0, k - widest) : k + widest + 1].min() for k in peaks])
+    edges = depths > _EDGE * prominences
+    kept = ~edges if not edges.all() else edges
+    return np.asarray(peaks[kept] + 0.5, dtype=np.float64), prominences[kept]
+
+
+def _narrow(profile: FloatArray, width: int) -> FloatArray:
+    """Return what stands above the profile's morphological opening: bumps narrower than `width` cells."""
+    reach = max(1, width // 2)
+    windows = np.lib.stride_tricks.sliding_window_view
+    low = windows(np.pad(profile, reach, mode="edge"), 2 * reach + 1).min(axis=1)
+    opened = windows(np.pad(low, reach, mode="edge"), 2 * reach + 1).max(axis=1)
+    return np.asarray(profile - opened, dtype=np.float64)
 
 
 def _trimmed_profile(signal: RingSignal, geometry: Geometry) -> tuple[FloatArray, FloatArray, IntArray]:

@@ -162,6 +162,19 @@ def ring_biases(points: RingPoints, offset: FloatArray) -> float:
     return math.sqrt(max(0.0, float(np.mean(excess)))) if excess else 0.0
 
 
+def stray_rings(points: RingPoints, strain: FloatArray, candidates: frozenset[int], limit: float) -> int:
+    """Return how many of the candidate rings lie off their place by more than a limit [px], noise allowed for.
+
+    A faint ring's mean |strain| is large from noise alone; only its mean says that it is not where it should be.
+    """
+    n = 0
+    for k in candidates:
+        own = -strain[points.ring == k] * points.radius[points.ring == k]
+        if len(own) and abs(float(np.median(own))) > limit + _SURE * float(np.std(own)) / math.sqrt(len(own)):
+            n += 1
+    return n
+
+
 def module_steps(points: RingPoints, offset: FloatArray, mask: BoolImage) -> tuple[float, float]:
     """Return (displacement [px], share) that a shift for each module takes out of the offsets.
 

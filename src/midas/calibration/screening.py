@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from midas.calibration.loop import run_loop
 from midas.calibration.options import CalibrationParams
-from midas.calibration.pattern import best_distance, ring_peaks, score_distances
+from midas.calibration.pattern import best_distance, ring_peaks, score_distances, seen_rings
 from midas.calibration.prepare import PreparedImage
 from midas.calibration.residuals import held_out_rings
 from midas.calibration.ridges import find_ridges
@@ -33,17 +33,18 @@ logger = logging.getLogger(__name__)
 
 _COMPARED = 3  # candidates that are fitted
 _WORTH_FITTING = 0.25  # seed score over the best one's
-_TIE = 3.0  # difference of log-likelihoods below which two candidates explain the image equally well
+_TIE = 6.0  # difference of log-likelihoods below which two candidates explain the image equally well
 _LOOP = 5  # iterations of the full fit that break a tie
 _FAR_BETTER = 3.0  # held-out strain over the best one's at which a tie is broken
-_POSITION_BY_CHANCE = 8e-3  # share of the radius: the seed's own tolerance
+_POSITION_BY_CHANCE = 2e-3  # scatter of offsets within the tolerance of a match, share of the radius
 _POSITION_FLOOR = 5e-4  # a coarse cell's worth of error, and distortion that no coarse fit knows
-_INTENSITY_BY_CHANCE = 1.0  # scatter of ln(observed/predicted) of a pattern that has nothing to do with the image
+_INTENSITY_BY_CHANCE = 0.4  # scatter of ln(observed/predicted) between patterns of related structures
 _INTENSITY_FLOOR = 0.1  # grain statistics and texture, even of the best powders
 _FAINT = 0.02  # of the strongest ring: below, rings count as equally faint
+_SAME_RING = 4e-3  # share of the radius within which a peak is a ring's
 _RING_HALF_WIDTH, _RING_CLEAR = 3.0, 7.0  # cells: of what is summed, and to the next ring
 _DISTANCE_SPREAD = 0.03  # share by which people's distances are off
-_MOST_BY_DISTANCE = 6.0  # log-likelihood that a distance guess can cost a candidate
+_MOST_BY_DISTANCE = 12.0  # log-likelihood that a distance guess can cost a candidate
 
 
 @dataclass(frozen=True)
@@ -213,11 +214,11 @@ def _judged(signal: RingSignal, seed: Seed, rings: Rings, options: CalibrationPa
     geometry = seed_geometry(seed, options)
     peaks = ring_peaks(signal, geometry)
     covered = peaks.covered
-    near = rings.two_theta < 85.0
-    predicted = np.asarray(geometry.radius_of(rings.two_theta[near]) / signal.binning)
+    seen = seen_rings(rings)
+    predicted = np.asarray(geometry.radius_of(rings.two_theta[seen]) / signal.binning)
     explained, position, n_rings = _positions(peaks.radii, peaks.strengths, predicted)
     shown = (predicted > covered[0] + _RING_CLEAR) & (predicted < covered[1] - _RING_CLEAR)
-    brightness = ring_brightness(rings)[near]
+    brightness = ring_brightness(rings)[seen]
     intensity, n_intensities = _intensities(signal, peaks.radius_map, predicted[shown], brightness[shown])
     cells = np.array([geometry.distance / (geometry.pixel_size * signal.binning)])
     score = float(score_distances(peaks, rings, cells)[0]) - math.log(len(CALIBRANT_NAMES))
@@ -259,7 +260,7 @@ def _positions(observed: FloatArray, strengths: FloatArray, predicted: FloatArra
         return 0.0, _POSITION_BY_CHANCE, 0
     nearest = np.abs(observed[:, None] - predicted[None, :]).argmin(axis=1)
     offset = observed / predicted[nearest] - 1.0
-    close = np.abs(offset) * predicted[nearest] < np.maximum(_POSITION_BY_CHANCE * predicted[nearest], 1.0)
+    close = np.abs(offset) * predicted[nearest] < np.maximum(_SAME_RING * predicted[nearest], 1.0)
     weights = np.sqrt(strengths)
     explained = float(weights[close].sum() / weights.sum())
     if not close.any():
@@ -292,13 +293,9 @@ def _intensities(
     """
     if len(predicted) < 4 or not np.isfinite(brightness).all():
         return None, 0
-    seen = brightness > 1e-3 * brightness.max()  # those that the structure extinguishes stand in no one's way
-    predicted, brightness = predicted[seen], brightness[seen]
     gaps = np.diff(predicted, prepend=-np.inf, append=np.inf)
     alone = (gaps[:-1] > _RING_CLEAR) & (gaps[1:] > _RING_CLEAR)
     predicted, brightness = predicted[alone], brightness[alone]
-    if len(predicted) < 4:
-        return None, 0
     sums = ring_sums(signal, radius_map, predicted)
     known = np.isfinite(sums)
     if known.sum() < 4 or not (sums[known] > 0.0).any():
@@ -324,8 +321,8 @@ def ring_sums(signal: RingSignal, radius_map: FloatArray, radii: FloatArray) -> 
     radius, counts = radius[order], signal.counts[rows, columns][order].astype(np.float64)
     total = np.concatenate([[0.0], np.cumsum(counts)])
 
-    def mean(low: FloatArray, high: FloatArray) -> tuple[FloatArray, npt.NDArray[np.int64]]:
-        first, last = np.searchsorted(radius, low), np.searchsorted(radius, high)
+    def mean(start: FloatArray, end: FloatArray) -> tuple[FloatArray, npt.NDArray[np.int64]]:
+        first, last = np.searchsorted(radius, start), np.searchsorted(radius, end)
         number = (last - first).astype(np.int64)
         return (total[last] - total[first]) / np.maximum(number, 1), number
 

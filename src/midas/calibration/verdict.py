@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 FEW, MOST = 0.5, 0.8
 """Shares of rings found, and of rings explained: below the first the verdict is failed, below the second doubtful."""
+CONVINCING = 0.95
+"""Of the strong rings: so many found, all where they should be, are no accident."""
 LARGEST_OFFSET = 0.35
 """Of the rings' width: points further off than this on average are not on these rings."""
 FEWEST_RINGS = 3
@@ -32,8 +34,8 @@ OVERFIT = 1.5
 """Held-out over training strain: more than this, and the parameters follow the noise of single points."""
 HARMLESS = 0.05
 """[px]: an error on what was left out that is larger by less than this does no harm, whatever the ratio."""
-MANY_OUTLIERS = 1.0 / 3.0
-"""Of the rings fitted: more left out than this, and it is the fit that does not belong."""
+MANY_STRAYS = 1.0 / 3.0
+"""Of the rings fitted: more off their place than this, and it is the fit that does not belong."""
 LARGEST_DRIFT = 0.1
 """Of distance or panel, from seed to fit: one that walks that far has left what the seed found evidence for."""
 MODULE_STEP = 0.03
@@ -82,6 +84,8 @@ def _strong_rings_missing(e: Evidence) -> str | None:
 
 
 def _rings_unexplained(e: Evidence) -> str | None:
+    if e.found >= CONVINCING and e.n_rings > FEWEST_RINGS:
+        return None  # they are there; what else is on the image leaves a doubt
     return _share(e.explained, e, "of the rings' intensity on the image belongs to the calibrant")
 
 
@@ -97,8 +101,16 @@ def _some_strong_rings_missing(e: Evidence) -> str | None:
     return f"only {e.found:.0%} of the strong rings that {e.calibrant} should show were found; is it the calibrant?"
 
 
+def _bright_rings_missing(e: Evidence) -> str | None:
+    if not e.missing:
+        return None
+    return (
+        f"{e.calibrant} should show {', '.join(e.missing)} brightly, which are not on the image; is it the calibrant?"
+    )
+
+
 def _some_rings_unexplained(e: Evidence) -> str | None:
-    if not FEW <= e.explained < MOST:
+    if not e.explained < MOST or _rings_unexplained(e) is not None:
         return None
     return (
         f"only {e.explained:.0%} of the rings' intensity on the image belongs to {e.calibrant}; "
@@ -181,10 +193,10 @@ def _overfitted(e: Evidence) -> str | None:
     return f"strain on {what} left out of the fit is {worst:.1f} times that of the others: too many parameters"
 
 
-def _many_outliers(e: Evidence) -> str | None:
-    if e.n_outlier_rings <= MANY_OUTLIERS * max(1, e.n_fitted_rings):
+def _many_strays(e: Evidence) -> str | None:
+    if e.n_stray_rings <= MANY_STRAYS * max(1, e.n_fitted_rings):
         return None
-    return f"{e.n_outlier_rings} of {e.n_fitted_rings} rings were left out as outliers; check the calibrant"
+    return f"{e.n_stray_rings} of {e.n_fitted_rings} rings lie off their place and were left out; check the calibrant"
 
 
 def _not_converged(e: Evidence) -> str | None:
@@ -238,6 +250,7 @@ FAILURES: tuple[Rule, ...] = (_points_off_the_rings, _strong_rings_missing, _rin
 """What shows that the rings are not these rings."""
 DOUBTS: tuple[Rule, ...] = (
     _some_strong_rings_missing,
+    _bright_rings_missing,
     _some_rings_unexplained,
     _few_rings,
     _short_arc,
@@ -247,7 +260,7 @@ DOUBTS: tuple[Rule, ...] = (
     _distance_uncertain,
     _pattern,
     _overfitted,
-    _many_outliers,
+    _many_strays,
     _not_converged,
     _runner_up,
     _drifted,

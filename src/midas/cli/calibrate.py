@@ -57,7 +57,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     known.add_argument("-FirstRingNr", "--first-ring", dest="first_ring", type=int, default=None,
                        help="number of the innermost strong ring on the image; a hint, not needed")  # fmt: skip
     fit = parser.add_argument_group("fit")
-    fit.add_argument("--distortion", default=None, help="none, classic (p0..p3, default) or full (p0..p14)")
+    fit.add_argument(
+        "--distortion",
+        default=None,
+        help="none, classic (p0..p3, default), full (p0..p14) or auto: what predicts unseen azimuths best",
+    )
     fit.add_argument("-EtaBinSize", "--eta-step", dest="eta_step", type=float, default=None,
                      help="azimuthal bin of the fit [deg] (default: 5)")  # fmt: skip
     fit.add_argument("-StoppingStrain", "--stopping-strain", dest="stopping_strain", type=float, default=None,

@@ -164,6 +164,10 @@ def rings(
     >>> r.two_theta.round(3).tolist()
     [13.817, 19.588, 24.05, 27.84]
     """
+    if isinstance(calibrant, str):
+        raise InputError(
+            f"calibrant is the name {calibrant!r}; expected a Calibrant, as midas.calibrant({calibrant!r}) is"
+        )
     if not isinstance(calibrant, Calibrant):
         return merged([rings(c, wavelength, two_theta_max=two_theta_max, d_min=d_min) for c in calibrant])
     lowest_d = _lowest_d(wavelength, two_theta_max, d_min)

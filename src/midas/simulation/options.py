@@ -24,8 +24,6 @@ _NOT_NEGATIVE = (
     "falloff",
     "beamstop_radius",
     "beamstop_arm_width",
-    "module_shift",
-    "module_rotation",
     "zingers",
     "threshold",
 )
@@ -141,10 +139,6 @@ class SimulationOptions:
     """Rows and columns of a module of a tiled detector; None is one piece."""
     module_gap: tuple[int, int] = (17, 7)
     """Rows and columns between modules; the defaults are a Pilatus'."""
-    module_shift: float = 0.0
-    """Standard deviation of each module's displacement along rows and columns [px]."""
-    module_rotation: float = 0.0
-    """Standard deviation of each module's rotation in the detector's plane [deg]."""
     zingers: int = 0
     """Number of bright specks and tracks, 1 to 20 px long, of counts like hot pixels'; new ones in every frame."""
     dead_fraction: float = 0.0
@@ -172,8 +166,6 @@ class SimulationOptions:
             raise InputError(f"dtype is {self.dtype!r}; expected one of {', '.join(DTYPES)}")
         if len(self.background_slope) != 2 or not all(abs(v) <= _LARGEST for v in self.background_slope):
             raise InputError(f"background_slope is {self.background_slope!r}; expected (over columns, over rows)")
-        if self.module_shape is None and (self.module_shift > 0.0 or self.module_rotation > 0.0):
-            raise InputError("module_shift and module_rotation move modules; give module_shape too")
         for name in ("module_shape", "module_gap"):
             value = getattr(self, name)
             if value is not None and (len(value) != 2 or min(value) < (1 if name == "module_shape" else 0)):

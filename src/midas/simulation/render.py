@@ -47,9 +47,6 @@ class Simulation:
     """What was asked for."""
     seed: int
     """Of every random number."""
-    module_offsets: FloatArray | None = None
-    """Shape (n_modules, 3): dy [px], dz [px], rotation [deg] of each module, row by row; None where none is moved. A
-    pixel's true place is its index turned about the module's middle, from y toward z, then shifted."""
 
 
 def simulate(
@@ -100,15 +97,12 @@ def simulate(
     defect_seed = np.random.SeedSequence(seed)
     texture_seed, noise_seed, zinger_seed = np.random.SeedSequence([seed, frame + 1]).spawn(3)
     found, expected = _expected(geometry, detector, calibrant, options, texture_seed, n_threads)
-    offsets = module_offsets(detector, options, np.random.SeedSequence([seed, 0]))
-    if offsets is not None:
-        expected = _displaced(expected, options, offsets)
     expected[_shadow(geometry, detector, options)] = 0.0
     image = _counts(expected, options.noise, noise_seed, n_threads)
     image, mask = _read_out(image, detector, options, (defect_seed, zinger_seed))
     for array in (image, mask, expected):
         array.setflags(write=False)
-    return Simulation(image, mask, expected, found, geometry, detector, options, int(seed), offsets)
+    return Simulation(image, mask, expected, found, geometry, detector, options, int(seed))
 
 
 def _expected(
@@ -315,53 +309,6 @@ def _add_zingers(
     deposit = 10.0 * max(options.peak_counts, 1.0) * 100.0 ** rng.random((n, _LONGEST_ZINGER))
     np.add.at(counts, (rows[hit], columns[hit]), np.rint(deposit[hit]))
     mask[rows[hit], columns[hit]] = True
-
-
-def _modules(detector: Detector, options: SimulationOptions) -> list[tuple[slice, slice]]:
-    """Return rows and columns of each module, row by row; the last ones may be cut by the detector's edge."""
-    if options.module_shape is None:
-        return [(slice(0, detector.shape[0]), slice(0, detector.shape[1]))]
-    starts = [
-        [(at, min(at + module, n)) for at in range(0, n, module + gap)]
-        for n, module, gap in zip(detector.shape, options.module_shape, options.module_gap, strict=True)
-    ]
-    return [(slice(*z), slice(*y)) for z in starts[0] for y in starts[1]]
-
-
-def module_offsets(detector: Detector, options: SimulationOptions, seed: np.random.SeedSequence) -> FloatArray | None:
-    """Return dy [px], dz [px] and rotation [deg] of each module, shape (n_modules, 3); None where none is moved.
-
-    Examples
-    --------
-    >>> options = SimulationOptions(module_shape=(40, 40), module_gap=(2, 2), module_shift=0.2)
-    >>> module_offsets(Detector((82, 82), 100.0), options, np.random.SeedSequence(1)).shape
-    (4, 3)
-    """
-    if options.module_shift == 0.0 and options.module_rotation == 0.0:
-        return None
-    scale = (options.module_shift, options.module_shift, options.module_rotation)
-    offsets: FloatArray = np.random.default_rng(seed).normal(size=(len(_modules(detector, options)), 3)) * scale
-    offsets.setflags(write=False)
-    return offsets
-
-
-def _displaced(
-    expected: npt.NDArray[np.float32], options: SimulationOptions, offsets: FloatArray
-) -> npt.NDArray[np.float32]:
-    """Return the image that displaced modules see, by cubic interpolation of the one an ideal detector sees."""
-    from scipy import ndimage
-
-    moved = np.zeros_like(expected)
-    splines = ndimage.spline_filter(expected, order=3, output=np.float32, mode="nearest")
-    detector = Detector((expected.shape[0], expected.shape[1]), 1.0)
-    for (rows, columns), (dy, dz, turn) in zip(_modules(detector, options), offsets, strict=True):
-        c, s = math.cos(math.radians(turn)), math.sin(math.radians(turn))
-        middle = np.array([rows.stop - rows.start - 1, columns.stop - columns.start - 1]) / 2.0
-        matrix = np.array([[c, s], [-s, c]])  # of (z, y): y toward z is positive
-        origin = np.array([rows.start, columns.start]) + middle + np.array([dz, dy]) - matrix @ middle
-        part = moved[rows, columns]
-        ndimage.affine_transform(splines, matrix, origin, part.shape, part, order=3, mode="nearest", prefilter=False)
-    return np.maximum(moved, 0.0)
 
 
 def _gaps(detector: Detector, options: SimulationOptions) -> npt.NDArray[np.bool_]:
