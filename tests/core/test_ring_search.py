@@ -68,9 +68,17 @@ def test_points_without_a_normal_do_not_vote():
 def test_exact_normals_aim_at_the_beam():
     g = geometry((8.0, -4.0))
     start = row(geometry((8.0, -4.0), (159.0, 130.0)))
-    found = _core.aim_beams(start, points_of(g))[0]
+    found = _core.aim_beams(start, points_of(g), tilts=False)[0]
     assert found[1:3] == pytest.approx((150.0, 140.0), abs=1e-3)  # the normals are chords of 0.01 deg
     np.testing.assert_array_equal(found[[0, 3, 4]], start[0, [0, 3, 4]])
+
+
+def test_exact_normals_know_a_strong_tilt():
+    g = geometry((22.0, -14.0))
+    start = row(geometry((15.0, -20.0), (159.0, 130.0), 1000.0))
+    found = _core.aim_beams(start, points_of(g), tilts=True)[0]
+    assert found[1:3] == pytest.approx((150.0, 140.0), abs=0.5)  # cells; the prior pulls a little
+    assert found[3:] == pytest.approx((22.0, -14.0), abs=0.5)  # deg
 
 
 def test_distances_pile_up_around_the_beam():
@@ -169,7 +177,7 @@ def test_threads_do_not_change_votes_scores_or_the_polish():
     results = [
         (
             _core.vote_centers(points, guesses, shape=(100, 100), cell=9.0, n_threads=n),
-            _core.aim_beams(starts, points, n_threads=n),
+            _core.aim_beams(starts, points, tilts=True, n_threads=n),
             _core.center_sharpness(points, starts[:, 1:3].copy(), bin=3.0, n_threads=n),
             _core.score_geometries(starts, points, area(), TANGENT, BRIGHT, **LEVEL, n_threads=n),
             _core.score_distances(row(g), distances, points, area(), TANGENT, BRIGHT, **LEVEL, n_threads=n),

@@ -60,7 +60,7 @@ void test_votes() {
 
 void test_aim() {
   const Scene scene;
-  const auto found = midas::aim_beams({geometry(1e6, 106.0, 86.0)}, scene.points(), 1);
+  const auto found = midas::aim_beams({geometry(1e6, 106.0, 86.0)}, scene.points(), false, 1);
   check_close(found[0].beam_y, BEAM_Y0, 1e-6, "exact normals aim at the beam's column");
   check_close(found[0].beam_z, BEAM_Z0, 1e-6, "exact normals aim at the beam's row");
 }

@@ -76,13 +76,13 @@ Array<double> center_sharpness(const Array<double>& points, const Array<double>&
   return Array<double>(static_cast<py::ssize_t>(found.size()), found.data());
 }
 
-Array<double> aim_beams(const Array<double>& geometries, const Array<double>& points, int n_threads) {
+Array<double> aim_beams(const Array<double>& geometries, const Array<double>& points, bool tilts, int n_threads) {
   const auto list = geometries_of(geometries);
   const midas::RidgeView view = ridge_view(points);
   std::vector<midas::Geometry> found;
   {
     py::gil_scoped_release release;
-    found = midas::aim_beams(list, view, n_threads);
+    found = midas::aim_beams(list, view, tilts, n_threads);
   }
   return rows_of(found);
 }
@@ -97,7 +97,7 @@ void bind_center_search(py::module_& m) {
   m.def("center_sharpness", &center_sharpness, py::arg("points").noconvert(), py::arg("centers").noconvert(),
         py::kw_only(), py::arg("bin"), py::arg("n_threads") = 0);
   m.def("aim_beams", &aim_beams, py::arg("geometries").noconvert(), py::arg("points").noconvert(), py::kw_only(),
-        py::arg("n_threads") = 0);
+        py::arg("tilts"), py::arg("n_threads") = 0);
 }
 
 }  // namespace midas_bindings

@@ -5,8 +5,10 @@
 #include <array>
 #include <cmath>
 #include <cstddef>
+#include <limits>
 
 #include "error.hpp"
+#include "levmar.hpp"
 #include "parallel.hpp"
 
 namespace midas {
@@ -77,40 +79,135 @@ CenterVote strongest(const TiltGuess& guess, const VoteGrid& grid, const std::ve
 
 // ---- aim ----
 
-constexpr int AIM_STEPS = 8;
-constexpr double AIM_SIGMA = 0.1;  // [rad] of a normal, in the robust weight
+constexpr int AIM_STEPS = 10;
+constexpr int N_AIMED = 5;           // beam_y, beam_z, tilt_y, tilt_z, log(distance)
+constexpr double AIM_SIGMA = 0.1;    // [rad] of a normal, in the robust weight
+constexpr double STEEPEST = 1.2;     // [rad]
+constexpr double TILT_PRIOR = 0.5;   // [rad] standard deviations of what little may be known before
+constexpr double RANGE_PRIOR = 0.7;  // of log(distance) from where it starts
 
-// One robust least-squares step of the beam on the sines between the points' normals and the rings'. The derivative is
-// that of circles, which leads to the same place.
-bool aim_once(Geometry& geometry, const RidgeView& p) {
+using Aim = std::array<double, N_AIMED>;
+using AimMatrix = SmallMatrix<N_AIMED>;
+
+Geometry aimed(const Geometry& start, const Aim& step) {
+  Geometry g = start;
+  g.beam_y += step[0];
+  g.beam_z += step[1];
+  g.tilt_y = std::clamp(g.tilt_y + step[2], -STEEPEST, STEEPEST);
+  g.tilt_z = std::clamp(g.tilt_z + step[3], -STEEPEST, STEEPEST);
+  g.distance *= std::exp(step[4]);
+  return g;
+}
+
+// The sine of the angle between each point's normal and the ring's through it; NaN where there is none.
+void sines(const Geometry& geometry, const RidgeView& p, std::vector<double>& out) {
   const Projection projection(geometry);
-  double a = 0.0, b = 0.0, c = 0.0, u = 0.0, v = 0.0;
   for (std::int64_t i = 0; i < p.n; ++i) {
-    if (p.normal_y[i] == 0.0 && p.normal_z[i] == 0.0) continue;
     GeometryGradient g;
-    const double radius = projection.radius_gradient(p.y[i], p.z[i], g);
-    const double length = std::hypot(g[BEAM_Y], g[BEAM_Z]);
-    const double r = std::hypot(p.y[i] - geometry.beam_y, p.z[i] - geometry.beam_z);
-    if (!std::isfinite(radius) || !(length > 0.0) || r < NEAREST_VOTE) continue;
-    const double ey = -g[BEAM_Y] / length, ez = -g[BEAM_Z] / length;
-    const double sine = ey * p.normal_z[i] - ez * p.normal_y[i];
-    const double robust = 1.0 / (1.0 + sine * sine / (AIM_SIGMA * AIM_SIGMA));
-    const double w = p.weight[i] * robust * robust;
-    const double jy = -((1.0 - ey * ey) * p.normal_z[i] + ey * ez * p.normal_y[i]) / r;
-    const double jz = ((1.0 - ez * ez) * p.normal_y[i] + ey * ez * p.normal_z[i]) / r;
-    a += w * jy * jy;
-    b += w * jy * jz;
-    c += w * jz * jz;
-    u -= w * jy * sine;
-    v -= w * jz * sine;
+    projection.radius_gradient(p.y[i], p.z[i], g);
+    // At a fixed pixel a moving beam is the pixel moving the other way; close to the beam normals say nothing.
+    const double gy = -g[BEAM_Y], gz = -g[BEAM_Z], length = std::hypot(gy, gz);
+    const bool near = std::hypot(p.y[i] - geometry.beam_y, p.z[i] - geometry.beam_z) < NEAREST_VOTE;
+    const bool known = (p.normal_y[i] != 0.0 || p.normal_z[i] != 0.0) && length > 0.0 && !near;
+    out[static_cast<std::size_t>(i)] =
+        known ? (gy * p.normal_z[i] - gz * p.normal_y[i]) / length : std::numeric_limits<double>::quiet_NaN();
   }
-  const double determinant = a * c - b * b;
-  if (!(determinant > 1e-9 * a * c)) return false;
-  const double dy = (c * u - b * v) / determinant, dz = (a * v - b * u) / determinant;
-  const double scale = std::min(1.0, 20.0 / std::max(std::hypot(dy, dz), 1e-300));
-  geometry.beam_y += scale * dy;
-  geometry.beam_z += scale * dz;
-  return true;
+}
+
+// Sum of the robust (Geman-McClure) loss of the sines, where a point without one costs as much as the worst, and of the
+// priors.
+double aim_cost(const RidgeView& p, const std::vector<double>& sine, const Geometry& g, double first_distance) {
+  double sum = 0.0;
+  for (std::int64_t i = 0; i < p.n; ++i) {
+    const double s = sine[static_cast<std::size_t>(i)] / AIM_SIGMA;
+    sum += p.weight[i] * (std::isfinite(s) ? s * s / (1.0 + s * s) : 1.0);
+  }
+  const double range = std::log(g.distance / first_distance) / RANGE_PRIOR;
+  return sum + (g.tilt_y * g.tilt_y + g.tilt_z * g.tilt_z) / (TILT_PRIOR * TILT_PRIOR) + range * range;
+}
+
+// The normal equations of the sines and the priors at a geometry.
+struct AimEquations {
+  AimMatrix jtj{};
+  Aim jtr{};
+};
+
+AimEquations aim_equations(const Geometry& geometry, const RidgeView& p, const std::vector<double>& sine, int n_free,
+                           double first_distance, std::array<std::vector<double>, N_AIMED>& moved) {
+  constexpr Aim DIFFERENCE = {0.5, 0.5, 0.005, 0.005, 0.02};
+  AimEquations e;
+  const auto free = static_cast<std::size_t>(n_free);
+  for (std::size_t k = 0; k < free; ++k) {
+    Aim step{};
+    step[k] = DIFFERENCE[k];
+    sines(aimed(geometry, step), p, moved[k]);
+  }
+  for (std::size_t i = 0; i < sine.size(); ++i) {
+    const double s = sine[i] / AIM_SIGMA;
+    if (!std::isfinite(s)) continue;
+    const double w = p.weight[i] / ((1.0 + s * s) * (1.0 + s * s));
+    Aim j{};
+    bool known = true;
+    for (std::size_t k = 0; k < free; ++k) {
+      j[k] = (moved[k][i] - sine[i]) / DIFFERENCE[k] / AIM_SIGMA;
+      known = known && std::isfinite(j[k]);
+    }
+    if (!known) continue;
+    for (std::size_t a = 0; a < free; ++a) {
+      e.jtr[a] -= w * j[a] * s;
+      for (std::size_t b = 0; b <= a; ++b) e.jtj[a * N_AIMED + b] += w * j[a] * j[b];
+    }
+  }
+  if (n_free < N_AIMED) return e;
+  const Aim prior = {0.0, 0.0, geometry.tilt_y / TILT_PRIOR, geometry.tilt_z / TILT_PRIOR,
+                     std::log(geometry.distance / first_distance) / RANGE_PRIOR};
+  const Aim scale = {0.0, 0.0, 1.0 / TILT_PRIOR, 1.0 / TILT_PRIOR, 1.0 / RANGE_PRIOR};
+  for (std::size_t k = 2; k < N_AIMED; ++k) {
+    e.jtj[k * N_AIMED + k] += scale[k] * scale[k];
+    e.jtr[k] -= prior[k] * scale[k];
+  }
+  return e;
+}
+
+// The step that the damped equations give; false where they have no solution.
+bool aim_step(const AimEquations& e, int n_free, double damping, Aim& step) {
+  AimMatrix damped = e.jtj;
+  step = e.jtr;
+  for (std::size_t k = 0; k < static_cast<std::size_t>(n_free); ++k) damped[k * N_AIMED + k] *= 1.0 + damping;
+  if (!cholesky<SmallStorage<N_AIMED>>(damped, n_free)) return false;
+  cholesky_solve<SmallStorage<N_AIMED>>(damped, n_free, step.data());
+  return std::all_of(step.begin(), step.end(), [](double v) { return std::isfinite(v); }) && std::abs(step[4]) < 10.0;
+}
+
+Geometry aim_one(Geometry geometry, const RidgeView& p, int n_free) {
+  const auto n = static_cast<std::size_t>(p.n);
+  const double first_distance = geometry.distance;
+  std::vector<double> sine(n), trial(n);
+  std::array<std::vector<double>, N_AIMED> moved;
+  for (auto& m : moved) m.resize(n);
+  sines(geometry, p, sine);
+  double cost = aim_cost(p, sine, geometry, first_distance), damping = 1e-2;
+  for (int iteration = 0; iteration < AIM_STEPS; ++iteration) {
+    const AimEquations equations = aim_equations(geometry, p, sine, n_free, first_distance, moved);
+    bool better = false;
+    for (int attempt = 0; attempt < 4 && !better; ++attempt) {
+      Aim step{};
+      if (!aim_step(equations, n_free, damping, step)) return geometry;
+      const Geometry next = aimed(geometry, step);
+      sines(next, p, trial);
+      const double next_cost = aim_cost(p, trial, next, first_distance);
+      better = next_cost < cost;
+      damping *= better ? 0.2 : 10.0;
+      if (!better) continue;
+      const bool settled = cost - next_cost < 1e-4 * cost;
+      geometry = next;
+      cost = next_cost;
+      sine.swap(trial);
+      if (settled) return geometry;
+    }
+    if (!better) break;
+  }
+  return geometry;
 }
 
 // ---- sharpness ----
@@ -182,12 +279,13 @@ std::vector<double> center_sharpness(const RidgeView& points, const std::vector<
   return out;
 }
 
-std::vector<Geometry> aim_beams(const std::vector<Geometry>& geometries, const RidgeView& points, int n_threads) {
+std::vector<Geometry> aim_beams(const std::vector<Geometry>& geometries, const RidgeView& points, bool tilts,
+                                int n_threads) {
   if (points.n < 1) throw InputError("there are no ridge points; expected at least one");
-  std::vector<Geometry> out = geometries;
+  std::vector<Geometry> out(geometries.size());
   parallel_for(static_cast<std::int64_t>(out.size()), resolve_threads(n_threads), [&](std::int64_t i) {
-    for (int step = 0; step < AIM_STEPS; ++step)
-      if (!aim_once(out[static_cast<std::size_t>(i)], points)) break;
+    const auto k = static_cast<std::size_t>(i);
+    out[k] = aim_one(geometries[k], points, tilts ? N_AIMED : 2);
   });
   return out;
 }

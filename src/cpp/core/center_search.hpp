@@ -50,8 +50,10 @@ struct VoteGrid {
 std::vector<CenterVote> vote_centers(const RidgeView& points, const std::vector<TiltGuess>& guesses,
                                      const VoteGrid& grid, int n_threads);
 
-// Each geometry with its beam moved to where the points' normals meet best, tilt and distance as they are.
-std::vector<Geometry> aim_beams(const std::vector<Geometry>& geometries, const RidgeView& points, int n_threads);
+// Each geometry moved to where the points' normals are best across its rings: the beam, and with `tilts` also tilt_y,
+// tilt_z and the distance, which is known from perspective as far as there is any.
+std::vector<Geometry> aim_beams(const std::vector<Geometry>& geometries, const RidgeView& points, bool tilts,
+                                int n_threads);
 
 // How sharply the distances of the points from each center (y, z) pile up: sum over bins of (n - m)^2 / (m + 1), m the
 // mean over the bins around. Needs no normals, knows no tilt.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from midas.calibration.prepare import BoolImage
 from midas.calibration.signal import RingSignal
 from midas.geometry import FloatArray
 
+LINE_POINTS_A_SPOT = 5.0
+"""Points of a line that a spot counts as: neighbours on a line say the same."""
+_EFFECTIVE = 400.0  # independent points that the ridge points count as at most
 _SCALE = 1.3  # cells: Gaussian of the ridge filter, the half-width of a narrow ring after binning
 _ORIENTATION = 2.5  # cells over which the direction of a ridge is averaged
 _THRESHOLD = 4.0  # standard deviations of the noise
@@ -38,6 +41,30 @@ class Ridges:
     def __len__(self) -> int:
         """Return the number of points."""
         return int(self.points.shape[1])
+
+    @property
+    def spots(self) -> BoolImage:
+        """Shape (n,), True where a point is a spot of a single grain, without a direction."""
+        return np.asarray((self.points[2] == 0.0) & (self.points[3] == 0.0))
+
+    def capped(self, most: int) -> Ridges:
+        """Return at most so many of the points, in random order."""
+        order = np.random.default_rng(7).permutation(len(self))[:most]
+        return replace(self, points=np.ascontiguousarray(self.points[:, order]))
+
+    def thinned(self, density: FloatArray, n: int) -> FloatArray:
+        """Return about n points, each as often as its density asks: y, z, normal_y, normal_z, weight, shape (5, m).
+
+        The weights add up to how many independent points they are.
+        """
+        spots = int(np.count_nonzero(self.spots))
+        independent = min(_EFFECTIVE, spots + (len(self) - spots) / LINE_POINTS_A_SPOT)
+        steps = np.cumsum(density) / np.sum(density)
+        picked = np.searchsorted(steps, (np.arange(n) + 0.5) / n)
+        index, counts = np.unique(np.minimum(picked, len(self) - 1), return_counts=True)
+        out = self.points[:, index].copy()
+        out[4] = counts * (independent / n)
+        return np.ascontiguousarray(out)
 
 
 def find_ridges(rings: RingSignal, *, n_threads: int = 0) -> Ridges:

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from midas import _core
+from midas.calibration.centers import find_centers
 from midas.calibration.prepare import PreparedImage
-from midas.calibration.ridges import Ridges, find_ridges
+from midas.calibration.ridges import LINE_POINTS_A_SPOT, Ridges, find_ridges
 from midas.calibration.signal import RingSignal, ring_radii, ring_signal
 from midas.crystal import Rings
 from midas.errors import FitError
@@ -27,14 +28,7 @@ __all__ = ["Hypothesis", "RingSignal", "Seed", "find_seed", "ring_radii", "ring_
 logger = logging.getLogger(__name__)
 
 _FEWEST_POINTS, _MOST_POINTS = 60, 12_000
-_FIRST_VOTERS, _VOTERS = 400, 2000
-_FIRST_CELL, _VOTE_CELL = 10.0, 2.5  # cells
-_FINER = 30  # of the first votes, counted again on the finer grid
-_WINDOW = 31  # finer cells around a first vote
-_TILTS = ((10.0, 6), (20.0, 10), (30.0, 12), (40.0, 14))  # deg, and directions tried
-_PERSPECTIVES = (0.0, 0.7, 1.6, 3.0)  # longer panel edge over distance
 _SAME_CENTER = 6.0  # cells
-_CENTERS = 8  # kept from the votes
 _SCANNED_POINTS, _SIFTED_POINTS, _JUDGED_POINTS = 250, 1000, 2500
 _SIFTED = 12  # distances around a centre that are scored on more points
 _SCAN_STEP = 0.006  # of the distance
@@ -47,11 +41,6 @@ _POLISHED, _JUDGED = 12, 5  # starts polished on few points, of these on many
 # Brightness over the brightest ring's at which half of a ring shows: what suits the image best is not known before.
 _SCAN_FAINTEST, _POLISH_FAINTEST, _FAINTEST = (0.1, 0.01), (0.03,), (0.1, 0.01, 0.001)
 _SMALLEST_RADIUS = 20.0  # cells: weights do not grow further toward the centre
-_EFFECTIVE = 400.0  # independent points that the ridge points count as: neighbours along a ring say the same
-_SHARPENED = 600  # points whose distances from a centre are piled up
-_COARSE_SHARPNESS = 6.0  # cells: of the first centres, and of the bins of their distances
-_CENTERS_OF_SPOTS = 4
-_SPOT = 5.0  # points of a line that a spot counts as: neighbours on a line say the same
 _FEWEST_RINGS = 3  # for a distance that is beyond doubt
 _ON_RING = 1.5  # cells from a ring within which a point is on it
 _FEWEST_ON_RING, _SHARE_ON_RING = 10, 0.01  # points, and share of all, that make a ring seen
@@ -157,10 +146,10 @@ def find_seed(
             f"no rings found: only {len(found)} cells of the image stand out of the background as pieces of lines; "
             "expected a calibrant's powder rings (is it the right image, does it need a dark, is it exposed?)"
         )
-    n_points, found = len(found), _capped(found)
+    n_points, found = len(found), found.capped(_MOST_POINTS)
     pattern = _pattern(rings)
     cell = pixel_size * coarse.binning  # µm
-    candidates = np.vstack([_centers(found, n_threads), _centers_of_spots(found, n_threads)])
+    candidates = find_centers(found, n_threads=n_threads)
     if beam_center is not None:
         at = [(v - 0.5 * (coarse.binning - 1)) / coarse.binning for v in beam_center]
         candidates = np.vstack([candidates, [candidates[0, 0], *at, 0.0, 0.0]])
@@ -180,12 +169,6 @@ def find_seed(
     runner_up = next((h for h in hypotheses if _different(h, best, coarse.binning)), None)
     n_rings = _rings_seen(found, best, coarse, pattern, pixel_size)
     return Seed(best=best, runner_up=runner_up, n_points=n_points, n_rings=n_rings)
-
-
-def _capped(ridges: Ridges) -> Ridges:
-    """Return the ridges with as many points as the search has use for, in random order."""
-    order = np.random.default_rng(7).permutation(len(ridges))[:_MOST_POINTS]
-    return replace(ridges, points=np.ascontiguousarray(ridges.points[:, order]))
 
 
 def _rings_seen(ridges: Ridges, best: Hypothesis, coarse: RingSignal, pattern: _Pattern, pixel_size: float) -> int:
@@ -261,93 +244,6 @@ def _pattern(rings: Rings) -> _Pattern:
     return _Pattern(np.ascontiguousarray(tangent), np.ascontiguousarray(brightness))
 
 
-def _centers(ridges: Ridges, n_threads: int) -> FloatArray:
-    """Return candidates (distance in cells, beam_y, beam_z, tilt_y, tilt_z), shape (n, 5), most votes first."""
-    directions = [(0.0, 0.0, 0.0)]
-    tilts = [(0.0, 0.0)]
-    edge = float(max(ridges.shape))
-    for tilt, n in _TILTS:
-        for perspective in _PERSPECTIVES:
-            # Without perspective opposite directions look the same.
-            turns = np.arange(n) * (math.pi if perspective == 0.0 else 2.0 * math.pi) / n
-            for phi in turns:
-                u_y, u_z = math.sin(math.radians(tilt)) * math.cos(phi), math.sin(math.radians(tilt)) * math.sin(phi)
-                directions.append((u_y, u_z, perspective / edge))
-                tilt_y = math.asin(u_z)
-                tilts.append((math.degrees(tilt_y), math.degrees(math.asin(u_y / math.cos(tilt_y)))))
-    n_z, n_y = ridges.shape
-    points = ridges.points
-    guesses = np.column_stack([directions, np.tile([-1.0 * n_y, -1.0 * n_z], (len(directions), 1))])
-    found = _core.vote_centers(
-        _thinned(points, np.ones(len(ridges)), _FIRST_VOTERS),
-        guesses,
-        shape=(int(3 * n_z / _FIRST_CELL) + 1, int(3 * n_y / _FIRST_CELL) + 1),
-        cell=_FIRST_CELL,
-        n_threads=n_threads,
-    )
-    best = np.argsort(-found[:, 2])[:_FINER]
-    best = best if 0 in best else np.append(best, 0)
-    half = 0.5 * _WINDOW * _VOTE_CELL
-    finer = np.column_stack([guesses[best, :3], found[best, :2] - half])
-    voters = _thinned(points, np.ones(len(ridges)), _VOTERS)
-    found = _core.vote_centers(voters, finer, shape=(_WINDOW, _WINDOW), cell=_VOTE_CELL, n_threads=n_threads)
-    guesses, tilts = guesses[best], [tilts[k] for k in best]
-    upright = int(np.flatnonzero(best == 0)[0])
-    kept: list[int] = []
-    for k in np.argsort(-found[:, 2]):
-        same = [
-            j
-            for j in kept
-            if math.dist(found[j, :2], found[k, :2]) < _SAME_CENTER and math.dist(tilts[j], tilts[k]) < 12.0
-        ]
-        if not same:
-            kept.append(int(k))
-        if len(kept) == _CENTERS:
-            break
-    if upright not in kept:
-        kept.append(upright)
-    rows = [[1.0 / max(guesses[k, 2], 1e-3 / edge), *found[k, :2], *tilts[k]] for k in kept]
-    return _core.aim_beams(np.asarray(rows), voters, n_threads=n_threads)
-
-
-def _centers_of_spots(ridges: Ridges, n_threads: int) -> FloatArray:
-    """Return candidates as `_centers`, none tilted, from the positions alone, where spots of grains outweigh lines.
-
-    Spots have no direction to vote with, but around the right centre their distances pile up.
-    """
-    spots = (ridges.points[2] == 0.0) & (ridges.points[3] == 0.0)
-    if spots.sum() * _SPOT < (~spots).sum():
-        return np.empty((0, 5))
-    points = _thinned(ridges.points, np.where(spots, _SPOT, 1.0), _SHARPENED)
-    points[4] *= len(points[4]) / points[4].sum()
-    n_z, n_y = ridges.shape
-    step = _COARSE_SHARPNESS
-    z, y = np.mgrid[-0.25 * n_z : 1.25 * n_z : step, -0.25 * n_y : 1.25 * n_y : step]
-    centers = np.column_stack([y.ravel(), z.ravel()])
-    sharp = _core.center_sharpness(points, centers, bin=step, n_threads=n_threads)
-    kept: list[FloatArray] = []
-    for k in np.argsort(-sharp):
-        if all(math.dist(centers[k], other) > 2.0 * step for other in kept):
-            kept.append(centers[k])
-        if len(kept) == _CENTERS_OF_SPOTS:
-            break
-    offsets = np.arange(-step, step + 1.0)
-    fine = np.stack(np.meshgrid(offsets, offsets), axis=-1).reshape(-1, 2)
-    best = [c + fine[np.argmax(_core.center_sharpness(points, c + fine, bin=2.0, n_threads=n_threads))] for c in kept]
-    far = 1e3 * max(ridges.shape)
-    return np.array([[far, *c, 0.0, 0.0] for c in best])
-
-
-def _thinned(points: FloatArray, density: FloatArray, n: int) -> FloatArray:
-    """Return about n of the points (5, m), each as often as its density asks, as (y, z, normal_y, normal_z, weight)."""
-    steps = np.cumsum(density) / np.sum(density)
-    picked = np.searchsorted(steps, (np.arange(n) + 0.5) / n)
-    index, counts = np.unique(np.minimum(picked, points.shape[1] - 1), return_counts=True)
-    out = points[:, index].copy()
-    out[4] = counts * (_EFFECTIVE / n)
-    return np.ascontiguousarray(out)
-
-
 def _measured(ridges: Ridges, row: FloatArray, n: int) -> tuple[FloatArray, FloatArray]:
     """Return points and area in the measure in which every ring around a centre weighs the same, whatever its size."""
 
@@ -357,8 +253,8 @@ def _measured(ridges: Ridges, row: FloatArray, n: int) -> tuple[FloatArray, Floa
     area = ridges.area.copy()
     area[2] *= density(area[0], area[1])
     wanted = density(ridges.points[0], ridges.points[1])
-    wanted[(ridges.points[2] == 0.0) & (ridges.points[3] == 0.0)] *= _SPOT
-    return _thinned(ridges.points, wanted, n), np.ascontiguousarray(area)
+    wanted[ridges.spots] *= LINE_POINTS_A_SPOT
+    return ridges.thinned(wanted, n), np.ascontiguousarray(area)
 
 
 def _scan(
