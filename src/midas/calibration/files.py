@@ -67,7 +67,6 @@ def summary(calibration: Calibration) -> dict[str, Any]:
             "std_strain": calibration.std_strain,
             "held_out_strain": calibration.held_out_strain,
             "n_points": int(calibration.used.sum()),
-            "evidence": asdict(calibration.evidence),
             "calibrant": calibration.calibrant,
             "candidates": [asdict(c) for c in calibration.candidates],
             "notes": list(calibration.notes),
