@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from midas import Detector, Geometry, SimulationOptions, calibrant, simulate
-from midas.calibration.fit import parameter_names, run_loop
+from midas.calibration.fit import parameter_names
+from midas.calibration.loop import run_loop
 from midas.calibration.options import params_from
 from midas.calibration.prepare import prepare_image
 from midas.crystal import rings
