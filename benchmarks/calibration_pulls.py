@@ -96,7 +96,8 @@ def _fit_only(image: np.ndarray, truth: Geometry, params: dict[str, Any]) -> tup
     """Return geometry, parameter names and covariance of the loop alone, started where the seed would lead."""
     from dataclasses import replace
 
-    from midas.calibration.fit import parameter_names, run_loop
+    from midas.calibration.fit import parameter_names
+    from midas.calibration.loop import run_loop
     from midas.calibration.options import params_from
     from midas.calibration.prepare import prepare_image
     from midas.crystal import calibrant, rings

@@ -92,6 +92,22 @@ def test_strong_rings_are_found_where_there_is_light(shadow: bool) -> None:
     assert found.evidence.arc == pytest.approx(140.0 if shadow else 360.0, abs=15.0)
 
 
+def test_rings_behind_the_beamstop_are_not_missed() -> None:
+    image = simulate(TRUTH, DETECTOR, "CeO2", options=replace(LOOK, beamstop_radius=100.0), seed=3).image
+    found = calibrate(image, {"wavelength": 0.2, "pixel_size": 200, "calibrant": "CeO2"})
+    assert TRUTH.radius_of(found.rings.two_theta[1]) < 100.0
+    assert found.evidence.missing == ()
+    assert abs(found.geometry.distance / TRUTH.distance - 1.0) < 1e-4
+
+
+def test_a_bright_ring_that_is_not_there_betrays_a_lattice_almost_alike() -> None:
+    # Silicon has the face-centred lattice of CeO2, 0.4 % larger, less some reflections: every ring of its is explained.
+    image = simulate(TRUTH, DETECTOR, "Si", options=LOOK, seed=3).image
+    found = calibrate(image, {"wavelength": 0.2, "pixel_size": 200, "calibrant": "CeO2"})
+    assert "2 0 0" in found.evidence.missing
+    assert found.verdict != "good"
+
+
 def test_the_wrong_calibrant_is_not_good() -> None:
     image = simulate(TRUTH, DETECTOR, "CeO2", options=LOOK, seed=3).image
     from midas import FitError

@@ -81,7 +81,9 @@ def strong_rings(loop: LoopResult, rings: Rings, mask: BoolImage, eta_step: floa
         if brightness[k] > _STRONG * brightest and brightness[k] * per_brightness > _CLEARLY * MIN_SNR
     ] or [k for k in expected if brightness[k] > _BRIGHT * brightest]
     found = {k: float((points.ring == k).sum()) / (_FOUND_BINS * expected[k]) for k in strong}
-    missing = [k for k in strong if found[k] < _ABSENT and brightness[k] > _CANNOT_MISS * brightest]
+    # Inside the innermost ring that was found a beamstop may hide whatever there is.
+    innermost = min((k for k in strong if found[k] >= _ABSENT), default=math.inf)
+    missing = [k for k in strong if k > innermost and found[k] < _ABSENT and brightness[k] > _CANNOT_MISS * brightest]
     known = bool(np.isfinite(rings.intensity).all())
     return StrongRings(
         share=float(np.mean(np.minimum(list(found.values()), 1.0))),
