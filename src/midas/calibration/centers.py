@@ -82,7 +82,7 @@ def _voted(ridges: Ridges, n_threads: int) -> tuple[FloatArray, FloatArray, Floa
 
 
 def _tilt_guesses(edge: int) -> tuple[FloatArray, FloatArray]:
-    """Return (u_y, u_z, 1 / distance [1/cells]), shape (n, 3), and (tilt_y, tilt_z) [deg], (n, 2); the first is no tilt."""
+    """Return guesses (u_y, u_z, 1 / distance [1/cells]) (n, 3) and their tilts (y, z) [deg] (n, 2), the first of no tilt."""
     guesses, tilts = [(0.0, 0.0, 0.0)], [(0.0, 0.0)]
     for tilt, n in _TILTS:
         sine = math.sin(math.radians(tilt))
