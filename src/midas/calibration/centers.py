@@ -82,7 +82,7 @@ def _voted(ridges: Ridges, n_threads: int) -> tuple[FloatArray, FloatArray, Floa
 
 
 def _tilt_guesses(edge: int) -> tuple[FloatArray, FloatArray]:
-    """Return guesses (u_y, u_z, 1 / distance [1/cells]) (n, 3) and their tilts (y, z) [deg] (n, 2), the first of no tilt."""
+    """Return guesses (u_y, u_z, 1 / distance [1/cells]) and their tilts (y, z) [deg], the first one without tilt."""
     guesses, tilts = [(0.0, 0.0, 0.0)], [(0.0, 0.0)]
     for tilt, n in _TILTS:
         sine = math.sin(math.radians(tilt))
