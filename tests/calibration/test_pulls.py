@@ -15,7 +15,7 @@ from midas.calibration.options import params_from
 from midas.calibration.prepare import prepare_image
 from midas.crystal import rings
 
-N_IMAGES = 12
+N_IMAGES = 24
 PLACE = ("distance", "beam_center_y", "beam_center_z", "tilt_y", "tilt_z")
 
 
@@ -23,7 +23,7 @@ PLACE = ("distance", "beam_center_y", "beam_center_z", "tilt_y", "tilt_z")
 def errors_and_covariances() -> list[tuple[np.ndarray, np.ndarray]]:
     options = params_from({"wavelength": 0.2, "pixel_size": 200, "calibrant": "CeO2", "distortion": "none"})
     listed = rings(calibrant("CeO2"), 0.2, two_theta_max=13.0)
-    rng = np.random.default_rng(11)
+    rng = np.random.default_rng(5)
     found = []
     for seed in range(N_IMAGES):
         truth = Geometry(
@@ -34,7 +34,7 @@ def errors_and_covariances() -> list[tuple[np.ndarray, np.ndarray]]:
             tilts=(0.0, float(rng.normal(0.0, 0.5)), float(rng.normal(0.0, 0.5))),
         )
         look = SimulationOptions(peak_counts=150.0, background=30.0, dtype="int32")
-        shot = simulate(truth, Detector((400, 400), 200), "CeO2", options=look, seed=seed)
+        shot = simulate(truth, Detector((400, 400), 200), "CeO2", options=look, seed=100 + seed)
         fit = run_loop(prepare_image(shot.image), truth, listed, options).fit
         assert tuple(parameter_names(fit.parameters)) == PLACE
         g = fit.geometry
@@ -44,14 +44,14 @@ def errors_and_covariances() -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def test_errors_scatter_as_the_covariance_says(errors_and_covariances: list[tuple[np.ndarray, np.ndarray]]) -> None:
-    # Squared errors in units of the covariance have mean 1 a parameter; 60 of them scatter by 0.18.
+    # Squared errors in units of the covariance have mean 1 a parameter; 120 of them scatter by 0.13.
     squared = [float(d @ np.linalg.solve(c, d)) / len(d) for d, c in errors_and_covariances]
-    assert 0.5 < np.mean(squared) < 1.6
+    assert 0.6 < np.mean(squared) < 1.5
 
 
 @pytest.mark.parametrize("name", PLACE)
 def test_no_parameter_is_off_on_average(errors_and_covariances: list[tuple[np.ndarray, np.ndarray]], name: str) -> None:
     k = PLACE.index(name)
     pulls = [float(d[k] / np.sqrt(c[k, k])) for d, c in errors_and_covariances]
-    assert abs(np.mean(pulls)) < 1.0  # 12 images: standard deviation 0.29
-    assert 0.45 < np.std(pulls, ddof=1) < 1.7
+    assert abs(np.mean(pulls)) < 0.7  # 24 images: standard deviation 0.20
+    assert 0.6 < np.std(pulls, ddof=1) < 1.5
