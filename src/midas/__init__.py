@@ -2,39 +2,59 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
-from midas.cake import Cake, CakeMap, IntegrationOptions, build_map, integrate
-from midas.calibration import Calibration, CalibrationParams, JointCalibration, calibrate
-from midas.crystal import Calibrant, Rings, calibrant, calibrant_from_cell, calibrant_from_cif, rings
 from midas.detector import Detector
 from midas.errors import FitError, FormatError, GeometryError, InputError, MidasError, OutputError, RefinementError
 from midas.geometry import Geometry
 from midas.grid import CakeGrid
-from midas.io.exchange import read_geometry, write_geometry
-from midas.io.frames import Frames, read_frames, read_image
-from midas.io.gsas_zarr import CakeFile, read_cake_file
-from midas.io.parameters import Parameters, read_params
 from midas.panels import PanelLayout, Panels
-from midas.simulation import PeakProfile, Simulation, SimulationOptions, simulate, simulate_scan
+from midas.version import version
 
 if TYPE_CHECKING:
+    from midas.cake import Cake, CakeMap, IntegrationOptions, build_map
+    from midas.cake.integrate import integrate
+    from midas.calibration import Calibration, CalibrationParams, JointCalibration
+    from midas.calibration.calibrate import calibrate
+    from midas.crystal import Calibrant, Rings, calibrant, calibrant_from_cell, calibrant_from_cif, rings
+    from midas.io.exchange import read_geometry, write_geometry
+    from midas.io.frames import Frames, read_frames, read_image
+    from midas.io.gsas_zarr import CakeFile, read_cake_file
+    from midas.io.parameters import Parameters, read_params
     from midas.refine import run_refinement
+    from midas.simulation import PeakProfile, Simulation, SimulationOptions, simulate, simulate_scan
 
     __version__: str
-else:
 
-    def __getattr__(name: str) -> Any:
-        """Return the version or the refinement, which would slow `import midas` down."""
-        if name == "__version__":
-            from importlib.metadata import version
+_HOMES = {
+    "midas.cake": ("Cake", "CakeMap", "IntegrationOptions", "build_map", "integrate"),
+    "midas.calibration": ("Calibration", "CalibrationParams", "JointCalibration", "calibrate"),
+    "midas.crystal": ("Calibrant", "Rings", "calibrant", "calibrant_from_cell", "calibrant_from_cif", "rings"),
+    "midas.io.exchange": ("read_geometry", "write_geometry"),
+    "midas.io.frames": ("Frames", "read_frames", "read_image"),
+    "midas.io.gsas_zarr": ("CakeFile", "read_cake_file"),
+    "midas.io.parameters": ("Parameters", "read_params"),
+    "midas.refine": ("run_refinement",),
+    "midas.simulation": ("PeakProfile", "Simulation", "SimulationOptions", "simulate", "simulate_scan"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
-            return version("midas-xrd")
-        if name == "run_refinement":
-            from midas.refine import run_refinement
 
-            return run_refinement
+def __getattr__(name: str) -> Any:
+    """Return the version, or what a room of midas offers, imported when first asked for: `import midas` stays quick."""
+    if name == "__version__":
+        return version()
+    if name not in _HOME_OF:
         raise AttributeError(f"module 'midas' has no attribute {name!r}")
+    found = getattr(importlib.import_module(_HOME_OF[name]), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    """Return the public names, also those not imported yet: notebooks complete them."""
+    return sorted({*globals(), *__all__})
 
 
 __all__ = [

@@ -97,6 +97,22 @@ def test_calibrate_takes_the_manuals_flags(capsys, tmp_path, image):
     assert record["geometry"]["distance"] == pytest.approx(3.2e5, rel=1e-4)
 
 
+def test_calibrate_exports_the_geometry(capsys, tmp_path, image):
+    names = [tmp_path / "fit.nxs", tmp_path / "out" / "fit.poni"]
+    words = ["calibrate", image, *KNOWN, "--distortion", "none", "--out", tmp_path / "out", "--export", *names]
+    assert main([*map(str, words)]) == 0
+    assert str(names[1]) in capsys.readouterr().out
+    record = json.loads((tmp_path / "out" / "calibration.json").read_text())
+    for name in names:
+        assert midas.read_geometry(name)[0].distance == pytest.approx(record["geometry"]["distance"], rel=1e-9)
+
+
+def test_exports_are_checked_before_any_work(capsys, tmp_path, image):
+    words = ["calibrate", image, *KNOWN, "--out", tmp_path / "out", "--export"]
+    assert "a geometry has the suffix .poni" in refused(capsys, tmp_path, *words, tmp_path / "fit.docx")
+    assert "its folder does not exist" in refused(capsys, tmp_path, *words, tmp_path / "none" / "fit.poni")
+
+
 def test_missing_and_unreadable_files(capsys, tmp_path, image):
     out = ["--out", tmp_path / "out"]
     assert "no.tif" in refused(capsys, tmp_path, "calibrate", tmp_path / "no.tif", *KNOWN, *out)

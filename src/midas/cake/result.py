@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from midas.geometry import FloatArray, Geometry
 from midas.io.atomic import atomic_path
 from midas.io.gsas_zarr import INSTRUMENT_DEFAULTS, CakeFile, write_cake_file
 from midas.panels import panels_as_dict
+from midas.version import version
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -207,7 +207,7 @@ class Cake:
             "parallax": g.parallax,
             "panels": None if g.panels is None else panels_as_dict(g.panels),
         }
-        return {"version": version("midas-xrd"), "geometry": geometry, "normalized": self.normalized}
+        return {"version": version(), "geometry": geometry, "normalized": self.normalized}
 
     def to_xye(self, path: Path | str, *, index: int = 0) -> Path:
         """Write the profile of one sum as text, 2θ [deg], intensity and sigma a line, and return its path.

@@ -8,7 +8,6 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +26,7 @@ from midas.io.exchange.own import geometry_record
 from midas.io.panel_shifts import FILE_NAME as PANEL_SHIFTS_NAME
 from midas.io.parameters import Parameters
 from midas.io.refined_params import write_refined_params
+from midas.version import version
 
 if TYPE_CHECKING:
     from midas.calibration.result import Calibration
@@ -35,9 +35,9 @@ _log = logging.getLogger(__name__)
 
 MASK_NAME = "calibration_mask.tif"
 """The mask that a calibration used, in the layout of the raw image."""
+PICTURE_NAMES = {"overview": "calibration.png", "details": "calibration_details.png"}
 EXCHANGE_NAMES = ("geometry.poni", "geometry.imctrl")
 """The geometry for pyFAI and for GSAS-II."""
-_MOST_CORNERS = 1_200_000  # pixels: corners of more take as long to write as the calibration takes
 _STRONG_CORRELATION = 0.95
 _LOG_FORMAT = "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
 
@@ -86,7 +86,7 @@ def summary(calibration: Calibration) -> dict[str, Any]:
             "hot_pixels": calibration.image.n_hot,
             "dead_pixels": calibration.image.n_dead,
             "seconds": calibration.seconds,
-            "midas_version": version("midas-xrd"),
+            "midas_version": version(),
             "units": "lengths µm, positions px, angles deg, wavelength Å, strain dimensionless",
         }
     )
@@ -146,9 +146,8 @@ def write_exchange(folder: Path, calibration: Calibration) -> list[Path]:
     """Write the geometry for pyFAI and GSAS-II where their formats can hold it, and return the files written."""
     written: list[Path] = []
     for name in EXCHANGE_NAMES:
-        large = calibration.detector.n_pixels > _MOST_CORNERS and calibration.geometry.panels is not None
-        if name.endswith(".poni") and large:
-            _log.info("%s is not written: a map of so many pixels takes long; midas.write_geometry writes it", name)
+        if name.endswith(".poni") and calibration.geometry.panels is not None:
+            _log.info("%s is not written: panels take a map of all pixels; --export %s writes it", name, name)
             continue
         try:
             written += write_geometry(folder / name, calibration.geometry, calibration.detector)
@@ -175,15 +174,6 @@ def _source(calibration: Calibration, source: Any) -> Any:
     return source.updated({"Calibrant": ",".join(m.name for m in materials)})
 
 
-def _draw(calibration: Calibration, folder: Path) -> list[Path]:
-    """Write both pictures."""
-    pictures = {"overview": folder / "calibration.png", "details": folder / "calibration_details.png"}
-    for which, picture in pictures.items():
-        with atomic_path(picture) as temporary:
-            calibration.plot(which).savefig(temporary, format="png", pil_kwargs={"compress_level": 3})
-    return list(pictures.values())
-
-
 def _write_mask(path: Path, calibration: Calibration) -> None:
     """Write the mask that was used, 0 = use, in the layout of the raw image: its readers apply the image transforms."""
     import tifffile
@@ -192,6 +182,15 @@ def _write_mask(path: Path, calibration: Calibration) -> None:
     raw = transform_image(calibration.detector.mask, calibration.geometry.image_transforms[::-1])  # each undoes itself
     with atomic_path(path) as temporary:
         tifffile.imwrite(temporary, raw.astype(np.uint8), compression="zlib")
+
+
+def _draw(calibration: Calibration, folder: Path) -> list[Path]:
+    """Write both pictures."""
+    pictures = {which: folder / name for which, name in PICTURE_NAMES.items()}
+    for which, picture in pictures.items():
+        with atomic_path(picture) as temporary:
+            calibration.plot(which).savefig(temporary, format="png", pil_kwargs={"compress_level": 1})
+    return list(pictures.values())
 
 
 @contextmanager

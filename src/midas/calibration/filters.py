@@ -6,6 +6,8 @@ the calibration spends in them.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -57,6 +59,19 @@ def grown(mask: BoolImage, steps: int) -> BoolImage:
         result[:, 1:] |= before[:, :-1]
         result[:, :-1] |= before[:, 1:]
     return result
+
+
+def block_sums(values: npt.NDArray[Any], edge: int) -> npt.NDArray[np.float32]:
+    """Return the sums over squares of `edge` x `edge` cells; cells left over at the far edges are dropped.
+
+    Examples
+    --------
+    >>> block_sums(np.arange(10).reshape(2, 5), 2).tolist()
+    [[12.0, 20.0]]
+    """
+    n_z, n_y = (n // edge for n in values.shape)
+    rows = values[: n_z * edge].reshape(n_z, edge, values.shape[1]).sum(axis=1, dtype=np.float32)
+    return np.asarray(sum(rows[:, k : n_y * edge : edge] for k in range(edge)), dtype=np.float32)
 
 
 def interpolated(values: npt.NDArray[np.float32], shape: tuple[int, int], step: int) -> npt.NDArray[np.float32]:

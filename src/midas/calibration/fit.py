@@ -54,6 +54,8 @@ class GeometryFit:
     """Points that the final fit used, shape (n_points,)."""
     converged: bool
     """Whether the least squares converged."""
+    scatter: float
+    """Scatter of the strain beyond the profile fits' own uncertainties, with which the points were weighted."""
     rules: FitRules = FREE
     """The constraints and weights it obeyed."""
 
@@ -139,13 +141,28 @@ def fit_geometry(
         geometry, strain = _moved(geometry, result), np.asarray(result["strain"])
         scatter = 1.4826 * float(np.median(np.abs(strain)))
         extra = math.sqrt(max(scatter**2 - typical**2, (0.1 * scatter) ** 2))
-    natural = 1.0 / np.hypot(sigma, extra)
-    used = np.abs(strain) * natural < OUTLIER
+    used = np.abs(strain) < OUTLIER * np.hypot(sigma, extra)
     if used.sum() <= len(free):
         used[:] = True
-    weight = rules.weights(points, natural)
-    result = _least_squares(geometry, points.select(used), free, weight[used], 0.0, rules)
-    geometry = _moved(geometry, result)
+    return _final_fit(geometry, points, free, used, extra, rules)
+
+
+def refit(fit: GeometryFit, points: RingPoints) -> GeometryFit:
+    """Return the same parameters fitted to a part of the points that a fit used, weighted as they were there.
+
+    Leaving points out is the only difference, so no point is an outlier anew; and it takes a quarter of the time.
+    """
+    every = np.ones(len(points), dtype=bool)
+    return _final_fit(fit.geometry, points, fit.parameters, every, fit.scatter, fit.rules)
+
+
+def _final_fit(
+    start: Geometry, points: RingPoints, free: tuple[int, ...], used: BoolArray, scatter: float, rules: FitRules
+) -> GeometryFit:
+    """Return the plain least-squares fit to the points used, with the strain of all."""
+    weight = rules.weights(points, 1.0 / np.hypot(points.radius_sigma / points.radius, scatter))
+    result = _least_squares(start, points.select(used), free, weight[used], 0.0, rules)
+    geometry = _moved(start, result)
     strain = pseudo_strain(geometry, points)
     freedom = max(1, int(used.sum()) - len(free))
     chi2 = float(np.sum((strain[used] * weight[used]) ** 2)) / freedom
@@ -156,6 +173,7 @@ def fit_geometry(
         strain=strain,
         used=used,
         converged=bool(result["converged"]),
+        scatter=scatter,
         rules=rules,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,10 +24,12 @@ from midas.calibration.result import Calibration
 from midas.calibration.source import CalibrantFile, read_calibrant_file
 from midas.errors import InputError
 from midas.io.atomic import output_folder
+from midas.io.exchange import check_suffix, write_geometry
 from midas.io.frames import read_image, read_mask
 from midas.io.parameters import MASK_KEYS, Parameters, read_params
 
-_NEEDED_AT_THE_END = ("matplotlib.figure", "matplotlib.backends.backend_agg", "scipy.interpolate")
+_DRAWING = ("matplotlib.figure", "matplotlib.backends.backend_agg")
+_SWITCH = 1e-4  # s
 _SUFFIXES = {0: (".zip", ".zarr"), 1: (".h5", ".hdf5", ".hdf", ".nxs"), 2: (".ge",), 3: (".tif", ".tiff")}
 
 
@@ -50,6 +53,8 @@ class CalibrationJob:
     """`-ConvertFile`: checked against the file's name."""
     save_hdf5: str = ""
     """`-SavePlotsHDF`: HDF5 file for all intermediate arrays; empty for none."""
+    export: tuple[str, ...] = ()
+    """Files that get the geometry besides, in the format of their suffix (`midas.write_geometry`)."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """What the flags say; None where a flag was not given. They win over the parameter file."""
 
@@ -78,7 +83,9 @@ def run_job(
         written = save(calibration, job.out, source, Path(job.image).name)
         if job.save_hdf5:
             written.append(calibration.save_intermediates(job.save_hdf5))
-    return calibration, [*written, log]
+    # Last and on its own: a format that cannot hold the geometry does not cost the calibration.
+    exported = [f for path in job.export for f in write_geometry(path, calibration.geometry, calibration.detector)]
+    return calibration, [*written, log, *exported]
 
 
 def run_joint_job(
@@ -93,6 +100,8 @@ def run_joint_job(
     MidasError
         The input is unusable; nothing is left behind.
     """
+    if job.export:
+        raise InputError("--export takes the geometry of one image; calibrate it alone, or use midas.write_geometry")
     jobs = [replace(job, image=image) for image in images]
     for one in jobs:
         _check(one)
@@ -115,12 +124,20 @@ def run_joint_job(
 
 
 def _import_meanwhile() -> None:
-    """Import what writing needs while the core works without Python's lock; what fails fails again later."""
+    """Import what draws the pictures while the core works without Python's lock; what fails fails again later.
+
+    Meanwhile Python changes threads sooner than every 5 ms, which each return from the core would wait.
+    """
 
     def load() -> None:
-        with contextlib.suppress(ImportError):
-            for name in _NEEDED_AT_THE_END:
-                importlib.import_module(name)
+        usual = sys.getswitchinterval()
+        sys.setswitchinterval(_SWITCH)
+        try:
+            with contextlib.suppress(ImportError):
+                for name in _DRAWING:
+                    importlib.import_module(name)
+        finally:
+            sys.setswitchinterval(usual)
 
     threading.Thread(target=load, name="midas-imports", daemon=True).start()
 
@@ -167,8 +184,11 @@ def _check(job: CalibrationJob) -> None:
                 f"{Path(job.image).name}; "
                 "leave -ConvertFile out to find the format from the file"
             )
-    if job.save_hdf5 and not (Path(job.save_hdf5).parent.is_dir() or Path(job.save_hdf5).parent == job.out):
-        raise InputError(f"-SavePlotsHDF {job.save_hdf5}: its folder does not exist; create it or name another")
+    for flag, name in (("-SavePlotsHDF", job.save_hdf5), *(("--export", name) for name in job.export)):
+        if name and not (Path(name).parent.is_dir() or Path(name).parent == job.out):
+            raise InputError(f"{flag} {name}: its folder does not exist; create it or name another")
+    for name in job.export:
+        check_suffix(name)
 
 
 def _params(job: CalibrationJob, source: Parameters | None, held: CalibrantFile) -> CalibrationParams:

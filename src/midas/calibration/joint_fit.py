@@ -189,7 +189,7 @@ def fit_images(images: Sequence[ImagePoints], freedom: Freedom) -> JointFit:
     result = _least_squares(state, columns.select(used), weight[used], freedom, 0.0)
     state = _moved(state, result)
     covariance = _covariance(images, state, columns.select(used), weight[used], result)
-    return _assembled(images, state, result, used, covariance)
+    return _assembled(images, state, result, used, covariance, extra)
 
 
 def held_out_strains(images: Sequence[ImagePoints], freedom: Freedom, fit: JointFit) -> list[FloatArray]:
@@ -370,7 +370,12 @@ def _nudged(state: _State, place: int, step: float) -> _State:
 
 
 def _assembled(
-    images: Sequence[ImagePoints], state: _State, result: dict[str, Any], used: BoolArray, covariance: FloatArray
+    images: Sequence[ImagePoints],
+    state: _State,
+    result: dict[str, Any],
+    used: BoolArray,
+    covariance: FloatArray,
+    scatter: FloatArray,
 ) -> JointFit:
     places = list(result["parameters"])
     names = _names(result["parameters"], len(images))
@@ -396,6 +401,7 @@ def _assembled(
                 strain=pseudo_strain(geometry, at_rings(image.points, found)),
                 used=in_fit,
                 converged=bool(result["converged"]),
+                scatter=float(scatter[m]),
             )
         )
         rings.append(found)

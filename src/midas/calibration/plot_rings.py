@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from midas.calibration.filters import block_sums
 from midas.calibration.prepare import BoolImage, FloatImage
 from midas.geometry import FloatArray, Geometry
 
@@ -49,15 +50,9 @@ def draw_image(calibration: Calibration, axes: Axes) -> None:
 
 def binned(counts: FloatImage, mask: BoolImage, binning: int) -> FloatArray:
     """Return the mean of the usable pixels of each cell of binning x binning pixels, NaN where there is none."""
-    n_z, n_y = (n // binning for n in counts.shape)
-    total, count = np.zeros((n_z, n_y)), np.zeros((n_z, n_y))
-    for i in range(binning):
-        for j in range(binning):
-            part = (slice(i, n_z * binning, binning), slice(j, n_y * binning, binning))
-            total += counts[part]  # masked pixels are 0
-            count += ~mask[part]
-    with np.errstate(invalid="ignore"):
-        return total / np.where(count > 0, count, np.nan)
+    count = block_sums(~mask, binning)
+    with np.errstate(invalid="ignore"):  # masked pixels are 0
+        return np.asarray(block_sums(counts, binning) / np.where(count > 0, count, np.nan), dtype=np.float64)
 
 
 def grey(level: FloatArray, low: float, high: float) -> Rgb:

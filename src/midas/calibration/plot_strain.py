@@ -127,10 +127,12 @@ def _draw_coloured(calibration: Calibration, axes: Axes, x: FloatArray, y: Float
 
 def _colorbar(axes: Axes, drawn: PathCollection, label: str) -> None:
     """Add a colour bar beside the axes without moving them."""
+    from matplotlib.ticker import MaxNLocator
+
     inset = axes.inset_axes((1.02, 0.0, 0.025, 1.0))
-    axes.figure.colorbar(drawn, cax=inset)
+    axes.figure.colorbar(drawn, cax=inset, ticks=MaxNLocator(4))
     inset.ticklabel_format(useOffset=False)
-    inset.set_title(label, size=9, loc="left")
+    inset.set_title(label, size=9, loc="left", y=1.02)
     inset.tick_params(labelsize=8.5)
 
 

@@ -171,7 +171,8 @@ def _trimmed_profile(signal: RingSignal, geometry: Geometry) -> tuple[FloatArray
     known = np.isfinite(radius)
     ring = radius[known].astype(np.int64)
     excess = (signal.counts - signal.background)[rows, columns][known].astype(np.float64)
-    order = np.lexsort((excess, ring))
+    order = np.argsort(excess)
+    order = order[np.argsort(ring[order].astype(np.uint16), kind="stable")]  # by ring, then excess
     ring, excess = ring[order], excess[order]
     count = np.bincount(ring)
     rank = np.arange(len(ring)) - np.repeat(np.cumsum(count) - count, count)

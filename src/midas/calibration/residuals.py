@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from midas.calibration.fit import GeometryFit, fit_geometry, pseudo_strain
+from midas.calibration.fit import GeometryFit, pseudo_strain, refit
 from midas.calibration.points import RingPoints
 from midas.calibration.prepare import BoolImage
 from midas.errors import FitError
@@ -91,7 +91,7 @@ def _trained(fit: GeometryFit, used: RingPoints, fold: IntArray) -> list[_Fold]:
         if not out.any() or (~out).sum() <= 2 * len(fit.parameters):
             continue
         try:
-            trained = fit_geometry(fit.geometry, used.select(~out), fit.parameters, rules=fit.rules)
+            trained = refit(fit, used.select(~out))
         except FitError:
             continue
         folds.append(_Fold(out, pseudo_strain(trained.geometry, used.select(out)), trained))

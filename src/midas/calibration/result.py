@@ -182,7 +182,8 @@ class Calibration:
 
         refined_MIDAS_params.txt (with panel_shifts.txt), calibration_mask.tif, calibration.json, calibration.png,
         calibration_details.png, hkls.csv, calibrant_screen_out.csv, `name`.corr.csv (name it for the image),
-        geometry.poni with its map of pixel positions, and geometry.imctrl where there is no distortion.
+        geometry.poni with a spline of the distortion, or, for panels, left to `midas.write_geometry`, and
+        geometry.imctrl where there is no distortion.
 
         Raises
         ------

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from midas.calibration.filters import find_peaks, running_percentile, smoothed
+from midas.calibration.filters import block_sums, find_peaks, running_percentile, smoothed
 from midas.calibration.prepare import BoolImage, FloatImage, PreparedImage, local_median
 from midas.geometry import FloatArray
 
@@ -65,19 +65,14 @@ def _excess_above(prepared: PreparedImage, background: FloatImage, binning: int,
     cut = (slice(n_z * binning), slice(n_y * binning))
     excess = prepared.counts[cut] - np.repeat(np.repeat(background, binning, axis=0), binning, axis=1)
     excess[(excess < threshold) | prepared.mask[cut]] = 0.0
-    cells = (n_z, binning, n_y, binning)
-    count = (~prepared.mask[cut]).reshape(cells).sum(axis=(1, 3))
-    return np.asarray(excess.reshape(cells).sum(axis=(1, 3)) / np.maximum(count, 1), dtype=np.float32)
+    return np.asarray(block_sums(excess, binning) / np.maximum(block_sums(~prepared.mask, binning), 1.0))
 
 
 def _binned(prepared: PreparedImage, binning: int) -> tuple[FloatImage, BoolImage]:
-    n_z, n_y = (n // binning for n in prepared.counts.shape)
-    cells = (n_z, binning, n_y, binning)
-    cut = (slice(n_z * binning), slice(n_y * binning))
-    total = prepared.counts[cut].reshape(cells).sum(axis=(1, 3), dtype=np.float32)
-    count = (~prepared.mask[cut]).reshape(cells).sum(axis=(1, 3))
-    mask = count * 2 < binning * binning
-    return np.where(mask, 0.0, total / np.maximum(count, 1)).astype(np.float32), mask
+    count = block_sums(~prepared.mask, binning)
+    mask = count * 2.0 < binning * binning
+    mean = block_sums(prepared.counts, binning) / np.maximum(count, 1.0)
+    return np.where(mask, 0.0, mean).astype(np.float32), mask
 
 
 def ring_radii(rings: RingSignal, radius_map: FloatArray) -> tuple[FloatArray, FloatArray, tuple[float, float]]:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from midas.errors import MidasError
+from midas.version import version
 
 _COMMANDS = {
     "demo": "the main job on simulated data, to see what midas does: start here",
@@ -24,17 +25,23 @@ INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
 
 
+class _ShowVersion(argparse.Action):
+    """`--version`, looked up only when asked for: reading the package's metadata takes longer than parsing."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        """Print the version and end the program."""
+        parser.exit(message=f"midas {version()}\n")
+
+
 def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     """Return the parser; with a command named, only that one's options are loaded (the others cost start-up time)."""
-    from importlib.metadata import version
-
     parser = argparse.ArgumentParser(
         prog="midas",
         description="Powder diffraction with area detectors: calibrate, cake and refine.",
         epilog="New here? Run `midas demo`. Exit status: 0 done, 1 ran but the result is not good, 2 bad input.",
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"midas {version('midas-xrd')}")
+    parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show program's version number and exit")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, help_text in _COMMANDS.items():
         if command in (None, name):

@@ -83,6 +83,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
                      help="1: show the pictures in windows at the end")  # fmt: skip
     out.add_argument("-SavePlotsHDF", "--save-hdf5", dest="save_hdf5", default="",
                      help="HDF5 file with all intermediate arrays")  # fmt: skip
+    out.add_argument("--export", nargs="+", default=[], metavar="FILE",
+                     help="files to write the geometry to for other programs: .poni .imctrl .fit2d .nxs")  # fmt: skip
     out.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
 
 
@@ -117,6 +119,7 @@ def run(args: argparse.Namespace) -> int:
         data_location=args.data_location,
         file_format=args.format,
         save_hdf5=args.save_hdf5,
+        export=tuple(args.export),
         out=folder,
         settings={
             "wavelength": args.wavelength,

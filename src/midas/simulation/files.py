@@ -15,6 +15,7 @@ import numpy.typing as npt
 from midas.errors import InputError
 from midas.io.atomic import atomic_path
 from midas.simulation.render import Simulation
+from midas.version import version
 
 
 def save_simulation(simulation: Simulation, path: str | Path) -> tuple[Path, Path]:
@@ -57,8 +58,6 @@ def check_target(path: Path) -> Callable[[Path, npt.NDArray[Any]], object]:
 
 def truth_of(simulation: Simulation) -> dict[str, Any]:
     """Return what was simulated as plain data, ready for JSON: geometry, detector, calibrant, rings, options, seed."""
-    from importlib.metadata import version
-
     g, found = simulation.geometry, simulation.rings
     geometry = {f.name: _plain(getattr(g, f.name)) for f in fields(g)}
     listed = {
@@ -66,7 +65,7 @@ def truth_of(simulation: Simulation) -> dict[str, Any]:
         for name in ("number", "hkl", "multiplicity", "d_spacing", "two_theta", "intensity")
     }
     return {
-        "program": f"midas {version('midas-xrd')}",
+        "program": f"midas {version()}",
         "geometry": geometry,
         "detector": {"shape": list(simulation.detector.shape), "pixel_size": simulation.detector.pixel_size},
         "calibrant": _plain(found.calibrant),

@@ -231,6 +231,22 @@ def test_a_map_that_no_p_terms_hold_is_refused(tmp_path: Path) -> None:
         midas.read_geometry(poni)
 
 
+def test_splines_are_scipys() -> None:
+    interpolate = pytest.importorskip("scipy.interpolate")
+    rng = np.random.default_rng(1)
+    columns, rows = np.array([0.0, 12, 25, 37, 50, 60, 75, 90, 130]), np.arange(0.0, 91.0, 9.0)
+    values = rng.normal(size=(len(rows), len(columns)))
+    found = pixel_map._interpolating(columns, rows, values)
+    expected = interpolate.RectBivariateSpline(columns, rows, values.T, kx=3, ky=3, s=0)
+    for mine, knots in zip(found, expected.get_knots(), strict=False):
+        np.testing.assert_array_equal(mine, knots)
+    np.testing.assert_allclose(found[2], expected.get_coeffs(), rtol=1e-6, atol=1e-6)  # kept in single precision
+    at_columns, at_rows = np.sort(rng.uniform(-3.0, 133.0, 50)), np.sort(rng.uniform(-3.0, 93.0, 40))
+    spline = pixel_map.Spline((90, 130), (1.0, 1.0), columns=found, rows=found)
+    moved = spline.displaced(at_rows - 0.5, at_columns - 0.5)[0] - (at_rows - 0.5)[:, None]
+    np.testing.assert_allclose(moved, interpolate.bisplev(at_columns, at_rows, (*found, 3, 3)).T, atol=1e-12)
+
+
 def test_the_spline_travels_with_its_folder(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     first.mkdir()

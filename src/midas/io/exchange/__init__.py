@@ -11,7 +11,7 @@ from midas.geometry import Geometry
 SUFFIXES = (".poni", ".imctrl", ".fit2d", ".nxs", ".json", ".txt")
 """pyFAI, GSAS-II, Fit2D, NeXus, and our own record and parameter text."""
 
-__all__ = ["SUFFIXES", "read_geometry", "write_geometry"]
+__all__ = ["SUFFIXES", "check_suffix", "read_geometry", "write_geometry"]
 
 
 def read_geometry(path: str | Path, *, pixel_size: float | None = None) -> tuple[Geometry, Detector | None]:
@@ -47,7 +47,7 @@ def read_geometry(path: str | Path, *, pixel_size: float | None = None) -> tuple
     (3.0, (40, 30))
     """
     path = Path(path)
-    suffix = _suffix(path)
+    suffix = check_suffix(path)
     if suffix == ".poni":
         from midas.io.exchange.poni import read_poni
 
@@ -100,7 +100,7 @@ def write_geometry(path: str | Path, geometry: Geometry, detector: Detector | No
     'center:[1.3125, 2.5625]'
     """
     path = Path(path)
-    suffix = _suffix(path)
+    suffix = check_suffix(path)
     if suffix == ".poni":
         from midas.io.exchange.poni import write_poni as write
     elif suffix == ".imctrl":
@@ -116,8 +116,15 @@ def write_geometry(path: str | Path, geometry: Geometry, detector: Detector | No
     return write(path, geometry, detector)
 
 
-def _suffix(path: Path) -> str:
-    suffix = path.suffix.lower()
+def check_suffix(path: str | Path) -> str:
+    """Return the suffix that says the format of a geometry's file.
+
+    Raises
+    ------
+    InputError
+        There is no such format.
+    """
+    suffix = Path(path).suffix.lower()
     if suffix not in SUFFIXES:
-        raise InputError(f"{path.name}: a geometry has the suffix {', '.join(SUFFIXES)}; rename the file")
+        raise InputError(f"{Path(path).name}: a geometry has the suffix {', '.join(SUFFIXES)}; rename the file")
     return suffix

@@ -52,10 +52,10 @@ class Spline:
 
         Shape (n_rows, n_columns), for rows of shape (n_rows,) and columns of shape (n_columns,), both ascending.
         """
-        from scipy.interpolate import bisplev
 
         def value(terms: SplineTerms) -> FloatArray:
-            return np.asarray(bisplev(columns + 0.5, rows + 0.5, (*terms, 3, 3))).T
+            of_columns, of_rows = _basis(terms[0], columns + 0.5), _basis(terms[1], rows + 0.5)
+            return of_rows @ terms[2].reshape(of_columns.shape[1], of_rows.shape[1]).T @ of_columns.T
 
         return rows[:, None] + value(self.rows), columns[None, :] + value(self.columns)
 
@@ -73,8 +73,6 @@ def flat_positions(geometry: Geometry, layout: Layout, rows: FloatArray, columns
 
 def find_spline(geometry: Geometry, layout: Layout, shape: tuple[int, int]) -> Spline | None:
     """Return splines that follow the map to 1e-4 px or better, None where none does."""
-    from scipy.interpolate import RectBivariateSpline
-
     intervals = 8
     best: tuple[float, Spline] | None = None
     while intervals <= _MOST_INTERVALS and intervals <= min(shape) // 2:
@@ -83,11 +81,7 @@ def find_spline(geometry: Geometry, layout: Layout, shape: tuple[int, int]) -> S
         move = _displacement(geometry, layout, rows, columns)
         if not np.isfinite(move).all():
             return None
-        terms: list[SplineTerms] = []
-        for part in (move[0], move[1]):
-            fitted = RectBivariateSpline(columns, rows, part.T, kx=3, ky=3, s=0)
-            knots, coefficients = fitted.get_knots(), fitted.get_coeffs()
-            terms.append((_single(knots[0]), _single(knots[1]), _single(coefficients)))
+        terms = [_interpolating(columns, rows, part) for part in (move[0], move[1])]
         size = float(geometry.pixel_size)
         spline = Spline(shape, (size, size), columns=terms[1], rows=terms[0])
         error = _spline_error(spline, geometry, layout, rows, columns)
@@ -97,6 +91,31 @@ def find_spline(geometry: Geometry, layout: Layout, shape: tuple[int, int]) -> S
             break
         intervals *= 2
     return best[1] if best is not None and best[0] < _USABLE_SPLINE else None
+
+
+def _interpolating(columns: FloatArray, rows: FloatArray, values: FloatArray) -> SplineTerms:
+    """Return the bicubic spline through values of shape (len(rows), len(columns)), with no knot beside the ends."""
+    knots = [np.concatenate([np.full(4, v[0]), v[2:-2], np.full(4, v[-1])]) for v in (columns, rows)]
+    of_columns, of_rows = (_basis(t, v) for t, v in zip(knots, (columns, rows), strict=True))
+    coefficients = np.linalg.solve(of_columns, np.linalg.solve(of_rows, values).T)
+    return _single(knots[0]), _single(knots[1]), _single(coefficients.ravel())
+
+
+def _basis(knots: FloatArray, at: FloatArray) -> FloatArray:
+    """Return the cubic B-splines on the knots at ascending places, shape (len(at), len(knots) - 4).
+
+    De Boor, A Practical Guide to Splines (1978), chapter X, equation 5; places beyond the last knots count as there.
+    Written out because scipy.interpolate takes as long to import as a calibration takes.
+    """
+    x = np.clip(at, knots[3], knots[-4])[:, None]
+    interval = np.clip(np.searchsorted(knots, x[:, 0], side="right") - 1, 3, len(knots) - 5)
+    basis = (np.arange(len(knots) - 1) == interval[:, None]).astype(np.float64)
+    for degree in (1, 2, 3):
+        first, last = knots[: -degree - 1], knots[degree + 1 :]
+        rise, fall = knots[degree:-1] - first, last - knots[1:-degree]
+        left, right = (np.divide(1.0, w, out=np.zeros_like(w), where=w > 0.0) for w in (rise, fall))
+        basis = (x - first) * left * basis[:, :-1] + (last - x) * right * basis[:, 1:]
+    return np.asarray(basis, dtype=np.float64)
 
 
 def _single(numbers: npt.ArrayLike) -> FloatArray:

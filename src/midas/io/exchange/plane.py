@@ -127,10 +127,8 @@ def plane_of(geometry: Geometry, shape: tuple[int, int] | None, transforms: Sequ
     >>> plane_of(g, None).center
     (20.0, 10.0)
     """
-    from scipy.spatial.transform import Rotation
-
-    # T = Rx(tx) Ry(ty) Rz(tz) of SPEC section 1, as turns about axes that move along.
-    lab = Rotation.from_euler("XYZ", geometry.tilts, degrees=True).as_matrix()
+    about_x, about_y, about_z = (_turn(angle, axis) for axis, angle in enumerate(np.radians(geometry.tilts)))
+    lab = about_x @ about_y @ about_z  # T of SPEC section 1
     turned = _FROM_LAB @ lab @ _FROM_LAB.T
     mapping = layout(geometry, shape, transforms)
     in_plane = np.eye(3)
@@ -185,15 +183,17 @@ def directions_of(tilt: float, rotation: float, twist: float) -> FloatArray:
 
 
 def _swing(tilt: float, rotation: float) -> FloatArray:
-    c, s = np.cos(tilt), np.sin(tilt)
-    about_first = np.array([[1.0, 0.0, 0.0], [0.0, c, -s], [0.0, s, c]])
     turn = _turn(rotation)
-    return np.asarray(turn @ about_first @ turn.T)
+    return np.asarray(turn @ _turn(tilt, 0) @ turn.T)
 
 
-def _turn(angle: float) -> FloatArray:
-    c, s = np.cos(angle), np.sin(angle)
-    return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
+def _turn(angle: float, axis: int = 2) -> FloatArray:
+    """Return the matrix of a right-handed turn [rad] about a coordinate axis."""
+    matrix, first, second = np.eye(3), (axis + 1) % 3, (axis + 2) % 3
+    matrix[first, first] = matrix[second, second] = np.cos(angle)
+    matrix[second, first] = np.sin(angle)
+    matrix[first, second] = -np.sin(angle)
+    return matrix
 
 
 def bent_by(geometry: Geometry) -> list[str]:

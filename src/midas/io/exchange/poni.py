@@ -99,14 +99,17 @@ def _framed(geometry: Geometry, shape: tuple[int, int], frame: tuple[int, ...]) 
 def _write_map(
     path: Path, geometry: Geometry, shape: tuple[int, int] | None, frame: tuple[int, ...], plane: Plane
 ) -> Path:
-    """Write the pixel positions of a bent geometry beside the `.poni`: a spline where one follows, else corners."""
+    """Write the pixel positions of a bent geometry beside the `.poni`: a spline where one follows, else corners.
+
+    No spline follows the steps from panel to panel.
+    """
     if shape is None:
         raise InputError(
             f"the geometry's {' and '.join(bent_by(geometry))} goes into a map of pixel positions, which needs the "
             "shape of the detector; give it"
         )
     mapping, framed = layout(geometry, shape, frame), _framed(geometry, shape, frame)
-    spline = pixel_map.find_spline(geometry, mapping, framed)
+    spline = pixel_map.find_spline(geometry, mapping, framed) if geometry.panels is None else None
     if spline is not None:
         return pixel_map.write_spline(path.with_suffix(".spline"), spline)
     return nexus.write_corners(path.with_suffix(".detector.h5"), geometry, mapping, framed, plane)
