@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 Float32 = npt.NDArray[np.float32]
+_KnownRings = tuple[Sequence[int], Sequence[float], Sequence[float], Sequence[float], npt.NDArray[np.float32]]
 Float64 = npt.NDArray[np.float64]
 
 HAS_OPENMP: bool
@@ -64,6 +65,8 @@ def fit_rings(
     eta_step: float,
     fwhm: float,
     max_shift: float,
+    known: tuple[Sequence[int], Sequence[float], Sequence[float], Sequence[float], npt.NDArray[np.float32]]
+    | None = None,
     n_threads: int = 0,
 ) -> dict[str, npt.NDArray[Any]]: ...
 def fit_geometry(

@@ -65,6 +65,33 @@ def test_rings_narrower_than_pixels_are_found(fwhm):
         np.testing.assert_allclose(found["fwhm"], as_seen(fwhm), rtol=0.05)
 
 
+def test_tails_of_known_neighbours_are_no_background():
+    radii, heights = [70.0, 82.0, 95.0], [3000.0, 300.0, 900.0]
+    image = draw(radii, heights, fwhm=3.0, mixing=0.8)
+    window = [(76.0, 88.0, [82.0], [1])]
+    known = ([0, 1, 2], radii, [as_seen(3.0)] * 3, [0.8] * 3, np.repeat(np.float32(heights)[:, None], 36, axis=1))
+    alone, beside = fit(image, window), fit(image, window, known=known)
+    assert np.abs(alone["radius"].mean() - 82.0) > 0.02  # px: the strong neighbour draws it inward
+    np.testing.assert_allclose(beside["radius"].mean(), 82.0, atol=2e-3)
+    np.testing.assert_allclose(beside["background"], 50.0, rtol=0.1)
+    with pytest.raises(InputError, match="a height for each of 36 azimuth bins"):
+        fit(image, window, known=(*known[:4], known[4][:, :35]))
+
+
+def test_a_wide_ring_is_found_by_its_angle():
+    # Symmetric in 2theta, seen through solid angle and polarization: a symmetric fit is off by -2.5 s^2 R / L^2.
+    near = midas.Geometry(distance=6e4, beam_center=(150.0, 150.0), pixel_size=100.0, wavelength=0.2)
+    look = midas.SimulationOptions(fwhm=6.0, mixing=0.0, background=5.0, noise=False, dtype="float64")
+    image = midas.simulate(near, midas.Detector((300, 300), 100.0), "Si", options=look).image.astype(np.float32)
+    ring = midas.rings(midas.calibrant("Si"), 0.2, two_theta_max=10.0)
+    radius = float(near.radius_of(ring.two_theta[0]))
+    masked = np.zeros((300, 300), np.uint8)
+    found = _core.fit_rings(near.projection, image, masked, [(radius - 12, radius + 12, [radius], [0])], eta_step=10.0,
+                            fwhm=6.0, max_shift=9.0)  # fmt: skip
+    symmetric_fit = -2.5 * (6.0**2 / (8.0 * np.log(2.0))) * radius / 600.0**2
+    assert abs(found["radius"].mean() - radius) < 0.25 * abs(symmetric_fit)
+
+
 def spotty(image, background, seed):
     """Return the image with the rings' part multiplied by intensities that scatter as much as their mean."""
     grains = np.random.default_rng(seed).gamma(1.0, 1.0, SHAPE)

@@ -64,7 +64,7 @@ void memory_may_run_out_anywhere() {
   options.eta_step = midas::PI / 3.0;
   options.n_threads = 2;
   const auto fit = [&] {
-    return midas::fit_rings(projection, image.data(), nullptr, SIZE, SIZE, groups, options).size();
+    return midas::fit_rings(projection, image.data(), nullptr, SIZE, SIZE, groups, {}, options).size();
   };
   check(fit() == 6, "every bin of the ring is fitted");
   long failed = 0;

@@ -31,7 +31,7 @@ midas::Shape shape_at(const std::vector<float>& radius, const midas::Footprint& 
                       double mixing) {
   midas::Shape shape;
   shape.resize(radius.size());
-  midas::evaluate(radius.data(), radius.size(), footprint, center, width, mixing, shape);
+  midas::evaluate(radius.data(), radius.size(), {footprint}, center, width, mixing, shape);
   return shape;
 }
 
@@ -51,6 +51,18 @@ void profiles_are_averaged_over_pixels() {
         check_close(static_cast<double>(shape.value[i]), expected, width < 1.0 ? 2e-2 : 4e-3, "mean over the pixel");
       }
     }
+  }
+}
+
+void far_from_the_beam_profiles_are_lopsided() {
+  const midas::RingView view{{}, 1e-2, -3e-2};
+  midas::Shape shape;
+  shape.resize(RADII.size());
+  midas::evaluate(RADII.data(), RADII.size(), view, 0.2, 5.0, 0.3, shape);
+  for (std::size_t i = 0; i < RADII.size(); ++i) {
+    const double x = static_cast<double>(RADII[i]) - 0.2;
+    const double expected = (1.0 - 3e-2 * x) * pseudo_voigt(x * (1.0 - 1e-2 * x), 5.0, 0.3);
+    check_close(static_cast<double>(shape.value[i]), expected, 1e-6, "stretched and fading");
   }
 }
 
@@ -155,6 +167,7 @@ void panels_have_their_own_map() {
 
 int main() {
   profiles_are_averaged_over_pixels();
+  far_from_the_beam_profiles_are_lopsided();
   wide_profiles_are_sampled();
   derivatives_are_those_of_the_values();
   fast_atan2_is_atan2();

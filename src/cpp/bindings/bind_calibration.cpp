@@ -46,8 +46,19 @@ py::dict as_columns(const std::vector<midas::RingPoint>& points) {
 // windows: (low, high, [radius...], [ring index...]) each
 using Window = std::tuple<double, double, std::vector<double>, std::vector<std::int64_t>>;
 
+// numbers, radii, widths, mixing, heights (a row for each ring)
+using KnownColumns =
+    std::tuple<std::vector<std::int64_t>, std::vector<double>, std::vector<double>, std::vector<double>, Array<float>>;
+
+midas::KnownRings known_rings(const std::optional<KnownColumns>& known) {
+  if (!known) return {};
+  const auto& [numbers, radii, widths, mixing, heights] = *known;
+  return {numbers, radii, widths, mixing, {heights.data(), heights.data() + heights.size()}};
+}
+
 py::dict fit_rings(const midas::Projection& projection, const Array<float>& image, const Array<std::uint8_t>& mask,
-                   const std::vector<Window>& windows, double eta_step, double fwhm, double max_shift, int n_threads) {
+                   const std::vector<Window>& windows, double eta_step, double fwhm, double max_shift,
+                   const std::optional<KnownColumns>& known, int n_threads) {
   if (image.ndim() != 2) throw midas::InputError("image must have two dimensions");
   require_same_size(image, mask, "image and mask");
   std::vector<midas::RingGroup> groups;
@@ -60,10 +71,11 @@ py::dict fit_rings(const midas::Projection& projection, const Array<float>& imag
   const float* values = image.data();
   const std::uint8_t* masked = mask.data();
   const std::int64_t n_z = image.shape(0), n_y = image.shape(1);
+  const midas::KnownRings others = known_rings(known);
   std::vector<midas::RingPoint> points;
   {
     py::gil_scoped_release release;
-    points = midas::fit_rings(projection, values, masked, n_z, n_y, groups, options);
+    points = midas::fit_rings(projection, values, masked, n_z, n_y, groups, others, options);
   }
   return as_columns(points);
 }
@@ -239,7 +251,7 @@ void bind_calibration(py::module_& m) {
   m.attr("MAX_PEAKS") = midas::MAX_PEAKS;
   m.def("fit_rings", &fit_rings, py::arg("projection"), py::arg("image").noconvert(), py::arg("mask").noconvert(),
         py::arg("windows"), py::kw_only(), py::arg("eta_step"), py::arg("fwhm"), py::arg("max_shift"),
-        py::arg("n_threads") = 0);
+        py::arg("known") = py::none(), py::arg("n_threads") = 0);
   m.def("fit_geometry", &fit_geometry, py::arg("start"), py::arg("y").noconvert(), py::arg("z").noconvert(),
         py::arg("tan_two_theta").noconvert(), py::arg("weight").noconvert(), py::kw_only(), py::arg("free"),
         py::arg("lower"), py::arg("upper"), py::arg("robust") = 0.0, py::arg("image").noconvert() = py::none(),

@@ -17,14 +17,27 @@ namespace {
 constexpr std::int64_t BINS_PER_BLOCK = 32;
 
 // The pixels' extent in radius along the middle of the bin.
-Footprint footprint_of(const Projection& projection, const RingGroup& group, double eta, double fwhm) {
+Footprint footprint_of(const Projection& projection, double radius, double eta, double fwhm) {
   const double px = projection.geometry().pixel_size;
   double y, z;
-  projection.to_pixel(0.5 * (group.low + group.high) * px, eta, y, z);
+  projection.to_pixel(radius * px, eta, y, z);
   if (!std::isfinite(y) || !std::isfinite(z)) return {};
   PixelGradient gradient;
   projection.to_polar(y, z, gradient);
   return make_footprint(gradient.radius_y / px, gradient.radius_z / px, fwhm);
+}
+
+// In the middle of the bin. From R = L tan 2theta, 2theta - 2theta_c = L (x - bend x^2) / (L^2 + R_c^2); counts fall as
+// cos^3(2theta) (1 - f sin^2(2theta) sin^2(eta)), SPEC section 5.
+RingView view_of(const Projection& projection, const RingGroup& group, double eta, const PeakOptions& options) {
+  const double radius = 0.5 * (group.low + group.high);
+  const double length = projection.geometry().distance / projection.geometry().pixel_size;
+  const double reach2 = length * length + radius * radius, sin2 = radius * radius / reach2;
+  const double polarized = options.polarization * std::sin(eta) * std::sin(eta);
+  RingView view{footprint_of(projection, radius, eta, options.fwhm)};
+  view.bend = radius / reach2;
+  view.fade = -3.0 * view.bend - polarized * 2.0 * view.bend * (1.0 - sin2) / (1.0 - polarized * sin2);
+  return view;
 }
 
 // Centres ascend within their window; else the bounds of a fit would cross (bounds_of).
@@ -67,15 +80,25 @@ void check(const std::vector<RingGroup>& groups, const PeakOptions& options) {
     throw InputError("eta_step must lie between 0 and 360 deg");
 }
 
+void check(const KnownRings& known, std::int64_t n_eta) {
+  const std::size_t n = known.numbers.size();
+  if (known.radii.size() != n || known.widths.size() != n || known.mixing.size() != n ||
+      known.heights.size() != n * static_cast<std::size_t>(n_eta)) {
+    throw InputError("the known rings must have a number, radius, width and mixing each, and a height for each of " +
+                     std::to_string(n_eta) + " azimuth bins");
+  }
+}
+
 }  // namespace
 
 std::vector<RingPoint> fit_rings(const Projection& projection, const float* image, const std::uint8_t* mask,
                                  std::int64_t n_z, std::int64_t n_y, const std::vector<RingGroup>& groups,
-                                 const PeakOptions& options) {
+                                 const KnownRings& known, const PeakOptions& options) {
   check(groups, options);
   const int threads = resolve_threads(options.n_threads);
   const auto n_eta = std::max<std::int64_t>(1, std::llround(2.0 * PI / options.eta_step));
   const double eta_step = 2.0 * PI / static_cast<double>(n_eta);
+  check(known, n_eta);
   const BinnedPixels pixels = bin_pixels({projection, image, mask, n_z, n_y}, groups, n_eta, threads);
   const auto n_bins = static_cast<std::int64_t>(groups.size()) * n_eta;
   const std::int64_t n_blocks = (n_bins + BINS_PER_BLOCK - 1) / BINS_PER_BLOCK;
@@ -91,14 +114,9 @@ std::vector<RingPoint> fit_rings(const Projection& projection, const float* imag
       const auto needed = static_cast<std::int64_t>(2 * (N_SHARED + 2 * n_peaks));
       if (n < std::max(options.min_pixels, needed)) continue;
       const double middle = -PI + (static_cast<double>(e) + 0.5) * eta_step;
-      const Bin pixels_of_bin{group,
-                              pixels.samples.data() + first,
-                              n,
-                              e,
-                              middle,
-                              eta_step,
-                              footprint_of(projection, group, middle, options.fwhm)};
-      fit_bin(projection, pixels_of_bin, options, space, found[static_cast<std::size_t>(block)]);
+      const Bin pixels_of_bin{
+          group, pixels.samples.data() + first, n, e, middle, eta_step, view_of(projection, group, middle, options)};
+      fit_bin(projection, pixels_of_bin, known, options, space, found[static_cast<std::size_t>(block)]);
     }
   });
   std::vector<RingPoint> points;

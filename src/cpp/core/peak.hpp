@@ -5,8 +5,9 @@
 //   f(R) = b0 + b1 (R - R_mid) + sum_k h_k < m / (1 + u_k^2) + (1 - m) exp(-ln2 u_k^2) >,   u_k = 2 (R - c_k) / w
 //
 // with a shared full width w and mixing m: 4 + 2 n parameters (pseudo-Voigt: Wertheim et al., Rev. Sci. Instrum. 45
-// (1974) 1369). < > is the mean over the pixel, whose extent in radius is a trapezoid (peak_model.hpp); it matters for
-// rings as narrow as pixels.
+// (1974) 1369); the tails of rings in other windows, known from an earlier pass, are added and held. < > is the mean
+// over the pixel, whose extent in radius is a trapezoid; it matters for rings as narrow as pixels. The profile is
+// symmetric in 2theta and seen through solid angle and polarization (RingView in peak_model.hpp).
 //
 // A coarse powder's arc is made of spots: its pixels scatter by far more than Poisson noise, in proportion to the
 // ring's intensity, and the few brightest would decide where the ring is. The variance of a pixel is taken as
@@ -39,10 +40,19 @@ struct RingGroup {
   std::vector<std::int64_t> numbers;  // the rings' indices in the caller's list
 };
 
+// Rings as an earlier pass found them. Their tails lie under the rings of other windows, where they would pass for
+// background that is bent or slopes, and push what is fitted there away from them.
+struct KnownRings {
+  std::vector<std::int64_t> numbers;          // as in RingGroup
+  std::vector<double> radii, widths, mixing;  // [px], [px] full width as the pixels see it, Lorentzian share
+  std::vector<float> heights;                 // [counts], a row for each ring, a column for each eta bin
+};
+
 struct PeakOptions {
   double eta_step = 5.0 * PI / 180.0;  // [rad]
   double fwhm = 3.0;                   // start value [px]
   double max_shift = 1e9;              // centres stay within this of the expected radius [px]
+  double polarization = 0.99;          // share of the beam whose electric field is horizontal
   std::int64_t min_pixels = 20;
   int n_threads = 0;
 };
@@ -71,7 +81,7 @@ struct RingPoint {
 // Points come in the order of groups, then eta bins, then rings; windows with too few pixels give none.
 std::vector<RingPoint> fit_rings(const Projection& projection, const float* image, const std::uint8_t* mask,
                                  std::int64_t n_z, std::int64_t n_y, const std::vector<RingGroup>& groups,
-                                 const PeakOptions& options);
+                                 const KnownRings& known, const PeakOptions& options);
 
 }  // namespace midas
 

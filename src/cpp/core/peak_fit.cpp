@@ -19,12 +19,13 @@ constexpr double CELL_WIDTH = 0.25;  // [px]
 constexpr double CELLS_PER_WIDTH = 10.0;
 
 constexpr double CAUCHY = 2.385;
-constexpr double CHI2_CLIP = 36.0;   // squared deviations that count for chi-square
-constexpr double TO_SIGMA = 1.4826;  // from the median absolute deviation to the standard deviation
-constexpr double MOST_GRAINY = 2.0;  // kappa
-constexpr int MAX_ROUNDS = 12;       // of reweighting
-constexpr int NOISE_ROUNDS = 2;      // after these phi and kappa stay as they are, else the weights may cycle
-constexpr double SETTLED = 2e-3;     // of the width: a centre that moves less has converged
+constexpr double FARTHEST_TAIL = 30.0;  // widths: a Lorentzian has fallen to 3e-4 of its height, its slope to 2e-5
+constexpr double CHI2_CLIP = 36.0;      // squared deviations that count for chi-square
+constexpr double TO_SIGMA = 1.4826;     // from the median absolute deviation to the standard deviation
+constexpr double MOST_GRAINY = 2.0;     // kappa
+constexpr int MAX_ROUNDS = 12;          // of reweighting
+constexpr int NOISE_ROUNDS = 2;         // after these phi and kappa stay as they are, else the weights may cycle
+constexpr double SETTLED = 2e-3;        // of the width: a centre that moves less has converged
 constexpr std::size_t NOISE_SAMPLES = 64;
 constexpr std::size_t FEWEST_NOISE_SAMPLES = 8;
 constexpr double BESIDE = 0.05, ON_RING = 0.4;  // shares of the highest peak: less is beside a ring, more on it
@@ -69,8 +70,9 @@ double median(std::vector<float>& values) {
 
 class BinFitter {
  public:
-  BinFitter(const Bin& bin, const PeakOptions& options, Workspace& space)
+  BinFitter(const Bin& bin, const KnownRings& known, const PeakOptions& options, Workspace& space)
       : bin_(bin),
+        known_(known),
         options_(options),
         space_(space),
         n_peaks_(bin.n_peaks()),
@@ -81,8 +83,9 @@ class BinFitter {
 
   template <int MAX>
   void fit() {
-    PeakModel<MAX> model(space_.cells, bin_.footprint, n_peaks_, space_.buffers);
+    PeakModel<MAX> model(space_.cells, bin_.view, n_peaks_, space_.buffers);
     sort_pixels();
+    add_tails();
     start_values();
     for (std::size_t k = 0; k < static_cast<std::size_t>(n_parameters_); ++k)
       p_[k] = std::clamp(p_[k], bounds_.lower[k], bounds_.upper[k]);
@@ -126,6 +129,7 @@ class BinFitter {
   }
 
   void sort_pixels();
+  void add_tails();
   void start_values();
   void start_peak(std::size_t k);
   void root_cells();
@@ -140,6 +144,7 @@ class BinFitter {
   void count_near(double center, double reach, double& near, double& eta_sum) const;
 
   const Bin& bin_;
+  const KnownRings& known_;
   const PeakOptions& options_;
   Workspace& space_;
   int n_peaks_, n_parameters_;
@@ -177,7 +182,7 @@ void BinFitter::sort_pixels() {
     w.value[at] = bin_.samples[i].value;
   }
   const std::size_t padded = (n_cells_ + LANES - 1) / LANES * LANES;
-  for (auto* column : {&w.center, &w.model, &w.ring, &w.slope}) column->resize(padded);
+  for (auto* column : {&w.center, &w.model, &w.ring, &w.slope, &w.tail, &w.incline}) column->resize(padded);
   for (std::size_t c = 0; c < padded; ++c)
     w.center[c] = static_cast<float>(-bin_.half() + (static_cast<double>(c) + 0.5) * cell_);
   w.shape.resize(padded);
@@ -192,6 +197,26 @@ void BinFitter::sort_pixels() {
   }
 }
 
+// What the rings of other windows add at the cells' centres. Far from a ring its pixels' extent does not matter.
+void BinFitter::add_tails() {
+  Workspace& w = space_;
+  std::fill(w.tail.begin(), w.tail.end(), 0.0f);
+  std::fill(w.incline.begin(), w.incline.end(), 0.0f);
+  const std::vector<std::int64_t>& own = bin_.group.numbers;
+  const std::size_t n_rings = known_.numbers.size(), n_eta = n_rings > 0 ? known_.heights.size() / n_rings : 0;
+  for (std::size_t k = 0; k < n_rings; ++k) {
+    const float height = known_.heights[k * n_eta + static_cast<std::size_t>(bin_.eta_bin)];
+    const double offset = known_.radii[k] - bin_.middle();
+    if (!(height > 0.0f) || !(std::abs(offset) < bin_.half() + FARTHEST_TAIL * known_.widths[k])) continue;
+    if (std::find(own.begin(), own.end(), known_.numbers[k]) != own.end()) continue;
+    evaluate(w.center.data(), w.center.size(), RingView{}, offset, known_.widths[k], known_.mixing[k], w.shape);
+    for (std::size_t i = 0; i < w.center.size(); ++i) {
+      w.tail[i] += height * w.shape.value[i];
+      w.incline[i] -= height * w.shape.by_center[i];
+    }
+  }
+}
+
 // Background from the outer cells of the window, each height from the cells near its expected centre.
 void BinFitter::start_values() {
   double sum = 0.0, n = 0.0;
@@ -202,7 +227,7 @@ void BinFitter::start_values() {
     }
   }
   p_[0] = n > 0.0 ? sum * sum / (n * n) : 0.0;
-  p_[2] = std::sqrt(std::max(options_.fwhm * options_.fwhm - bin_.footprint.broadening, NARROWEST * NARROWEST));
+  p_[2] = std::sqrt(std::max(options_.fwhm * options_.fwhm - bin_.view.footprint.broadening, NARROWEST * NARROWEST));
   p_[3] = 0.5;
   for (std::size_t k = 0; k < bin_.group.centers.size(); ++k) start_peak(k);
 }
@@ -241,7 +266,7 @@ void BinFitter::root_cells() {
     if (!(n > 0.0)) continue;
     const double root = space_.root[c] / n, value = root * root;
     // the variance of a squared mean root grows with the value for counts, with its square for a spotty ring
-    space_.cells.add(static_cast<double>(space_.center[c]), value,
+    space_.cells.add(static_cast<double>(space_.center[c]), value - static_cast<double>(space_.tail[c]),
                      n / (std::max(value, 1.0) * (1.0 + 0.1 * value / (p_[0] + 1.0))));
   }
   space_.cells.pad();
@@ -253,17 +278,17 @@ void BinFitter::evaluate_cells() {
   const std::size_t n = w.center.size();
   const auto b0 = static_cast<float>(p_[0]), b1 = static_cast<float>(p_[1]);
   std::fill(w.ring.begin(), w.ring.end(), 0.0f);
-  std::fill(w.slope.begin(), w.slope.end(), b1);
+  for (std::size_t i = 0; i < n; ++i) w.slope[i] = b1 + w.incline[i];
   for (int k = 0; k < n_peaks_; ++k) {
     const auto c = static_cast<std::size_t>(N_SHARED + 2 * k);
-    evaluate(w.center.data(), n, bin_.footprint, p_[c], p_[2], p_[3], w.shape);
+    evaluate(w.center.data(), n, bin_.view, p_[c], p_[2], p_[3], w.shape);
     const auto height = static_cast<float>(p_[c + 1]);
     for (std::size_t i = 0; i < n; ++i) {
       w.ring[i] += height * w.shape.value[i];
       w.slope[i] -= height * w.shape.by_center[i];
     }
   }
-  for (std::size_t i = 0; i < n; ++i) w.model[i] = b0 + b1 * w.center[i] + w.ring[i];
+  for (std::size_t i = 0; i < n; ++i) w.model[i] = b0 + b1 * w.center[i] + w.tail[i] + w.ring[i];
 }
 
 // Fills `pulls` with the deviations of some pixels, NOISE_SAMPLES or up to twice as many, of the cells chosen: over the
@@ -328,9 +353,10 @@ void BinFitter::reweighted_cells() {
       excess += weight * (value[i] - f);
     }
     if (sum > 0.0f) {
-      const double total = static_cast<double>(sum);
-      w.cells.add(static_cast<double>(center) + static_cast<double>(offset) / total,
-                  static_cast<double>(f) + static_cast<double>(excess) / total, total);
+      const double total = static_cast<double>(sum), x = static_cast<double>(offset) / total;
+      const double tail = static_cast<double>(w.tail[c]) + static_cast<double>(w.incline[c]) * x;
+      w.cells.add(static_cast<double>(center) + x, static_cast<double>(f) + static_cast<double>(excess) / total - tail,
+                  total);
     }
   }
   w.cells.pad();
@@ -410,7 +436,7 @@ void BinFitter::count_near(double center, double reach, double& near, double& et
 
 RingPoint BinFitter::point(const Projection& projection, std::size_t k) const {
   const std::size_t c = N_SHARED + 2 * k;
-  const double center = p_[c], fwhm = std::sqrt(p_[2] * p_[2] + bin_.footprint.broadening);
+  const double center = p_[c], fwhm = std::sqrt(p_[2] * p_[2] + bin_.view.footprint.broadening);
   const double reach = std::max(fwhm, 1.0);
   double near, eta_sum, heights2 = 0.0;
   count_near(center, reach, near, eta_sum);
@@ -434,16 +460,16 @@ RingPoint BinFitter::point(const Projection& projection, std::size_t k) const {
   // The fit's own error falls below any bound it could sit on; a centre on its bound is no measurement, nor is a width
   // as large as the window. A ring may well be narrower than a pixel shows.
   const bool at_bound = center <= bounds_.lower[c] || center >= bounds_.upper[c] || p_[2] >= bounds_.upper[2] ||
-                        (bin_.footprint.n == 1 && p_[2] <= bounds_.lower[2]);
+                        (bin_.view.footprint.n == 1 && p_[2] <= bounds_.lower[2]);
   point.converged = converged_ && regular_ && !at_bound && point.height > 0.0;
   return point;
 }
 
 }  // namespace
 
-void fit_bin(const Projection& projection, const Bin& bin, const PeakOptions& options, Workspace& space,
-             std::vector<RingPoint>& points) {
-  BinFitter fitter(bin, options, space);
+void fit_bin(const Projection& projection, const Bin& bin, const KnownRings& known, const PeakOptions& options,
+             Workspace& space, std::vector<RingPoint>& points) {
+  BinFitter fitter(bin, known, options, space);
   if (bin.n_peaks() == 1) {
     fitter.fit<N_SHARED + 2>();
   } else {

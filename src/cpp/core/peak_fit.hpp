@@ -20,7 +20,7 @@ struct Bin {
   std::int64_t n;
   std::int64_t eta_bin;
   double eta_middle, eta_step;  // [rad]
-  Footprint footprint;
+  RingView view;
 
   double middle() const { return 0.5 * (group.low + group.high); }
   double half() const { return 0.5 * (group.high - group.low); }
@@ -35,6 +35,7 @@ struct Workspace {
   std::vector<float> center;         // of each cell, padded to LANES [px]
   std::vector<float> model, ring;    // the model and the rings' part of it at the cells' centres [counts]
   std::vector<float> slope;          // of the model [counts / px]
+  std::vector<float> tail, incline;  // what rings of other windows add there, and its slope [counts], [counts / px]
   std::vector<double> root;          // sum over each cell of the square roots of the values
   std::vector<float> pulls;
   Cells cells;
@@ -43,8 +44,8 @@ struct Workspace {
 };
 
 // Fits the rings of a bin and appends their points.
-void fit_bin(const Projection& projection, const Bin& bin, const PeakOptions& options, Workspace& space,
-             std::vector<RingPoint>& points);
+void fit_bin(const Projection& projection, const Bin& bin, const KnownRings& known, const PeakOptions& options,
+             Workspace& space, std::vector<RingPoint>& points);
 
 }  // namespace midas
 

@@ -73,20 +73,24 @@ Footprint make_footprint(double along_y, double along_z, double fwhm) {
   return f;
 }
 
-void evaluate(const float* radius, std::size_t n, const Footprint& footprint, double center, double width,
-              double mixing, Shape& shape) {
+void evaluate(const float* radius, std::size_t n, const RingView& view, double center, double width, double mixing,
+              Shape& shape) {
   constexpr float FARTHEST = 110.0f;  // of u^2: the Gaussian is below 1e-33 there
   const auto scale = static_cast<float>(2.0 / width), m = static_cast<float>(mixing), g = 1.0f - m;
   const float half_log = g * static_cast<float>(LN2);
+  const auto bend = static_cast<float>(view.bend), fade = static_cast<float>(view.fade);
+  const auto middle = static_cast<float>(center);
+  const Footprint& footprint = view.footprint;
   for (std::size_t i = 0; i < n; i += LANES) {
     Lane value{}, slope_sum{}, slope_u{}, difference{};
     for (int q = 0; q < footprint.n; ++q) {
       const auto k = static_cast<std::size_t>(q);
-      const float shift = footprint.offset[k] - static_cast<float>(center), share = footprint.weight[k];
+      const float shift = footprint.offset[k] - middle, share = footprint.weight[k];
       Lane u, u2, exponent;
 #pragma omp simd
       for (std::size_t j = 0; j < LANES; ++j) {
-        u[j] = scale * (radius[i + j] + shift);
+        const float x = radius[i + j] + shift;
+        u[j] = scale * x * (1.0f - bend * x);
         u2[j] = u[j] * u[j];
         exponent[j] = u2[j] < FARTHEST ? -u2[j] : -FARTHEST;
       }
@@ -102,13 +106,14 @@ void evaluate(const float* radius, std::size_t n, const Footprint& footprint, do
         difference[j] += share * (lorentz - gauss[j]);
       }
     }
-    // u changes by -2/w per unit centre and -u/w per unit width
+    // u changes by -2/w per unit centre and -u/w per unit width; what bend and fade add to that is below 1e-3 of it
 #pragma omp simd
     for (std::size_t j = 0; j < LANES; ++j) {
-      shape.value[i + j] = value[j];
-      shape.by_center[i + j] = 2.0f * scale * slope_sum[j];
-      shape.by_width[i + j] = scale * slope_u[j];
-      shape.by_mixing[i + j] = difference[j];
+      const float share = 1.0f + fade * (radius[i + j] - middle);
+      shape.value[i + j] = share * value[j];
+      shape.by_center[i + j] = share * 2.0f * scale * slope_sum[j];
+      shape.by_width[i + j] = share * scale * slope_u[j];
+      shape.by_mixing[i + j] = share * difference[j];
     }
   }
 }

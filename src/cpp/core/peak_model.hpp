@@ -33,6 +33,15 @@ struct Footprint {
 // (1969) 221).
 Footprint make_footprint(double along_y, double along_z, double fwhm);
 
+// How the pixels of a bin see a ring. Its profile is symmetric in 2theta, as in refinement, not in R: R = L tan(2theta)
+// stretches outward, a pixel further out subtends a smaller solid angle and gets another share of the polarized beam.
+// On wide rings of a near detector this moves a symmetric fit by a few 1e-6 of R.
+struct RingView {
+  Footprint footprint;
+  double bend = 0.0;  // the profile at x from its centre is the symmetric one at x (1 - bend x) [1 / px]
+  double fade = 0.0;  // and (1 + fade x) times as high [1 / px]
+};
+
 // Columns of one float a cell, padded with cells of no weight to a multiple of LANES.
 constexpr std::size_t LANES = 8;
 struct Cells {
@@ -65,8 +74,8 @@ struct Shape {
 };
 
 // At n radii, n a multiple of LANES.
-void evaluate(const float* radius, std::size_t n, const Footprint& footprint, double center, double width,
-              double mixing, Shape& shape);
+void evaluate(const float* radius, std::size_t n, const RingView& view, double center, double width, double mixing,
+              Shape& shape);
 
 // What a model needs to evaluate itself, kept from bin to bin.
 struct ModelBuffers {
@@ -80,8 +89,8 @@ struct ModelBuffers {
 template <int MAX>
 class PeakModel {
  public:
-  PeakModel(const Cells& cells, const Footprint& footprint, int n_peaks, ModelBuffers& buffers)
-      : cells_(cells), footprint_(footprint), n_peaks_(n_peaks), buffers_(buffers) {
+  PeakModel(const Cells& cells, const RingView& view, int n_peaks, ModelBuffers& buffers)
+      : cells_(cells), view_(view), n_peaks_(n_peaks), buffers_(buffers) {
     last_.fill(std::nan(""));
   }
 
@@ -104,7 +113,7 @@ class PeakModel {
     for (std::size_t i = 0; i < n; ++i) r[i] = b0 + b1 * x[i] - value[i];
     for (int k = 0; k < n_peaks_; ++k) {
       Shape& shape = buffers_.shapes[static_cast<std::size_t>(k)];
-      evaluate(x, n, footprint_, p[N_SHARED + 2 * k], p[2], p[3], shape);
+      evaluate(x, n, view_, p[N_SHARED + 2 * k], p[2], p[3], shape);
       const auto height = static_cast<float>(p[N_SHARED + 2 * k + 1]);
       const float* s = shape.value.data();
 #pragma omp simd
@@ -171,7 +180,7 @@ class PeakModel {
   }
 
   const Cells& cells_;
-  const Footprint& footprint_;
+  const RingView& view_;
   int n_peaks_;
   ModelBuffers& buffers_;
   mutable std::array<double, MAX> last_;

@@ -242,11 +242,13 @@ def measure_points(
     *,
     fwhm: float,
     half_width: float | None = None,
+    before: RingPoints | None = None,
     n_threads: int = 0,
 ) -> tuple[RingPoints, frozenset[int]]:
     """Return the ring positions found where a geometry puts the rings, and the indices of the rings looked for.
 
-    `fwhm` is the rings' width [px]; without `half_width` [px] the windows are as wide as it asks for.
+    `fwhm` is the rings' width [px]; without `half_width` [px] the windows are as wide as it asks for. `before` are the
+    points of an earlier pass, from which the tails of neighbouring rings are known.
     """
     if half_width is None:
         half_width = params.width / params.pixel_size if params.width else float(np.clip(3.0 * fwhm + 1.5, 4.5, 60.0))
@@ -266,6 +268,7 @@ def measure_points(
         windows,
         eta_step=params.eta_step,
         fwhm=fwhm,
+        before=before,
         n_threads=n_threads,
     )
     return points, frozenset(k for w in windows for k in w[3])

@@ -321,6 +321,7 @@ def _measured_again(image: ImagePoints, found: Any, calibration: Calibration, n_
         rings,
         calibration.params,
         fwhm=float(np.median(image.points.fwhm)),
+        before=image.points,
         n_threads=n_threads,
     )
     points = at_rings(points, image.rings)

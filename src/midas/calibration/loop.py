@@ -69,10 +69,11 @@ def run_loop(
     history: list[Iteration] = []
     best: LoopResult | None = None
     choice = _Choice("none")
+    points: RingPoints | None = None
     reason = ""
     for number in range(1, params.max_iterations + 1):
         points, fitted = measure_points(
-            prepared, geometry, rings, params, fwhm=fwhm, half_width=half_width, n_threads=n_threads
+            prepared, geometry, rings, params, fwhm=fwhm, half_width=half_width, before=points, n_threads=n_threads
         )
         if number == _FIRST_PASSES:
             choice = _chosen(choice, outliers, geometry, points, params)

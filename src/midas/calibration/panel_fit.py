@@ -110,7 +110,9 @@ def _refined(run: _Run, loop: LoopResult, layout: PanelLayout, distance: bool) -
     history = list(loop.history)
     done, fitted = False, loop.fitted_rings
     for _ in range(_MOST_PASSES):
-        points, fitted = _points(run, fit, fwhm)
+        points, fitted = measure_points(
+            run.prepared, fit.geometry, run.rings, run.params, fwhm=fwhm, before=points, n_threads=run.n_threads
+        )
         fit = _fit(outliers, fit, points, free)
         # Rings may come back, but none goes: with panels in place what is left is the scatter of the positions, whose
         # strain grows as 1/R, and the rule would take the inner rings away for being inner.
@@ -134,11 +136,6 @@ def _refined(run: _Run, loop: LoopResult, layout: PanelLayout, distance: bool) -
         reason=reason,
     )
     return refined if _gains(loop, refined, _SIGNIFICANT) else None
-
-
-def _points(run: _Run, fit: GeometryFit, fwhm: float) -> tuple[RingPoints, frozenset[int]]:
-    """Return the ring positions found with a geometry, and the rings that were looked for."""
-    return measure_points(run.prepared, fit.geometry, run.rings, run.params, fwhm=fwhm, n_threads=run.n_threads)
 
 
 def _fit(outliers: frozenset[int], start: GeometryFit, points: RingPoints, free: tuple[int, ...]) -> GeometryFit:

@@ -131,9 +131,12 @@ def fit_points(
     *,
     eta_step: float,
     fwhm: float,
+    before: RingPoints | None = None,
     n_threads: int = 0,
 ) -> RingPoints:
     """Return the ring positions that pass the quality cuts.
+
+    With the points of an earlier pass (`before`), under each ring lie the tails of all others as they were found there.
 
     Used are fits that converged off their bounds, stand out of the counting noise (by 6 standard deviations), have at
     least 40 % of their pixels valid, a width like the others', and are not far less certain than their ring elsewhere.
@@ -156,6 +159,7 @@ def fit_points(
         eta_step=eta_step,
         fwhm=fwhm,
         max_shift=widest,
+        known=None if before is None else _known_rings(geometry, rings, windows, before, eta_step),
         n_threads=n_threads,
     )
     good = found["converged"] & (found["snr"] > MIN_SNR) & (found["coverage"] > _MIN_COVERAGE)
@@ -167,6 +171,36 @@ def fit_points(
     tangent = np.tan(np.radians(rings.two_theta))
     columns = {name: found[name][good] for name in RingPoints.__dataclass_fields__ if name != "tan_two_theta"}
     return RingPoints(**columns, tan_two_theta=tangent[columns["ring"]])
+
+
+def _known_rings(
+    geometry: Geometry, rings: Rings, windows: list[Window], points: RingPoints, eta_step: float
+) -> tuple[list[int], list[float], list[float], list[float], npt.NDArray[np.float32]] | None:
+    """Return (index, radius [px], width [px], mixing) of the rings and their heights [counts] in each azimuth bin.
+
+    Where a ring's bin was not measured its median height stands in. A ring looked for and not found adds nothing; one
+    that was not looked for (too close to another, beyond the edge) what the structure says beside its neighbours.
+    """
+    if len(points) == 0:
+        return None
+    numbers = np.nonzero(rings.two_theta < 88.0)[0]
+    radius = geometry.radius_of(rings.two_theta[numbers])
+    n_eta = max(1, round(360.0 / eta_step))
+    heights, widths = np.full((len(numbers), n_eta), np.nan), np.full(len(numbers), np.nan)
+    median = np.full(len(numbers), np.nan)
+    for k in np.unique(points.ring):
+        own = points.ring == k
+        heights[k, points.eta_bin[own]] = points.height[own]
+        median[k], widths[k] = np.median(points.height[own]), np.median(points.fwhm[own])
+    found = np.isfinite(median)
+    brightness = rings.intensity[numbers] / radius
+    looked_for = np.isin(numbers, [k for window in windows for k in window[3]])
+    scale = np.interp(radius, radius[found], median[found] / brightness[found])
+    expected = np.where(looked_for | ~np.isfinite(scale), 0.0, scale * np.nan_to_num(brightness))
+    heights = np.where(np.isnan(heights), np.where(found, median, expected)[:, None], heights).astype(np.float32)
+    widths = np.interp(radius, radius[found], widths[found])
+    mixing = [float(np.median(points.mixing))] * len(numbers)
+    return numbers.tolist(), radius.tolist(), widths.tolist(), mixing, heights
 
 
 def _ring_medians(values: FloatArray, ring: npt.NDArray[np.int64], chosen: npt.NDArray[np.bool_]) -> FloatArray:
