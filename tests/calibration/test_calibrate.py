@@ -311,3 +311,17 @@ def test_a_parameter_file_is_enough(tmp_path, image, truth):
     path.write_text("Wavelength 0.2\npx 200\nSpaceGroup 225\nLatticeConstant 5.41165 5.41165 5.41165 90 90 90\n")
     assert params_from(path).wavelength == 0.2
     assert_recovered(midas.calibrate(image, path), truth)
+
+
+def test_a_second_phase_does_not_lead_astray():
+    # Lines of LaB6, more than CeO2's own, lead the seed to a distance at which CeO2's strong rings are missing.
+    truth = midas.Geometry(distance=2.54e6, beam_center=(340.4, 353.9), pixel_size=400.0, wavelength=0.1153289)
+    look = midas.SimulationOptions(
+        peak_counts=800.0, fwhm=1.7, mixing=0.5, background=30.0, dtype="uint16",
+        phases=((midas.calibrant("LaB6"), 0.23),),
+    )  # fmt: skip
+    image = midas.simulate(truth, midas.Detector((840, 738), 400.0), "CeO2", options=look, seed=3).image
+    found = midas.calibrate(image, {"wavelength": truth.wavelength, "pixel_size": 400.0, "calibrant": "CeO2"})
+    assert found.geometry.distance == pytest.approx(truth.distance, rel=2e-3)
+    assert found.verdict == "doubtful"  # a quarter of the light is not CeO2's
+    assert any("favoured, 1649" in note for note in found.notes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -26,13 +26,14 @@ from midas.calibration.prepare import BoolImage, PreparedImage, prepare_image
 from midas.calibration.result import Calibration
 from midas.calibration.seed import RingSignal, ring_signal
 from midas.calibration.source import CalibrantFile, held_by, read_calibrant_file
-from midas.calibration.start import Start, find_start
+from midas.calibration.start import Start, alternatives, find_start
 from midas.calibration.verdict import judge
 from midas.crystal import Calibrants, Rings, rings
 from midas.detector import Detector
-from midas.errors import InputError
+from midas.errors import FitError, InputError
 from midas.geometry import Geometry
 from midas.io.frames import Frames
+from midas.units import UM_PER_MM
 
 if TYPE_CHECKING:
     from midas.calibration.joint_result import JointCalibration
@@ -162,15 +163,52 @@ def calibrate_one(
     check_panels(options.panels, prepared.shape)
     signal = ring_signal(prepared, threshold=options.threshold)
     start = find_start(prepared, signal, options, n_threads)
-    visible = _visible_rings(start.calibrant, options.wavelength, start.geometry, prepared.mask)
-    loop = run_loop(prepared, start.geometry, visible, options, n_threads=n_threads, progress=progress)
-    loop = fit_panels(prepared, loop, visible, options, n_threads=n_threads)
-    calibration = _assemble(prepared, signal, start, visible, loop, options)
+    task = _Task(prepared, signal, options, n_threads, progress)
+    calibration = _fitted(task, start)
+    if calibration.verdict == "failed":
+        calibration = _second_chance(task, start) or calibration
     calibration = replace(calibration, seconds=time.perf_counter() - started)
     logger.info("%s: mean strain %.1f µε; %s", calibration.verdict, calibration.mean_strain * 1e6, calibration.reason)
     for reason in calibration.reasons:
         logger.warning("%s: %s", calibration.verdict, reason)
     return calibration
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """What every start on an image shares."""
+
+    prepared: PreparedImage
+    signal: RingSignal
+    options: CalibrationParams
+    n_threads: int
+    progress: Progress | None
+
+
+def _fitted(task: _Task, start: Start) -> Calibration:
+    """Return the calibration that a start leads to."""
+    prepared, options = task.prepared, task.options
+    visible = _visible_rings(start.calibrant, options.wavelength, start.geometry, prepared.mask)
+    loop = run_loop(prepared, start.geometry, visible, options, n_threads=task.n_threads, progress=task.progress)
+    loop = fit_panels(prepared, loop, visible, options, n_threads=task.n_threads)
+    return _assemble(prepared, task.signal, start, visible, loop, options)
+
+
+def _second_chance(task: _Task, start: Start) -> Calibration | None:
+    """Return the first calibration from another of the seed's hypotheses that does not fail, None where all do.
+
+    The seed asks where lines are; which rings are bright is seen only once they are fitted. A second phase with many
+    rings can lead it to a distance at which the calibrant's own strong rings are missing.
+    """
+    for other in alternatives(start, task.options):
+        logger.info("failed; trying the seed's next distance, %.2f mm", other.seed.distance / UM_PER_MM)
+        try:
+            calibration = _fitted(task, other)
+        except FitError:
+            continue
+        if calibration.verdict != "failed":
+            return calibration
+    return None
 
 
 def _opened(image: npt.ArrayLike | Frames | str | Path) -> CalibrantFile:

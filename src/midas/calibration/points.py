@@ -178,8 +178,9 @@ def _known_rings(
 ) -> tuple[list[int], list[float], list[float], list[float], npt.NDArray[np.float32]] | None:
     """Return (index, radius [px], width [px], mixing) of the rings and their heights [counts] in each azimuth bin.
 
-    Where a ring's bin was not measured its median height stands in. A ring looked for and not found adds nothing; one
-    that was not looked for (too close to another, beyond the edge) what the structure says beside its neighbours.
+    A ring that was not measured in a bin has its median height there, times how the others fare in it: nothing where
+    none was, as in a shadow. A ring looked for and not found adds nothing; one that was not looked for (too close to
+    another, beyond the edge) what the structure says beside its neighbours.
     """
     if len(points) == 0:
         return None
@@ -197,7 +198,11 @@ def _known_rings(
     looked_for = np.isin(numbers, [k for window in windows for k in window[3]])
     scale = np.interp(radius, radius[found], median[found] / brightness[found])
     expected = np.where(looked_for | ~np.isfinite(scale), 0.0, scale * np.nan_to_num(brightness))
-    heights = np.where(np.isnan(heights), np.where(found, median, expected)[:, None], heights).astype(np.float32)
+    seen = np.isfinite(heights).any(axis=0)
+    share = np.zeros(n_eta)
+    share[seen] = np.nanmedian(heights[:, seen] / median[:, None], axis=0)
+    typical = np.where(found, median, expected)
+    heights = np.where(np.isnan(heights), typical[:, None] * share, heights).astype(np.float32)
     widths = np.interp(radius, radius[found], widths[found])
     mixing = [float(np.median(points.mixing))] * len(numbers)
     return numbers.tolist(), radius.tolist(), widths.tolist(), mixing, heights

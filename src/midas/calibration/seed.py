@@ -44,7 +44,8 @@ _SMALLEST_RADIUS = 20.0  # cells: weights do not grow further toward the centre
 _FEWEST_RINGS = 3  # for a distance that is beyond doubt
 _ON_RING = 1.5  # cells from a ring within which a point is on it
 _FEWEST_ON_RING, _SHARE_ON_RING = 10, 0.01  # points, and share of all, that make a ring seen
-_CHANCE = 25.0  # score that the best of all hypotheses may have by chance: a few hundred points, some 1e5 geometries
+CHANCE = 25.0
+"""Score that the best of all hypotheses may have by chance: a few hundred points, some 1e5 geometries."""
 _SAME_DISTANCE = 0.02
 _CLEAR, _CLEAR_SHARE = 15.0, 0.05  # by how much the best score has to lead, and by which share of itself
 _DISTANCES = (2e3, 3e7)  # µm
@@ -81,12 +82,17 @@ class Seed:
 
     best: Hypothesis
     """The hypothesis chosen."""
-    runner_up: Hypothesis | None
-    """The best really different one, None where there is none."""
+    others: tuple[Hypothesis, ...]
+    """Really different ones, best first."""
     n_points: int
     """Ridge points of the image."""
     n_rings: int
     """Rings of the calibrant that have ridge points."""
+
+    @property
+    def runner_up(self) -> Hypothesis | None:
+        """The best of the others, None where there is none."""
+        return self.others[0] if self.others else None
 
     @property
     def ambiguous(self) -> bool:
@@ -159,16 +165,16 @@ def find_seed(
         geometries[0], scores[0] = _right_side(found, geometries[0], pattern)
     hypotheses = [_hypothesis(g, s, coarse, cell) for g, s in zip(geometries, scores, strict=True)]
     best = hypotheses[0] if hypotheses else None
-    if best is None or best.score <= _CHANCE:
+    if best is None or best.score <= CHANCE:
         raise FitError(
             f"cannot tell the geometry: {n_points} pieces of lines were found but no distance and beam centre put "
             f"the rings of {rings.name} on them; check calibrant, wavelength and pixel size"
         )
     best = _agreeing(hypotheses, beam_center, distance)
     _warn_of_guesses(best, beam_center, distance)
-    runner_up = next((h for h in hypotheses if _different(h, best, coarse.binning)), None)
+    others = tuple(h for h in hypotheses if _different(h, best, coarse.binning))
     n_rings = _rings_seen(found, best, coarse, pattern, pixel_size)
-    return Seed(best=best, runner_up=runner_up, n_points=n_points, n_rings=n_rings)
+    return Seed(best=best, others=others, n_points=n_points, n_rings=n_rings)
 
 
 def _rings_seen(ridges: Ridges, best: Hypothesis, coarse: RingSignal, pattern: _Pattern, pixel_size: float) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from midas.calibration.options import CalibrationParams
@@ -11,7 +12,7 @@ from midas.calibration.pattern import nearest_distance, ring_peaks
 from midas.calibration.prepare import PreparedImage
 from midas.calibration.ring_lists import SEED_TWO_THETA, innermost_rings
 from midas.calibration.screening import Candidate, screen, seed_geometry
-from midas.calibration.seed import RingSignal, Seed, find_seed
+from midas.calibration.seed import CHANCE, RingSignal, Seed, find_seed
 from midas.crystal import Calibrants, Rings
 from midas.errors import InputError
 from midas.geometry import Geometry
@@ -83,6 +84,18 @@ def find_start(prepared: PreparedImage, signal: RingSignal, options: Calibration
     return Start(calibrant, seed, seed_geometry(seed, options), compared, notes, doubts)
 
 
+def alternatives(start: Start, options: CalibrationParams) -> Iterator[Start]:
+    """Yield starts from the seed's other hypotheses, best first; each leaves out those before it, which have failed."""
+    for k, other in enumerate(start.seed.others):
+        if other.score <= CHANCE:
+            return
+        seed = replace(start.seed, best=other, others=start.seed.others[k + 1 :])
+        note = (
+            f"the first guess, a distance of {start.seed.distance / UM_PER_MM:.1f} mm, failed: its rings are not there"
+        )
+        yield replace(start, seed=seed, geometry=seed_geometry(seed, options), notes=(*start.notes, note))
+
+
 def _first_ring_checked(
     signal: RingSignal, candidates: Rings, options: CalibrationParams, seed: Seed
 ) -> tuple[Seed, tuple[str, ...]]:
@@ -107,7 +120,7 @@ def _first_ring_checked(
     found = nearest_distance(peaks, candidates, seed.distance / cell)[1]
     if score > max(0.0, _NOT_WORSE * found):
         hinted = replace(seed.best, distance=distance * cell)
-        return replace(seed, best=hinted, runner_up=seed.best), (f"{said} decided the distance",)
+        return replace(seed, best=hinted, others=(seed.best, *seed.others)), (f"{said} decided the distance",)
     note = f"{said} is overruled: the image says {seed.distance / UM_PER_MM:.1f} mm"
     logger.warning("%s", note)
     return seed, (note,)
