@@ -90,9 +90,8 @@ def alternatives(start: Start, options: CalibrationParams) -> Iterator[Start]:
         if other.score <= CHANCE:
             return
         seed = replace(start.seed, best=other, others=start.seed.others[k + 1 :])
-        note = (
-            f"the first guess, a distance of {start.seed.distance / UM_PER_MM:.1f} mm, failed: its rings are not there"
-        )
+        first = f"{start.seed.distance / UM_PER_MM:.1f} mm"
+        note = f"the distance that lines on the image favoured, {first}, failed: its rings are not there"
         yield replace(start, seed=seed, geometry=seed_geometry(seed, options), notes=(*start.notes, note))
 
 
