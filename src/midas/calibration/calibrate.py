@@ -27,7 +27,7 @@ from midas.calibration.result import Calibration
 from midas.calibration.seed import RingSignal, ring_signal
 from midas.calibration.source import CalibrantFile, held_by, read_calibrant_file
 from midas.calibration.start import Start, alternatives, find_start
-from midas.calibration.verdict import judge
+from midas.calibration.verdict import FEW, judge
 from midas.crystal import Calibrants, Rings, rings
 from midas.detector import Detector
 from midas.errors import FitError, InputError
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _USEFUL_RINGS = 400
+_MORE = 0.2  # share of the rings' intensity that another distance must explain beyond the first
 
 Progress = Callable[[int, int, str], None]
 
@@ -165,8 +166,8 @@ def calibrate_one(
     start = find_start(prepared, signal, options, n_threads)
     task = _Task(prepared, signal, options, n_threads, progress)
     calibration = _fitted(task, start)
-    if calibration.verdict == "failed":
-        calibration = _second_chance(task, start) or calibration
+    if calibration.verdict == "failed" or calibration.evidence.explained < FEW:
+        calibration = _second_chance(task, start, calibration)
     calibration = replace(calibration, seconds=time.perf_counter() - started)
     logger.info("%s: mean strain %.1f µε; %s", calibration.verdict, calibration.mean_strain * 1e6, calibration.reason)
     for reason in calibration.reasons:
@@ -194,21 +195,22 @@ def _fitted(task: _Task, start: Start) -> Calibration:
     return _assemble(prepared, task.signal, start, visible, loop, options)
 
 
-def _second_chance(task: _Task, start: Start) -> Calibration | None:
-    """Return the first calibration from another of the seed's hypotheses that does not fail, None where all do.
+def _second_chance(task: _Task, start: Start, first: Calibration) -> Calibration:
+    """Return the first calibration from another of the seed's hypotheses that explains more; without any, `first`.
 
     The seed asks where lines are; which rings are bright is seen only once they are fitted. A second phase with many
-    rings can lead it to a distance at which the calibrant's own strong rings are missing.
+    rings can lead it to a distance at which the calibrant's own strong rings are missing, or the image's unexplained.
     """
+    explained = 0.0 if first.verdict == "failed" else first.evidence.explained
     for other in alternatives(start, task.options):
-        logger.info("failed; trying the seed's next distance, %.2f mm", other.seed.distance / UM_PER_MM)
+        logger.info("not convincing; trying the seed's next distance, %.2f mm", other.seed.distance / UM_PER_MM)
         try:
             calibration = _fitted(task, other)
         except FitError:
             continue
-        if calibration.verdict != "failed":
+        if calibration.verdict != "failed" and calibration.evidence.explained > explained + _MORE:
             return calibration
-    return None
+    return first
 
 
 def _opened(image: npt.ArrayLike | Frames | str | Path) -> CalibrantFile:

@@ -85,13 +85,13 @@ def find_start(prepared: PreparedImage, signal: RingSignal, options: Calibration
 
 
 def alternatives(start: Start, options: CalibrationParams) -> Iterator[Start]:
-    """Yield starts from the seed's other hypotheses, best first; each leaves out those before it, which have failed."""
+    """Yield starts from the seed's other hypotheses, best first; each is without those before it, which failed."""
     for k, other in enumerate(start.seed.others):
         if other.score <= CHANCE:
             return
         seed = replace(start.seed, best=other, others=start.seed.others[k + 1 :])
         first = f"{start.seed.distance / UM_PER_MM:.1f} mm"
-        note = f"the distance that lines on the image favoured, {first}, failed: its rings are not there"
+        note = f"the distance that lines on the image favoured, {first}, is left: it does not explain the image's rings"
         yield replace(start, seed=seed, geometry=seed_geometry(seed, options), notes=(*start.notes, note))
 
 
