@@ -27,7 +27,7 @@ from midas.calibration.result import Calibration
 from midas.calibration.seed import RingSignal, ring_signal
 from midas.calibration.source import CalibrantFile, held_by, read_calibrant_file
 from midas.calibration.start import Start, alternatives, find_start
-from midas.calibration.verdict import FEW, judge
+from midas.calibration.verdict import CONVINCING, FEW, judge
 from midas.crystal import Calibrants, Rings, rings
 from midas.detector import Detector
 from midas.errors import FitError, InputError
@@ -196,7 +196,7 @@ def _fitted(task: _Task, start: Start) -> Calibration:
 
 
 def _second_chance(task: _Task, start: Start, first: Calibration) -> Calibration:
-    """Return the first calibration from another of the seed's hypotheses that explains more; without any, `first`.
+    """Return the first calibration from another of the seed's hypotheses that is convincing; without any, `first`.
 
     The seed asks where lines are; which rings are bright is seen only once they are fitted. A second phase with many
     rings can lead it to a distance at which the calibrant's own strong rings are missing, or the image's unexplained.
@@ -208,7 +208,9 @@ def _second_chance(task: _Task, start: Start, first: Calibration) -> Calibration
             calibration = _fitted(task, other)
         except FitError:
             continue
-        if calibration.verdict != "failed" and calibration.evidence.explained > explained + _MORE:
+        evidence = calibration.evidence
+        complete = evidence.found >= CONVINCING and not evidence.missing
+        if calibration.verdict != "failed" and complete and evidence.explained > max(FEW, explained + _MORE):
             return calibration
     return first
 
