@@ -53,9 +53,9 @@ N_GEOMETRY_PARAMETERS: int
 FIRST_DISTORTION: int
 PARALLAX: int
 N_IMAGE_PARAMETERS: int
-N_PANEL_PARAMETERS: int
 MAX_PEAKS: int
 
+def eta_bins(eta_step: float) -> int: ...
 def fit_rings(
     projection: Projection,
     image: npt.NDArray[np.float32],
@@ -65,8 +65,7 @@ def fit_rings(
     eta_step: float,
     fwhm: float,
     max_shift: float,
-    known: tuple[Sequence[int], Sequence[float], Sequence[float], Sequence[float], npt.NDArray[np.float32]]
-    | None = None,
+    known: _KnownRings | None = None,
     n_threads: int = 0,
 ) -> dict[str, npt.NDArray[Any]]: ...
 def fit_geometry(

@@ -25,7 +25,6 @@ ANGSTROM_PER_UNIT = {
 """Ångströms in a unit of wavelength, by the names that files give it, in lower case."""
 KEV_PER_UNIT = {"kev": 1.0, "ev": 1e-3, "mev": 1e3}
 """keV in a unit of energy, by the names that files give it, in lower case."""
-MICROSTRAIN = 1e-6
 CENTIDEGREE = 0.01
 """GSAS-II's unit of peak width [deg]."""
 

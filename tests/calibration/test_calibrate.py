@@ -325,3 +325,12 @@ def test_a_second_phase_does_not_lead_astray():
     assert found.geometry.distance == pytest.approx(truth.distance, rel=2e-3)
     assert found.verdict == "doubtful"  # a quarter of the light is not CeO2's
     assert any("favoured, 1649" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("eta_step", [7.0, 16.0])
+def test_azimuth_bins_need_not_divide_the_circle(eta_step):
+    truth = midas.Geometry(distance=3e5, beam_center=(150.4, 140.7), pixel_size=200.0, wavelength=0.2)
+    shot = midas.simulate(truth, midas.Detector((300, 300), 200.0), "CeO2", seed=4)
+    found = midas.calibrate(shot.image, {"wavelength": 0.2, "pixel_size": 200.0, "eta_step": eta_step})
+    assert found.verdict == "good"
+    assert found.evidence.arc == pytest.approx(360.0)

@@ -107,7 +107,11 @@ def test_weighting_by_significance_favours_significant_points():
     ("rules", "message"),
     [
         ({"fixed": {"tilt": 0.0}}, "'tilt' cannot be fixed; expected one of distance"),
-        ({"fixed": {"tilt_y": np.nan}}, "tilt_y is fixed at nan"),
+        ({"fixed": {"tilt_y": np.nan}}, "at which tilt_y is fixed is nan"),
+        ({"fixed": {"tilt_y": "level"}}, "at which tilt_y is fixed is 'level'; expected a finite number"),
+        ({"fixed": {"p3": 45.0}}, "p3 is fixed at 45.0 but p0|p3 is fixed at 45.0 but p1"),
+        ({"bounds": {"distance": 3e5}}, "the bounds of distance are 300000.0"),
+        ({"ring_weights": {"first": 1.0}}, "ring first has the weight"),
         ({"fixed": "tilt_y"}, "fixed is 'tilt_y'; expected a dict"),
         ({"bounds": {"p0": (0.0, 1.0)}}, "p0 cannot be bounded"),
         ({"bounds": {"distance": (2.0, 1.0)}}, "the bounds of distance"),
@@ -152,6 +156,13 @@ def test_the_distortion_chosen_is_the_one_there_is(distortion, expected):
     trials = dict(calibration.distortion_trials)
     assert list(trials) == ["none", "classic", "full"]
     assert trials[expected] < 1.05 * min(trials.values())
+
+
+def test_a_place_that_is_fixed_stays_and_is_shown_so():
+    calibration = calibrated(shot({}), fixed={"distance": 2.2e5, "beam_center_y": 255.0}, stopping_strain=1e-9)
+    assert calibration.geometry.distance == 2.2e5
+    assert calibration.geometry.beam_center[0] == 255.0
+    assert "distance     220.0000 (not refined) mm" in repr(calibration)
 
 
 def test_fixed_parameters_travel_through_a_calibration():

@@ -247,8 +247,8 @@ void bind_calibration(py::module_& m) {
   m.attr("FIRST_DISTORTION") = static_cast<int>(midas::FIRST_DISTORTION);
   m.attr("PARALLAX") = static_cast<int>(midas::PARALLAX);
   m.attr("N_IMAGE_PARAMETERS") = static_cast<int>(midas::N_IMAGE_PARAMETERS);
-  m.attr("N_PANEL_PARAMETERS") = static_cast<int>(midas::N_PANEL_PARAMETERS);
   m.attr("MAX_PEAKS") = midas::MAX_PEAKS;
+  m.def("eta_bins", [](double eta_step) { return midas::eta_bins(eta_step * RAD_PER_DEG); }, py::arg("eta_step"));
   m.def("fit_rings", &fit_rings, py::arg("projection"), py::arg("image").noconvert(), py::arg("mask").noconvert(),
         py::arg("windows"), py::kw_only(), py::arg("eta_step"), py::arg("fwhm"), py::arg("max_shift"),
         py::arg("known") = py::none(), py::arg("n_threads") = 0);

@@ -1,6 +1,5 @@
-// midas._core.find_ridges, vote_centers, center_sharpness, aim_beams, score_geometries, score_distances and
-// polish_geometries: core/ridges.hpp and core/ring_search.hpp. Geometries are rows (distance [px], beam_y, beam_z [px],
-// tilt_y, tilt_z [deg]); everything is in cells of the image.
+// midas._core.score_geometries, score_distances and polish_geometries: core/ring_search.hpp. Geometries are rows
+// (distance [px], beam_y, beam_z [px], tilt_y, tilt_z [deg]); everything is in cells of the image.
 #include "arrays.hpp"
 #include "module.hpp"
 #include "ring_search.hpp"

@@ -28,7 +28,7 @@ Footprint footprint_of(const Projection& projection, double radius, double eta, 
 }
 
 // In the middle of the bin. From R = L tan 2theta, 2theta - 2theta_c = L (x - bend x^2) / (L^2 + R_c^2); counts fall as
-// cos^3(2theta) (1 - f sin^2(2theta) sin^2(eta)), SPEC section 5.
+// cos^3(2theta) (1 - f sin^2(2theta) sin^2(eta)): SPEC section 5, docs/decisions/horizontal-field.md.
 RingView view_of(const Projection& projection, const RingGroup& group, double eta, const PeakOptions& options) {
   const double radius = 0.5 * (group.low + group.high);
   const double length = projection.geometry().distance / projection.geometry().pixel_size;
@@ -91,12 +91,14 @@ void check(const KnownRings& known, std::int64_t n_eta) {
 
 }  // namespace
 
+std::int64_t eta_bins(double eta_step) { return std::max<std::int64_t>(1, std::llround(2.0 * PI / eta_step)); }
+
 std::vector<RingPoint> fit_rings(const Projection& projection, const float* image, const std::uint8_t* mask,
                                  std::int64_t n_z, std::int64_t n_y, const std::vector<RingGroup>& groups,
                                  const KnownRings& known, const PeakOptions& options) {
   check(groups, options);
   const int threads = resolve_threads(options.n_threads);
-  const auto n_eta = std::max<std::int64_t>(1, std::llround(2.0 * PI / options.eta_step));
+  const std::int64_t n_eta = eta_bins(options.eta_step);
   const double eta_step = 2.0 * PI / static_cast<double>(n_eta);
   check(known, n_eta);
   const BinnedPixels pixels = bin_pixels({projection, image, mask, n_z, n_y}, groups, n_eta, threads);

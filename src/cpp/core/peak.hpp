@@ -77,6 +77,9 @@ struct RingPoint {
   bool converged;
 };
 
+// How many eta bins of about this width [rad] make a turn; the bins are a turn over it wide.
+std::int64_t eta_bins(double eta_step);
+
 // image: counts, n_z rows of n_y columns; mask: non-zero where a pixel must not be used (may be null).
 // Points come in the order of groups, then eta bins, then rings; windows with too few pixels give none.
 std::vector<RingPoint> fit_rings(const Projection& projection, const float* image, const std::uint8_t* mask,

@@ -1,9 +1,9 @@
 // The pixels of ring windows, sorted by (window, eta bin): the one pass over the image that ring fits need.
 //
-// Positions come from midas::Projection, which is called at a few pixels of each tile of 16 x 16: across a tile the
+// Positions come from midas::Projection, which is called at nine pixels of each tile of 32 x 32: across a tile the
 // position on the untilted plane (R sin eta, R cos eta) follows a parabola in row and column to better than 1e-4 px,
-// which is tested at four more pixels of the tile. A tile that fails the test, or lies on two panels, asks the
-// projection for each of its pixels.
+// which is tested at two more pixels of the tile, where a parabola is furthest off. A tile that fails the test, or lies
+// on two panels, asks the projection for each of its pixels.
 #ifndef MIDAS_PEAK_PIXELS_HPP
 #define MIDAS_PEAK_PIXELS_HPP
 

@@ -298,6 +298,7 @@ Geometry polish_one(Geometry geometry, const RidgeView& points, const AreaView& 
       if (!p.possible) return geometry;
       const double largest = p.radius.back() + 4.0 * sigma;
       if (stage == 0 && iteration == 0) {
+        if (p.strong.empty()) return geometry;
         const auto first = std::min(p.strong.size(), static_cast<std::size_t>(options.rings_first)) - 1;
         limit = p.strong[first] + 4.0 * sigma;
       }

@@ -162,7 +162,7 @@ def calibrate_one(
         "image %d x %d: %d hot and %d dead pixels masked", *prepared.counts.shape, prepared.n_hot, prepared.n_dead
     )
     check_panels(options.panels, prepared.shape)
-    signal = ring_signal(prepared, threshold=options.threshold)
+    signal = ring_signal(prepared, threshold=options.threshold, n_threads=n_threads)
     start = find_start(prepared, signal, options, n_threads)
     task = _Task(prepared, signal, options, n_threads, progress)
     calibration = _fitted(task, start)

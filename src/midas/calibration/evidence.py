@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from midas import _core
 from midas.calibration.fit import (
     BEAM_Y,
     BEAM_Z,
@@ -165,7 +166,7 @@ def gather_evidence(
 
 def azimuthal_arc(points: RingPoints, eta_step: float) -> float:
     """Return how much of the circle has points [deg]."""
-    return float(len(np.unique(points.eta_bin)) * eta_step)
+    return len(np.unique(points.eta_bin)) * 360.0 / _core.eta_bins(eta_step)
 
 
 def _uncertainties(fit: GeometryFit, *held_out: HeldOut) -> tuple[float, float]:
@@ -174,11 +175,17 @@ def _uncertainties(fit: GeometryFit, *held_out: HeldOut) -> tuple[float, float]:
     The covariance takes the points' errors as independent; leaving out parts of the detector does not.
     """
     variance = {k: float(fit.covariance[i, i]) for i, k in enumerate(fit.parameters)}
-    beam = [math.sqrt(max(0.0, variance.get(BEAM_Y, 0.0) + variance.get(BEAM_Z, 0.0)))]
-    distance = [math.sqrt(max(0.0, variance.get(DISTANCE, 0.0))) / fit.geometry.distance]
-    beam += [h.beam for h in held_out]
-    distance += [h.distance for h in held_out]
-    return max(v for v in beam if not math.isnan(v)), max(v for v in distance if not math.isnan(v))
+    beam = _root(variance.get(BEAM_Y, 0.0) + variance.get(BEAM_Z, 0.0))
+    distance = _root(variance.get(DISTANCE, 0.0)) / fit.geometry.distance
+    return (
+        max([beam, *(h.beam for h in held_out if not math.isnan(h.beam))]),
+        max([distance, *(h.distance for h in held_out if not math.isnan(h.distance))]),
+    )
+
+
+def _root(variance: float) -> float:
+    """Return the standard uncertainty of a variance: infinite where the fit could not tell it."""
+    return math.inf if math.isnan(variance) else math.sqrt(max(0.0, variance))
 
 
 def _correlated(fit: GeometryFit) -> tuple[tuple[str, str, float], ...]:

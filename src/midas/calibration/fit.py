@@ -299,14 +299,14 @@ def iteration_of(number: int, fit: GeometryFit, outliers: frozenset[int], of_rin
 
 
 def settled(before: Iteration, after: Iteration, fit: GeometryFit) -> bool:
-    """Return whether place and distance moved less than a few of their standard uncertainties."""
+    """Return whether beam centre and distance, where refined, moved less than a few of their standard uncertainties."""
     esd = dict(zip(fit.parameters, np.sqrt(np.diag(fit.covariance)), strict=True))
     moved = {
         DISTANCE: after.distance - before.distance,
         BEAM_Y: after.beam_center[0] - before.beam_center[0],
         BEAM_Z: after.beam_center[1] - before.beam_center[1],
     }
-    return all(abs(step) < _SETTLED * esd[k] for k, step in moved.items())
+    return all(abs(step) < _SETTLED * esd[k] for k, step in moved.items() if k in esd)
 
 
 def ring_strains(fit: GeometryFit, points: RingPoints, rings: Rings, mult_factor: float) -> dict[str, Any]:

@@ -7,23 +7,26 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from midas.calibration.plot import COLORS
+from midas.geometry import HARMONIC_TERMS
+
 if TYPE_CHECKING:
     from midas.calibration.result import Calibration
 
-_COLOURS = {"good": "#1a7f37", "doubtful": "#9a6700", "failed": "#cf222e"}
 _LABELS = {
     "distance": ("distance", "mm", 1e-3),
     "beam_center_y": ("beam centre, column", "px", 1.0),
     "beam_center_z": ("beam centre, row", "px", 1.0),
     "tilt_y": ("tilt y", "deg", 1.0),
     "tilt_z": ("tilt z", "deg", 1.0),
+    "parallax": ("parallax", "µm", 1.0),
 }
-_PHASES = ("p3", "p6", "p8", "p10", "p12", "p14")
+_PHASES = frozenset(phase for _, phase, _ in HARMONIC_TERMS)
 
 
 def calibration_html(calibration: Calibration) -> str:
     """Return an HTML fragment: the verdict and its reasons, the strains, and each refined value with its esd."""
-    colour = _COLOURS.get(calibration.verdict, "#57606a")
+    colour = COLORS[calibration.verdict]
     held_out = calibration.held_out_strain
     strain = f"mean strain {calibration.mean_strain * 1e6:.1f} µε"
     if np.isfinite(held_out):
@@ -51,6 +54,7 @@ def _rows(calibration: Calibration) -> list[tuple[str, str, str, str]]:
         "beam_center_z": g.beam_center[1],
         "tilt_y": g.tilts[1],
         "tilt_z": g.tilts[2],
+        "parallax": g.parallax,
         **g.distortion,
     }
     rows = []

@@ -70,7 +70,7 @@ def _image(file: Any, name: str, image: npt.NDArray[np.generic]) -> None:
 
 def _background(calibration: Calibration) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Return the background, and the counts over it where the rings of the first guess stand out (0 elsewhere)."""
-    signal = ring_signal(calibration.image)
+    signal = ring_signal(calibration.image, threshold=calibration.params.threshold)
     counts = calibration.image.counts
     background = _enlarged(signal.background, signal.binning, counts.shape)
     stands_out = _enlarged(signal.signal, signal.binning, counts.shape) > _SIGNIFICANT

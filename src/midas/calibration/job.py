@@ -67,7 +67,7 @@ def run_job(
     Raises
     ------
     MidasError
-        The input is unusable; nothing is left behind.
+        The input is unusable; nothing is left behind. Or a file of `export` cannot be written; the others are.
     """
     _check(job)
     source = read_params(job.params) if job.params else None
@@ -102,6 +102,8 @@ def run_joint_job(
     """
     if job.export:
         raise InputError("--export takes the geometry of one image; calibrate it alone, or use midas.write_geometry")
+    if job.save_hdf5:
+        raise InputError("-SavePlotsHDF takes the arrays of one image; calibrate it alone")
     jobs = [replace(job, image=image) for image in images]
     for one in jobs:
         _check(one)

@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from midas.calibration.fit import DISTANCE, PLACE, LoopResult, file_parameter_es
 from midas.calibration.joint_fit import Freedom, ImagePoints, JointFit, at_rings, fit_images, held_out_strains
 from midas.calibration.joint_result import JointCalibration
 from midas.calibration.joint_verdict import check_rail, judge_jointly
-from midas.calibration.options import JOINT_FIELDS, CalibrationParams
+from midas.calibration.options import JOINT_DEFAULTS, JOINT_FIELDS, CalibrationParams
 from midas.calibration.panels import panel_parameters
 from midas.calibration.result import Calibration
 from midas.errors import InputError, MidasError
@@ -30,7 +30,6 @@ logger = logging.getLogger(__name__)
 Progress = Callable[[int, int, str], None]
 Source = CalibrationParams | Mapping[str, Any] | str | Path
 Alone = Callable[..., Calibration]
-_DEFAULTS: dict[str, Any] = {f.name: f.default for f in fields(CalibrationParams) if f.name in JOINT_FIELDS}
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,13 +89,13 @@ def joint_job(
         sources: list[Source] = list(params)
     else:
         sources = [params] * n  # type: ignore[list-item]
-    own, settings = [], dict(_DEFAULTS)
+    own, settings = [], dict(JOINT_DEFAULTS)
     for source in sources:
         _refuse_single_rules(source)
         rest, joint = _split(source)
         own.append(rest)
         for key, value in joint.items():
-            if settings[key] not in (_DEFAULTS[key], value):
+            if settings[key] not in (JOINT_DEFAULTS[key], value):
                 raise InputError(
                     f"{key} is {settings[key]!r} for one image and {value!r} for another; expected one value"
                 )
@@ -117,13 +116,18 @@ def joint_job(
 def _split(source: Source) -> tuple[Source, dict[str, Any]]:
     """Return what one image's calibration is told, and what is said of all together."""
     if isinstance(source, CalibrationParams):
-        said = {k: getattr(source, k) for k in JOINT_FIELDS if getattr(source, k) != _DEFAULTS[k]}
-        return replace(source, **_DEFAULTS), said
+        said = {k: getattr(source, k) for k in JOINT_FIELDS if getattr(source, k) != JOINT_DEFAULTS[k]}
+        return replace(source, **JOINT_DEFAULTS), said
     if isinstance(source, Mapping):
         return {k: v for k, v in source.items() if k not in JOINT_FIELDS}, {
-            k: v for k, v in source.items() if k in JOINT_FIELDS
+            k: _plain(v) for k, v in source.items() if k in JOINT_FIELDS
         }
     return source, {}
+
+
+def _plain(value: Any) -> Any:
+    """Return an array or a list as a tuple, which can be compared with another."""
+    return tuple(np.asarray(value, dtype=object).tolist()) if np.ndim(value) == 1 else value
 
 
 def _refuse_single_rules(source: Source) -> None:

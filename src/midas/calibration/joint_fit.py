@@ -30,6 +30,7 @@ from midas.calibration.fit import (
 )
 from midas.calibration.panels import moved_panels, panel_options
 from midas.calibration.points import RingPoints
+from midas.calibration.residuals import FOLDS, sector_folds
 from midas.calibration.ring_errors import ring_covariance, ring_scatter
 from midas.crystal import Rings
 from midas.errors import FitError, InputError
@@ -37,7 +38,6 @@ from midas.geometry import RADIAL_TERMS, FloatArray, Geometry, distortion_coeffi
 
 logger = logging.getLogger(__name__)
 
-_FOLDS = 4
 _N_PLACE = _core.N_IMAGE_PARAMETERS
 _WAVELENGTH = _core.N_GEOMETRY_PARAMETERS  # place of the wavelength ratio among the core's parameters
 _FIRST_PANEL = _WAVELENGTH + 1 + _N_PLACE  # place of the first panel's first parameter were there one image
@@ -66,8 +66,8 @@ class Freedom:
 
     Examples
     --------
-    >>> Freedom(shared=(4, 5), distances=(None, None)).names_distances
-    True
+    >>> Freedom(shared=(4, 5), distances=(None, None)).distance_sigma
+    0.0
     """
 
     shared: tuple[int, ...]
@@ -100,11 +100,6 @@ class Freedom:
             )
         if self.steps and unknown:
             raise InputError("a detector position is missing; expected one for every image")
-
-    @property
-    def names_distances(self) -> bool:
-        """Whether some image's distance is a parameter of its own."""
-        return self.distance_sigma > 0.0 or any(d is None for d in self.distances)
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,11 +190,13 @@ def fit_images(images: Sequence[ImagePoints], freedom: Freedom) -> JointFit:
 def held_out_strains(images: Sequence[ImagePoints], freedom: Freedom, fit: JointFit) -> list[FloatArray]:
     """Return the strain of each image's used points as predicted by joint fits that left their azimuth out.
 
-    Four-fold: every fourth azimuth bin of all images is left out in turn. NaN where the rest was too little to fit.
+    Four-fold, in the sectors of `midas.calibration.residuals`: a quarter of the azimuth of every image is left out in
+    turn. NaN where the rest was too little to fit.
     """
     found = [np.full(len(i.points), np.nan) for i in images]
-    for fold in range(_FOLDS):
-        test = [f.used & (i.points.eta_bin % _FOLDS == fold) for i, f in zip(images, fit.images, strict=True)]
+    folds = [sector_folds(i.points) for i in images]
+    for fold in range(FOLDS):
+        test = [f.used & (own == fold) for own, f in zip(folds, fit.images, strict=True)]
         train = [replace(i, kept=f.used & ~t) for i, f, t in zip(images, fit.images, test, strict=True)]
         if min(int(t.kept.sum()) for t in train) <= 2 * len(PLACE):
             continue

@@ -124,5 +124,7 @@ class JointCalibration:
             The folder cannot be written to.
         """
         from midas.calibration.joint_files import save
+        from midas.io.atomic import output_folder
 
-        return save(self, Path(folder))
+        with output_folder(folder) as made:
+            return save(self, made)

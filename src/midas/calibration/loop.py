@@ -159,6 +159,8 @@ def _fit_without(
             f"only {len(chosen)} ring positions passed the quality cuts, for {len(free)} parameters; "
             "the image shows no rings, they are too weak, the calibrant is wrong, or the seed off"
         )
+    if len(np.unique(chosen.ring)) < _FEWEST_RINGS:  # what more rings said of it before holds no longer
+        geometry = _undistorted(geometry, params)
     fit = fit_geometry(geometry, chosen, free, rules=params.rules)
     used = np.zeros(len(points), dtype=bool)
     used[kept] = fit.used

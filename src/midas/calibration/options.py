@@ -194,8 +194,8 @@ class CalibrationParams:
                 "refine_wavelength needs several images at known distances: at one distance a longer wavelength looks "
                 "like a shorter distance; give a list of images with detector_positions or known_distances"
             )
-        for name in ("detector_positions", "known_distances"):
-            if getattr(self, name) is not None:
+        for name in JOINT_FIELDS:
+            if getattr(self, name) != JOINT_DEFAULTS[name]:
                 raise InputError(f"{name} is for a list of images; of one image give the distance as a guess")
 
     def resolve_calibrant(self) -> Calibrant | tuple[Calibrant, ...]:
@@ -331,6 +331,10 @@ def _file_calibrant(file: Any) -> dict[str, Calibrant]:
     if "SpaceGroup" not in file:
         raise InputError(f"{file.name}: LatticeConstant has no SpaceGroup (nor Calibrant); add one, or leave both out")
     return {"calibrant": calibrant_from_cell(file.get("SpaceGroup"), cell)}
+
+
+JOINT_DEFAULTS: dict[str, Any] = {f.name: f.default for f in fields(CalibrationParams) if f.name in JOINT_FIELDS}
+"""What the joint fields are when nobody says anything."""
 
 
 def calibration_values(file: Any) -> dict[str, Any]:

@@ -81,7 +81,9 @@ def _tried(run: _Run, best: LoopResult, layout: PanelLayout, distance: bool) -> 
     what = f"{len(layout)} panels{' at their own distances' if distance else ''}"
     few = len(best.points) < _POINTS_PER_PANEL * len(layout)
     trial = None if few else _refined(run, best, layout, distance)
-    if trial is None:
+    if few:
+        logger.warning("%s: only %d ring positions, too few to refine them; left out", what, len(best.points))
+    elif trial is None:
         logger.info("%s: held-out points gain nothing, left out", what)
     else:
         logger.info("%s: mean strain %.1f µε", what, trial.fit.mean_strain * 1e6)

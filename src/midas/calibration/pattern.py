@@ -46,7 +46,7 @@ class RingPeaks:
 def ring_peaks(signal: RingSignal, geometry: Geometry) -> RingPeaks:
     """Return the peaks of the azimuthal mean about a geometry's beam centre, its tilts taken out."""
     z, y = np.mgrid[: signal.signal.shape[0], : signal.signal.shape[1]]
-    radius_map = geometry.to_polar(signal.to_image(y), signal.to_image(z))[0] / signal.binning
+    radius_map = geometry.to_polar(signal.to_image(y), signal.to_image(z), n_threads=1)[0] / signal.binning
     radii, strengths, covered = ring_radii(signal, radius_map)
     return RingPeaks(radii, strengths, covered, radius_map)
 

@@ -9,6 +9,7 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 from midas.errors import InputError
+from midas.geometry import HARMONIC_TERMS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -162,10 +163,12 @@ def numbers(calibration: Calibration) -> list[tuple[str, str, str]]:
         ("tilt y", with_esd(g.tilts[1], esd.get("tilt_y", 0.0)), "deg"),
         ("tilt z", with_esd(g.tilts[2], esd.get("tilt_z", 0.0)), "deg"),
     ]
+    if "parallax" in esd:
+        rows.append(("parallax", with_esd(g.parallax, esd["parallax"]), "µm"))
+    phases = {phase for _, phase, _ in HARMONIC_TERMS}
     for name, value in g.distortion.items():
         if name in esd:
-            is_phase = name in ("p3", "p6", "p8", "p10", "p12", "p14")
-            scale, unit = (1.0, "deg") if is_phase else (1e6, "1e-6")
+            scale, unit = (1.0, "deg") if name in phases else (1e6, "1e-6")
             rows.append((name, with_esd(value * scale, esd[name] * scale), unit))
     used = calibration.used
     n_rings = len([r for r in calibration.ring_table if r.n_points and not r.outlier])

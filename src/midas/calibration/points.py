@@ -75,7 +75,6 @@ def ring_windows(
     fwhm: float,
     radius_range: tuple[float, float],
     excluded: frozenset[int] = frozenset(),
-    strong: float = _WEAKEST,
 ) -> list[Window]:
     """Return the radius windows (low, high, radii, ring indices) [px] to fit, ascending and disjoint.
 
@@ -88,7 +87,7 @@ def ring_windows(
     if len(usable) == 0:
         return []
     brightness = np.nan_to_num(rings.intensity[usable], nan=1.0) / radius
-    seen = brightness > strong * brightness.max()
+    seen = brightness > _WEAKEST * brightness.max()
     usable, radius = usable[seen], radius[seen]
     windows: list[Window] = []
     for first, last in _chains(radius, fwhm):
@@ -186,7 +185,7 @@ def _known_rings(
         return None
     numbers = np.nonzero(rings.two_theta < 88.0)[0]
     radius = geometry.radius_of(rings.two_theta[numbers])
-    n_eta = max(1, round(360.0 / eta_step))
+    n_eta = _core.eta_bins(eta_step)
     heights, widths = np.full((len(numbers), n_eta), np.nan), np.full(len(numbers), np.nan)
     median = np.full(len(numbers), np.nan)
     for k in np.unique(points.ring):

@@ -35,7 +35,7 @@ class PreparedImage:
     """The image a calibration fits, with sentinels, dead and hot pixels masked."""
 
     counts: FloatImage
-    """Shape (n_z, n_y), counts after dark subtraction and image transforms; 0 where masked."""
+    """Shape (n_z, n_y), counts after dark subtraction and image transforms, over `gain`; 0 where masked."""
     mask: BoolImage
     """Shape (n_z, n_y), True where a pixel is not used."""
     n_hot: int
@@ -167,13 +167,13 @@ def _gain(counts: FloatImage, unusable: BoolImage) -> float:
     return gain if gain > 0.0 else 1.0
 
 
-def local_median(counts: FloatImage, unusable: BoolImage, size: int) -> FloatImage:
+def local_median(counts: FloatImage, unusable: BoolImage, size: int, *, n_threads: int = 0) -> FloatImage:
     """Return the median of the image over squares of about `size` px, masked pixels filled from around them first.
 
     Taken on every third pixel of every third row, which the median over a square does not notice, and interpolated.
     """
     filled, masked = counts[::_THINNED, ::_THINNED], unusable[::_THINNED, ::_THINNED]
     if masked.any():
-        filled = filled.ravel()[nearest_usable(masked)]
-    median = _core.median_filter(np.ascontiguousarray(filled), half=size // (2 * _THINNED))
+        filled = filled.ravel()[nearest_usable(masked, n_threads=n_threads)]
+    median = _core.median_filter(np.ascontiguousarray(filled), half=size // (2 * _THINNED), n_threads=n_threads)
     return interpolated(median, (counts.shape[0], counts.shape[1]), _THINNED)

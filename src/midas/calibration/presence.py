@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from midas import _core
 from midas.calibration.filters import find_peaks, smoothed
 from midas.calibration.fit import LoopResult
 from midas.calibration.points import MIN_SNR
@@ -99,15 +100,15 @@ def _expected_bins(loop: LoopResult, rings: Rings, mask: BoolImage, eta_step: fl
 
 
 def _lit_bins(loop: LoopResult, eta_step: float) -> BoolImage:
-    points, n = loop.points, math.ceil(360.0 / eta_step)
+    points, n = loop.points, _core.eta_bins(eta_step)
     seen = np.bincount(points.eta_bin, minlength=n)[:n]
     return seen >= min(_LIT_BY, len(np.unique(points.ring)))
 
 
 def _on_panel(loop: LoopResult, rings: Rings, k: int, mask: BoolImage, eta_step: float) -> BoolImage:
     """Return, for each azimuth bin, whether the ring crosses usable pixels over half of it."""
-    n = math.ceil(360.0 / eta_step)
-    eta = -180.0 + (np.arange(5 * n) + 0.5) * eta_step / 5.0
+    n = _core.eta_bins(eta_step)
+    eta = -180.0 + (np.arange(5 * n) + 0.5) * 72.0 / n
     geometry = loop.fit.geometry
     y, z = geometry.to_pixel(np.full_like(eta, geometry.radius_of(rings.two_theta[k])), eta, n_threads=1)
     on = np.isfinite(y) & np.isfinite(z)
@@ -167,7 +168,7 @@ def _narrow(profile: FloatArray, width: int) -> FloatArray:
 def _trimmed_profile(signal: RingSignal, geometry: Geometry) -> tuple[FloatArray, FloatArray, IntArray]:
     """Return, for each coarse cell of radius, (trimmed mean of counts over background, its esd, number of cells)."""
     rows, columns = np.nonzero(~signal.mask)
-    radius = geometry.to_polar(signal.to_image(columns), signal.to_image(rows))[0] / signal.binning
+    radius = geometry.to_polar(signal.to_image(columns), signal.to_image(rows), n_threads=1)[0] / signal.binning
     known = np.isfinite(radius)
     ring = radius[known].astype(np.int64)
     excess = (signal.counts - signal.background)[rows, columns][known].astype(np.float64)

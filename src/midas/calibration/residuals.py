@@ -16,7 +16,8 @@ from midas.geometry import FloatArray
 
 IntArray = npt.NDArray[np.int64]
 
-_FOLDS = 4
+FOLDS = 4
+"""Parts of the points, each left out in turn."""
 _FOLD_OF_SECTOR = (1, 3, 1, 3, 0, 2, 1, 2, 3, 2, 1, 0, 2, 1, 0, 2, 1, 3, 0, 3, 0, 2, 3, 0)
 """Which fold each of 24 sectors over the azimuth that has points belongs to: three neighbouring bins at 5 deg on full
 rings. In this order (found by search) no harmonic of the distortion up to 6 has more than 0.41 of its power in one
@@ -48,14 +49,14 @@ def held_out_azimuths(fit: GeometryFit, points: RingPoints) -> HeldOut:
     its points cannot be predicted from their neighbours alone.
     """
     used = points.select(fit.used)
-    return _summed_up(fit, _trained(fit, used, _sector_folds(used)))
+    return _summed_up(fit, _trained(fit, used, sector_folds(used)))
 
 
 def held_out_rings(fit: GeometryFit, points: RingPoints) -> HeldOut:
     """Return how well the fit predicts rings that it did not see: every fourth ring, each one where they are few."""
     used = points.select(fit.used)
     rank = np.unique(used.ring, return_inverse=True)[1]
-    return _summed_up(fit, _trained(fit, used, rank % _FOLDS))
+    return _summed_up(fit, _trained(fit, used, rank % FOLDS))
 
 
 def held_out_strains(fit: GeometryFit, points: RingPoints) -> FloatArray:
@@ -65,7 +66,7 @@ def held_out_strains(fit: GeometryFit, points: RingPoints) -> FloatArray:
     """
     used = points.select(fit.used)
     strain = np.full(len(used), np.nan)
-    for fold in _trained(fit, used, _sector_folds(used)):
+    for fold in _trained(fit, used, sector_folds(used)):
         strain[fold.out] = fold.strain
     return strain
 
@@ -77,7 +78,8 @@ class _Fold:
     fit: GeometryFit
 
 
-def _sector_folds(used: RingPoints) -> IntArray:
+def sector_folds(used: RingPoints) -> IntArray:
+    """Return the fold (0 to 3) that each point's azimuth belongs to."""
     bins = np.unique(used.eta_bin)
     sector = np.searchsorted(bins, used.eta_bin) * len(_FOLD_OF_SECTOR) // max(1, len(bins))
     return np.asarray(_FOLD_OF_SECTOR, dtype=np.int64)[sector]
@@ -86,7 +88,7 @@ def _sector_folds(used: RingPoints) -> IntArray:
 def _trained(fit: GeometryFit, used: RingPoints, fold: IntArray) -> list[_Fold]:
     """Return the same parameters fitted without each fold in turn, and the strain of the points left out."""
     folds = []
-    for k in range(_FOLDS):
+    for k in range(FOLDS):
         out = fold == k
         if not out.any() or (~out).sum() <= 2 * len(fit.parameters):
             continue

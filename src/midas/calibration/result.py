@@ -70,7 +70,7 @@ class Calibration:
     """Shape, pixel size and the mask that was used."""
     esd: Mapping[str, float]
     """Standard uncertainty of each refined parameter: distance [µm], beam_center_y and beam_center_z [px], tilt_y and
-    tilt_z [deg], p-terms (phases in deg)."""
+    tilt_z [deg], parallax [µm], p-terms (phases in deg)."""
     parameters: tuple[str, ...]
     """Names of the refined parameters in the order of `covariance`; distortion as cosine and sine coefficients."""
     covariance: FloatArray
@@ -130,16 +130,19 @@ class Calibration:
     def __repr__(self) -> str:
         """Return the verdict and the geometry in a few lines."""
         g, e = self.geometry, self.esd
+
+        def said(name: str, digits: int, scale: float = 1.0) -> str:
+            return f"± {e[name] * scale:.{digits}f}" if name in e else "(not refined)"
+
         return (
             f"Calibration: {self.verdict}, mean strain {self.mean_strain * 1e6:.1f} µε "
             f"(held out {self.held_out_strain * 1e6:.1f}) over {int(self.used.sum())} points "
             f"of {len(self.ring_table)} rings\n"
-            f"  distance     {g.distance / 1000:.4f} ± {e['distance'] / 1000:.4f} mm\n"
-            f"  beam centre  y {g.beam_center[0]:.4f} ± {e['beam_center_y']:.4f}, "
-            f"z {g.beam_center[1]:.4f} ± {e['beam_center_z']:.4f} px\n"
-            f"  tilts        y {g.tilts[1]:.4f} ± {e.get('tilt_y', 0.0):.4f}, "
-            f"z {g.tilts[2]:.4f} ± {e.get('tilt_z', 0.0):.4f} deg"
-            + (f"\n  parallax     {g.parallax:.1f} ± {e.get('parallax', 0.0):.1f} µm" if g.parallax else "")
+            f"  distance     {g.distance / 1000:.4f} {said('distance', 4, 1e-3)} mm\n"
+            f"  beam centre  y {g.beam_center[0]:.4f} {said('beam_center_y', 4)}, "
+            f"z {g.beam_center[1]:.4f} {said('beam_center_z', 4)} px\n"
+            f"  tilts        y {g.tilts[1]:.4f} {said('tilt_y', 4)}, z {g.tilts[2]:.4f} {said('tilt_z', 4)} deg"
+            + (f"\n  parallax     {g.parallax:.1f} {said('parallax', 1)} µm" if g.parallax else "")
             + "".join(f"\n  {self.verdict}: {reason}" for reason in self.reasons)
         )
 

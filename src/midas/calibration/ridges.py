@@ -74,7 +74,7 @@ def find_ridges(rings: RingSignal, *, n_threads: int = 0) -> Ridges:
     around them: where the surroundings are bright the hole is taken for the saturated crest of a ring, elsewhere no
     point is taken in or beside it.
     """
-    signal, blocked = _without_holes(rings)
+    signal, blocked = _without_holes(rings, n_threads)
     compressed = np.where(np.abs(signal) < _LINEAR, signal, _LINEAR * np.sign(signal))
     compressed += np.sign(signal) * _LINEAR * np.log(np.maximum(np.abs(signal) / _LINEAR, 1.0))
     points = _core.find_ridges(
@@ -89,11 +89,11 @@ def find_ridges(rings: RingSignal, *, n_threads: int = 0) -> Ridges:
     return Ridges(points=points, area=_area_samples(~blocked), shape=(signal.shape[0], signal.shape[1]))
 
 
-def _without_holes(rings: RingSignal) -> tuple[FloatArray, BoolImage]:
+def _without_holes(rings: RingSignal, n_threads: int) -> tuple[FloatArray, BoolImage]:
     """Return the signal with small holes filled, and where no ridge is to be looked for."""
     if not rings.mask.any():
         return rings.signal.astype(np.float64), rings.mask
-    nearest = nearest_usable(rings.mask)
+    nearest = nearest_usable(rings.mask, n_threads=n_threads)
     distance = distance_to(nearest)
     filled = rings.signal.ravel()[nearest].astype(np.float64)
     dark = rings.mask & ((filled < _BRIGHT) | (distance > _BRIDGED))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -29,6 +30,13 @@ def _first(name: str) -> int | None:
         return int(_core.PARALLAX)
     term = RADIAL_TERMS.get(name, _HARMONIC.get(name))
     return None if term is None else int(_core.FIRST_DISTORTION) + term
+
+
+def _number(what: str, value: Any) -> float:
+    """Return a finite number, or say what is none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not np.isfinite(value):
+        raise InputError(f"{what} is {value!r}; expected a finite number")
+    return float(value)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,8 +69,13 @@ class FitRules:
         for name, value in self.fixed.items():
             if _first(name) is None and name not in _PHASES:
                 raise InputError(f"{name!r} cannot be fixed; expected one of {', '.join(self._names())}, or a phase")
-            if not np.isfinite(value):
-                raise InputError(f"{name} is fixed at {value}; expected a number")
+            _number(f"the value at which {name} is fixed", value)
+        for amplitude, phase, _ in HARMONIC_TERMS:
+            if phase in self.fixed and amplitude not in self.fixed:
+                raise InputError(
+                    f"{phase} is fixed at {self.fixed[phase]} but {amplitude}, whose phase it is, is not; fix both, or "
+                    "neither"
+                )
         for name, limits in self.bounds.items():
             if name in _HARMONIC or name in _PHASES:
                 raise InputError(
@@ -70,12 +83,13 @@ class FitRules:
                 )
             if _first(name) is None:
                 raise InputError(f"{name!r} cannot be bounded; expected one of {', '.join(self._names())}")
-            if len(tuple(limits)) != 2 or not limits[0] < limits[1]:
+            pair = isinstance(limits, (tuple, list)) and len(limits) == 2
+            if not pair or not _number(f"a bound of {name}", limits[0]) < _number(f"a bound of {name}", limits[1]):
                 raise InputError(f"the bounds of {name} are {limits}; expected the lower, then the higher value")
         if self.weighting not in WEIGHTINGS:
             raise InputError(f"weighting is {self.weighting!r}; expected one of {', '.join(WEIGHTINGS)}")
         for number, weight in self.ring_weights.items():
-            if not (0.0 < weight < np.inf) or int(number) < 1:
+            if not isinstance(number, (int, np.integer)) or number < 1 or not _number("a weight", weight) > 0.0:
                 raise InputError(
                     f"ring {number} has the weight {weight}; expected a ring number from 1 and a weight above 0 "
                     "(to leave a ring out, exclude it)"

@@ -32,7 +32,7 @@ from midas.units import UM_PER_MM
 logger = logging.getLogger(__name__)
 
 _COMPARED = 3  # candidates that are fitted
-_WORTH_FITTING = 0.25  # seed score over the best one's
+_WORTH_FITTING = 0.25  # score of the best distance over the best one's
 _TIE = 6.0  # difference of log-likelihoods below which two candidates explain the image equally well
 _LOOP = 5  # iterations of the full fit that break a tie
 _FAR_BETTER = 3.0  # held-out strain over the best one's at which a tie is broken

@@ -18,12 +18,12 @@ from midas import _core
 from midas.calibration.centers import find_centers
 from midas.calibration.prepare import PreparedImage
 from midas.calibration.ridges import LINE_POINTS_A_SPOT, Ridges, find_ridges
-from midas.calibration.signal import RingSignal, ring_radii, ring_signal
+from midas.calibration.signal import RingSignal, ring_signal
 from midas.crystal import Rings
 from midas.errors import FitError
 from midas.geometry import FloatArray, Geometry
 
-__all__ = ["Hypothesis", "RingSignal", "Seed", "find_seed", "ring_radii", "ring_signal"]
+__all__ = ["Hypothesis", "RingSignal", "Seed", "find_seed", "ring_signal"]
 
 logger = logging.getLogger(__name__)
 
@@ -145,7 +145,7 @@ def find_seed(
     FitError
         No rings stand out, or no geometry puts the calibrant's rings on those that do.
     """
-    coarse = signal if signal is not None else ring_signal(prepared)
+    coarse = signal if signal is not None else ring_signal(prepared, n_threads=n_threads)
     found = ridges if ridges is not None else find_ridges(coarse, n_threads=n_threads)
     if len(found) < _FEWEST_POINTS:
         raise FitError(
@@ -180,7 +180,7 @@ def find_seed(
 def _rings_seen(ridges: Ridges, best: Hypothesis, coarse: RingSignal, pattern: _Pattern, pixel_size: float) -> int:
     """Return how many rings of the pattern have ridge points on them."""
     geometry = Geometry(best.distance, best.beam_center, pixel_size, 1.0, tilts=(0.0, *best.tilts))
-    radius, _, _ = geometry.to_polar(coarse.to_image(ridges.points[0]), coarse.to_image(ridges.points[1]))
+    radius, _, _ = geometry.to_polar(coarse.to_image(ridges.points[0]), coarse.to_image(ridges.points[1]), n_threads=1)
     expected = geometry.distance / pixel_size * pattern.tangent
     edges = 0.5 * (expected[1:] + expected[:-1])
     nearest = np.searchsorted(edges, radius)

@@ -36,14 +36,14 @@ class RingSignal:
         return position * self.binning + 0.5 * (self.binning - 1)
 
 
-def ring_signal(prepared: PreparedImage, *, threshold: float = 0.0) -> RingSignal:
+def ring_signal(prepared: PreparedImage, *, threshold: float = 0.0, n_threads: int = 0) -> RingSignal:
     """Return the image binned to about 640 px, over its local median in units of the local noise.
 
     Pixels less than `threshold` [counts of the image given] above the background count as background; 0 takes all.
     """
     binning = max(1, round(max(prepared.counts.shape) / _TARGET_EDGE))
     counts, mask = _binned(prepared, binning)
-    background = local_median(counts, mask, max(counts.shape) // 25)
+    background = local_median(counts, mask, max(counts.shape) // 25, n_threads=n_threads)
     excess = counts - background
     usable = ~mask
     # Noise grows as the square root of the counts whatever the gain: its factor is measured, not assumed, where there

@@ -85,7 +85,7 @@ def find_start(prepared: PreparedImage, signal: RingSignal, options: Calibration
 
 
 def alternatives(start: Start, options: CalibrationParams) -> Iterator[Start]:
-    """Yield starts from the seed's other hypotheses, best first; each is without those before it, which failed."""
+    """Yield starts from the seed's other hypotheses, best first, each without those before it."""
     for k, other in enumerate(start.seed.others):
         if other.score <= CHANCE:
             return

@@ -32,7 +32,7 @@ def point_columns(calibration: Calibration) -> dict[str, FloatArray]:
     radius L·tan(2θ) [µm]; Ideal2Theta, Bragg's angle [deg].
     """
     g, points = calibration.geometry, calibration.points.select(calibration.used)
-    radius, _, eta = g.to_polar(points.y, points.z)
+    radius, _, eta = g.to_polar(points.y, points.z, n_threads=1)
     ideal = g.distance * points.tan_two_theta
     found = radius * g.pixel_size
     return {

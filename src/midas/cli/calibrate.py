@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from midas.cli.progress import progress_bar
+from midas.errors import InputError
 
 _NO_DISTANCE = 1_000_000.0  # the manual's way of writing "no guess"
 
@@ -95,7 +96,7 @@ def _add_joint(parser: argparse.ArgumentParser) -> None:
                        metavar="UM", help="reading of the detector's stage for each image [µm], growing away from the "
                        "sample; their common offset is refined")  # fmt: skip
     joint.add_argument("--known-distances", dest="known_distances", type=float, nargs="+", default=None, metavar="UM",
-                       help="distance of each image, where it is known [µm]")  # fmt: skip
+                       help="distance of each image [µm]")  # fmt: skip
     joint.add_argument("--distance-sigma", dest="distance_sigma", type=float, default=None, metavar="UM",
                        help="how well positions or distances are known [µm] (default: 0, exactly)")  # fmt: skip
     joint.add_argument("--refine-wavelength", dest="refine_wavelength", action="store_true", default=None,
@@ -110,6 +111,8 @@ def run(args: argparse.Namespace) -> int:
     from midas.calibration.job import CalibrationJob, run_job, run_joint_job
     from midas.calibration.options import JOINT_FIELDS
 
+    if args.data and args.image:
+        raise InputError(f"the image is given as {args.image[0]} and with -dataFN as {args.data[0]}; give one of them")
     folder, images = Path(args.out), args.data or args.image
     job = CalibrationJob(
         image=images[0] if images else "",

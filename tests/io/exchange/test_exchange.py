@@ -16,7 +16,7 @@ import pytest
 
 import midas
 from midas.detector import transform_image
-from midas.errors import FormatError, GeometryError, InputError
+from midas.errors import FormatError, InputError
 from midas.io.exchange import pixel_map
 from midas.io.exchange.plane import layout, plane_of, raw_shape
 from midas.io.exchange.poni import _DETECTORS, TRANSFORMS
@@ -204,6 +204,10 @@ def test_poni_without_detector_shape_or_pixel(tmp_path: Path) -> None:
         ("Distance:", "Dis:", "'dist' is missing"),
         ("Wavelength:", "Wave:", "'wavelength' is missing"),
         ('"orientation": 3', '"orientation": 7', "orientation 7"),
+        ('"orientation": 3', '"orientation": "up"', "orientation up"),
+        ('"pixel1": 0.0001', '"pixel1": "abc"', "'pixel size' is 'abc'; expected a number"),
+        ('"pixel1": 0.0001', '"pixel1": 0.0', "midas takes square pixels"),
+        ('"max_shape": [40, 30]', '"max_shape": 40', "the shape of the detector is 40"),
         ("poni_version: 2.1", "poni_version: 3\nParallax: True", "parallax"),
         ("Detector_config: {", "Detector_config: [", "JSON object"),
     ],
@@ -338,7 +342,7 @@ def test_controls_that_gsas2_wrote_are_read(tmp_path: Path) -> None:
         g, _ = midas.read_geometry(path, pixel_size=200.0)
         assert g.beam_center == pytest.approx((842.5, 866.5))
         assert g.distance == pytest.approx(1e6)
-    with pytest.raises(GeometryError, match="give pixel_size"):
+    with pytest.raises(FormatError, match="give pixel_size"):
         midas.read_geometry(path)
     path.write_text(text.format("[1, x]"))
     with pytest.raises(FormatError, match="expected two numbers"):

@@ -89,6 +89,6 @@ def read_fit2d(path: Path, pixel_size: float | None = None) -> tuple[Geometry, D
         directions=directions_of(tilt, rotation, number_of(values, _TWIST, source, 0.0)),
         wavelength=number_of(values, "WAVELENGTH (ANGSTROMS)", source),
     )
-    shape = [values.get(f"# {k}-PIXELS") for k in "YX"]
-    detector = Detector((int(shape[0]), int(shape[1])), size) if shape[0] and shape[1] else None
+    shape = [int(number_of(values, f"# {k}-PIXELS", source, 0.0)) for k in "YX"]
+    detector = Detector((shape[0], shape[1]), size) if shape[0] and shape[1] else None
     return geometry_of(plane), detector

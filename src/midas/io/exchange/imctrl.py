@@ -13,7 +13,7 @@ import math
 from pathlib import Path
 
 from midas.detector import Detector
-from midas.errors import FormatError, GeometryError
+from midas.errors import FormatError
 from midas.geometry import Geometry
 from midas.io.atomic import atomic_path
 from midas.io.exchange.plane import (
@@ -112,7 +112,7 @@ def read_imctrl(path: Path, pixel_size: float | None = None) -> tuple[Geometry, 
 def _pixel_size(values: dict[str, str], path: Path, given: float | None) -> float:
     if "pixelSize" not in values:
         if given is None:
-            raise GeometryError(f"{path}: image controls do not tell the pixel size; give pixel_size [µm]")
+            raise FormatError(f"{path}: image controls do not tell the pixel size; give pixel_size [µm]")
         return float(given)
     across, along = _pair(values, "pixelSize", path)
     if abs(across / along - 1.0) > 1e-9:

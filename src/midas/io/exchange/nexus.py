@@ -116,7 +116,7 @@ def _move(
         attributes["offset"], attributes["offset_units"] = np.asarray(vector, dtype=float), unit
 
 
-def read_nexus(path: Path, pixel_size: float | None = None) -> tuple[Geometry, Detector]:
+def read_nexus(path: Path) -> tuple[Geometry, Detector]:
     """Return geometry and detector of the first NXdetector with a module and pixel directions.
 
     Raises

@@ -64,18 +64,17 @@ def read_record(path: Path) -> tuple[Geometry, Detector | None]:
         values = record["geometry"]
         given = {name: values[name] for name in _FIELDS}
         panels = _panels(values["panels"]) if values.get("panels") else None
+        given["parallax"] = float(values.get("parallax", 0.0))
+        geometry = Geometry(**given, image_transforms=tuple(values.get("image_transforms", ())), panels=panels)
+        shape = record.get("shape")
+        detector = None if shape is None else Detector((shape[0], shape[1]), geometry.pixel_size)
     except OSError as error:
         raise FormatError(f"{path}: the file cannot be read ({error.strerror})") from None
-    except (KeyError, TypeError, ValueError):
-        raise FormatError(f"{path}: this is no record of a geometry; expected calibration.json of midas") from None
-    geometry = Geometry(
-        **given,
-        image_transforms=tuple(values.get("image_transforms", ())),
-        parallax=float(values.get("parallax", 0.0)),
-        panels=panels,
-    )
-    shape = record.get("shape")
-    return geometry, None if shape is None else Detector((shape[0], shape[1]), geometry.pixel_size)
+    except (KeyError, TypeError, ValueError) as error:
+        raise FormatError(
+            f"{path}: this is no record of a geometry ({error}); expected calibration.json of midas"
+        ) from None
+    return geometry, detector
 
 
 def write_text(path: Path, geometry: Geometry, detector: Detector | None) -> list[Path]:

@@ -150,7 +150,7 @@ def read_poni(path: Path, pixel_size: float | None = None) -> tuple[Geometry, De
     values = _read_lines(path)
     name = values.get("detector", "Detector")
     config = _config(values, path)
-    orientation = int(config.get("orientation", 3) or 3)
+    orientation = config.get("orientation", 3) or 3
     if orientation not in TRANSFORMS:
         raise FormatError(f"{path}: orientation {orientation} is unknown; expected 1 to 4")
     if values.get("parallax", "").lower() == "true":
@@ -240,17 +240,25 @@ def _pixels(
     shape = (known[0], known[1]) if shape is None and known is not None else shape
     sizes = [config.get(k, values.get(k)) for k in ("pixel1", "pixel2")]
     sizes = [values.get(f"pixelsize{k + 1}") if sizes[k] is None else sizes[k] for k in (0, 1)]
-    given = [None if s in (None, "", "None") else float(str(s)) * 1e6 for s in sizes]
+    given = [
+        None if s in (None, "", "None") else number_of({"pixel size": str(s)}, "pixel size", str(path)) * 1e6
+        for s in sizes
+    ]
     if given[0] is None and known is not None:
         given = [known[2], known[2]]
     if given[0] is None or given[1] is None:
         given = [pixel_size, pixel_size]
     if given[0] is None or given[1] is None:
         raise FormatError(f"{path}: the pixel size of detector {name!r} is not known; give pixel_size [µm]")
-    if abs(given[0] / given[1] - 1.0) > 1e-9:
+    if not (given[0] > 0.0 and abs(given[1] / given[0] - 1.0) < 1e-9):
         raise FormatError(f"{path}: pixels of {given[0]:g} by {given[1]:g} µm; midas takes square pixels")
     # A ten-millionth of a µm: what metres written in binary leave over.
-    return round(given[0], 7), None if shape is None else (int(shape[0]), int(shape[1]))
+    size = round(given[0], 7)
+    if shape is None:
+        return size, None
+    if not (isinstance(shape, (list, tuple)) and len(shape) == 2 and all(isinstance(n, int) and n > 0 for n in shape)):
+        raise FormatError(f"{path}: the shape of the detector is {shape!r}; expected rows and columns")
+    return size, (shape[0], shape[1])
 
 
 def _beside(name: str, poni: Path) -> Path:
