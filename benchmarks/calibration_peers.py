@@ -118,15 +118,15 @@ def export(case: Any, folder: Path) -> None:
     (folder / "case.json").write_text(json.dumps(told))
 
 
-def ask(peer: str, python: str, folder: Path, truth: Any) -> dict[str, Any]:
+def ask(peer: str, python: str, folder: Path, truth: Any, limit: float) -> dict[str, Any]:
     """Return how one peer did on the case in a folder."""
     answer = folder / "answer.json"
     answer.unlink(missing_ok=True)
     command = [python, str(Path(__file__).resolve()), "--work", peer, str(folder)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIME_LIMIT, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=limit, check=False)
     except subprocess.TimeoutExpired:
-        return {"solved": False, "error": f"no answer in {TIME_LIMIT:.0f} s"}
+        return {"solved": False, "error": f"no answer in {limit:.0f} s"}
     if not answer.exists():
         return {
             "solved": False,
@@ -139,7 +139,7 @@ def ask(peer: str, python: str, folder: Path, truth: Any) -> dict[str, Any]:
     return {"solved": solved, "beam_error": beam, "distance_error": distance, "seconds": found["seconds"]}
 
 
-def measure(python: str, n: int, max_pixels: int | None) -> list[dict[str, Any]]:
+def measure(python: str, n: int, max_pixels: int | None, peers: list[str], limit: float) -> list[dict[str, Any]]:
     """Return one row a case: ours and every peer."""
     import calibration_stress
     import stress_cases
@@ -164,7 +164,7 @@ def measure(python: str, n: int, max_pixels: int | None) -> list[dict[str, Any]]
         }
         with tempfile.TemporaryDirectory() as place:
             export(case, Path(place))
-            row |= {peer: ask(peer, python, Path(place), case.geometry) for peer in PEERS}
+            row |= {peer: ask(peer, python, Path(place), case.geometry, limit) for peer in peers}
         rows.append(row)
         print(
             case.name, *(f"{k}:{'solved' if v['solved'] else '-'}" for k, v in row.items() if k != "name"), flush=True
@@ -177,6 +177,8 @@ def main() -> None:
     parser.add_argument("--peer-python", help="interpreter that has pyFAI and midas-calibrate-v2")
     parser.add_argument("--cases", type=int, default=38)
     parser.add_argument("--max-pixels", type=int, default=1_100_000)
+    parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS))
+    parser.add_argument("--time-limit", type=float, default=TIME_LIMIT, help="of each run [s]")
     parser.add_argument("--out", type=Path, default=None)
     parser.add_argument("--work", nargs=2, metavar=("PEER", "FOLDER"), help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -187,18 +189,21 @@ def main() -> None:
         parser.error("give --peer-python: an interpreter that has pyFAI and midas-calibrate-v2")
     from main_job import machine
 
-    rows = measure(args.peer_python, args.cases, args.max_pixels)
+    rows = measure(args.peer_python, args.cases, args.max_pixels, args.peers, args.time_limit)
     versions = subprocess.run(
         [args.peer_python, "-m", "pip", "list", "--format", "json"], capture_output=True, text=True, check=True
     ).stdout
     peers = {
         p["name"]: p["version"] for p in json.loads(versions) if p["name"].lower() in ("pyfai", "midas-calibrate-v2")
     }
-    solved = {k: sum(row[k]["solved"] for row in rows) for k in ("midas", *PEERS)}
-    seconds = {k: float(np.median([row[k].get("seconds", TIME_LIMIT) for row in rows])) for k in ("midas", *PEERS)}
+    solved = {k: sum(row[k]["solved"] for row in rows) for k in ("midas", *args.peers)}
+    seconds = {
+        k: float(np.median([row[k].get("seconds", args.time_limit) for row in rows])) for k in ("midas", *args.peers)
+    }
     result = {
         "machine": machine(),
         "peers": peers,
+        "time_limit_s": args.time_limit,
         "cases": len(rows),
         "solved": solved,
         "median_s": seconds,
