@@ -107,6 +107,27 @@ def test_calibrate_exports_the_geometry(capsys, tmp_path, image):
         assert midas.read_geometry(name)[0].distance == pytest.approx(record["geometry"]["distance"], rel=1e-9)
 
 
+def test_parameters_are_held_and_panels_left_out(capsys, tmp_path, image):
+    words = ["calibrate", image, *KNOWN, "--fix", "tilt_y=0", "tilt_z=0", "--panels", "none", "--out", tmp_path / "out"]
+    assert main([*map(str, words), "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["geometry"]["tilts"] == [0.0, 0.0, 0.0]
+    assert "tilt_y" not in record["esd"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--fix", "tilt_y"], "--fix tilt_y: expected NAME=VALUE"),
+        (["--fix", "lsd=3"], "'lsd' cannot be fixed; expected one of distance"),
+        (["-dataFN", "other.tif"], "give one of them"),
+    ],
+)
+def test_flags_that_cannot_be_meant(capsys, tmp_path, image, flags, message):
+    words = ["calibrate", image, *KNOWN, "--out", tmp_path / "out", *flags]
+    assert message in refused(capsys, tmp_path, *words)
+
+
 def test_exports_are_checked_before_any_work(capsys, tmp_path, image):
     words = ["calibrate", image, *KNOWN, "--out", tmp_path / "out", "--export"]
     assert "a geometry has the suffix .poni" in refused(capsys, tmp_path, *words, tmp_path / "fit.docx")

@@ -24,7 +24,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         epilog="example: midas calibrate ceo2.tif --energy 80.725 --pixel-size 200 --calibrant CeO2",
         allow_abbrev=False,
     )
-    data = parser.add_argument_group("data")
+    _add_data(parser.add_argument_group("data"))
+    _add_known(parser.add_argument_group("what is known"))
+    _add_fit(parser.add_argument_group("fit"))
+    _add_joint(parser.add_argument_group("several images of one detector"))
+    _add_output(parser.add_argument_group("output"))
+
+
+def _add_data(data: argparse._ArgumentGroup) -> None:
+    """Add what says where image, dark and mask are."""
     data.add_argument("image", nargs="*", help="image of the calibrant (.tif .h5 .ge* .cbf .edf .npy .zip); several of "
                       "one detector are calibrated together")  # fmt: skip
     data.add_argument("-dataFN", "--data", dest="data", nargs="+", default=[], metavar="FILE",
@@ -43,7 +51,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
                       help="pixel value that means a gap")  # fmt: skip
     data.add_argument("--negative-counts", action="store_true", default=None,
                       help="negative values are counts (the dark is subtracted already), not marks")  # fmt: skip
-    known = parser.add_argument_group("what is known")
+
+
+def _add_known(known: argparse._ArgumentGroup) -> None:
+    """Add what is known before: beam, pixels, calibrant, guesses."""
     known.add_argument("-paramFN", "--params", dest="params", default="", help="MIDAS parameter file")
     known.add_argument("--wavelength", type=float, default=None, help="wavelength [Å]")
     known.add_argument("--energy", type=float, default=None, help="photon energy [keV], instead of the wavelength")
@@ -57,12 +68,20 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
                        metavar=("Y", "Z"), help="beam centre guess, column then row [px]; 0 0 means none")  # fmt: skip
     known.add_argument("-FirstRingNr", "--first-ring", dest="first_ring", type=int, default=None,
                        help="number of the innermost strong ring on the image; a hint, not needed")  # fmt: skip
-    fit = parser.add_argument_group("fit")
+
+
+def _add_fit(fit: argparse._ArgumentGroup) -> None:
+    """Add how the geometry is fitted."""
     fit.add_argument(
         "--distortion",
         default=None,
         help="none, classic (p0..p3, default), full (p0..p14) or auto: what predicts unseen azimuths best",
     )
+    fit.add_argument("--fix", nargs="+", default=[], metavar="NAME=VALUE",
+                     help="parameters held at a value: distance, parallax [µm], beam_center_y, beam_center_z [px], "
+                     "tilt_y, tilt_z [deg], p0..p14 (an amplitude with its phase)")  # fmt: skip
+    fit.add_argument("--panels", choices=("auto", "none"), default=None,
+                     help="auto (default): modules, from the gaps or the detector's name, where they help")  # fmt: skip
     fit.add_argument("-EtaBinSize", "--eta-step", dest="eta_step", type=float, default=None,
                      help="azimuthal bin of the fit [deg] (default: 5)")  # fmt: skip
     fit.add_argument("-StoppingStrain", "--stopping-strain", dest="stopping_strain", type=float, default=None,
@@ -77,8 +96,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
                      help="depth at which a thick sensor converts [µm] (default: 0)")  # fmt: skip
     fit.add_argument("--refine-parallax", dest="refine_parallax", action="store_true", default=None,
                      help="refine the parallax; best with several images")  # fmt: skip
-    _add_joint(parser)
-    out = parser.add_argument_group("output")
+
+
+def _add_output(out: argparse._ArgumentGroup) -> None:
+    """Add what is written and shown."""
     out.add_argument("-resultFolder", "--out", dest="out", default=".", help="folder for the results (default: here)")
     out.add_argument("-MakePlots", "--show", dest="show", type=int, nargs="?", const=1, default=0, choices=(0, 1),
                      help="1: show the pictures in windows at the end")  # fmt: skip
@@ -89,9 +110,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     out.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
 
 
-def _add_joint(parser: argparse.ArgumentParser) -> None:
+def _add_joint(joint: argparse._ArgumentGroup) -> None:
     """Add what concerns several images calibrated together."""
-    joint = parser.add_argument_group("several images of one detector")
     joint.add_argument("--detector-positions", dest="detector_positions", type=float, nargs="+", default=None,
                        metavar="UM", help="reading of the detector's stage for each image [µm], growing away from the "
                        "sample; their common offset is refined")  # fmt: skip
@@ -103,6 +123,18 @@ def _add_joint(parser: argparse.ArgumentParser) -> None:
                        help="refine the wavelength; needs two positions or distances")  # fmt: skip
     joint.add_argument("--shared-beam-center", dest="shared_beam_center", action="store_true", default=None,
                        help="one beam centre for all images (default: each its own)")  # fmt: skip
+
+
+def _fixed(words: list[str]) -> dict[str, float] | None:
+    """Return what `--fix` holds at which values, None where nothing."""
+    values = {}
+    for word in words:
+        name, _, value = word.partition("=")
+        try:
+            values[name] = float(value)
+        except ValueError:
+            raise InputError(f"--fix {word}: expected NAME=VALUE, such as tilt_y=0") from None
+    return values or None
 
 
 def run(args: argparse.Namespace) -> int:
@@ -134,6 +166,8 @@ def run(args: argparse.Namespace) -> int:
             "first_ring": args.first_ring,
             "threshold": args.threshold,
             "distortion": args.distortion,
+            "fixed": _fixed(args.fix),
+            "panels": args.panels,
             "eta_step": args.eta_step,
             "stopping_strain": args.stopping_strain,
             "mult_factor": args.mult_factor,
