@@ -78,7 +78,7 @@ def prepare_image(
     0
     """
     raw = _checked_image(image, "image")
-    unusable = ~_valid(raw, negative_counts)
+    unusable = ~_valid(raw, negative_counts, "image")
     for value in sentinels:
         unusable |= raw == value
     counts = raw.astype(np.float32)
@@ -86,7 +86,7 @@ def prepare_image(
         dark_counts = _checked_image(dark, "dark")
         if dark_counts.shape != raw.shape:
             raise InputError(f"the dark has shape {dark_counts.shape}; expected the image's {raw.shape}")
-        no_dark = ~_valid(dark_counts, negative_counts)
+        no_dark = ~_valid(dark_counts, negative_counts, "dark")
         unusable |= no_dark
         counts -= np.where(no_dark, 0.0, dark_counts).astype(np.float32)
     if mask is not None:
@@ -129,24 +129,25 @@ def _checked_image(image: npt.ArrayLike, what: str) -> npt.NDArray[np.generic]:
     return array
 
 
-def _valid(image: npt.NDArray[np.generic], negative_counts: bool) -> BoolImage:
-    """Return where a raw image holds counts, and warn of negative values that look like counts."""
+def _valid(image: npt.NDArray[np.generic], negative_counts: bool, what: str) -> BoolImage:
+    """Return where a raw image (or dark: `what`) holds counts, and warn of negative values that look like counts."""
     if image.dtype.kind != "f":
         return valid_mask(image)
     finite = np.asarray(np.isfinite(image), dtype=np.bool_)
     if negative_counts:
         return finite
     if not finite.any():
-        raise InputError("every pixel of the image is NaN or infinite; expected counts")
+        raise InputError(f"every pixel of the {what} is NaN or infinite; expected counts")
     if not finite.all():
-        logger.warning("%d pixels of the image are NaN or infinite and left out", int((~finite).sum()))
+        logger.warning("%d pixels of the %s are NaN or infinite and left out", int((~finite).sum()), what)
     valid = valid_mask(image)
     share = 1.0 - float(valid.sum()) / max(1, int(finite.sum()))
     if share > _SUSPICIOUS_NEGATIVES:
         logger.warning(
-            "%.0f %% of the image is negative and left out as marks of bad pixels; if the dark is subtracted already, "
+            "%.0f %% of the %s is negative and left out as marks of bad pixels; if the dark is subtracted already, "
             "say negative_counts=True (--negative-counts)",
             100.0 * share,
+            what,
         )
     return valid
 

@@ -127,7 +127,10 @@ def _few_rings(e: Evidence) -> str | None:
 def _short_arc(e: Evidence) -> str | None:
     if e.arc >= SMALLEST_ARC:
         return None
-    return f"the rings cover only {e.arc:.0f} deg of azimuth: beam centre, distance and tilt cannot be told apart"
+    return (
+        f"the rings cover only {e.arc:.0f} deg of azimuth: beam centre, distance and tilt cannot be told apart; "
+        f"have rings over {SMALLEST_ARC:.0f} deg on the detector, or fix what is known"
+    )
 
 
 def _beam_uncertain(e: Evidence) -> str | None:
@@ -164,7 +167,10 @@ def _unidentifiable(e: Evidence) -> str | None:
 def _at_bounds(e: Evidence) -> str | None:
     if not e.at_bounds:
         return None
-    return f"{', '.join(e.at_bounds)} ended at the edge of the allowed range; the fit has not found a minimum"
+    return (
+        f"{', '.join(e.at_bounds)} ended at the edge of the allowed range: the fit has not found a minimum; widen the "
+        "bounds or fix it"
+    )
 
 
 def _pattern(e: Evidence) -> str | None:
@@ -201,8 +207,8 @@ def _many_strays(e: Evidence) -> str | None:
 
 def _not_converged(e: Evidence) -> str | None:
     if not e.fit_converged:
-        return "the least squares of the geometry did not converge"
-    return None if e.loop_converged else f"the loop {e.loop_reason}"
+        return "the least squares of the geometry did not converge; refine fewer parameters, or give a guess"
+    return None if e.loop_converged else f"the loop {e.loop_reason}; allow more iterations, or refine fewer parameters"
 
 
 def _runner_up(e: Evidence) -> str | None:
@@ -219,7 +225,7 @@ def _drifted(e: Evidence) -> str | None:
         return None
     return (
         f"the fit ended far from the seed: the beam by {e.beam_drift:.0%} of the panel, "
-        f"the distance by {e.distance_drift:.0%}"
+        f"the distance by {e.distance_drift:.0%}; expected at most {LARGEST_DRIFT:.0%}, check calibrant and wavelength"
     )
 
 
