@@ -8,6 +8,7 @@ from functools import cache
 import numpy as np
 import pytest
 
+import midas
 from midas import Calibration, Detector, Geometry, SimulationOptions, calibrant, calibrate, simulate
 from midas.calibration.prepare import prepare_image
 from midas.calibration.presence import crest_brightness, explained_share, image_rings
@@ -130,3 +131,17 @@ def test_evidence_goes_with_the_calibration() -> None:
     assert e.unidentifiable == ()
     assert e.at_bounds == ()
     assert any("mirrored" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("told", ["Si", "Au"])
+def test_a_calibrant_of_a_like_lattice_is_not_called_good(told):
+    # Their rings lie where CeO2's do at another distance: brightness and the rings left over tell.
+    truth = midas.Geometry(distance=2.5e5, beam_center=(250.0, 260.0), pixel_size=200.0, wavelength=0.2)
+    shot = midas.simulate(truth, midas.Detector((512, 512), 200.0), "CeO2", seed=1)
+    params = {"wavelength": 0.2, "pixel_size": 200.0}
+    wrong = midas.calibrate(shot.image, params | {"calibrant": told})
+    assert wrong.verdict == "doubtful"
+    assert any("is it the calibrant" in reason for reason in wrong.reasons)
+    right = midas.calibrate(shot.image, params | {"calibrant": "CeO2"})
+    assert right.verdict == "good"
+    assert right.evidence.brightness_scatter < 0.05

@@ -55,6 +55,8 @@ def test_flawless_evidence_is_good_with_no_reasons() -> None:
         ({"fit_converged": False}, "doubtful", "did not converge"),
         ({"loop_converged": False, "loop_reason": "stopped at the cap"}, "doubtful", "the loop stopped at the cap"),
         ({"runner_up": 4e5}, "doubtful", "400.0 mm explains"),
+        ({"explained": 0.85}, "doubtful", "is there a second phase?"),
+        ({"brightness_scatter": 0.4, "brightness_noise": 0.05}, "doubtful", "should show; is it the calibrant?"),
         ({"beam_drift": 0.11}, "doubtful", "far from the seed"),
         ({"distance_drift": 0.11}, "doubtful", "far from the seed"),
         ({"mirrored": "the image looks transposed"}, "doubtful", "transposed"),

@@ -128,6 +128,15 @@ def test_flags_that_cannot_be_meant(capsys, tmp_path, image, flags, message):
     assert message in refused(capsys, tmp_path, *words)
 
 
+def test_an_export_that_cannot_be_does_not_hide_the_calibration(capsys, tmp_path, image):
+    words = ["calibrate", image, *KNOWN, "--out", tmp_path / "out", "--export", tmp_path / "fit.imctrl"]
+    assert main([*map(str, words)]) == 2
+    captured = capsys.readouterr()
+    assert captured.out.startswith("Calibration: good")
+    assert "cannot hold the geometry's distortion" in captured.err
+    assert (tmp_path / "out" / "calibration.json").exists()
+
+
 def test_exports_are_checked_before_any_work(capsys, tmp_path, image):
     words = ["calibrate", image, *KNOWN, "--out", tmp_path / "out", "--export"]
     assert "a geometry has the suffix .poni" in refused(capsys, tmp_path, *words, tmp_path / "fit.docx")

@@ -21,7 +21,7 @@ from midas.calibration.options import CalibrationParams
 from midas.calibration.orientation import mirrored
 from midas.calibration.points import RingPoints
 from midas.calibration.prepare import BoolImage
-from midas.calibration.presence import explained_share, strong_rings
+from midas.calibration.presence import brightness_scatter, explained_share, strong_rings
 from midas.calibration.residuals import (
     HeldOut,
     held_out_azimuths,
@@ -62,6 +62,10 @@ class Evidence:
     """Share of the height of the rings on the image that belongs to the calibrant."""
     missing: tuple[str, ...] = ()
     """Reflections (h k l) of bright rings that are not on the image at all."""
+    brightness_scatter: float = math.nan
+    """Standard deviation of ln(brightness seen / that of the structure) over the rings; NaN where not known."""
+    brightness_noise: float = math.nan
+    """How much of it the grains on each ring may do."""
     calibrant: str = "the calibrant"
     """Its name."""
     fwhm: float = 3.0
@@ -127,6 +131,7 @@ def gather_evidence(
     beam, distance = _uncertainties(fit, azimuths, by_rings)
     strong = strong_rings(loop, rings, mask, params.eta_step)
     step, share = module_steps(used, offset, mask)
+    scatter, noise = brightness_scatter(used, rings)
     g, fwhm = fit.geometry, float(np.median(used.fwhm))
     return Evidence(
         n_points=len(used),
@@ -135,6 +140,8 @@ def gather_evidence(
         found=strong.share,
         missing=strong.missing,
         explained=explained_share(signal, g, rings, fwhm),
+        brightness_scatter=scatter,
+        brightness_noise=noise,
         calibrant=rings.calibrant.name,
         fwhm=fwhm,
         offset_widths=float(np.median(np.abs(offset) / used.fwhm)),

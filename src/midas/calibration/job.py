@@ -54,7 +54,7 @@ class CalibrationJob:
     save_hdf5: str = ""
     """`-SavePlotsHDF`: HDF5 file for all intermediate arrays; empty for none."""
     export: tuple[str, ...] = ()
-    """Files that get the geometry besides, in the format of their suffix (`midas.write_geometry`)."""
+    """Files for `export` to write the geometry to, in the format of their suffix (`midas.write_geometry`)."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """What the flags say; None where a flag was not given. They win over the parameter file."""
 
@@ -67,7 +67,7 @@ def run_job(
     Raises
     ------
     MidasError
-        The input is unusable; nothing is left behind. Or a file of `export` cannot be written; the others are.
+        The input is unusable; nothing is left behind.
     """
     _check(job)
     source = read_params(job.params) if job.params else None
@@ -83,9 +83,18 @@ def run_job(
         written = save(calibration, job.out, source, Path(job.image).name)
         if job.save_hdf5:
             written.append(calibration.save_intermediates(job.save_hdf5))
-    # Last and on its own: a format that cannot hold the geometry does not cost the calibration.
-    exported = [f for path in job.export for f in write_geometry(path, calibration.geometry, calibration.detector)]
-    return calibration, [*written, log, *exported]
+    return calibration, [*written, log]
+
+
+def export(job: CalibrationJob, calibration: Calibration) -> list[Path]:
+    """Write the files of `job.export` and return them; apart from the rest, as a format may not hold the geometry.
+
+    Raises
+    ------
+    MidasError
+        A format cannot hold the geometry, or a file cannot be written.
+    """
+    return [f for path in job.export for f in write_geometry(path, calibration.geometry, calibration.detector)]
 
 
 def run_joint_job(

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from midas import _core
 from midas.calibration.filters import find_peaks, smoothed
 from midas.calibration.fit import LoopResult
-from midas.calibration.points import MIN_SNR
+from midas.calibration.points import MIN_SNR, RingPoints
 from midas.calibration.prepare import BoolImage
 from midas.calibration.signal import RingSignal
 from midas.crystal import Rings
@@ -27,6 +27,7 @@ _ABSENT = 0.1  # of the points that count as found
 _FOUND_BINS = 0.4  # of the azimuth bins where a ring should show: texture and spots leave bins empty
 _LIT_BY = 2  # rings with points in a bin that show that it is lit; shadows are not masked
 _USABLE_BIN = 0.5  # of a bin's arc that must lie on usable pixels
+_BRIGHT, _FEWEST_BRIGHT = 0.05, 5  # of the brightest ring; rings that say whether their brightness fits
 _FAINT = 1e-3  # of the brightest ring: fainter ones explain nothing
 _SAME_PEAK = 2.0  # coarse cells between a peak and the ring that explains it
 _BETWEEN = 0.6  # of the width: the same, for a crest between two rings
@@ -47,6 +48,27 @@ def crest_brightness(rings: Rings) -> FloatArray:
     theta = np.radians(np.minimum(rings.two_theta, 88.0)) / 2.0
     strength = np.nan_to_num(rings.intensity, nan=1.0)
     return np.asarray(strength * np.cos(2.0 * theta) / (np.sin(theta) ** 2 * np.cos(theta)), dtype=np.float64)
+
+
+def brightness_scatter(points: RingPoints, rings: Rings) -> tuple[float, float]:
+    """Return by how much, as a standard deviation of ln, the rings differ in brightness from what the structure says.
+
+    And how much of that a median over so few grains may do, from the scatter along each ring. Over the rings of at
+    least 5 % of the brightest's; NaN for fewer than five, without a structure, and for several calibrants, whose shares
+    are not known.
+    """
+    if rings.phase is not None or not np.isfinite(rings.intensity).all():
+        return math.nan, math.nan
+    numbers = np.unique(points.ring)
+    logs = [np.log((points.height * points.fwhm)[points.ring == k]) for k in numbers]
+    seen = np.array([np.median(own) for own in logs])
+    expected = crest_brightness(rings)[numbers]
+    bright = (seen > seen.max(initial=-math.inf) + math.log(_BRIGHT)) & (expected > 0.0)
+    if bright.sum() < _FEWEST_BRIGHT:
+        return math.nan, math.nan
+    # the variance of a median is pi/2 times that of the mean
+    noise = [0.5 * math.pi * float(np.var(own)) / len(own) for own, b in zip(logs, bright, strict=True) if b]
+    return float(np.std(seen[bright] - np.log(expected[bright]))), math.sqrt(float(np.mean(noise)))
 
 
 @dataclass(frozen=True)

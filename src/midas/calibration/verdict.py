@@ -6,6 +6,7 @@ uncertainties have to fit into that, and no pattern of the residuals may be larg
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,13 @@ if TYPE_CHECKING:
     from midas.calibration.evidence import Evidence
 
 FEW, MOST = 0.5, 0.8
-"""Shares of rings found, and of rings explained: below the first the verdict is failed, below the second doubtful."""
+"""Share of rings found: below the first the verdict is failed, below the second doubtful; FEW also of explained."""
+MOST_LIGHT = 0.9
+"""Share of the rings' intensity that the calibrant should explain: Si leaves 0.15 of CeO2's, whose lattice is alike."""
+LARGEST_BRIGHTNESS_SCATTER = 0.35
+"""Of ln(seen / expected brightness): a wrong calibrant of the same lattice type comes to 0.4, good powders to 0.05."""
+BRIGHTNESS_BY_GRAINS = 4.0
+"""Standard uncertainties that few grains on a ring may change its brightness by."""
 CONVINCING = 0.95
 """Of the strong rings: so many found, all where they should be, are no accident."""
 LARGEST_OFFSET = 0.35
@@ -110,11 +117,23 @@ def _bright_rings_missing(e: Evidence) -> str | None:
 
 
 def _some_rings_unexplained(e: Evidence) -> str | None:
-    if not e.explained < MOST or _rings_unexplained(e) is not None:
+    if not e.explained < MOST_LIGHT or _rings_unexplained(e) is not None:
         return None
     return (
         f"only {e.explained:.0%} of the rings' intensity on the image belongs to {e.calibrant}; "
         "is it the calibrant, or is there a second phase?"
+    )
+
+
+def _wrong_brightness(e: Evidence) -> str | None:
+    allowed = LARGEST_BRIGHTNESS_SCATTER
+    if e.brightness_noise > 0.0:
+        allowed = max(allowed, BRIGHTNESS_BY_GRAINS * e.brightness_noise)
+    if not e.brightness_scatter > allowed:
+        return None
+    return (
+        f"the brightness of the rings is off by {math.expm1(e.brightness_scatter):.0%} on average from what "
+        f"{e.calibrant} should show; is it the calibrant? calibrant auto compares"
     )
 
 
@@ -258,6 +277,7 @@ DOUBTS: tuple[Rule, ...] = (
     _some_strong_rings_missing,
     _bright_rings_missing,
     _some_rings_unexplained,
+    _wrong_brightness,
     _few_rings,
     _short_arc,
     _unidentifiable,

@@ -140,7 +140,7 @@ def _fixed(words: list[str]) -> dict[str, float] | None:
 def run(args: argparse.Namespace) -> int:
     """Run the subcommand and return the exit status."""
     from midas.calibration import Calibration, JointCalibration
-    from midas.calibration.job import CalibrationJob, run_job, run_joint_job
+    from midas.calibration.job import CalibrationJob, export, run_job, run_joint_job
     from midas.calibration.options import JOINT_FIELDS
 
     if args.data and args.image:
@@ -192,7 +192,9 @@ def run(args: argparse.Namespace) -> int:
             print(f"  note: {note}")
         if isinstance(calibration, Calibration):
             print(f"  {calibration.reason}; {len(calibration.history)} iterations, {calibration.seconds:.1f} s")
-        print("  wrote " + ", ".join(str(p) for p in written))
+        print("  wrote " + ", ".join(str(p) for p in written), flush=True)
+    if isinstance(calibration, Calibration) and (exported := export(job, calibration)) and not args.json:
+        print("  exported " + ", ".join(str(p) for p in exported))
     if args.show:
         from midas.plot import show
 

@@ -61,6 +61,11 @@ def read_record(path: Path) -> tuple[Geometry, Detector | None]:
     """Return the geometry and detector of `calibration.json`, or of what `write_record` wrote."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
+        if "images" in record and "geometry" not in record:
+            raise FormatError(
+                f"{path}: this is the record of several images, each with a place of its own; read the calibration.json "
+                "in the folder of one of them"
+            )
         values = record["geometry"]
         given = {name: values[name] for name in _FIELDS}
         panels = _panels(values["panels"]) if values.get("panels") else None
@@ -68,6 +73,8 @@ def read_record(path: Path) -> tuple[Geometry, Detector | None]:
         geometry = Geometry(**given, image_transforms=tuple(values.get("image_transforms", ())), panels=panels)
         shape = record.get("shape")
         detector = None if shape is None else Detector((shape[0], shape[1]), geometry.pixel_size)
+    except FormatError:
+        raise
     except OSError as error:
         raise FormatError(f"{path}: the file cannot be read ({error.strerror})") from None
     except (KeyError, TypeError, ValueError) as error:
