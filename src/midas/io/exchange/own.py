@@ -63,8 +63,8 @@ def read_record(path: Path) -> tuple[Geometry, Detector | None]:
         record = json.loads(path.read_text(encoding="utf-8"))
         if "images" in record and "geometry" not in record:
             raise FormatError(
-                f"{path}: this is the record of several images, each with a place of its own; read the calibration.json "
-                "in the folder of one of them"
+                f"{path}: this is the record of several images, each with its own place; read the calibration.json in "
+                "the folder of one of them"
             )
         values = record["geometry"]
         given = {name: values[name] for name in _FIELDS}
