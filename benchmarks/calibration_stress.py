@@ -264,6 +264,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1, help="processes, one thread each")
     parser.add_argument("--max-pixels", type=int, default=None, help="skip larger images")
     parser.add_argument("--out", type=Path, default=None, help="JSON to write")
+    parser.add_argument("--evidence", action="store_true", help="write each case's evidence, too")
     parser.add_argument("--log", action="store_true", help="show what the calibration logs")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO if args.log else logging.CRITICAL, format=_LOGGED)
@@ -277,6 +278,8 @@ def main() -> int:
     print(report(figures))
     if args.out:
         rows = [asdict(o) for o in sorted(outcomes, key=lambda o: o.name)]
+        if not args.evidence:
+            rows = [{k: v for k, v in row.items() if k != "evidence"} for row in rows]
         result = {"machine": machine(), "limits": [BEAM, DISTANCE, PANEL], "summary": figures, "cases": rows}
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(json.dumps(result, indent=1) + "\n")
