@@ -31,6 +31,12 @@ def test_version_is_that_of_the_metadata():
     assert midas.__version__ == version("midas-xrd")
 
 
+def test_asking_for_the_version_leaves_the_module_of_that_name():
+    code = "import midas; midas.__version__; import midas.version; print(midas.version.__name__)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "midas.version"
+
+
 def test_every_exported_name_is_there_and_documented():
     for name in midas.__all__:
         assert hasattr(midas, name), name

@@ -10,7 +10,6 @@ from midas.errors import FitError, FormatError, GeometryError, InputError, Midas
 from midas.geometry import Geometry
 from midas.grid import CakeGrid
 from midas.panels import PanelLayout, Panels
-from midas.version import version
 
 if TYPE_CHECKING:
     from midas.cake import Cake, CakeMap, IntegrationOptions, build_map
@@ -44,6 +43,8 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 def __getattr__(name: str) -> Any:
     """Return the version, or what a room of midas offers, imported when first asked for: `import midas` stays quick."""
     if name == "__version__":
+        from midas.version import version
+
         return version()
     if name not in _HOME_OF:
         raise AttributeError(f"module 'midas' has no attribute {name!r}")

@@ -109,7 +109,7 @@ def test_weighting_by_significance_favours_significant_points():
         ({"fixed": {"tilt": 0.0}}, "'tilt' cannot be fixed; expected one of distance"),
         ({"fixed": {"tilt_y": np.nan}}, "at which tilt_y is fixed is nan"),
         ({"fixed": {"tilt_y": "level"}}, "at which tilt_y is fixed is 'level'; expected a finite number"),
-        ({"fixed": {"p3": 45.0}}, "p3 is fixed at 45.0 but p0|p3 is fixed at 45.0 but p1"),
+        ({"fixed": {"p3": 45.0}}, "p3 is fixed at 45.0 but p1"),
         ({"bounds": {"distance": 3e5}}, "the bounds of distance are 300000.0"),
         ({"ring_weights": {"first": 1.0}}, "ring first has the weight"),
         ({"fixed": "tilt_y"}, "fixed is 'tilt_y'; expected a dict"),

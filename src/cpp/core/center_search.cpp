@@ -31,8 +31,8 @@ void cast_votes(const RidgeView& p, const TiltGuess& guess, const VoteGrid& grid
   const double reach = 0.5 * std::hypot(n_y, n_z) * grid.cell;
   const auto n = static_cast<std::int64_t>(2.0 * reach * per_cell);
   std::vector<double> share;  // of a vote this many cells away
-  std::vector<std::int32_t> cell(
-      static_cast<std::size_t>(n));  // on the grid that each step along a curve lies in, or -1
+  // The cell of the grid that each step along a curve lies in, or -1.
+  std::vector<std::int32_t> cell(static_cast<std::size_t>(n));
   for (std::int64_t i = 0; i < p.n; ++i) {
     const double ny = p.normal_y[i], nz = p.normal_z[i];  // along the ring: (-nz, ny)
     if (ny == 0.0 && nz == 0.0) continue;

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import sys
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,7 +28,6 @@ from midas.io.frames import read_image, read_mask
 from midas.io.parameters import MASK_KEYS, Parameters, read_params
 
 _DRAWING = ("matplotlib.figure", "matplotlib.backends.backend_agg")
-_SWITCH = 1e-4  # s
 _SUFFIXES = {0: (".zip", ".zarr"), 1: (".h5", ".hdf5", ".hdf", ".nxs"), 2: (".ge",), 3: (".tif", ".tiff")}
 
 
@@ -135,20 +133,12 @@ def run_joint_job(
 
 
 def _import_meanwhile() -> None:
-    """Import what draws the pictures while the core works without Python's lock; what fails fails again later.
-
-    Meanwhile Python changes threads sooner than every 5 ms, which each return from the core would wait.
-    """
+    """Import what draws the pictures while the core works without Python's lock; what fails fails again later."""
 
     def load() -> None:
-        usual = sys.getswitchinterval()
-        sys.setswitchinterval(_SWITCH)
-        try:
-            with contextlib.suppress(ImportError):
-                for name in _DRAWING:
-                    importlib.import_module(name)
-        finally:
-            sys.setswitchinterval(usual)
+        with contextlib.suppress(ImportError):
+            for name in _DRAWING:
+                importlib.import_module(name)
 
     threading.Thread(target=load, name="midas-imports", daemon=True).start()
 
