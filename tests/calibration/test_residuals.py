@@ -10,12 +10,12 @@ import pytest
 
 from midas import Geometry
 from midas.calibration.fit import PLACE, TILTS, fit_geometry
+from midas.calibration.modules import LEAST_SHIFT, frame_uncertainty, module_of, module_steps
 from midas.calibration.points import RingPoints
 from midas.calibration.residuals import (
     held_out_azimuths,
     held_out_rings,
     held_out_strains,
-    module_steps,
     offsets,
     pairs,
     ring_biases,
@@ -105,14 +105,41 @@ def test_displaced_modules_are_seen_and_one_piece_has_none() -> None:
     points = ring_points(noise=0.02)
     mask = np.zeros((512, 512), dtype=bool)
     noise = np.random.default_rng(4).normal(0.0, 0.02, len(points))
-    assert module_steps(points, noise, mask) == (0.0, 0.0)
+    assert module_steps(points, noise, module_of(points, mask)) == (0.0, 0.0)
     mask[250:260] = True
-    assert module_steps(points, noise, mask)[1] < 0.1
+    assert module_steps(points, noise, module_of(points, mask))[1] < 0.1
     upper = points.z > 255
     moved = noise + np.where(upper, 0.2 * np.sin(np.radians(points.eta)), 0.0)  # dy = 0.2 px
-    step, share = module_steps(points, moved, mask)
+    step, share = module_steps(points, moved, module_of(points, mask))
     assert step == pytest.approx(0.2 / 2.0, rel=0.1)  # rms of sin over half of the points
     assert share > 0.9
+
+
+def test_the_frame_is_as_uncertain_as_modules_shifted_at_random_make_it() -> None:
+    mask = np.zeros((512, 512), dtype=bool)
+    mask[250:260] = mask[:, 120:130] = True
+    points, rng, shift = ring_points(), np.random.default_rng(12), 0.3
+    module = module_of(points, mask)
+    _, of_point = np.unique(module, return_inverse=True)
+    eta = np.radians(points.eta)
+    answers = []
+    for _ in range(100):
+        move = rng.normal(0.0, shift, (4, 2))[of_point]
+        moved = replace(points, y=points.y + move[:, 0], z=points.z + move[:, 1])
+        assert np.allclose(
+            GEOMETRY.to_polar(moved.y, moved.z)[0] - points.radius,
+            move[:, 0] * np.sin(eta) + move[:, 1] * np.cos(eta),
+            atol=0.02,
+        )
+        g = fit_geometry(GEOMETRY, moved, FREE).geometry
+        answers.append((*g.beam_center, g.distance / GEOMETRY.distance))
+    sd = np.std(answers, axis=0)
+    fit = fit_geometry(GEOMETRY, points, FREE)
+    beam, distance = frame_uncertainty(fit, points, module, shift)
+    assert beam == pytest.approx(math.hypot(sd[0], sd[1]), rel=0.15)  # 100 draws of two coordinates
+    assert distance == pytest.approx(sd[2], rel=0.25)
+    assert frame_uncertainty(fit, points, module, 0.0)[0] == pytest.approx(beam * LEAST_SHIFT / shift)
+    assert frame_uncertainty(fit, points, np.zeros_like(module), shift) == (0.0, 0.0)
 
 
 def test_points_left_out_are_predicted_as_well_as_the_others() -> None:

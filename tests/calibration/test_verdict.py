@@ -36,6 +36,8 @@ def test_flawless_evidence_is_good_with_no_reasons() -> None:
         ({"arc": 55.0}, "doubtful", "55 deg of azimuth"),
         ({"beam_uncertainty": 0.11}, "doubtful", "±0.11 px"),
         ({"distance_uncertainty": 3.1e-4}, "doubtful", "±0.03%"),
+        ({"frame_beam": 0.13}, "doubtful", "grid the beam centre is known to ±0.13 px"),
+        ({"frame_beam": 0.02, "frame_distance": 3.1e-4}, "doubtful", "the distance to ±0.031%"),
         ({"unidentifiable": ("tilt_y",)}, "doubtful", "do not determine tilt_y"),
         ({"at_bounds": ("tilt_z",)}, "doubtful", "tilt_z ended at the edge"),
         ({"pattern": 0.31}, "doubtful", "agree to 0.31 px; the tilt or the distortion"),

@@ -16,7 +16,9 @@ from midas.calibration.fit import (
     LoopResult,
     parameter_bounds,
     parameter_names,
+    radius_design,
 )
+from midas.calibration.modules import frame_uncertainty, module_of, module_steps
 from midas.calibration.options import CalibrationParams
 from midas.calibration.orientation import mirrored
 from midas.calibration.points import RingPoints
@@ -26,7 +28,6 @@ from midas.calibration.residuals import (
     HeldOut,
     held_out_azimuths,
     held_out_rings,
-    module_steps,
     offsets,
     ring_biases,
     shared_by_neighbours,
@@ -94,6 +95,10 @@ class Evidence:
     """Root mean square of the offsets that a shift of each module explains [px]; 0 on a detector of one piece."""
     module_share: float = 0.0
     """Share of the mean square offset that it explains."""
+    frame_beam: float = 0.0
+    """Standard uncertainty of the beam centre [px] against the nominal grid of modules that stand off their places."""
+    frame_distance: float = 0.0
+    """The same of the distance, relative."""
     correlated: tuple[tuple[str, str, float], ...] = ()
     """Pairs of parameters whose correlation exceeds 0.99 in size, strongest first, at most three."""
     unidentifiable: tuple[str, ...] = ()
@@ -130,7 +135,10 @@ def gather_evidence(
     azimuths, by_rings = held_out_azimuths(fit, points), held_out_rings(fit, points)
     beam, distance = _uncertainties(fit, azimuths, by_rings)
     strong = strong_rings(loop, rings, mask, params.eta_step)
-    step, share = module_steps(used, offset, mask)
+    panels = fit.geometry.panels
+    module = module_of(used, mask, None if panels is None else panels.layout)
+    step, share = module_steps(used, offset, module)
+    frame_beam, frame_distance = frame_uncertainty(fit, used, module, step)
     scatter, noise = brightness_scatter(used, rings)
     g, fwhm = fit.geometry, float(np.median(used.fwhm))
     return Evidence(
@@ -156,6 +164,8 @@ def gather_evidence(
         ring_bias=ring_biases(used, offset),
         module_step=step,
         module_share=share,
+        frame_beam=frame_beam,
+        frame_distance=frame_distance,
         correlated=_correlated(fit),
         unidentifiable=_unidentifiable(fit, used),
         at_bounds=_at_bounds(fit),
@@ -209,12 +219,7 @@ def _correlated(fit: GeometryFit) -> tuple[tuple[str, str, float], ...]:
 
 def _unidentifiable(fit: GeometryFit, used: RingPoints) -> tuple[str, ...]:
     """Return the parameters of the combinations that leave every ring position where it is."""
-    g = fit.geometry
-    gradient = g.projection.radius_gradient(np.ascontiguousarray(used.y), np.ascontiguousarray(used.z))
-    gradient[:, DISTANCE] -= used.tan_two_theta  # R - L tan(2theta)
-    # Panels' parameters, which come after the geometry's, are held by their priors.
-    parameters = tuple(k for k in fit.parameters if k < gradient.shape[1])
-    design = gradient[:, list(parameters)]
+    design, parameters = radius_design(fit, used)
     length = np.linalg.norm(design, axis=0)
     names = np.asarray(parameter_names(parameters))
     without = length == 0.0

@@ -6,7 +6,7 @@ import json
 import logging
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from midas.calibration.panels import panel_esds
+from midas.calibration.pictures import Pictures
 from midas.calibration.tables import write_tables
 from midas.crystal import CALIBRANT_NAMES, calibrant
 from midas.detector import transform_image
@@ -116,12 +117,28 @@ def default_grid(calibration: Calibration) -> CakeGrid:
     return CakeGrid(radius_min=10.0, radius_max=float(math.floor(furthest)), radius_step=1.0)
 
 
-def save(calibration: Calibration, folder: Path, source: Any = None, name: str = "calibration") -> list[Path]:
+def save(
+    calibration: Calibration,
+    folder: Path,
+    source: Any = None,
+    name: str = "calibration",
+    pictures: Pictures | None = None,
+) -> list[Path]:
     """Write all files of a calibration but the log into a folder, and return their paths.
 
     `source` is the parameter file (`midas.io.parameters.Parameters`) whose other settings travel on, or None; `name` is
-    the image's, for the table of points.
+    the image's, for the table of points; `pictures` draws, this process when it is None.
     """
+    drawn = {which: folder / picture for which, picture in PICTURE_NAMES.items()}
+    with ExitStack() as stack:
+        files = {which: stack.enter_context(atomic_path(file)) for which, file in drawn.items()}
+        with (pictures or Pictures()).drawing(calibration, files):
+            written = _write_texts(calibration, folder, source, name)
+    return [*written, *drawn.values()]
+
+
+def _write_texts(calibration: Calibration, folder: Path, source: Any, name: str) -> list[Path]:
+    """Write all but the pictures."""
     has_grid = source is not None and all(key in source for key in ("RMin", "RMax", "RBinSize"))
     mask = folder / MASK_NAME
     _write_mask(mask, calibration)
@@ -137,9 +154,8 @@ def save(calibration: Calibration, folder: Path, source: Any = None, name: str =
     with atomic_path(record) as temporary:
         temporary.write_text(json.dumps(summary(calibration), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     shifts = [] if calibration.geometry.panels is None else [folder / PANEL_SHIFTS_NAME]
-    pictures = _draw(calibration, folder)
     tables = write_tables(folder, calibration, name)
-    return [parameters, *shifts, mask, record, *pictures, *tables, *write_exchange(folder, calibration)]
+    return [parameters, *shifts, mask, record, *tables, *write_exchange(folder, calibration)]
 
 
 def write_exchange(folder: Path, calibration: Calibration) -> list[Path]:
@@ -182,15 +198,6 @@ def _write_mask(path: Path, calibration: Calibration) -> None:
     raw = transform_image(calibration.detector.mask, calibration.geometry.image_transforms[::-1])  # each undoes itself
     with atomic_path(path) as temporary:
         tifffile.imwrite(temporary, raw.astype(np.uint8), compression="zlib")
-
-
-def _draw(calibration: Calibration, folder: Path) -> list[Path]:
-    """Write both pictures."""
-    pictures = {which: folder / name for which, name in PICTURE_NAMES.items()}
-    for which, picture in pictures.items():
-        with atomic_path(picture) as temporary:
-            calibration.plot(which).savefig(temporary, format="png", pil_kwargs={"compress_level": 1})
-    return list(pictures.values())
 
 
 @contextmanager

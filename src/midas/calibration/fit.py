@@ -64,6 +64,10 @@ class GeometryFit:
         """Mean |strain| over the used points."""
         return float(np.mean(np.abs(self.strain[self.used])))
 
+    def weights(self, points: RingPoints) -> FloatArray:
+        """Return the weight that each point's strain has in this fit: 1 / its standard uncertainty."""
+        return _weights(points, self.scatter, self.rules)
+
 
 @dataclass(frozen=True)
 class Iteration:
@@ -136,7 +140,7 @@ def fit_geometry(
     extra = typical
     strain = np.zeros(len(points))
     for _ in range(3):
-        weight = rules.weights(points, 1.0 / np.hypot(sigma, extra))
+        weight = _weights(points, extra, rules)
         result = _least_squares(geometry, points, free, weight, CAUCHY, rules)
         geometry, strain = _moved(geometry, result), np.asarray(result["strain"])
         scatter = 1.4826 * float(np.median(np.abs(strain)))
@@ -160,7 +164,7 @@ def _final_fit(
     start: Geometry, points: RingPoints, free: tuple[int, ...], used: BoolArray, scatter: float, rules: FitRules
 ) -> GeometryFit:
     """Return the plain least-squares fit to the points used, with the strain of all."""
-    weight = rules.weights(points, 1.0 / np.hypot(points.radius_sigma / points.radius, scatter))
+    weight = _weights(points, scatter, rules)
     result = _least_squares(start, points.select(used), free, weight[used], 0.0, rules)
     geometry = _moved(start, result)
     strain = pseudo_strain(geometry, points)
@@ -176,6 +180,22 @@ def _final_fit(
         scatter=scatter,
         rules=rules,
     )
+
+
+def _weights(points: RingPoints, scatter: float, rules: FitRules) -> FloatArray:
+    return rules.weights(points, 1.0 / np.hypot(points.radius_sigma / points.radius, scatter))
+
+
+def radius_design(fit: GeometryFit, points: RingPoints) -> tuple[FloatArray, tuple[int, ...]]:
+    """Return how each point's distance R - L tan 2θ from its ring [µm] changes with each parameter, and which they are.
+
+    Shape (n_points, n): the geometry's refined parameters, without those of panels, which are held by their priors.
+    """
+    g = fit.geometry
+    gradient = g.projection.radius_gradient(np.ascontiguousarray(points.y), np.ascontiguousarray(points.z))
+    gradient[:, DISTANCE] -= points.tan_two_theta
+    parameters = tuple(k for k in fit.parameters if k < gradient.shape[1])
+    return gradient[:, list(parameters)], parameters
 
 
 def pseudo_strain(geometry: Geometry, points: RingPoints) -> FloatArray:

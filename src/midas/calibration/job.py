@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +16,7 @@ from midas.calibration.joint import calibrate_jointly, joint_job
 from midas.calibration.joint_files import save as save_jointly
 from midas.calibration.joint_result import JointCalibration
 from midas.calibration.options import CalibrationParams, calibration_values, params_from
+from midas.calibration.pictures import pictures
 from midas.calibration.result import Calibration
 from midas.calibration.source import CalibrantFile, read_calibrant_file
 from midas.errors import InputError
@@ -27,7 +25,6 @@ from midas.io.exchange import check_suffix, write_geometry
 from midas.io.frames import read_image, read_mask
 from midas.io.parameters import MASK_KEYS, Parameters, read_params
 
-_DRAWING = ("matplotlib.figure", "matplotlib.backends.backend_agg")
 _SUFFIXES = {0: (".zip", ".zarr"), 1: (".h5", ".hdf5", ".hdf", ".nxs"), 2: (".ge",), 3: (".tif", ".tiff")}
 
 
@@ -68,19 +65,19 @@ def run_job(
         The input is unusable; nothing is left behind.
     """
     _check(job)
-    source = read_params(job.params) if job.params else None
-    held = read_calibrant_file(job.image, **_reading(source, job.data_location))
-    params = _params(job, source, held)
-    dark = _dark(job, source)
-    dark = held.dark if dark is None else dark
-    mask = _mask(job, source, held.mask)
     log = job.out / "autocal.log"
-    _import_meanwhile()
-    with output_folder(job.out), log_to(log):
-        calibration = calibrate(held.image, params, mask=mask, dark=dark, n_threads=n_threads, progress=progress)
-        written = save(calibration, job.out, source, Path(job.image).name)
-        if job.save_hdf5:
-            written.append(calibration.save_intermediates(job.save_hdf5))
+    with pictures(n_threads) as drawn:
+        source = read_params(job.params) if job.params else None
+        held = read_calibrant_file(job.image, **_reading(source, job.data_location))
+        params = _params(job, source, held)
+        dark = _dark(job, source)
+        dark = held.dark if dark is None else dark
+        mask = _mask(job, source, held.mask)
+        with output_folder(job.out), log_to(log):
+            calibration = calibrate(held.image, params, mask=mask, dark=dark, n_threads=n_threads, progress=progress)
+            written = save(calibration, job.out, source, Path(job.image).name, drawn)
+            if job.save_hdf5:
+                written.append(calibration.save_intermediates(job.save_hdf5))
     return calibration, [*written, log]
 
 
@@ -125,22 +122,10 @@ def run_joint_job(
         names=[Path(image).stem for image in images],
     )
     log = job.out / "autocal.log"
-    _import_meanwhile()
-    with output_folder(job.out), log_to(log):
+    with pictures(n_threads) as drawn, output_folder(job.out), log_to(log):
         joint = calibrate_jointly(together, calibrate_one, n_threads=n_threads, progress=progress)
-        written = save_jointly(joint, job.out, [source] * len(images))
+        written = save_jointly(joint, job.out, [source] * len(images), drawn)
     return joint, [*written, log]
-
-
-def _import_meanwhile() -> None:
-    """Import what draws the pictures while the core works without Python's lock; what fails fails again later."""
-
-    def load() -> None:
-        with contextlib.suppress(ImportError):
-            for name in _DRAWING:
-                importlib.import_module(name)
-
-    threading.Thread(target=load, name="midas-imports", daemon=True).start()
 
 
 def _reading(source: Parameters | None, location: str | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What the residuals of a fit say: how well points left out are predicted, what neighbours share, what modules do."""
+"""What the residuals of a fit say: how well points left out are predicted, and what neighbours share."""
 
 from __future__ import annotations
 
@@ -23,9 +23,6 @@ _FOLD_OF_SECTOR = (1, 3, 1, 3, 0, 2, 1, 2, 3, 2, 1, 0, 2, 1, 0, 2, 1, 3, 0, 3, 0
 rings. In this order (found by search) no harmonic of the distortion up to 6 has more than 0.41 of its power in one
 fold; with every fourth sector in turn, leaving one fold out leaves a harmonic undetermined."""
 _SURE = 3.0  # standard errors by which neighbours' products must exceed zero to be a pattern
-_BARRED = 0.95  # share of a row or column masked from which it parts modules
-_SMALLEST_MODULE = 16  # px
-_POINTS_A_MODULE = 8
 
 
 @dataclass(frozen=True)
@@ -175,48 +172,3 @@ def stray_rings(points: RingPoints, strain: FloatArray, candidates: frozenset[in
         if len(own) and abs(float(np.median(own))) > limit + _SURE * float(np.std(own)) / math.sqrt(len(own)):
             n += 1
     return n
-
-
-def module_steps(points: RingPoints, offset: FloatArray, mask: BoolImage) -> tuple[float, float]:
-    """Return (displacement [px], share) that a shift for each module takes out of the offsets.
-
-    Modules lie between rows and columns that are masked from edge to edge. The displacement is the root mean square
-    over the points of what the shifts explain, the share that of their mean square, both less what as many parameters
-    would take out of noise. Zero where the detector is in one piece.
-    """
-    module = _module_of(points, mask)
-    numbers, counts = np.unique(module, return_counts=True)
-    numbers = numbers[counts >= _POINTS_A_MODULE]
-    if len(numbers) < 2:
-        return 0.0, 0.0
-    eta = np.radians(points.eta)
-    # A shift (dy, dz) moves a point outward by dy sin(eta) + dz cos(eta): eta is 90 deg toward increasing columns.
-    outward = np.stack([np.sin(eta), np.cos(eta)], axis=1)
-    total = explained = 0.0
-    chosen = 0
-    for n in numbers:
-        own = module == n
-        fitted = outward[own] @ np.linalg.lstsq(outward[own], offset[own], rcond=None)[0]
-        left = float(np.sum((offset[own] - fitted) ** 2))
-        size = int(own.sum())
-        total += float(np.sum(offset[own] ** 2))
-        explained += float(np.sum(fitted**2)) - 2.0 * left / (size - 2)
-        chosen += size
-    if not explained > 0.0:
-        return 0.0, 0.0
-    return math.sqrt(explained / chosen), explained / total
-
-
-def _module_of(points: RingPoints, mask: BoolImage) -> IntArray:
-    """Return a number for the module that each point lies on."""
-    rows = _starts(mask.mean(axis=1) > _BARRED)
-    columns = _starts(mask.mean(axis=0) > _BARRED)
-    across = np.searchsorted(columns, points.y, side="right")
-    return np.asarray(np.searchsorted(rows, points.z, side="right") * (len(columns) + 1) + across, dtype=np.int64)
-
-
-def _starts(barred: npt.NDArray[np.bool_]) -> IntArray:
-    """Return where a module begins, from the rows or columns that are masked throughout."""
-    edge = np.flatnonzero(np.diff(np.concatenate([[True], barred, [True]]).astype(np.int8)))
-    begin, end = edge[::2], edge[1::2]
-    return np.asarray(begin[end - begin >= _SMALLEST_MODULE], dtype=np.int64)

@@ -33,6 +33,8 @@ LARGEST_BEAM_UNCERTAINTY = 0.1
 """[px]: a third of the error that would make the answer wrong."""
 LARGEST_DISTANCE_UNCERTAINTY = 3e-4
 """Of the distance: a third of the error that would make the answer wrong."""
+LARGEST_FRAME_UNCERTAINTY = 0.12
+"""[px]: of two coordinates together, an error of 0.3 px is then as rare as one of three standard uncertainties."""
 LARGEST_PATTERN = 0.15
 """[px]: what neighbours' residuals share. Displaced modules leave up to a tenth, a wrong minimum much more."""
 LARGEST_PATTERN_WIDTHS = 0.1
@@ -177,6 +179,28 @@ def _entangled(e: Evidence) -> str:
     return f" ({one} and {other} are correlated by {r:.3f})"
 
 
+def _modules_displaced(e: Evidence) -> str | None:
+    if e.frame_beam <= LARGEST_FRAME_UNCERTAINTY and e.frame_distance <= LARGEST_DISTANCE_UNCERTAINTY:
+        return None
+    return (
+        f"the rings lie on few modules, and modules stand off their places: {_against_the_grid(e)}; expose more of the "
+        "detector, or use this geometry for this image area alone"
+    )
+
+
+def _module_frame(e: Evidence) -> str | None:
+    if e.frame_beam == 0.0 or _modules_displaced(e) is not None:
+        return None
+    return f"modules stand off their places: {_against_the_grid(e)}"
+
+
+def _against_the_grid(e: Evidence) -> str:
+    return (
+        f"against their nominal grid the beam centre is known to ±{e.frame_beam:.2f} px, the distance to "
+        f"±{e.frame_distance:.3%}"
+    )
+
+
 def _unidentifiable(e: Evidence) -> str | None:
     if not e.unidentifiable:
         return None
@@ -284,6 +308,7 @@ DOUBTS: tuple[Rule, ...] = (
     _at_bounds,
     _beam_uncertain,
     _distance_uncertain,
+    _modules_displaced,
     _pattern,
     _overfitted,
     _many_strays,
@@ -293,5 +318,5 @@ DOUBTS: tuple[Rule, ...] = (
     _mirrored,
 )
 """What leaves room for a wrong answer."""
-NOTES: tuple[Rule, ...] = (_modules, _correlations, _orientation)
+NOTES: tuple[Rule, ...] = (_modules, _module_frame, _correlations, _orientation)
 """What is worth knowing either way."""
