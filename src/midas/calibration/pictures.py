@@ -8,8 +8,11 @@ drawn: here, if not there.
 from __future__ import annotations
 
 import contextlib
+import io
+import multiprocessing
 import os
 import pickle
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -48,6 +51,7 @@ class _Helped(Pictures):
             self._helper.stdin.flush()
         yield
         if self._helper.stdout.readline() != _DONE:
+            _stop(self._helper)
             draw(calibration, files)
 
 
@@ -64,9 +68,7 @@ def pictures(n_threads: int = 0) -> Iterator[Pictures]:
     try:
         yield _Helped(helper)
     finally:
-        helper.kill()
-        with contextlib.suppress(OSError):  # what could not be written is still in the buffer
-            helper.communicate()
+        _stop(helper)
 
 
 def _helper() -> subprocess.Popen[bytes] | None:
@@ -74,10 +76,26 @@ def _helper() -> subprocess.Popen[bytes] | None:
     if not sys.executable:
         return None
     command = [sys.executable, "-c", _SERVE.format(path=sys.path)]
+    one_thread = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    pipe = subprocess.PIPE
     try:
-        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        return subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env=one_thread, start_new_session=True
+        )
     except OSError:
         return None
+
+
+def _stop(helper: subprocess.Popen[bytes]) -> None:
+    """End a helper and whatever it has started, so that nothing writes to the pictures any more."""
+    if helper.returncode is None:  # not waited for yet: its number is still its own
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(helper.pid, signal.SIGKILL)
+        helper.wait()
+    for stream in (helper.stdin, helper.stdout):
+        assert stream is not None
+        with contextlib.suppress(OSError):  # what could not be written is still in the buffer
+            stream.close()
 
 
 def draw(calibration: Calibration, files: Mapping[str, Path]) -> None:
@@ -88,12 +106,42 @@ def draw(calibration: Calibration, files: Mapping[str, Path]) -> None:
 
 def serve() -> None:
     """Draw what is asked for on standard input until it ends: the helper's work."""
+    _get_ready()
+    with contextlib.suppress(EOFError):
+        while True:
+            _draw_at_once(*pickle.load(sys.stdin.buffer))
+            sys.stdout.buffer.write(_DONE)
+            sys.stdout.buffer.flush()
+
+
+def _draw_at_once(calibration: Calibration, files: Mapping[str, Path]) -> None:
+    """Draw each picture in a process of its own, where forking is safe: this one has a single thread on Linux."""
+    if sys.platform != "linux":
+        draw(calibration, files)
+        return
+    fork = multiprocessing.get_context("fork")
+    started = [fork.Process(target=draw, args=(calibration, {which: files[which]})) for which in files]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join()
+    if any(process.exitcode for process in started):
+        raise RuntimeError("a picture could not be drawn")
+
+
+def _get_ready() -> None:
+    """Import what drawing needs and draw a little of everything: the first time takes fonts, scales and writers."""
+    from matplotlib.figure import Figure
+
     import midas.calibration.plot_rings
     import midas.calibration.plot_strain
     import midas.calibration.result  # noqa: F401  # what a calibration is made of
 
-    with contextlib.suppress(EOFError):
-        while True:
-            draw(*pickle.load(sys.stdin.buffer))
-            sys.stdout.buffer.write(_DONE)
-            sys.stdout.buffer.flush()
+    figure = Figure(figsize=(2.0, 2.0))
+    axes = figure.add_subplot(title="R", xlabel="y")
+    axes.imshow([[0.0]], interpolation="antialiased")
+    axes.plot([0.0, 0.1], ".", label="2θ")
+    axes.legend()
+    figure.colorbar(axes.scatter([0.0], [0.0], c=[1.0]))
+    figure.text(0.0, 0.0, "±", family="monospace", weight="bold")
+    figure.savefig(io.BytesIO(), format="png")
