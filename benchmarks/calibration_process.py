@@ -4,8 +4,8 @@
 
 Each run is a process of its own: `midas calibrate IMAGE ...` with its pictures, and beside it pyFAI's scripted recipe
 (control points extracted around a geometry 10 px and 2 % off, refined, written as a .poni; extra `bench`), which draws
-nothing. Wall and CPU seconds come from the system's account of that process, memory is the peak of
-the sum over it and its helpers. Images: a simulated 2880 x 2880, and the real ones where they are beside the project.
+nothing. Wall and CPU seconds come from the system's account of that process, memory is the peak of the
+sum over it and its helpers. Images: a simulated 2880 x 2880, and the real ones where they are beside the project.
 """
 
 from __future__ import annotations

@@ -144,6 +144,26 @@ def test_a_wrong_guess_is_overruled(truth, image, caplog):
     assert "beam centre guess" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("fixed", "said"),
+    [
+        ({"beam_center_y": 0.35}, "beam y is fixed"),
+        ({"distance": 0.02}, "distance is fixed"),
+        ({"tilt_z": 1.0}, "tilt z is fixed"),
+    ],
+)
+def test_a_value_fixed_wrongly_is_named(truth, image, fixed, said):
+    (name, off), *_ = fixed.items()
+    right = {"beam_center_y": truth.beam_center[0], "distance": truth.distance, "tilt_z": truth.tilts[2]}[name]
+    wrong = right * (1.0 + off) if name == "distance" else right + off
+    calibration = midas.calibrate(image, known(fixed={name: wrong}))
+    assert calibration.verdict != "good"
+    assert said in calibration.reasons[0]
+    rightly = midas.calibrate(image, known(fixed={name: right}))
+    assert rightly.verdict == "good"
+    assert not rightly.reasons
+
+
 def test_threads_do_not_change_the_result(image, calibration):
     for n in (1, 7):
         again = midas.calibrate(image, known(), n_threads=n)

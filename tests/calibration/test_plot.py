@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 
 import midas
 from midas.calibration import plot_rings, plot_strain
-from midas.calibration.plot import numbers, plot_calibration, with_esd
+from midas.calibration.numbers import numbers, with_esd
+from midas.calibration.plot import plot_calibration
 from midas.errors import InputError
 
 SHAPE = (300, 340)

@@ -22,6 +22,7 @@ from midas.calibration.residuals import (
     shared_by_neighbours,
     stray_rings,
 )
+from midas.panels import PanelLayout
 
 GEOMETRY = Geometry(distance=3e5, beam_center=(255.3, 258.1), pixel_size=200, wavelength=0.2, distortion_radius=7.4e4)
 TWO_THETA = np.linspace(3.0, 8.0, 8)
@@ -116,11 +117,9 @@ def test_displaced_modules_are_seen_and_one_piece_has_none() -> None:
 
 
 def test_the_frame_is_as_uncertain_as_modules_shifted_at_random_make_it() -> None:
-    mask = np.zeros((512, 512), dtype=bool)
-    mask[250:260] = mask[:, 120:130] = True
+    layout = PanelLayout(size=(250, 300), gaps_z=(10,), gaps_y=(10,), origin=(0, -170))
     points, rng, shift = ring_points(), np.random.default_rng(12), 0.3
-    module = module_of(points, mask)
-    _, of_point = np.unique(module, return_inverse=True)
+    of_point = 2 * (points.z > 255.0) + (points.y > 135.0)
     eta = np.radians(points.eta)
     answers = []
     for _ in range(100):
@@ -135,11 +134,11 @@ def test_the_frame_is_as_uncertain_as_modules_shifted_at_random_make_it() -> Non
         answers.append((*g.beam_center, g.distance / GEOMETRY.distance))
     sd = np.std(answers, axis=0)
     fit = fit_geometry(GEOMETRY, points, FREE)
-    beam, distance = frame_uncertainty(fit, points, module, shift)
+    beam, distance = frame_uncertainty(fit, points, layout, shift)
     assert beam == pytest.approx(math.hypot(sd[0], sd[1]), rel=0.15)  # 100 draws of two coordinates
     assert distance == pytest.approx(sd[2], rel=0.25)
-    assert frame_uncertainty(fit, points, module, 0.0)[0] == pytest.approx(beam * LEAST_SHIFT / shift)
-    assert frame_uncertainty(fit, points, np.zeros_like(module), shift) == (0.0, 0.0)
+    assert frame_uncertainty(fit, points, layout, 0.0)[0] == pytest.approx(beam * LEAST_SHIFT / shift)
+    assert frame_uncertainty(fit, points, None, shift) == (0.0, 0.0)
 
 
 def test_points_left_out_are_predicted_as_well_as_the_others() -> None:

@@ -67,12 +67,10 @@ def test_saturated_rings_are_found_in_the_holes_they_leave():
     check(find_seed(prepare_image(image), CEO2, 200.0), truth)
 
 
-def test_a_guess_does_not_overrule_the_image(caplog):
+def test_a_guess_does_not_overrule_the_image():
     truth, image = shot()
     found = find_seed(prepare_image(image), CEO2, 200.0, beam_center=(200.0, 100.0), distance=5e5)
     check(found, truth)
-    assert "beam centre guess" in caplog.text
-    assert "distance guess" in caplog.text
 
 
 def test_a_right_guess_is_quiet(caplog):

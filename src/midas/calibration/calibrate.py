@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,9 +16,10 @@ import numpy.typing as npt
 from midas.calibration.diagnostics import ring_table
 from midas.calibration.evidence import gather_evidence
 from midas.calibration.fit import LoopResult, file_parameter_esds, parameter_names, radius_range
-from midas.calibration.hints import check_guesses
+from midas.calibration.hints import IN_RESULT, check_guesses
 from midas.calibration.joint import calibrate_jointly, is_several, joint_job
 from midas.calibration.loop import run_loop
+from midas.calibration.numbers import label_of, named_values, with_esd
 from midas.calibration.options import CalibrationParams, params_from
 from midas.calibration.panel_fit import fit_panels
 from midas.calibration.panels import check_panels
@@ -27,7 +29,13 @@ from midas.calibration.result import Calibration
 from midas.calibration.seed import RingSignal, ring_signal
 from midas.calibration.source import CalibrantFile, held_by, read_calibrant_file
 from midas.calibration.start import Start, alternatives, find_start
-from midas.calibration.verdict import CONVINCING, FEW, judge
+from midas.calibration.verdict import (
+    CONVINCING,
+    FEW,
+    LARGEST_BEAM_UNCERTAINTY,
+    LARGEST_DISTANCE_UNCERTAINTY,
+    judge,
+)
 from midas.crystal import Calibrants, Rings, rings
 from midas.detector import Detector
 from midas.errors import FitError, InputError
@@ -41,6 +49,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _USEFUL_RINGS = 400
+_SIGNIFICANT = 5.0  # standard uncertainties that a fixed value must be off to be blamed
 _MORE = 0.2  # share of the rings' intensity that another distance must explain beyond the first
 
 Progress = Callable[[int, int, str], None]
@@ -168,10 +177,13 @@ def calibrate_one(
     calibration = _fitted(task, start)
     if calibration.verdict == "failed" or calibration.evidence.explained < FEW:
         calibration = _second_chance(task, start, calibration)
+    if options.fixed and (wrong := _wrongly_fixed(task, calibration)):
+        verdict = "doubtful" if calibration.verdict == "good" else calibration.verdict
+        calibration = replace(calibration, verdict=verdict, reasons=(*wrong, *calibration.reasons))
     calibration = replace(calibration, seconds=time.perf_counter() - started)
     logger.info("%s: mean strain %.1f µε; %s", calibration.verdict, calibration.mean_strain * 1e6, calibration.reason)
     for reason in calibration.reasons:
-        logger.warning("%s: %s", calibration.verdict, reason)
+        logger.warning("%s: %s", calibration.verdict, reason, extra=IN_RESULT)
     return calibration
 
 
@@ -215,6 +227,38 @@ def _second_chance(task: _Task, start: Start, first: Calibration) -> Calibration
     return first
 
 
+def _wrongly_fixed(task: _Task, calibration: Calibration) -> tuple[str, ...]:
+    """Return a reason for each fixed value that the image contradicts, judged by a good calibration without any.
+
+    What leaves a good calibration good, and its place where it is, is not worth a word.
+    """
+    options = task.options
+    task = replace(task, options=replace(options, fixed={}))
+    try:
+        free = _fitted(task, find_start(task.prepared, task.signal, task.options, task.n_threads))
+    except FitError:
+        return ()
+    if free.verdict != "good" or (calibration.verdict == "good" and not _moved_by(calibration, free)):
+        return ()
+    reasons, found = [], named_values(free.geometry)
+    for name, value in options.fixed.items():
+        esd = free.esd.get(name, math.nan)
+        if abs(value - found[name]) > _SIGNIFICANT * esd:
+            label, unit, factor = label_of(name)
+            reasons.append(
+                f"{label} is fixed at {value * factor:g} {unit}, but left free it comes to "
+                f"{with_esd(found[name] * factor, esd * factor)} {unit}, with the verdict good; correct it or free it"
+            )
+    return tuple(reasons)
+
+
+def _moved_by(one: Calibration, other: Calibration) -> bool:
+    """Return whether beam centre or distance of two calibrations differ by more than a good one may be uncertain."""
+    g, h = one.geometry, other.geometry
+    beam = math.dist(g.beam_center, h.beam_center)
+    return beam > LARGEST_BEAM_UNCERTAINTY or abs(g.distance / h.distance - 1.0) > LARGEST_DISTANCE_UNCERTAINTY
+
+
 def _opened(image: npt.ArrayLike | Frames | str | Path) -> CalibrantFile:
     """Return the raw image, without image transforms, with what its file holds and says."""
     if isinstance(image, (str, Path)):
@@ -253,11 +297,11 @@ def _assemble(
 ) -> Calibration:
     fit, points = loop.fit, loop.points
     used = np.abs(fit.strain[fit.used])
-    evidence = gather_evidence(loop, start.seed, signal, prepared.mask, visible, options)
+    evidence = gather_evidence(loop, start.seed, signal, prepared, visible, options)
     verdict, reasons, remarks = judge(evidence)
     notes = check_guesses(options.distance, options.beam_center, fit.geometry)
     for note in notes:
-        logger.warning("%s", note)
+        logger.warning("%s", note, extra=IN_RESULT)
     doubts = (*start.doubts, *parallax_doubts(fit.geometry.parallax, parameter_names(fit.parameters), fit.covariance))
     if doubts:
         verdict, reasons = "doubtful" if verdict == "good" else verdict, (*reasons, *doubts)

@@ -21,8 +21,9 @@ from midas.calibration.fit import (
 from midas.calibration.modules import frame_uncertainty, module_of, module_steps
 from midas.calibration.options import CalibrationParams
 from midas.calibration.orientation import mirrored
+from midas.calibration.panels import find_layout
 from midas.calibration.points import RingPoints
-from midas.calibration.prepare import BoolImage
+from midas.calibration.prepare import PreparedImage
 from midas.calibration.presence import brightness_scatter, explained_share, strong_rings
 from midas.calibration.residuals import (
     HeldOut,
@@ -37,6 +38,7 @@ from midas.calibration.seed import Seed
 from midas.calibration.signal import RingSignal
 from midas.crystal import Rings
 from midas.geometry import distortion_coefficients
+from midas.panels import PanelLayout
 
 STRAY = 0.05
 """[px]: a ring left out of the fit that lies off by no more than this is only noisy."""
@@ -126,19 +128,17 @@ class Evidence:
 
 
 def gather_evidence(
-    loop: LoopResult, seed: Seed, signal: RingSignal, mask: BoolImage, rings: Rings, params: CalibrationParams
+    loop: LoopResult, seed: Seed, signal: RingSignal, prepared: PreparedImage, rings: Rings, params: CalibrationParams
 ) -> Evidence:
     """Return the evidence for and against the best iterate of a calibration's loop."""
-    fit, points = loop.fit, loop.points
+    fit, points, mask = loop.fit, loop.points, prepared.mask
     used = points.select(fit.used)
     offset = offsets(fit, points)
     azimuths, by_rings = held_out_azimuths(fit, points), held_out_rings(fit, points)
     beam, distance = _uncertainties(fit, azimuths, by_rings)
     strong = strong_rings(loop, rings, mask, params.eta_step)
-    panels = fit.geometry.panels
-    module = module_of(used, mask, None if panels is None else panels.layout)
-    step, share = module_steps(used, offset, module)
-    frame_beam, frame_distance = frame_uncertainty(fit, used, module, step)
+    step, share = module_steps(used, offset, module_of(used, mask))
+    frame_beam, frame_distance = frame_uncertainty(fit, used, _layout(fit, prepared, params), step)
     scatter, noise = brightness_scatter(used, rings)
     g, fwhm = fit.geometry, float(np.median(used.fwhm))
     return Evidence(
@@ -179,6 +179,15 @@ def gather_evidence(
         distance_drift=abs(g.distance / seed.distance - 1.0),
         mirrored=mirrored(mask, params.image_transforms, params.beam_center, g.beam_center),
     )
+
+
+def _layout(fit: GeometryFit, prepared: PreparedImage, params: CalibrationParams) -> PanelLayout | None:
+    """Return the panels of the detector, refined or not; None where it is of one piece."""
+    if fit.geometry.panels is not None:
+        return fit.geometry.panels.layout
+    if isinstance(params.panels, PanelLayout):
+        return params.panels
+    return find_layout(prepared.mask, prepared.counts, params.pixel_size)
 
 
 def azimuthal_arc(points: RingPoints, eta_step: float) -> float:

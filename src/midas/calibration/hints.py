@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from midas.crystal import CALIBRANT_NAMES
 from midas.io.headers import Hint, number_hint
@@ -27,6 +27,8 @@ _NAME_DISTANCES = (50.0, 20_000.0)  # mm: other lengths in file names are slits 
 _ALIASES = {"agbh": "AgBehenate", "agbeh": "AgBehenate", "behenate": "AgBehenate", "ceria": "CeO2",
             "alumina": "Al2O3", "corundum": "Al2O3", "rutile": "TiO2", "silicon": "Si", "nickel": "Ni",
             "gold": "Au"}  # fmt: skip
+IN_RESULT: Mapping[str, Any] = {"in_result": True}
+"""`extra` of log records that the result says again: a program that prints the result need not print them."""
 _DISTANCE_OFF = 0.05  # share by which a guess may miss before it counts as overruled
 _CENTER_OFF = 20.0  # px
 _USER = "given"
@@ -115,7 +117,7 @@ def merge_hints(
             notes.append(f"{hint.describe()} is used")
         elif _contradicts(hint, values[hint.name], tolerances.get(hint.name, 0.0)):
             notes.append(_contradiction(hint, values[hint.name], sources[hint.name]))
-            logger.warning("%s", notes[-1])
+            logger.warning("%s", notes[-1], extra=IN_RESULT)
             continue
         else:
             continue
@@ -163,6 +165,26 @@ def _contradiction(hint: Hint, value: Any, source: str) -> str:
     return f"{hint.describe()} contradicts {kept}, which is used; {rule}"
 
 
+class Place(Protocol):
+    """Where a detector is: a geometry, or a hypothesis of one."""
+
+    @property
+    def distance(self) -> float:
+        """[µm]."""
+
+    @property
+    def beam_center(self) -> tuple[float, float]:
+        """(y, z) [px]."""
+
+
+def wrong_guesses(distance: float | None, beam_center: tuple[float, float] | None, found: Place) -> tuple[bool, bool]:
+    """Return whether the guesses of distance [µm] and beam centre [px] are further than 5 % and 20 px from a place."""
+    return (
+        distance is not None and abs(distance / found.distance - 1.0) > _DISTANCE_OFF,
+        beam_center is not None and math.dist(beam_center, found.beam_center) > _CENTER_OFF,
+    )
+
+
 def check_guesses(
     distance: float | None, beam_center: tuple[float, float] | None, geometry: Geometry
 ) -> tuple[str, ...]:
@@ -176,12 +198,15 @@ def check_guesses(
     ('the distance guess 1500 mm is overruled: the image says 1000.00 mm',)
     """
     notes = []
-    if distance is not None and abs(distance / geometry.distance - 1.0) > _DISTANCE_OFF:
+    wrong_distance, wrong_center = wrong_guesses(distance, beam_center, geometry)
+    if wrong_distance:
+        assert distance is not None
         notes.append(
             f"the distance guess {distance / UM_PER_MM:g} mm is overruled: "
             f"the image says {geometry.distance / UM_PER_MM:.2f} mm"
         )
-    if beam_center is not None and math.dist(beam_center, geometry.beam_center) > _CENTER_OFF:
+    if wrong_center:
+        assert beam_center is not None
         y, z = geometry.beam_center
         swapped = math.dist(beam_center[::-1], geometry.beam_center) <= _CENTER_OFF
         notes.append(

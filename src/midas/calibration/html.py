@@ -7,21 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from midas.calibration.numbers import label_of, named_values, with_esd
 from midas.calibration.plot import COLORS
-from midas.geometry import HARMONIC_TERMS
 
 if TYPE_CHECKING:
     from midas.calibration.result import Calibration
-
-_LABELS = {
-    "distance": ("distance", "mm", 1e-3),
-    "beam_center_y": ("beam centre, column", "px", 1.0),
-    "beam_center_z": ("beam centre, row", "px", 1.0),
-    "tilt_y": ("tilt y", "deg", 1.0),
-    "tilt_z": ("tilt z", "deg", 1.0),
-    "parallax": ("parallax", "µm", 1.0),
-}
-_PHASES = frozenset(phase for _, phase, _ in HARMONIC_TERMS)
 
 
 def calibration_html(calibration: Calibration) -> str:
@@ -38,41 +28,18 @@ def calibration_html(calibration: Calibration) -> str:
     )
     reasons = "".join(f"<li>{escape(reason)}</li>" for reason in calibration.reasons)
     rows = "".join(
-        f'<tr><th style="text-align:left">{escape(label)}</th><td>{value}</td><td>{sigma}</td><td>{unit}</td></tr>'
-        for label, value, sigma, unit in _rows(calibration)
+        f'<tr><th style="text-align:left">{escape(label)}</th><td>{value}</td><td>{unit}</td></tr>'
+        for label, value, unit in _rows(calibration)
     )
-    table = f"<table><tr><th></th><th>value</th><th>esd</th><th></th></tr>{rows}</table>"
+    table = f"<table><tr><th></th><th>value(esd)</th><th></th></tr>{rows}</table>"
     return f"<div><p>{head}</p>{f'<ul>{reasons}</ul>' if reasons else ''}{table}</div>"
 
 
-def _rows(calibration: Calibration) -> list[tuple[str, str, str, str]]:
-    """Return (name, value, standard uncertainty, unit) of what was refined."""
-    g = calibration.geometry
-    values: dict[str, float] = {
-        "distance": g.distance,
-        "beam_center_y": g.beam_center[0],
-        "beam_center_z": g.beam_center[1],
-        "tilt_y": g.tilts[1],
-        "tilt_z": g.tilts[2],
-        "parallax": g.parallax,
-        **g.distortion,
-    }
+def _rows(calibration: Calibration) -> list[tuple[str, str, str]]:
+    """Return (name, value with its standard uncertainty in brackets, unit) of what was refined."""
     rows = []
-    for name, sigma in calibration.esd.items():
-        if name not in values:
-            continue
-        label, unit, scale = _LABELS.get(name, (name, "deg" if name in _PHASES else "", 1.0))
-        value, error = _with_digits(values[name] * scale, sigma * scale)
-        rows.append((label, value, error, unit))
+    for name, value in named_values(calibration.geometry).items():
+        if name in calibration.esd:
+            label, unit, factor = label_of(name)
+            rows.append((label, with_esd(value * factor, calibration.esd[name] * factor), unit))
     return rows
-
-
-def _with_digits(value: float, sigma: float) -> tuple[str, str]:
-    """Return value and standard uncertainty to two digits of the latter."""
-    if not np.isfinite(sigma) or sigma <= 0.0:
-        return f"{value:.6g}", "&ndash;"
-    digits = 1 - int(np.floor(np.log10(sigma)))
-    if 0 <= digits <= 7:
-        return f"{value:.{digits}f}", f"{sigma:.{digits}f}"
-    wide = max(0, int(np.floor(np.log10(max(abs(value), sigma)))) + digits)
-    return f"{value:.{wide}e}", f"{sigma:.1e}"

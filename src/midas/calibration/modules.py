@@ -50,7 +50,9 @@ def module_steps(points: RingPoints, offset: FloatArray, module: IntArray) -> tu
     return math.sqrt(explained / chosen), explained / total
 
 
-def frame_uncertainty(fit: GeometryFit, points: RingPoints, module: IntArray, step: float) -> tuple[float, float]:
+def frame_uncertainty(
+    fit: GeometryFit, points: RingPoints, layout: PanelLayout | None, step: float
+) -> tuple[float, float]:
     """Return how well the modules tell where the detector is: of the beam centre [px], of the distance (relative).
 
     Beam centre and distance are those of the modules' nominal grid, and each module stands off its place on it. These
@@ -59,8 +61,9 @@ def frame_uncertainty(fit: GeometryFit, points: RingPoints, module: IntArray, st
     at least `LEAST_SHIFT`. With few modules, or the beam far off them, they are much larger than the fit's own
     uncertainties; where each pixel diffracts to does not suffer. Zero on a detector of one piece.
     """
-    if len(np.unique(module)) < 2:
+    if layout is None:
         return 0.0, 0.0
+    module = _panel_of(points, layout)
     panels, g = fit.geometry.panels, fit.geometry
     shift = max(LEAST_SHIFT, step if panels is None else shift_sigma(panels))
     design, parameters = radius_design(fit, points)
@@ -84,15 +87,20 @@ def _outward(points: RingPoints) -> FloatArray:
     return np.stack([np.sin(eta), np.cos(eta)], axis=1)
 
 
-def module_of(points: RingPoints, mask: BoolImage, layout: PanelLayout | None = None) -> IntArray:
+def module_of(points: RingPoints, mask: BoolImage) -> IntArray:
     """Return a number for the module that each point lies on, shape (n_points,).
 
-    Without a layout, modules lie between rows and columns that are masked from edge to edge.
+    Modules lie between rows and columns that are masked from edge to edge.
     """
-    if layout is None:
-        rows, columns = _starts(mask.mean(axis=1) > _BARRED), _starts(mask.mean(axis=0) > _BARRED)
-    else:
-        rows, columns = (np.array([first for first, _ in spans]) for spans in (layout.rows, layout.columns))
+    return _cell_of(points, _starts(mask.mean(axis=1) > _BARRED), _starts(mask.mean(axis=0) > _BARRED))
+
+
+def _panel_of(points: RingPoints, layout: PanelLayout) -> IntArray:
+    return _cell_of(points, *(np.array([first for first, _ in spans]) for spans in (layout.rows, layout.columns)))
+
+
+def _cell_of(points: RingPoints, rows: IntArray, columns: IntArray) -> IntArray:
+    """Return a number for the cell of a grid, whose rows and columns begin there, that each point lies in."""
     across = np.searchsorted(columns, points.y, side="right")
     return np.asarray(np.searchsorted(rows, points.z, side="right") * (len(columns) + 1) + across, dtype=np.int64)
 

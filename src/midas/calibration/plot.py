@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import functools
 import io
-import math
 import textwrap
 from typing import TYPE_CHECKING, Any
 
+from midas.calibration.numbers import numbers
 from midas.errors import InputError
-from midas.geometry import HARMONIC_TERMS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -151,52 +150,3 @@ def _draw_numbers(calibration: Calibration, axes: Axes) -> None:
     rows = [f"{name:10}{value:>16}  {unit}" for name, value, unit in numbers(calibration)]
     size = 9.5 if len(rows) <= 17 else 9.5 * 17 / len(rows)
     axes.text(0.0, 1.0, "\n".join(rows), family="monospace", size=size, va="top", linespacing=1.3)
-
-
-def numbers(calibration: Calibration) -> list[tuple[str, str, str]]:
-    """Return (name, value with its uncertainty in brackets, unit) of what was found, for people."""
-    g, esd = calibration.geometry, calibration.esd
-    rows = [
-        ("distance", with_esd(g.distance / 1000, esd.get("distance", 0.0) / 1000), "mm"),
-        ("beam y", with_esd(g.beam_center[0], esd.get("beam_center_y", 0.0)), "px"),
-        ("beam z", with_esd(g.beam_center[1], esd.get("beam_center_z", 0.0)), "px"),
-        ("tilt y", with_esd(g.tilts[1], esd.get("tilt_y", 0.0)), "deg"),
-        ("tilt z", with_esd(g.tilts[2], esd.get("tilt_z", 0.0)), "deg"),
-    ]
-    if "parallax" in esd:
-        rows.append(("parallax", with_esd(g.parallax, esd["parallax"]), "µm"))
-    phases = {phase for _, phase, _ in HARMONIC_TERMS}
-    for name, value in g.distortion.items():
-        if name in esd:
-            scale, unit = (1.0, "deg") if name in phases else (1e6, "1e-6")
-            rows.append((name, with_esd(value * scale, esd[name] * scale), unit))
-    used = calibration.used
-    n_rings = len([r for r in calibration.ring_table if r.n_points and not r.outlier])
-    n_rejected = len([r for r in calibration.ring_table if r.outlier])
-    return [
-        *rows,
-        ("", "", ""),
-        ("strain", f"{calibration.mean_strain * 1e6:.1f}", "µε"),
-        ("held out", f"{calibration.held_out_strain * 1e6:.1f}", "µε"),
-        ("points", f"{int(used.sum())}", f"of {len(used)}"),
-        ("rings", f"{n_rings}", "used"),
-        ("", f"{n_rejected}", "rejected"),
-        ("wavelength", f"{g.wavelength:.6f}", "Å"),
-        ("pixel", f"{g.pixel_size:g}", "µm"),
-    ]
-
-
-def with_esd(value: float, esd: float) -> str:
-    """Return a value with its standard uncertainty in units of the last digit, as crystallographers write it.
-
-    Examples
-    --------
-    >>> with_esd(1050.76497, 0.00102), with_esd(-0.5, 0.0), with_esd(3.2e4, 250.0)
-    ('1050.7650(10)', '-0.5000', '32000(250)')
-    """
-    if not (math.isfinite(esd) and esd > 0.0):
-        return f"{value:.4f}"
-    digits = 1 - math.floor(math.log10(float(f"{esd:.1e}")))  # decimals that leave the uncertainty two digits
-    if digits <= 0:
-        return f"{value:.0f}({esd:.0f})"
-    return f"{value:.{digits}f}({round(esd * 10.0**digits)})"

@@ -16,6 +16,7 @@ import numpy as np
 
 from midas import _core
 from midas.calibration.centers import find_centers
+from midas.calibration.hints import wrong_guesses
 from midas.calibration.prepare import PreparedImage
 from midas.calibration.ridges import LINE_POINTS_A_SPOT, Ridges, find_ridges
 from midas.calibration.signal import RingSignal, ring_signal
@@ -49,7 +50,6 @@ CHANCE = 25.0
 _SAME_DISTANCE = 0.02
 _CLEAR, _CLEAR_SHARE = 15.0, 0.05  # by how much the best score has to lead, and by which share of itself
 _DISTANCES = (2e3, 3e7)  # µm
-_GUESSED_CENTER, _GUESSED_DISTANCE = 20.0, 0.05  # px, share: a guess further off is called wrong
 _FARTHEST_RING = 85.0  # deg 2theta
 
 
@@ -171,7 +171,6 @@ def find_seed(
             f"the rings of {rings.name} on them; check calibrant, wavelength and pixel size"
         )
     best = _agreeing(hypotheses, beam_center, distance)
-    _warn_of_guesses(best, beam_center, distance)
     others = tuple(h for h in hypotheses if _different(h, best, coarse.binning))
     n_rings = _rings_seen(found, best, coarse, pattern, pixel_size)
     return Seed(best=best, others=others, n_points=n_points, n_rings=n_rings)
@@ -199,29 +198,7 @@ def _agreeing(
     """Return the best hypothesis; of those that explain the image as well, the one that agrees with the guesses."""
     best = hypotheses[0]
     equals = [h for h in hypotheses if not _clear(best, h)]
-    return next((h for h in equals if not _contradicted(h, beam_center, distance)), best)
-
-
-def _contradicted(
-    h: Hypothesis, beam_center: tuple[float, float] | None, distance: float | None
-) -> list[tuple[str, str]]:
-    """Return (the guess, what was found instead) of the guesses that a hypothesis contradicts."""
-    wrong = []
-    if beam_center is not None and math.dist(h.beam_center, beam_center) > _GUESSED_CENTER:
-        wrong.append(
-            (
-                "the beam centre guess y {:g}, z {:g} px (column first)".format(*beam_center),
-                "y {:.1f}, z {:.1f} px".format(*h.beam_center),
-            )
-        )
-    if distance is not None and abs(h.distance / distance - 1.0) > _GUESSED_DISTANCE:
-        wrong.append((f"the distance guess {distance / 1000.0:g} mm", f"{h.distance / 1000.0:.2f} mm"))
-    return wrong
-
-
-def _warn_of_guesses(h: Hypothesis, beam_center: tuple[float, float] | None, distance: float | None) -> None:
-    for guess, instead in _contradicted(h, beam_center, distance):
-        logger.warning("%s does not fit the rings of the image; they say %s, which is used", guess, instead)
+    return next((h for h in equals if not any(wrong_guesses(distance, beam_center, h))), best)
 
 
 def _hypothesis(row: FloatArray, score: FloatArray, coarse: RingSignal, cell: float) -> Hypothesis:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from midas.calibration.hints import IN_RESULT
 from midas.calibration.options import CalibrationParams
 from midas.calibration.pattern import nearest_distance, ring_peaks
 from midas.calibration.prepare import PreparedImage
@@ -121,5 +122,5 @@ def _first_ring_checked(
         hinted = replace(seed.best, distance=distance * cell)
         return replace(seed, best=hinted, others=(seed.best, *seed.others)), (f"{said} decided the distance",)
     note = f"{said} is overruled: the image says {seed.distance / UM_PER_MM:.1f} mm"
-    logger.warning("%s", note)
+    logger.warning("%s", note, extra=IN_RESULT)
     return seed, (note,)

@@ -33,8 +33,9 @@ LARGEST_BEAM_UNCERTAINTY = 0.1
 """[px]: a third of the error that would make the answer wrong."""
 LARGEST_DISTANCE_UNCERTAINTY = 3e-4
 """Of the distance: a third of the error that would make the answer wrong."""
-LARGEST_FRAME_UNCERTAINTY = 0.12
-"""[px]: of two coordinates together, an error of 0.3 px is then as rare as one of three standard uncertainties."""
+LARGEST_FRAME_BEAM, LARGEST_FRAME_DISTANCE = 0.17, 5e-4
+"""[px], of the distance: of modules' nominal grid, one answer in twenty is then off by more than 0.3 px or 1e-3. Where
+pixels diffract to is known better, so the limit is wider."""
 LARGEST_PATTERN = 0.15
 """[px]: what neighbours' residuals share. Displaced modules leave up to a tenth, a wrong minimum much more."""
 LARGEST_PATTERN_WIDTHS = 0.1
@@ -180,7 +181,7 @@ def _entangled(e: Evidence) -> str:
 
 
 def _modules_displaced(e: Evidence) -> str | None:
-    if e.frame_beam <= LARGEST_FRAME_UNCERTAINTY and e.frame_distance <= LARGEST_DISTANCE_UNCERTAINTY:
+    if e.frame_beam <= LARGEST_FRAME_BEAM and e.frame_distance <= LARGEST_FRAME_DISTANCE:
         return None
     return (
         f"the rings lie on few modules, and modules stand off their places: {_against_the_grid(e)}; expose more of the "

@@ -59,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     handler = logging.StreamHandler(sys.stderr)
     handler.setLevel(getattr(args, "log_level", logging.WARNING))
     handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    handler.addFilter(lambda record: not getattr(record, "in_result", False))  # printed with the result
     logging.getLogger().addHandler(handler)
     try:
         return int(importlib.import_module(f"midas.cli.{args.command}").run(args))
