@@ -30,6 +30,15 @@ def test_a_cake_by_another_programs_geometry(tmp_path, suffix):
     np.testing.assert_allclose(cake.intensity[0], expected.intensity[0], rtol=1e-6)
 
 
+def test_frames_of_another_detector_are_refused(tmp_path, capsys):
+    np.save(tmp_path / "frame.npy", np.ones((70, 64), np.uint16))
+    (tmp_path / "p.txt").write_text(TEXT)
+    midas.write_geometry(tmp_path / "g.json", TRUTH, midas.Detector((72, 64), 200.0))
+    words = ["integrate", str(tmp_path / "frame.npy"), "-paramFN", str(tmp_path / "p.txt")]
+    assert main([*words, "--geometry", str(tmp_path / "g.json"), "-resultFolder", str(tmp_path / "out")]) == 2
+    assert "70 x 64 pixels but the detector's shape (72, 64)" in capsys.readouterr().err
+
+
 def test_a_geometry_that_cannot_be_read_is_bad_input(tmp_path, capsys):
     np.save(tmp_path / "frame.npy", np.ones((72, 64), np.uint16))
     (tmp_path / "p.txt").write_text(TEXT)

@@ -77,9 +77,10 @@ class JointCalibration:
             esd = "" if self.parallax_esd is None else f" ± {self.parallax_esd:.1f}"
             lines.append(f"  parallax     {self.parallax:.1f}{esd} µm")
         for name, image, alone in zip(self.names, self.images, self.alone, strict=True):
-            g, e = image.geometry, image.esd
+            g, esd_um = image.geometry, image.esd.get("distance", 0.0)
+            known = f"± {esd_um / 1000:.4f}" if esd_um > 0.0 else "(not refined)"
             lines.append(
-                f"  {name}: distance {g.distance / 1000:.4f} ± {e.get('distance', 0.0) / 1000:.4f} mm, "
+                f"  {name}: distance {g.distance / 1000:.4f} {known} mm, "
                 f"beam y {g.beam_center[0]:.4f}, z {g.beam_center[1]:.4f} px, mean strain "
                 f"{image.mean_strain * 1e6:.1f} µε ({alone.mean_strain * 1e6:.1f} alone)"
             )
@@ -93,8 +94,18 @@ class JointCalibration:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What each image's file name and headers said and which guesses were overruled; each begins with its name."""
-        return tuple(f"{name}: {note}" for name, c in zip(self.names, self.images, strict=True) for note in c.notes)
+        """What each image's file name and headers said and which guesses were overruled; each begins with its name.
+
+        What is said of every image is said once, without a name.
+        """
+        of_all = [n for n in self.images[0].notes if all(n in c.notes for c in self.images)]
+        of_one = [
+            f"{name}: {note}"
+            for name, c in zip(self.names, self.images, strict=True)
+            for note in c.notes
+            if note not in of_all
+        ]
+        return (*of_one, *of_all)
 
     @property
     def correlation(self) -> FloatArray:

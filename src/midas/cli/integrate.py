@@ -230,13 +230,17 @@ def _parameters(args: argparse.Namespace) -> Parameters:
     if args.geometry is None:
         return parameters
     pixel_size = parameters.pixel_size if any(k in parameters for k in ("px", "pxY")) else None
-    geometry, _ = read_geometry(args.geometry, pixel_size=pixel_size)
+    geometry, detector = read_geometry(args.geometry, pixel_size=pixel_size)
     if geometry.panels is not None:
         raise InputError(
             f"{args.geometry}: its panels cannot join another parameter file; give the refined_MIDAS_params.txt "
             "beside it as -paramFN"
         )
-    return parameters.with_geometry(geometry)
+    parameters = parameters.with_geometry(geometry)
+    if detector is None:
+        return parameters
+    rows, columns = detector.shape  # so that frames of another detector are refused
+    return parameters.updated({"NrPixelsY": columns, "NrPixelsZ": rows})
 
 
 def _data_file(args: argparse.Namespace) -> Path:
