@@ -156,11 +156,12 @@ def test_no_points_left(calibration, tmp_path):
         drawn(nothing.plot(which), tmp_path)
 
 
-def test_missing_strong_rings(calibration):
-    limits = (10.0, 1.04 * calibration.ring_table[-1].radius)
-    assert plot_rings.missing_rings(calibration, limits) == []
-    without = replace(calibration, ring_table=calibration.ring_table[1:])
-    np.testing.assert_allclose(plot_rings.missing_rings(without, limits), [calibration.ring_table[0].radius])
+def test_missing_bright_rings_are_marked_where_they_should_be(calibration, tmp_path):
+    assert plot_rings.missing_rings(calibration) == []
+    first = calibration.ring_table[0]
+    without = replace(calibration, evidence=replace(calibration.evidence, missing=("{} {} {}".format(*first.hkl),)))
+    np.testing.assert_allclose(plot_rings.missing_rings(without), [first.radius])
+    drawn(without.plot(), tmp_path)
 
 
 def test_panel_shifts_are_arrows_to_scale():

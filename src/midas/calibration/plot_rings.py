@@ -22,7 +22,6 @@ Rgb = npt.NDArray[np.uint8]
 PREDICTED = "#e8730c"
 """Predicted rings: orange stands out of grey for every kind of colour vision."""
 _MISSING = "#a11d33"
-_STRONG = 0.1  # of the brightest ring: one that is expected to show
 _GAP = (205, 222, 240)  # what no pixel shows: pale blue, no shade of the grey scale
 _BEAM = "#0550ae"
 _SECTOR = 15.0  # deg: rings are drawn in every other one
@@ -145,29 +144,19 @@ def draw_cake(calibration: Calibration, axes: Axes) -> None:
     centers = -180.0 + (np.arange(cake.shape[1]) + 0.5) * 360.0 / cake.shape[1]
     set_eta_limits(axes, centers[np.isfinite(cake).any(axis=0)])
     _draw_levels(calibration, cake, (smallest, largest), axes)
-    for radius in missing_rings(calibration, (smallest, largest)):
+    for radius in missing_rings(calibration):
         axes.axhline(radius, color=_MISSING, ls=(0, (2, 3)), lw=1.3)
     _label_rings(calibration, axes, (smallest, largest))
     axes.set(xlabel="eta [deg] (0 is up, 90 is right)", ylabel="R [px]", ylim=(smallest, largest))
-    title = "unrolled: straight on orange is right; red dots: a strong ring was expected, none found"
+    title = "unrolled: straight on orange is right; red dots: a bright ring was expected, none found"
     axes.set_title(title, size=11, y=1.015)
 
 
-def missing_rings(calibration: Calibration, radius_range: tuple[float, float]) -> list[float]:
-    """Return radii [px] at which a strong ring is expected and no point was found, apart from rings that were found."""
-    g, rings = calibration.geometry, calibration.rings
-    two_theta = rings.two_theta[rings.two_theta < 88.0]
-    radius = g.radius_of(two_theta)
-    brightness = np.nan_to_num(rings.intensity[: len(radius)], nan=0.0) / radius
-    inside = (radius > radius_range[0]) & (radius < radius_range[1])
-    found = np.array([ring.radius for ring in calibration.ring_table])
-    if not inside.any() or len(found) == 0:
-        return []
-    apart = 3.0 * float(np.median(calibration.points.fwhm))  # nearer ones were measured together, or could not be
-    inside &= np.abs(radius[:, None] - found[None, :]).min(axis=1) > apart
-    crowded = np.abs(radius[:, None] - radius[None, :]) < apart
-    inside &= crowded.sum(axis=1) == 1
-    return [float(r) for r in radius[inside & (brightness > _STRONG * brightness.max())]]
+def missing_rings(calibration: Calibration) -> list[float]:
+    """Return the radii [px] of the bright rings that the verdict misses."""
+    rings, missing = calibration.rings, calibration.evidence.missing
+    named = [k for k, hkl in enumerate(rings.hkl) if "{} {} {}".format(*hkl) in missing]
+    return calibration.geometry.radius_of(rings.two_theta[named]).tolist()
 
 
 def _draw_levels(calibration: Calibration, cake: FloatArray, limits: tuple[float, float], axes: Axes) -> None:
