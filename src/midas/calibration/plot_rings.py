@@ -156,7 +156,7 @@ def missing_rings(calibration: Calibration) -> list[float]:
     """Return the radii [px] of the bright rings that the verdict misses."""
     rings, missing = calibration.rings, calibration.evidence.missing
     named = [k for k, hkl in enumerate(rings.hkl) if "{} {} {}".format(*hkl) in missing]
-    return calibration.geometry.radius_of(rings.two_theta[named]).tolist()
+    return [float(r) for r in calibration.geometry.radius_of(rings.two_theta[named])]
 
 
 def _draw_levels(calibration: Calibration, cake: FloatArray, limits: tuple[float, float], axes: Axes) -> None:
