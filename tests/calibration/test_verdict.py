@@ -38,6 +38,7 @@ def test_flawless_evidence_is_good_with_no_reasons() -> None:
         ({"distance_uncertainty": 3.1e-4}, "doubtful", "±0.03%"),
         ({"frame_beam": 0.18}, "doubtful", "grid the beam centre is known to ±0.18 px"),
         ({"frame_beam": 0.02, "frame_distance": 5.1e-4}, "doubtful", "the distance to ±0.051%"),
+        ({"radial_distortion": 4.1e-3}, "doubtful", "moves the outer rings by 0.4% of their radius"),
         ({"unidentifiable": ("tilt_y",)}, "doubtful", "do not determine tilt_y"),
         ({"at_bounds": ("tilt_z",)}, "doubtful", "tilt_z ended at the edge"),
         ({"pattern": 0.31}, "doubtful", "agree to 0.31 px; the tilt or the distortion"),

@@ -26,6 +26,7 @@ from midas.calibration.panels import check_panels
 from midas.calibration.parallax import parallax_doubts
 from midas.calibration.prepare import BoolImage, PreparedImage, prepare_image
 from midas.calibration.result import Calibration
+from midas.calibration.screening import better_calibrant
 from midas.calibration.seed import RingSignal, ring_signal
 from midas.calibration.source import CalibrantFile, held_by, read_calibrant_file
 from midas.calibration.start import Start, alternatives, find_start
@@ -50,6 +51,7 @@ logger = logging.getLogger(__name__)
 
 _USEFUL_RINGS = 400
 _SIGNIFICANT = 5.0  # standard uncertainties that a fixed value must be off to be blamed
+_ODD_BRIGHTNESS = 0.15  # scatter of ln brightness from which other calibrants are looked at; good powders have 0.05
 _MORE = 0.2  # share of the rings' intensity that another distance must explain beyond the first
 
 Progress = Callable[[int, int, str], None]
@@ -177,9 +179,7 @@ def calibrate_one(
     calibration = _fitted(task, start)
     if calibration.verdict == "failed" or calibration.evidence.explained < FEW:
         calibration = _second_chance(task, start, calibration)
-    if options.fixed and (wrong := _wrongly_fixed(task, calibration)):
-        verdict = "doubtful" if calibration.verdict == "good" else calibration.verdict
-        calibration = replace(calibration, verdict=verdict, reasons=(*wrong, *calibration.reasons))
+    calibration = _doubted(calibration, (*_wrongly_fixed(task, calibration), *_wrong_calibrant(task, calibration)))
     calibration = replace(calibration, seconds=time.perf_counter() - started)
     logger.info("%s: mean strain %.1f µε; %s", calibration.verdict, calibration.mean_strain * 1e6, calibration.reason)
     for reason in calibration.reasons:
@@ -227,12 +227,32 @@ def _second_chance(task: _Task, start: Start, first: Calibration) -> Calibration
     return first
 
 
+def _doubted(calibration: Calibration, reasons: tuple[str, ...]) -> Calibration:
+    """Return the calibration with more reasons, which come first, and at most a doubtful verdict if there are any."""
+    if not reasons:
+        return calibration
+    verdict = "doubtful" if calibration.verdict == "good" else calibration.verdict
+    return replace(calibration, verdict=verdict, reasons=(*reasons, *calibration.reasons))
+
+
+def _wrong_calibrant(task: _Task, calibration: Calibration) -> tuple[str, ...]:
+    """Return the reason that another calibrant explains the image better, looked for where the brightness is odd."""
+    told = calibration.rings.calibrant
+    odd = calibration.evidence.brightness_scatter > _ODD_BRIGHTNESS
+    if task.options.finds_calibrant or calibration.verdict != "good" or not odd:
+        return ()
+    better = better_calibrant(task.prepared, task.signal, told, calibration.seed, task.options, task.n_threads)
+    return () if better is None else (better,)
+
+
 def _wrongly_fixed(task: _Task, calibration: Calibration) -> tuple[str, ...]:
     """Return a reason for each fixed value that the image contradicts, judged by a good calibration without any.
 
     What leaves a good calibration good, and its place where it is, is not worth a word.
     """
     options = task.options
+    if not options.fixed:
+        return ()
     task = replace(task, options=replace(options, fixed={}))
     try:
         free = _fitted(task, find_start(task.prepared, task.signal, task.options, task.n_threads))

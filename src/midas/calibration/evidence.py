@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -37,7 +37,7 @@ from midas.calibration.residuals import (
 from midas.calibration.seed import Seed
 from midas.calibration.signal import RingSignal
 from midas.crystal import Rings
-from midas.geometry import distortion_coefficients
+from midas.geometry import RADIAL_TERMS, Geometry, distortion_coefficients
 from midas.panels import PanelLayout
 
 STRAY = 0.05
@@ -119,6 +119,8 @@ class Evidence:
     """How it ended."""
     runner_up: float | None = None
     """A really different distance [µm] that explains the image nearly as well; None where there is none."""
+    radial_distortion: float = 0.0
+    """How far the distortion moves the outermost points, the same at all azimuths; of their radius."""
     beam_drift: float = 0.0
     """Distance between the seed's and the fit's beam centre, as a share of the panel's longer side."""
     distance_drift: float = 0.0
@@ -175,6 +177,7 @@ def gather_evidence(
         loop_converged=loop.converged,
         loop_reason=loop.reason,
         runner_up=seed.runner_up.distance if seed.runner_up is not None and seed.ambiguous else None,
+        radial_distortion=_radial_distortion(g, used),
         beam_drift=math.dist(g.beam_center, seed.beam_center) / max(mask.shape),
         distance_drift=abs(g.distance / seed.distance - 1.0),
         mirrored=mirrored(mask, params.image_transforms, params.beam_center, g.beam_center),
@@ -188,6 +191,14 @@ def _layout(fit: GeometryFit, prepared: PreparedImage, params: CalibrationParams
     if isinstance(params.panels, PanelLayout):
         return params.panels
     return find_layout(prepared.mask, prepared.counts, params.pixel_size)
+
+
+def _radial_distortion(geometry: Geometry, used: RingPoints) -> float:
+    """Return the largest relative change of radius over the points by the terms that are the same at all azimuths."""
+    terms = {name: value for name, value in geometry.distortion.items() if name in RADIAL_TERMS}
+    y, z = np.ascontiguousarray(used.y), np.ascontiguousarray(used.z)
+    radius, plain = (replace(geometry, distortion=d, panels=None).to_polar(y, z)[0] for d in (terms, {}))
+    return float(np.nanmax(np.abs(radius / plain - 1.0)))
 
 
 def azimuthal_arc(points: RingPoints, eta_step: float) -> float:

@@ -141,6 +141,36 @@ def screen(prepared: PreparedImage, signal: RingSignal, options: CalibrationPara
     return _chosen(fitted, ties, proposals)
 
 
+def better_calibrant(
+    prepared: PreparedImage,
+    signal: RingSignal,
+    told: Calibrant,
+    seed: Seed,
+    options: CalibrationParams,
+    n_threads: int,
+) -> str | None:
+    """Return a sentence on the built-in calibrant that explains the image better than the one told; None without any.
+
+    `seed` is the one that the calibrant told led to.
+    """
+    try:
+        candidates = screen(prepared, signal, options, n_threads).candidates
+    except FitError:
+        return None
+    best = candidates[0]
+    own = next((c for c in candidates if c.name == told.name), None)
+    if own is None or own.score is None:
+        own = _judged(signal, seed, innermost_rings(told, options.wavelength), options)
+    likelier = (best.score or 0.0) - (own.score or 0.0) >= _TIE
+    closer = (own.held_out_strain or 0.0) > _FAR_BETTER * (best.held_out_strain or math.inf)
+    if best.name == told.name or not (likelier or closer):
+        return None
+    return (
+        f"{best.name} at {(best.distance or 0.0) / UM_PER_MM:.1f} mm explains the image better than {told.name}, "
+        "by where its rings are and how bright; is it the calibrant? calibrant auto compares"
+    )
+
+
 def _by_loop(
     prepared: PreparedImage, tied: list[_Fitted], lists: dict[str, Rings], options: CalibrationParams, n_threads: int
 ) -> list[_Fitted]:

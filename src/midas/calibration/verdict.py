@@ -46,6 +46,8 @@ HARMLESS = 0.05
 """[px]: an error on what was left out that is larger by less than this does no harm, whatever the ratio."""
 MANY_STRAYS = 1.0 / 3.0
 """Of the rings fitted: more off their place than this, and it is the fit that does not belong."""
+LARGEST_RADIAL_DISTORTION = 4e-3
+"""Of the radius: detectors distort by 1e-3; more takes up what a wrong calibrant or wavelength leaves."""
 LARGEST_DRIFT = 0.1
 """Of distance or panel, from seed to fit: one that walks that far has left what the seed found evidence for."""
 MODULE_STEP = 0.03
@@ -264,6 +266,15 @@ def _runner_up(e: Evidence) -> str | None:
     )
 
 
+def _much_distortion(e: Evidence) -> str | None:
+    if e.radial_distortion <= LARGEST_RADIAL_DISTORTION:
+        return None
+    return (
+        f"the distortion moves the outer rings by {e.radial_distortion:.1%} of their radius, more than detectors do: "
+        f"check the calibrant ({e.calibrant}), the wavelength and the pixel size"
+    )
+
+
 def _drifted(e: Evidence) -> str | None:
     if e.beam_drift <= LARGEST_DRIFT and e.distance_drift <= LARGEST_DRIFT:
         return None
@@ -315,6 +326,7 @@ DOUBTS: tuple[Rule, ...] = (
     _many_strays,
     _not_converged,
     _runner_up,
+    _much_distortion,
     _drifted,
     _mirrored,
 )
