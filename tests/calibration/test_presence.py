@@ -10,8 +10,9 @@ import pytest
 
 import midas
 from midas import Calibration, Detector, Geometry, SimulationOptions, calibrant, calibrate, simulate
+from midas.calibration.brightness import ring_brightness
 from midas.calibration.prepare import prepare_image
-from midas.calibration.presence import crest_brightness, explained_share, image_rings
+from midas.calibration.presence import explained_share, image_rings
 from midas.calibration.signal import RingSignal, ring_signal
 from midas.crystal import rings
 
@@ -31,7 +32,7 @@ def explained_by(material: str, signal: RingSignal) -> float:
 
 def test_brightness_is_what_the_simulation_shows() -> None:
     shot = simulate(TRUTH, DETECTOR, "CeO2", options=replace(LOOK, noise=False, background=0.0, polarization=0.0))
-    brightness = crest_brightness(shot.rings)[:6]
+    brightness = ring_brightness(shot.rings)[:6]
     z, y = np.mgrid[:400, :400]
     radius = TRUTH.to_polar(y, z)[0]
     crests = []

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import midas
+from midas.calibration.brightness import ring_brightness
 from midas.calibration.prepare import prepare_image
-from midas.calibration.screening import ring_brightness, ring_sums
+from midas.calibration.screening import ring_sums
 from midas.calibration.signal import ring_signal
 from midas.cli import main
 from midas.crystal import CALIBRANT_NAMES, rings

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from midas.calibration.panels import panel_esds
-from midas.calibration.pictures import Pictures
+from midas.calibration.pictures import Artist
 from midas.calibration.tables import write_tables
 from midas.crystal import CALIBRANT_NAMES, calibrant
 from midas.detector import transform_image
@@ -122,17 +122,17 @@ def save(
     folder: Path,
     source: Any = None,
     name: str = "calibration",
-    pictures: Pictures | None = None,
+    artist: Artist | None = None,
 ) -> list[Path]:
     """Write all files of a calibration but the log into a folder, and return their paths.
 
     `source` is the parameter file (`midas.io.parameters.Parameters`) whose other settings travel on, or None; `name` is
-    the image's, for the table of points; `pictures` draws, this process when it is None.
+    the image's, for the table of points; `artist` draws, this process when it is None.
     """
     drawn = {which: folder / picture for which, picture in PICTURE_NAMES.items()}
     with ExitStack() as stack:
         files = {which: stack.enter_context(atomic_path(file)) for which, file in drawn.items()}
-        with (pictures or Pictures()).drawing(calibration, files):
+        with (artist or Artist()).drawing(calibration, files):
             written = _write_texts(calibration, folder, source, name)
     return [*written, *drawn.values()]
 

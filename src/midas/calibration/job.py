@@ -16,7 +16,7 @@ from midas.calibration.joint import calibrate_jointly, joint_job
 from midas.calibration.joint_files import save as save_jointly
 from midas.calibration.joint_result import JointCalibration
 from midas.calibration.options import CalibrationParams, calibration_values, params_from
-from midas.calibration.pictures import pictures
+from midas.calibration.pictures import hire_artist
 from midas.calibration.result import Calibration
 from midas.calibration.source import CalibrantFile, read_calibrant_file
 from midas.errors import InputError
@@ -66,7 +66,7 @@ def run_job(
     """
     _check(job)
     log = job.out / "autocal.log"
-    with pictures(n_threads) as drawn:
+    with hire_artist(n_threads) as artist:
         source = read_params(job.params) if job.params else None
         held = read_calibrant_file(job.image, **_reading(source, job.data_location))
         params = _params(job, source, held)
@@ -75,7 +75,7 @@ def run_job(
         mask = _mask(job, source, held.mask)
         with output_folder(job.out), log_to(log):
             calibration = calibrate(held.image, params, mask=mask, dark=dark, n_threads=n_threads, progress=progress)
-            written = save(calibration, job.out, source, Path(job.image).name, drawn)
+            written = save(calibration, job.out, source, Path(job.image).name, artist)
             if job.save_hdf5:
                 written.append(calibration.save_intermediates(job.save_hdf5))
     return calibration, [*written, log]
@@ -122,9 +122,9 @@ def run_joint_job(
         names=[Path(image).stem for image in images],
     )
     log = job.out / "autocal.log"
-    with pictures(n_threads) as drawn, output_folder(job.out), log_to(log):
+    with hire_artist(n_threads) as artist, output_folder(job.out), log_to(log):
         joint = calibrate_jointly(together, calibrate_one, n_threads=n_threads, progress=progress)
-        written = save_jointly(joint, job.out, [source] * len(images), drawn)
+        written = save_jointly(joint, job.out, [source] * len(images), artist)
     return joint, [*written, log]
 
 

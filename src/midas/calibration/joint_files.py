@@ -10,7 +10,7 @@ import numpy as np
 
 from midas.calibration.files import plain_values
 from midas.calibration.files import save as save_image
-from midas.calibration.pictures import Pictures
+from midas.calibration.pictures import Artist
 from midas.calibration.plot import COLORS
 from midas.io.atomic import atomic_path
 
@@ -73,17 +73,17 @@ def summary(joint: JointCalibration) -> dict[str, Any]:
     return content
 
 
-def save(joint: JointCalibration, folder: Path, sources: Any = None, pictures: Pictures | None = None) -> list[Path]:
+def save(joint: JointCalibration, folder: Path, sources: Any = None, artist: Artist | None = None) -> list[Path]:
     """Write each image's files to a folder of its name and the joint calibration.json and .png; return the paths.
 
     `sources` holds each image's parameter file (`midas.io.parameters.Parameters`) whose other settings travel on;
-    `pictures` draws those of each image, this process when it is None.
+    `artist` draws those of each image, this process when it is None.
     """
     written = []
     for k, (name, image) in enumerate(zip(joint.names, joint.images, strict=True)):
         place = folder / name
         place.mkdir(parents=True, exist_ok=True)
-        written += save_image(image, place, None if sources is None else sources[k], name, pictures)
+        written += save_image(image, place, None if sources is None else sources[k], name, artist)
     record = folder / "calibration.json"
     with atomic_path(record) as temporary:
         temporary.write_text(json.dumps(summary(joint), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import io
-import multiprocessing
+import logging
 import os
 import pickle
-import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,80 +22,105 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from midas.calibration.result import Calibration
 
+logger = logging.getLogger(__name__)
+
 _DONE = b"done\n"
+_PATIENCE = 60.0  # s: a helper that has not drawn by then never will
 _SERVE = "import sys; sys.path[:] = {path!r}; from midas.calibration.pictures import serve; serve()"
+_ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
-class Pictures:
-    """Writes pictures of calibrations, in this process."""
+class Artist:
+    """Draws pictures of calibrations, in this process."""
 
     @contextlib.contextmanager
     def drawing(self, calibration: Calibration, files: Mapping[str, Path]) -> Iterator[None]:
-        """Have the pictures named ("overview", "details") written to their files when the block has ended."""
+        """Have the pictures named ("overview", "details") drawn into their files when the block has ended."""
         yield
         draw(calibration, files)
 
 
-class _Helped(Pictures):
-    """Writes pictures in a helper process, which draws while the block runs; here when the helper has failed."""
+class _HelpedArtist(Artist):
+    """Draws in a helper process while the block runs; in this process when the helper fails."""
 
     def __init__(self, helper: subprocess.Popen[bytes]) -> None:
         self._helper = helper
 
     @contextlib.contextmanager
     def drawing(self, calibration: Calibration, files: Mapping[str, Path]) -> Iterator[None]:
+        answer: list[bytes] = []
+        asking = threading.Thread(target=self._ask, args=(calibration, dict(files), answer), daemon=True)
+        asking.start()
+        try:
+            yield
+        except BaseException:
+            self.stop()  # so that it does not write to files that are about to be removed
+            raise
+        asking.join(_PATIENCE)
+        if answer != [_DONE]:
+            logger.info("the helper that draws has failed; drawing here")
+            self.stop()
+            draw(calibration, files)
+
+    def _ask(self, calibration: Calibration, files: dict[str, Path], answer: list[bytes]) -> None:
         assert self._helper.stdin is not None
         assert self._helper.stdout is not None
-        with contextlib.suppress(OSError):
-            pickle.dump((calibration, dict(files)), self._helper.stdin, protocol=5)
+        # A helper that has ended or was stopped: OSError, ValueError; a calibration of things that cannot travel: the
+        # others.
+        with contextlib.suppress(OSError, ValueError, TypeError, AttributeError, pickle.PicklingError):
+            pickle.dump((calibration, files), self._helper.stdin, protocol=5)
             self._helper.stdin.flush()
-        yield
-        if self._helper.stdout.readline() != _DONE:
-            _stop(self._helper)
-            draw(calibration, files)
+            answer.append(self._helper.stdout.readline())
+
+    def stop(self) -> None:
+        """End the helper, whatever it is doing."""
+        self._helper.kill()
+        self._helper.wait()
+        for stream in (self._helper.stdin, self._helper.stdout):
+            assert stream is not None
+            with contextlib.suppress(OSError):  # what could not be written is still in the buffer
+                stream.close()
 
 
 @contextlib.contextmanager
-def pictures(n_threads: int = 0) -> Iterator[Pictures]:
-    """Yield what writes pictures; a helper process gets ready meanwhile if more than one core may be used.
+def hire_artist(n_threads: int = 0) -> Iterator[Artist]:
+    """Yield what draws pictures; a helper process gets ready meanwhile if more than one core may be used.
 
     `n_threads` is the number of cores that the caller may use; 0 for all.
     """
-    helper = _helper() if n_threads != 1 and (os.cpu_count() or 1) > 1 else None
+    helper = _start_helper() if n_threads != 1 and _usable_cores() > 1 else None
     if helper is None:
-        yield Pictures()
+        yield Artist()
         return
+    artist = _HelpedArtist(helper)
     try:
-        yield _Helped(helper)
+        yield artist
     finally:
-        _stop(helper)
+        artist.stop()
 
 
-def _helper() -> subprocess.Popen[bytes] | None:
+def _usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _start_helper() -> subprocess.Popen[bytes] | None:
     """Start a helper; None where this program is no Python that can be started again, as when embedded."""
     if not sys.executable:
         return None
-    command = [sys.executable, "-c", _SERVE.format(path=sys.path)]
-    one_thread = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    pipe = subprocess.PIPE
+    command, pipe = [sys.executable, "-c", _SERVE.format(path=sys.path)], subprocess.PIPE
     try:
+        # In a session of its own, Ctrl-C reaches this process alone, which ends the helper.
         return subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env=one_thread, start_new_session=True
+            command,
+            stdin=pipe,
+            stdout=pipe,
+            stderr=subprocess.DEVNULL,
+            env=os.environ | _ONE_THREAD,
+            start_new_session=True,
         )
-    except OSError:
+    except OSError as error:
+        logger.info("no helper to draw: %s", error)
         return None
-
-
-def _stop(helper: subprocess.Popen[bytes]) -> None:
-    """End a helper and whatever it has started, so that nothing writes to the pictures any more."""
-    if helper.returncode is None:  # not waited for yet: its number is still its own
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(helper.pid, signal.SIGKILL)
-        helper.wait()
-    for stream in (helper.stdin, helper.stdout):
-        assert stream is not None
-        with contextlib.suppress(OSError):  # what could not be written is still in the buffer
-            stream.close()
 
 
 def draw(calibration: Calibration, files: Mapping[str, Path]) -> None:
@@ -109,24 +134,9 @@ def serve() -> None:
     _get_ready()
     with contextlib.suppress(EOFError):
         while True:
-            _draw_at_once(*pickle.load(sys.stdin.buffer))
+            draw(*pickle.load(sys.stdin.buffer))
             sys.stdout.buffer.write(_DONE)
             sys.stdout.buffer.flush()
-
-
-def _draw_at_once(calibration: Calibration, files: Mapping[str, Path]) -> None:
-    """Draw each picture in a process of its own, where forking is safe: this one has a single thread on Linux."""
-    if sys.platform != "linux":
-        draw(calibration, files)
-        return
-    fork = multiprocessing.get_context("fork")
-    started = [fork.Process(target=draw, args=(calibration, {which: files[which]})) for which in files]
-    for process in started:
-        process.start()
-    for process in started:
-        process.join()
-    if any(process.exitcode for process in started):
-        raise RuntimeError("a picture could not be drawn")
 
 
 def _get_ready() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from midas import _core
+from midas.calibration.brightness import ring_brightness
 from midas.calibration.filters import find_peaks, smoothed
 from midas.calibration.fit import LoopResult
 from midas.calibration.points import MIN_SNR, RingPoints
@@ -39,17 +40,6 @@ _PEAK_SIGMA = 5.0
 _SMALLEST_PEAK = 0.01  # of the highest
 
 
-def crest_brightness(rings: Rings) -> FloatArray:
-    """Return how high each ring stands on a flat detector, in arbitrary units, shape (n,).
-
-    Counts per steradian go as m|F|²/(sin²θ cosθ) (Warren, X-ray Diffraction (1969), chapter 4), the solid angle of a
-    pixel as cos³(2θ), and a ring of constant width in pixels spreads over cos²(2θ) of angle.
-    """
-    theta = np.radians(np.minimum(rings.two_theta, 88.0)) / 2.0
-    strength = np.nan_to_num(rings.intensity, nan=1.0)
-    return np.asarray(strength * np.cos(2.0 * theta) / (np.sin(theta) ** 2 * np.cos(theta)), dtype=np.float64)
-
-
 def brightness_scatter(points: RingPoints, rings: Rings) -> tuple[float, float]:
     """Return by how much, as a standard deviation of ln, the rings differ in brightness from what the structure says.
 
@@ -62,7 +52,7 @@ def brightness_scatter(points: RingPoints, rings: Rings) -> tuple[float, float]:
     numbers = np.unique(points.ring)
     logs = [np.log((points.height * points.fwhm)[points.ring == k]) for k in numbers]
     seen = np.array([np.median(own) for own in logs])
-    expected = crest_brightness(rings)[numbers]
+    expected = ring_brightness(rings)[numbers]
     bright = (seen > seen.max(initial=-math.inf) + math.log(_BRIGHT)) & (expected > 0.0)
     if bright.sum() < _FEWEST_BRIGHT:
         return math.nan, math.nan
@@ -92,7 +82,7 @@ def strong_rings(loop: LoopResult, rings: Rings, mask: BoolImage, eta_step: floa
     expected = _expected_bins(loop, rings, mask, eta_step)
     if not expected or not len(points):
         return StrongRings(0.0, ())
-    brightness = crest_brightness(rings)
+    brightness = ring_brightness(rings, unknown=1.0)
     brightest = max(brightness[k] for k in expected)
     snr = {int(k): float(np.median(points.snr[points.ring == k])) for k in np.unique(points.ring)}
     # Against a background, signal over noise goes as the brightness; where the ring itself makes the noise, slower.
@@ -150,7 +140,7 @@ def explained_share(signal: RingSignal, geometry: Geometry, rings: Rings, fwhm: 
     radii, heights = image_rings(signal, geometry, fwhm)
     if len(radii) == 0:
         return 0.0
-    brightness = crest_brightness(rings)
+    brightness = ring_brightness(rings, unknown=1.0)
     expected = geometry.radius_of(rings.two_theta[brightness > _FAINT * brightness.max()]) / signal.binning
     off = np.abs(radii[:, None] - expected[None, :]).min(axis=1)
     reach = max(_SAME_PEAK, _BETWEEN * fwhm / signal.binning)

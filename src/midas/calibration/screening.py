@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from midas.calibration.brightness import ring_brightness
 from midas.calibration.loop import run_loop
 from midas.calibration.options import CalibrationParams
 from midas.calibration.pattern import best_distance, ring_peaks, score_distances, seen_rings
@@ -259,25 +260,6 @@ def _judged(signal: RingSignal, seed: Seed, rings: Rings, options: CalibrationPa
         off = math.log(geometry.distance / options.distance) / _DISTANCE_SPREAD
         score -= min(0.5 * off**2, _MOST_BY_DISTANCE)
     return Candidate(rings.calibrant.name, score, geometry.distance, explained, position, intensity)
-
-
-def ring_brightness(rings: Rings) -> FloatArray:
-    """Return the radially integrated counts of each ring on a flat detector, relative; NaN without atoms, shape (n,).
-
-    m|F|² cos(2θ)/(sin²θ cosθ) (1 + cos²2θ)/2: Warren, X-ray Diffraction (1969), chapter 4, as in `midas.simulate`, the
-    polarization averaged over a full ring; an area in 2θ becomes one in radius by L/cos²(2θ), a pixel's solid angle
-    takes cos³(2θ).
-
-    Examples
-    --------
-    >>> from midas.crystal import rings
-    >>> found = ring_brightness(rings(calibrant("CeO2"), 0.2, two_theta_max=7.5))
-    >>> (found / found.max()).round(2).tolist()
-    [1.0, 0.3, 0.61, 0.52, 0.1]
-    """
-    theta = np.radians(rings.two_theta) / 2.0
-    geometric = np.cos(2.0 * theta) / (np.sin(theta) ** 2 * np.cos(theta))
-    return np.asarray(rings.intensity * geometric * 0.5 * (1.0 + np.cos(2.0 * theta) ** 2))
 
 
 def _positions(observed: FloatArray, strengths: FloatArray, predicted: FloatArray) -> tuple[float, float, int]:
