@@ -76,3 +76,27 @@ def find_known_detector(shape: Sequence[int], pixel_size: float) -> KnownDetecto
         if tuple(shape) == turned.shape:
             return KnownDetector(known.name, known.pixel_size, turned)
     return None
+
+
+def contradicted_pixel_size(shape: Sequence[int], pixel_size: float) -> str | None:
+    """Return why a pixel size [µm] cannot be that of an image of this shape; None where nothing says so.
+
+    Shapes with gaps between modules are no accident: nobody else has them.
+
+    Examples
+    --------
+    >>> contradicted_pixel_size((1043, 981), 172.0), contradicted_pixel_size((2048, 2048), 344.0)
+    (None, None)
+    >>> contradicted_pixel_size((1043, 981), 344.0)
+    'an image of 1043 x 981 pixels is a Pilatus 1M, whose pixels are 172 µm; the pixel size given is 344 µm'
+    """
+    if find_known_detector(shape, pixel_size) is not None:
+        return None
+    for known in KNOWN_DETECTORS:
+        gaps = known.layout.gaps_z + known.layout.gaps_y
+        if sum(gaps) > 0 and known.layout.shape in (tuple(shape), tuple(shape[::-1])):
+            return (
+                f"an image of {shape[0]} x {shape[1]} pixels is a {known.name}, whose pixels are {known.pixel_size:g} "
+                f"µm; the pixel size given is {pixel_size:g} µm"
+            )
+    return None

@@ -31,6 +31,10 @@ HARMONIC_TERMS = (  # amplitude, phase [deg], position of the cosine coefficient
     ("p11", "p12", 11),
     ("p13", "p14", 13),
 )
+PHASES = frozenset(phase for _, phase, _ in HARMONIC_TERMS)
+"""Distortion parameters that are angles."""
+SMALLEST_RADIUS = 40.0
+"""[px]: a distortion radius below is one in px or mm, taken for µm."""
 N_DISTORTION = 15
 """Coefficients of the distortion."""
 
@@ -156,10 +160,11 @@ class Geometry:
             raise GeometryError(
                 "the distortion has no distortion_radius (RhoD), which its coefficients refer to; give it in µm"
             )
-        if self.distortion_radius is not None and not self.distortion_radius > 100.0 * self.pixel_size:
+        if self.distortion_radius is not None and not self.distortion_radius > SMALLEST_RADIUS * self.pixel_size:
             raise GeometryError(
-                f"distortion_radius (RhoD) is {self.distortion_radius:g} µm, under 100 px of {self.pixel_size:g} µm: "
-                "it looks like px or mm; midas takes µm, of the order of the detector's half diagonal"
+                f"distortion_radius (RhoD) is {self.distortion_radius:g} µm, under {SMALLEST_RADIUS:g} px of "
+                f"{self.pixel_size:g} µm: it looks like px or mm; midas takes µm, of the order of the detector's half "
+                "diagonal"
             )
         object.__setattr__(self, "distortion", MappingProxyType(distortion))
 

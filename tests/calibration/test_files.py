@@ -13,8 +13,8 @@ import pytest
 
 import midas
 from midas.calibration.files import EXCHANGE_NAMES, write_exchange
-from midas.calibration.numbers import with_esd
 from midas.calibration.tables import POINT_COLUMNS
+from midas.calibration.values import with_esd
 from midas.cli import main
 from midas.errors import OutputError
 from midas.simulation import SimulationOptions

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 
 import midas
 from midas.calibration import plot_rings, plot_strain
-from midas.calibration.numbers import numbers, with_esd
 from midas.calibration.plot import plot_calibration
+from midas.calibration.values import read_out, with_esd
 from midas.errors import InputError
 
 SHAPE = (300, 340)
@@ -75,7 +75,7 @@ def test_reasons_stand_in_the_picture(calibration, tmp_path):
 
 
 def test_numbers_carry_uncertainties_and_units(calibration):
-    rows = {name: (value, unit) for name, value, unit in numbers(calibration)}
+    rows = {name: (value, unit) for name, value, unit in read_out(calibration)}
     value, unit = rows["distance"]
     assert unit == "mm"
     assert float(value.split("(")[0]) == pytest.approx(200.0, abs=0.1)

@@ -16,10 +16,9 @@ import numpy.typing as npt
 from midas.calibration.diagnostics import ring_table
 from midas.calibration.evidence import gather_evidence
 from midas.calibration.fit import LoopResult, file_parameter_esds, parameter_names, radius_range
-from midas.calibration.hints import IN_RESULT, check_guesses
+from midas.calibration.hints import check_guesses
 from midas.calibration.joint import calibrate_jointly, is_several, joint_job
-from midas.calibration.loop import run_loop
-from midas.calibration.numbers import label_of, named_values, with_esd
+from midas.calibration.loop import refinable, run_loop
 from midas.calibration.options import CalibrationParams, params_from
 from midas.calibration.panel_fit import fit_panels
 from midas.calibration.panels import check_panels
@@ -30,18 +29,23 @@ from midas.calibration.screening import better_calibrant
 from midas.calibration.seed import RingSignal, ring_signal
 from midas.calibration.source import CalibrantFile, held_by, read_calibrant_file
 from midas.calibration.start import Start, alternatives, find_start
+from midas.calibration.values import label_of, named_values, with_esd
 from midas.calibration.verdict import (
     CONVINCING,
     FEW,
     LARGEST_BEAM_UNCERTAINTY,
     LARGEST_DISTANCE_UNCERTAINTY,
+    downgraded,
     judge,
+    odd_brightness,
 )
 from midas.crystal import Calibrants, Rings, rings
 from midas.detector import Detector
+from midas.detector_table import contradicted_pixel_size
 from midas.errors import FitError, InputError
 from midas.geometry import Geometry
 from midas.io.frames import Frames
+from midas.messages import IN_RESULT
 from midas.units import UM_PER_MM
 
 if TYPE_CHECKING:
@@ -50,7 +54,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _USEFUL_RINGS = 400
-_SIGNIFICANT = 5.0  # standard uncertainties that a fixed value must be off to be blamed
+_SIGNIFICANT, _SURE = 5.0, 3.0  # esds, and uncertainties of the place, that a fixed value must be off to be blamed
 _ODD_BRIGHTNESS = 0.15  # scatter of ln brightness from which other calibrants are looked at; good powders have 0.05
 _MORE = 0.2  # share of the rings' intensity that another distance must explain beyond the first
 
@@ -179,11 +183,15 @@ def calibrate_one(
     calibration = _fitted(task, start)
     if calibration.verdict == "failed" or calibration.evidence.explained < FEW:
         calibration = _second_chance(task, start, calibration)
-    calibration = _doubted(calibration, (*_wrongly_fixed(task, calibration), *_wrong_calibrant(task, calibration)))
+    calibration = _doubted(
+        calibration, (*_wrongly_fixed(task, start, calibration), *_wrong_calibrant(task, calibration))
+    )
     calibration = replace(calibration, seconds=time.perf_counter() - started)
     logger.info("%s: mean strain %.1f µε; %s", calibration.verdict, calibration.mean_strain * 1e6, calibration.reason)
+    for note in check_guesses(options.distance, options.beam_center, calibration.geometry):
+        logger.warning("%s", note, extra={IN_RESULT: True})
     for reason in calibration.reasons:
-        logger.warning("%s: %s", calibration.verdict, reason, extra=IN_RESULT)
+        logger.warning("%s: %s", calibration.verdict, reason, extra={IN_RESULT: True})
     return calibration
 
 
@@ -228,55 +236,64 @@ def _second_chance(task: _Task, start: Start, first: Calibration) -> Calibration
 
 
 def _doubted(calibration: Calibration, reasons: tuple[str, ...]) -> Calibration:
-    """Return the calibration with more reasons, which come first, and at most a doubtful verdict if there are any."""
-    if not reasons:
-        return calibration
-    verdict = "doubtful" if calibration.verdict == "good" else calibration.verdict
+    """Return the calibration with more reasons, which come first."""
+    verdict = downgraded(calibration.verdict, reasons)
     return replace(calibration, verdict=verdict, reasons=(*reasons, *calibration.reasons))
 
 
 def _wrong_calibrant(task: _Task, calibration: Calibration) -> tuple[str, ...]:
     """Return the reason that another calibrant explains the image better, looked for where the brightness is odd."""
-    told = calibration.rings.calibrant
-    odd = calibration.evidence.brightness_scatter > _ODD_BRIGHTNESS
+    told, evidence = calibration.rings.calibrant, calibration.evidence
+    odd = odd_brightness(evidence, _ODD_BRIGHTNESS)
     if task.options.finds_calibrant or calibration.verdict != "good" or not odd:
         return ()
     better = better_calibrant(task.prepared, task.signal, told, calibration.seed, task.options, task.n_threads)
     return () if better is None else (better,)
 
 
-def _wrongly_fixed(task: _Task, calibration: Calibration) -> tuple[str, ...]:
-    """Return a reason for each fixed value that the image contradicts, judged by a good calibration without any.
+def _wrongly_fixed(task: _Task, start: Start, calibration: Calibration) -> tuple[str, ...]:
+    """Return a reason for each fixed value that the image contradicts, judged by a good calibration that refines it.
 
-    What leaves a good calibration good, and its place where it is, is not worth a word.
+    What leaves a good calibration good, and its place where it is, is not worth a word. What would not be refined even
+    if it were free, such as a known parallax, stays as it is.
     """
     options = task.options
-    if not options.fixed:
+    free = replace(options, fixed=options.rules.kept_beyond(refinable(options, calibration.distortion)))
+    if free.fixed == options.fixed:
         return ()
-    task = replace(task, options=replace(options, fixed={}))
     try:
-        free = _fitted(task, find_start(task.prepared, task.signal, task.options, task.n_threads))
+        other = _fitted(replace(task, options=free, progress=None), start)
     except FitError:
         return ()
-    if free.verdict != "good" or (calibration.verdict == "good" and not _moved_by(calibration, free)):
+    if other.verdict != "good" or (calibration.verdict == "good" and not _moved(calibration, other)):
         return ()
-    reasons, found = [], named_values(free.geometry)
+    reasons, found = [], named_values(other.geometry)
     for name, value in options.fixed.items():
-        esd = free.esd.get(name, math.nan)
-        if abs(value - found[name]) > _SIGNIFICANT * esd:
+        if name in other.esd and abs(value - found[name]) > _allowance(other, name):
             label, unit, factor = label_of(name)
             reasons.append(
                 f"{label} is fixed at {value * factor:g} {unit}, but left free it comes to "
-                f"{with_esd(found[name] * factor, esd * factor)} {unit}, with the verdict good; correct it or free it"
+                f"{with_esd(found[name] * factor, other.esd[name] * factor)} {unit}, with the verdict good; correct it "
+                "or free it"
             )
     return tuple(reasons)
 
 
-def _moved_by(one: Calibration, other: Calibration) -> bool:
+def _allowance(calibration: Calibration, name: str) -> float:
+    """Return how far a fixed value may be from the one found: by its esd, and by the evidence on the place."""
+    e = calibration.evidence
+    unsure = {"distance": max(e.distance_uncertainty, e.frame_distance) * calibration.geometry.distance}
+    unsure["beam_center_y"] = unsure["beam_center_z"] = max(e.beam_uncertainty, e.frame_beam)
+    return max(_SIGNIFICANT * calibration.esd[name], _SURE * unsure.get(name, 0.0))
+
+
+def _moved(one: Calibration, other: Calibration) -> bool:
     """Return whether beam centre or distance of two calibrations differ by more than a good one may be uncertain."""
-    g, h = one.geometry, other.geometry
-    beam = math.dist(g.beam_center, h.beam_center)
-    return beam > LARGEST_BEAM_UNCERTAINTY or abs(g.distance / h.distance - 1.0) > LARGEST_DISTANCE_UNCERTAINTY
+    g, h, e = one.geometry, other.geometry, other.evidence
+    beam, distance = math.dist(g.beam_center, h.beam_center), abs(g.distance / h.distance - 1.0)
+    return beam > max(LARGEST_BEAM_UNCERTAINTY, e.frame_beam) or distance > max(
+        LARGEST_DISTANCE_UNCERTAINTY, e.frame_distance
+    )
 
 
 def _opened(image: npt.ArrayLike | Frames | str | Path) -> CalibrantFile:
@@ -320,11 +337,10 @@ def _assemble(
     evidence = gather_evidence(loop, start.seed, signal, prepared, visible, options)
     verdict, reasons, remarks = judge(evidence)
     notes = check_guesses(options.distance, options.beam_center, fit.geometry)
-    for note in notes:
-        logger.warning("%s", note, extra=IN_RESULT)
     doubts = (*start.doubts, *parallax_doubts(fit.geometry.parallax, parameter_names(fit.parameters), fit.covariance))
-    if doubts:
-        verdict, reasons = "doubtful" if verdict == "good" else verdict, (*reasons, *doubts)
+    if (wrong_pixels := contradicted_pixel_size(prepared.shape, options.pixel_size)) is not None:
+        doubts = (*doubts, wrong_pixels)
+    verdict, reasons = downgraded(verdict, doubts), (*reasons, *doubts)
     logger.info(
         "%.0f %% of the strong rings found, %.0f %% of the rings explained",
         100 * evidence.found,

@@ -18,10 +18,10 @@ from midas.calibration.fit import (
     parameter_names,
     radius_design,
 )
-from midas.calibration.modules import frame_uncertainty, module_of, module_steps
+from midas.calibration.modules import module_evidence
 from midas.calibration.options import CalibrationParams
 from midas.calibration.orientation import mirrored
-from midas.calibration.panels import find_layout
+from midas.calibration.panels import layout_of
 from midas.calibration.points import RingPoints
 from midas.calibration.prepare import PreparedImage
 from midas.calibration.presence import brightness_scatter, explained_share, strong_rings
@@ -37,8 +37,7 @@ from midas.calibration.residuals import (
 from midas.calibration.seed import Seed
 from midas.calibration.signal import RingSignal
 from midas.crystal import Rings
-from midas.geometry import RADIAL_TERMS, Geometry, distortion_coefficients
-from midas.panels import PanelLayout
+from midas.geometry import RADIAL_TERMS, distortion_coefficients
 
 STRAY = 0.05
 """[px]: a ring left out of the fit that lies off by no more than this is only noisy."""
@@ -120,7 +119,7 @@ class Evidence:
     runner_up: float | None = None
     """A really different distance [µm] that explains the image nearly as well; None where there is none."""
     radial_distortion: float = 0.0
-    """How far the distortion moves the outermost points, the same at all azimuths; of their radius."""
+    """Largest change of a point's radius by the distortion that is the same at all azimuths, relative."""
     beam_drift: float = 0.0
     """Distance between the seed's and the fit's beam centre, as a share of the panel's longer side."""
     distance_drift: float = 0.0
@@ -139,8 +138,7 @@ def gather_evidence(
     azimuths, by_rings = held_out_azimuths(fit, points), held_out_rings(fit, points)
     beam, distance = _uncertainties(fit, azimuths, by_rings)
     strong = strong_rings(loop, rings, mask, params.eta_step)
-    step, share = module_steps(used, offset, module_of(used, mask))
-    frame_beam, frame_distance = frame_uncertainty(fit, used, _layout(fit, prepared, params), step)
+    modules = module_evidence(fit, points, layout_of(prepared, params))
     scatter, noise = brightness_scatter(used, rings)
     g, fwhm = fit.geometry, float(np.median(used.fwhm))
     return Evidence(
@@ -164,10 +162,10 @@ def gather_evidence(
         distance_uncertainty=distance,
         pattern=shared_by_neighbours(used, offset),
         ring_bias=ring_biases(used, offset),
-        module_step=step,
-        module_share=share,
-        frame_beam=frame_beam,
-        frame_distance=frame_distance,
+        module_step=modules.step,
+        module_share=modules.share,
+        frame_beam=modules.frame_beam,
+        frame_distance=modules.frame_distance,
         correlated=_correlated(fit),
         unidentifiable=_unidentifiable(fit, used),
         at_bounds=_at_bounds(fit),
@@ -177,27 +175,19 @@ def gather_evidence(
         loop_converged=loop.converged,
         loop_reason=loop.reason,
         runner_up=seed.runner_up.distance if seed.runner_up is not None and seed.ambiguous else None,
-        radial_distortion=_radial_distortion(g, used),
+        radial_distortion=_radial_distortion(fit, used),
         beam_drift=math.dist(g.beam_center, seed.beam_center) / max(mask.shape),
         distance_drift=abs(g.distance / seed.distance - 1.0),
         mirrored=mirrored(mask, params.image_transforms, params.beam_center, g.beam_center),
     )
 
 
-def _layout(fit: GeometryFit, prepared: PreparedImage, params: CalibrationParams) -> PanelLayout | None:
-    """Return the panels of the detector, refined or not; None where it is of one piece."""
-    if fit.geometry.panels is not None:
-        return fit.geometry.panels.layout
-    if isinstance(params.panels, PanelLayout):
-        return params.panels
-    return find_layout(prepared.mask, prepared.counts, params.pixel_size)
-
-
-def _radial_distortion(geometry: Geometry, used: RingPoints) -> float:
-    """Return the largest relative change of radius over the points by the terms that are the same at all azimuths."""
-    terms = {name: value for name, value in geometry.distortion.items() if name in RADIAL_TERMS}
+def _radial_distortion(fit: GeometryFit, used: RingPoints) -> float:
+    """Return the largest relative change of radius by refined terms that are the same at all azimuths."""
+    g = fit.geometry
+    terms = {name: g.distortion.get(name, 0.0) for name in RADIAL_TERMS if name not in fit.rules.fixed}
     y, z = np.ascontiguousarray(used.y), np.ascontiguousarray(used.z)
-    radius, plain = (replace(geometry, distortion=d, panels=None).to_polar(y, z)[0] for d in (terms, {}))
+    radius, plain = (replace(g, distortion=d, panels=None).to_polar(y, z, n_threads=1)[0] for d in (terms, {}))
     return float(np.nanmax(np.abs(radius / plain - 1.0)))
 
 

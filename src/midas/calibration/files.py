@@ -39,6 +39,8 @@ MASK_NAME = "calibration_mask.tif"
 PICTURE_NAMES = {"overview": "calibration.png", "details": "calibration_details.png"}
 EXCHANGE_NAMES = ("geometry.poni", "geometry.imctrl")
 """The geometry for pyFAI and for GSAS-II."""
+REPLACED_NAMES = (*EXCHANGE_NAMES, "geometry.spline", PANEL_SHIFTS_NAME)
+"""Files that not every calibration writes."""
 _STRONG_CORRELATION = 0.95
 _LOG_FORMAT = "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
 
@@ -134,7 +136,11 @@ def save(
         files = {which: stack.enter_context(atomic_path(file)) for which, file in drawn.items()}
         with (artist or Artist()).drawing(calibration, files):
             written = _write_texts(calibration, folder, source, name)
-    return [*written, *drawn.values()]
+    written += drawn.values()
+    for name in REPLACED_NAMES:
+        if folder / name not in written:
+            (folder / name).unlink(missing_ok=True)  # of an earlier calibration: it would pass for this one's
+    return written
 
 
 def _write_texts(calibration: Calibration, folder: Path, source: Any, name: str) -> list[Path]:
@@ -149,6 +155,7 @@ def _write_texts(calibration: Calibration, folder: Path, source: Any, name: str)
         calibration.detector,
         **_crystal(calibration),
         source=_source(calibration, source).updated({"MaskFile": str(mask.resolve())}),
+        comment=f"midas calibrate, verdict {calibration.verdict}" + "".join(f"; {r}" for r in calibration.reasons),
     )
     record = folder / "calibration.json"
     with atomic_path(record) as temporary:
@@ -159,11 +166,17 @@ def _write_texts(calibration: Calibration, folder: Path, source: Any, name: str)
 
 
 def write_exchange(folder: Path, calibration: Calibration) -> list[Path]:
-    """Write the geometry for pyFAI and GSAS-II where their formats can hold it, and return the files written."""
+    """Write the geometry for pyFAI and GSAS-II where their formats can hold it, and return the files written.
+
+    Their formats have no word for a verdict, so a failed geometry is not written.
+    """
     written: list[Path] = []
+    if calibration.verdict == "failed":
+        _log.warning("the calibration failed: no geometry is written for other programs")
+        return written
     for name in EXCHANGE_NAMES:
         if name.endswith(".poni") and calibration.geometry.panels is not None:
-            _log.info("%s is not written: panels take a map of all pixels; --export %s writes it", name, name)
+            _log.warning("%s is not written: panels take a map of all pixels; --export %s writes it", name, name)
             continue
         try:
             written += write_geometry(folder / name, calibration.geometry, calibration.detector)

@@ -64,10 +64,6 @@ class GeometryFit:
         """Mean |strain| over the used points."""
         return float(np.mean(np.abs(self.strain[self.used])))
 
-    def weights(self, points: RingPoints) -> FloatArray:
-        """Return the weight that each point's strain has in this fit: 1 / its standard uncertainty."""
-        return _weights(points, self.scatter, self.rules)
-
 
 @dataclass(frozen=True)
 class Iteration:
@@ -140,7 +136,7 @@ def fit_geometry(
     extra = typical
     strain = np.zeros(len(points))
     for _ in range(3):
-        weight = _weights(points, extra, rules)
+        weight = point_weights(points, extra, rules)
         result = _least_squares(geometry, points, free, weight, CAUCHY, rules)
         geometry, strain = _moved(geometry, result), np.asarray(result["strain"])
         scatter = 1.4826 * float(np.median(np.abs(strain)))
@@ -164,7 +160,7 @@ def _final_fit(
     start: Geometry, points: RingPoints, free: tuple[int, ...], used: BoolArray, scatter: float, rules: FitRules
 ) -> GeometryFit:
     """Return the plain least-squares fit to the points used, with the strain of all."""
-    weight = _weights(points, scatter, rules)
+    weight = point_weights(points, scatter, rules)
     result = _least_squares(start, points.select(used), free, weight[used], 0.0, rules)
     geometry = _moved(start, result)
     strain = pseudo_strain(geometry, points)
@@ -182,7 +178,8 @@ def _final_fit(
     )
 
 
-def _weights(points: RingPoints, scatter: float, rules: FitRules) -> FloatArray:
+def point_weights(points: RingPoints, scatter: float, rules: FitRules) -> FloatArray:
+    """Return the weight of each point's strain: 1 / its uncertainty, with a scatter beyond its profile fit's."""
     return rules.weights(points, 1.0 / np.hypot(points.radius_sigma / points.radius, scatter))
 
 

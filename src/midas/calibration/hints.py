@@ -11,10 +11,11 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from midas.crystal import CALIBRANT_NAMES
 from midas.io.headers import Hint, number_hint
+from midas.messages import IN_RESULT
 from midas.units import UM_PER_MM, wavelength_from_energy
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ _NAME_DISTANCES = (50.0, 20_000.0)  # mm: other lengths in file names are slits 
 _ALIASES = {"agbh": "AgBehenate", "agbeh": "AgBehenate", "behenate": "AgBehenate", "ceria": "CeO2",
             "alumina": "Al2O3", "corundum": "Al2O3", "rutile": "TiO2", "silicon": "Si", "nickel": "Ni",
             "gold": "Au"}  # fmt: skip
-IN_RESULT: Mapping[str, Any] = {"in_result": True}
-"""`extra` of log records that the result says again: a program that prints the result need not print them."""
 _DISTANCE_OFF = 0.05  # share by which a guess may miss before it counts as overruled
 _CENTER_OFF = 20.0  # px
 _USER = "given"
@@ -117,7 +116,7 @@ def merge_hints(
             notes.append(f"{hint.describe()} is used")
         elif _contradicts(hint, values[hint.name], tolerances.get(hint.name, 0.0)):
             notes.append(_contradiction(hint, values[hint.name], sources[hint.name]))
-            logger.warning("%s", notes[-1], extra=IN_RESULT)
+            logger.warning("%s", notes[-1], extra={IN_RESULT: True})
             continue
         else:
             continue
@@ -149,7 +148,7 @@ def _contradicts(hint: Hint, value: Any, tolerance: float) -> bool:
         name = getattr(value, "name", value)
         return str(name).lower() not in ("auto", str(hint.value).lower()) and str(name) in CALIBRANT_NAMES
     if isinstance(hint.value, tuple):
-        return math.dist(hint.value, value) > _CENTER_OFF
+        return is_center_off(hint.value, value)
     if hint.name == "distance":
         tolerance = max(tolerance, _DISTANCE_OFF)
     assert isinstance(hint.value, float)
@@ -165,24 +164,14 @@ def _contradiction(hint: Hint, value: Any, source: str) -> str:
     return f"{hint.describe()} contradicts {kept}, which is used; {rule}"
 
 
-class Place(Protocol):
-    """Where a detector is: a geometry, or a hypothesis of one."""
-
-    @property
-    def distance(self) -> float:
-        """[µm]."""
-
-    @property
-    def beam_center(self) -> tuple[float, float]:
-        """(y, z) [px]."""
+def is_distance_off(guess: float | None, found: float) -> bool:
+    """Return whether there is a guess of the distance, and it misses the one found by more than 5 %."""
+    return guess is not None and abs(guess / found - 1.0) > _DISTANCE_OFF
 
 
-def wrong_guesses(distance: float | None, beam_center: tuple[float, float] | None, found: Place) -> tuple[bool, bool]:
-    """Return whether the guesses of distance [µm] and beam centre [px] are further than 5 % and 20 px from a place."""
-    return (
-        distance is not None and abs(distance / found.distance - 1.0) > _DISTANCE_OFF,
-        beam_center is not None and math.dist(beam_center, found.beam_center) > _CENTER_OFF,
-    )
+def is_center_off(guess: tuple[float, float] | None, found: tuple[float, float]) -> bool:
+    """Return whether there is a guess of the beam centre, and it misses the one found by more than 20 px."""
+    return guess is not None and math.dist(guess, found) > _CENTER_OFF
 
 
 def check_guesses(
@@ -198,15 +187,12 @@ def check_guesses(
     ('the distance guess 1500 mm is overruled: the image says 1000.00 mm',)
     """
     notes = []
-    wrong_distance, wrong_center = wrong_guesses(distance, beam_center, geometry)
-    if wrong_distance:
-        assert distance is not None
+    if distance is not None and is_distance_off(distance, geometry.distance):
         notes.append(
             f"the distance guess {distance / UM_PER_MM:g} mm is overruled: "
             f"the image says {geometry.distance / UM_PER_MM:.2f} mm"
         )
-    if wrong_center:
-        assert beam_center is not None
+    if beam_center is not None and is_center_off(beam_center, geometry.beam_center):
         y, z = geometry.beam_center
         swapped = math.dist(beam_center[::-1], geometry.beam_center) <= _CENTER_OFF
         notes.append(

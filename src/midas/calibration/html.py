@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midas.calibration.numbers import label_of, named_values, with_esd
 from midas.calibration.plot import COLORS
+from midas.calibration.values import label_of, named_values, with_esd
 
 if TYPE_CHECKING:
     from midas.calibration.result import Calibration

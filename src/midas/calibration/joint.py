@@ -16,7 +16,6 @@ import numpy.typing as npt
 from midas import _core
 from midas.calibration.diagnostics import ring_table
 from midas.calibration.fit import DISTANCE, PLACE, LoopResult, file_parameter_esds, measure_points, parameter_names
-from midas.calibration.hints import IN_RESULT
 from midas.calibration.joint_fit import Freedom, ImagePoints, JointFit, at_rings, fit_images, held_out_strains
 from midas.calibration.joint_result import JointCalibration
 from midas.calibration.joint_verdict import check_rail, judge_jointly
@@ -25,6 +24,7 @@ from midas.calibration.panels import panel_parameters
 from midas.calibration.result import Calibration
 from midas.errors import InputError, MidasError
 from midas.io.frames import Frames
+from midas.messages import IN_RESULT
 
 logger = logging.getLogger(__name__)
 
@@ -228,7 +228,7 @@ def calibrate_jointly(
     joint = replace(joint, seconds=time.perf_counter() - started)
     logger.info("%s: mean strain %.1f µε over %d images", joint.verdict, joint.mean_strain * 1e6, len(together))
     for reason in joint.reasons:
-        logger.warning("%s: %s", joint.verdict, reason, extra=IN_RESULT)
+        logger.warning("%s: %s", joint.verdict, reason, extra={IN_RESULT: True})
     return joint
 
 

@@ -52,6 +52,7 @@ def summary(joint: JointCalibration) -> dict[str, Any]:
         {
             "verdict": joint.verdict,
             "reasons": list(joint.reasons),
+            "notes": list(joint.notes),
             "converged": joint.converged,
             "mean_strain": joint.mean_strain,
             "held_out_strain": joint.held_out_strain,

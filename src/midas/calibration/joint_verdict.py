@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from midas.calibration.parallax import closest, parallax_doubts
+from midas.calibration.verdict import downgraded
 from midas.errors import InputError
 
 if TYPE_CHECKING:
@@ -66,15 +67,12 @@ def judge_jointly(joint: JointCalibration, settings: Mapping[str, Any], fit_conv
     images = []
     for k, image in enumerate(joint.images):
         own = _doubts_of_image(joint, k, settings)
-        verdict = image.verdict if not own or image.verdict == "failed" else "doubtful"
-        images.append(replace(image, verdict=verdict, reasons=(*image.reasons, *own)))
+        images.append(replace(image, verdict=downgraded(image.verdict, own), reasons=(*image.reasons, *own)))
     reasons = [f"{name}: {reason}" for name, image in zip(joint.names, images, strict=True) for reason in image.reasons]
     doubts = _doubts(joint, settings)
     if not fit_converged:
         doubts.append("the joint least squares did not converge")
-    verdict = max((image.verdict for image in images), key=_RANK.index)
-    if doubts and verdict == "good":
-        verdict = "doubtful"
+    verdict = downgraded(max((image.verdict for image in images), key=_RANK.index), doubts)
     return replace(joint, images=tuple(images), verdict=verdict, reasons=(*reasons, *doubts))
 
 

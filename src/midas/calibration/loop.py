@@ -130,13 +130,17 @@ def _first_half_width(shape: tuple[int, ...], params: CalibrationParams) -> floa
     return float(np.clip(max(shape) / 250.0, 6.0, 16.0))
 
 
+def refinable(params: CalibrationParams, distortion: str) -> tuple[int, ...]:
+    """Return the core indices that the options ask for with a distortion set, fixed or not."""
+    terms = tuple(_core.FIRST_DISTORTION + k for k in DISTORTION_SETS[distortion])
+    return PLACE + TILTS + terms + ((_core.PARALLAX,) if params.refine_parallax else ())
+
+
 def _free(params: CalibrationParams, points: RingPoints, distortion: str) -> tuple[int, ...]:
     """Return the core indices to refine: what the options ask for, less what so few rings cannot tell apart."""
     n_rings = len(np.unique(points.ring))
-    free = PLACE + (TILTS if n_rings >= 2 else ())
-    if n_rings >= _FEWEST_RINGS:
-        free += tuple(_core.FIRST_DISTORTION + k for k in DISTORTION_SETS[distortion])
-        free += (_core.PARALLAX,) if params.refine_parallax else ()
+    few = PLACE + (TILTS if n_rings >= 2 else ())
+    free = refinable(params, distortion) if n_rings >= _FEWEST_RINGS else few
     return tuple(k for k in free if k not in params.rules.held)
 
 

@@ -3,24 +3,53 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from midas.calibration.fit import BEAM_Y, BEAM_Z, DISTANCE, GeometryFit, radius_design
-from midas.calibration.panels import shift_sigma
+from midas.calibration.fit import BEAM_Y, BEAM_Z, DISTANCE, GeometryFit, fit_geometry, point_weights, radius_design
+from midas.calibration.panels import with_panels
 from midas.calibration.points import RingPoints
-from midas.calibration.prepare import BoolImage
+from midas.calibration.residuals import offsets
 from midas.geometry import FloatArray
 from midas.panels import PanelLayout
 
 IntArray = npt.NDArray[np.int64]
 
-LEAST_SHIFT = 0.05
-"""[px]: how far modules stand off their places where nothing is known of them; mounted ones hardly do better."""
-_BARRED = 0.95  # share of a row or column masked from which it parts modules
-_SMALLEST_MODULE = 16  # px
+LEAST_SHIFT = 0.07
+"""[px]: how far modules are taken to stand off their places where less is seen; mounted ones hardly do better."""
 _POINTS_A_MODULE = 8
+
+
+@dataclass(frozen=True)
+class ModuleEvidence:
+    """What the modules of a detector do to a calibration; all zero for a detector of one piece."""
+
+    step: float = 0.0
+    """Root mean square of the offsets that a shift of each module explains [px]."""
+    share: float = 0.0
+    """Share of the mean square offset that it explains."""
+    frame_beam: float = 0.0
+    """Standard uncertainty of the beam centre against the nominal grid of the modules [px]."""
+    frame_distance: float = 0.0
+    """The same of the distance, relative."""
+
+
+def module_evidence(fit: GeometryFit, points: RingPoints, layout: PanelLayout | None) -> ModuleEvidence:
+    """Return what modules do to a fit of the points, whether their panels were refined or not."""
+    if layout is None or len(layout) < 2:
+        return ModuleEvidence()
+    used = points.select(fit.used)
+    module = module_of(fit, used, layout)
+    step, share = module_steps(used, offsets(fit, points), module)
+    return ModuleEvidence(step, share, *frame_uncertainty(fit, used, module))
+
+
+def module_of(fit: GeometryFit, points: RingPoints, layout: PanelLayout) -> IntArray:
+    """Return the number of the module that each point lies on, shape (n_points,)."""
+    projection = with_panels(fit.geometry, layout).projection
+    return projection.panel_at(np.ascontiguousarray(points.y), np.ascontiguousarray(points.z))
 
 
 def module_steps(points: RingPoints, offset: FloatArray, module: IntArray) -> tuple[float, float]:
@@ -28,7 +57,7 @@ def module_steps(points: RingPoints, offset: FloatArray, module: IntArray) -> tu
 
     `module` is each point's (`module_of`). The displacement is the root mean square over the points of what the shifts
     explain, the share that of their mean square, both less what as many parameters would take out of noise. Zero where
-    the detector is in one piece.
+    fewer than two modules have enough points.
     """
     numbers, counts = np.unique(module, return_counts=True)
     numbers = numbers[counts >= _POINTS_A_MODULE]
@@ -50,63 +79,45 @@ def module_steps(points: RingPoints, offset: FloatArray, module: IntArray) -> tu
     return math.sqrt(explained / chosen), explained / total
 
 
-def frame_uncertainty(
-    fit: GeometryFit, points: RingPoints, layout: PanelLayout | None, step: float
-) -> tuple[float, float]:
-    """Return how well the modules tell where the detector is: of the beam centre [px], of the distance (relative).
+def frame_uncertainty(fit: GeometryFit, points: RingPoints, module: IntArray) -> tuple[float, float]:
+    """Return how well modules tell where the detector is: the beam centre [px], the distance (relative).
+
+    `points` are those that the fit used.
 
     Beam centre and distance are those of the modules' nominal grid, and each module stands off its place on it. These
-    are the standard uncertainties of the smooth geometry when every module is shifted at random, with the standard
-    deviation of the shifts that were found or, without panels, of the `step` that the residuals show (`module_steps`),
-    at least `LEAST_SHIFT`. With few modules, or the beam far off them, they are much larger than the fit's own
-    uncertainties; where each pixel diffracts to does not suffer. Zero on a detector of one piece.
+    are the standard uncertainties of the smooth geometry (that of panels is the same, by their gauge) when every module
+    is shifted at random, with the standard deviation that the residuals of a smooth fit show, at least `LEAST_SHIFT`.
+    With few modules, or the beam far off them, they are much larger than the fit's own uncertainties; where each pixel
+    diffracts to does not suffer. Zero for points on one module.
     """
-    if layout is None:
+    if len(np.unique(module)) < 2:
         return 0.0, 0.0
-    module = _panel_of(points, layout)
-    panels, g = fit.geometry.panels, fit.geometry
-    shift = max(LEAST_SHIFT, step if panels is None else shift_sigma(panels))
+    smooth = replace(fit.geometry, panels=None)
     design, parameters = radius_design(fit, points)
-    weight = fit.weights(points) / points.tan_two_theta
+    flat = fit_geometry(smooth, points, parameters, rules=fit.rules)
+    weight = point_weights(points, flat.scatter, flat.rules) / points.tan_two_theta
     size = np.maximum(np.linalg.norm(design, axis=0), 1e-300)
     answer = (
-        np.linalg.pinv(design / size * weight[:, None]) / size[:, None] * weight
-    )  # of the fit to a change of radius
-    moved = shift * g.pixel_size * _outward(points)
-    variance = np.zeros(len(parameters))
-    for n in np.unique(module):
-        variance += np.sum((answer[:, module == n] @ moved[module == n]) ** 2, axis=1)
-    of = dict(zip(parameters, variance.tolist(), strict=True))
-    beam = math.sqrt(of.get(BEAM_Y, 0.0) + of.get(BEAM_Z, 0.0))
-    return beam, math.sqrt(of.get(DISTANCE, 0.0)) / g.distance
+        np.linalg.pinv(design / size * weight[:, None]) * weight / size[:, None]
+    )  # parameters for changes of radius
+    shifts = _shifts(points, module) * smooth.pixel_size
+    answers = answer @ shifts
+    # What of a shift by a pixel the smooth fit leaves, root mean square over the points.
+    left = math.sqrt(float(np.sum((shifts - design @ answers) ** 2)) / len(points)) / smooth.pixel_size
+    step, _ = module_steps(points.select(flat.used), offsets(flat, points), module[flat.used])
+    shift = max(LEAST_SHIFT, step / max(left, 1e-3))
+    deviation = dict(zip(parameters, shift * np.linalg.norm(answers, axis=1), strict=True))
+    beam = math.hypot(deviation.get(BEAM_Y, 0.0), deviation.get(BEAM_Z, 0.0))
+    return beam, float(deviation.get(DISTANCE, 0.0)) / smooth.distance
+
+
+def _shifts(points: RingPoints, module: IntArray) -> FloatArray:
+    """Return how far each point moves outward by a shift of each module along y and along z, shape (n_points, 2 n)."""
+    on = module[:, None] == np.unique(module)[None, :]
+    return np.asarray((_outward(points)[:, None, :] * on[:, :, None]).reshape(len(points), -1))
 
 
 def _outward(points: RingPoints) -> FloatArray:
     """Return how far a shift by a pixel along y and along z moves each point outward [px], shape (n_points, 2)."""
     eta = np.radians(points.eta)  # 90 deg toward increasing columns
     return np.stack([np.sin(eta), np.cos(eta)], axis=1)
-
-
-def module_of(points: RingPoints, mask: BoolImage) -> IntArray:
-    """Return a number for the module that each point lies on, shape (n_points,).
-
-    Modules lie between rows and columns that are masked from edge to edge.
-    """
-    return _cell_of(points, _starts(mask.mean(axis=1) > _BARRED), _starts(mask.mean(axis=0) > _BARRED))
-
-
-def _panel_of(points: RingPoints, layout: PanelLayout) -> IntArray:
-    return _cell_of(points, *(np.array([first for first, _ in spans]) for spans in (layout.rows, layout.columns)))
-
-
-def _cell_of(points: RingPoints, rows: IntArray, columns: IntArray) -> IntArray:
-    """Return a number for the cell of a grid, whose rows and columns begin there, that each point lies in."""
-    across = np.searchsorted(columns, points.y, side="right")
-    return np.asarray(np.searchsorted(rows, points.z, side="right") * (len(columns) + 1) + across, dtype=np.int64)
-
-
-def _starts(barred: npt.NDArray[np.bool_]) -> IntArray:
-    """Return where a module begins, from the rows or columns that are masked throughout."""
-    edge = np.flatnonzero(np.diff(np.concatenate([[True], barred, [True]]).astype(np.int8)))
-    begin, end = edge[::2], edge[1::2]
-    return np.asarray(begin[end - begin >= _SMALLEST_MODULE], dtype=np.int64)

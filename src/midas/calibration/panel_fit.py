@@ -21,7 +21,7 @@ from midas.calibration.fit import (
     settled,
 )
 from midas.calibration.options import CalibrationParams
-from midas.calibration.panels import find_layout, halves, panel_parameters, with_panels
+from midas.calibration.panels import halves, layout_of, panel_parameters, with_panels
 from midas.calibration.points import RingPoints
 from midas.calibration.prepare import PreparedImage
 from midas.calibration.residuals import held_out_strains
@@ -57,9 +57,7 @@ def fit_panels(
     what predicts azimuths that its fit did not see better, by more than chance: modules against the smooth geometry,
     then modules at distances of their own, then half modules.
     """
-    layout = params.panels if isinstance(params.panels, PanelLayout) else None
-    if params.panels == "auto":
-        layout = find_layout(prepared.mask, prepared.counts, params.pixel_size)
+    layout = None if params.panels == "none" else layout_of(prepared, params)
     if layout is None:
         return loop
     run = _Run(prepared, rings, params, n_threads)

@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from midas import _core
+from midas.calibration.options import CalibrationParams
+from midas.calibration.prepare import PreparedImage
 from midas.detector_table import find_known_detector
 from midas.errors import InputError
 from midas.geometry import Geometry
@@ -62,6 +64,13 @@ def check_panels(panels: PanelLayout | str, shape: tuple[int, int]) -> None:
             f"the panels end at row {panels.shape[0]} and column {panels.shape[1]}; expected them to cover the image, "
             f"which has {shape[0]} x {shape[1]} pixels"
         )
+
+
+def layout_of(prepared: PreparedImage, params: CalibrationParams) -> PanelLayout | None:
+    """Return the panels of the detector, given or found, whether to be refined or not; None for one piece."""
+    if isinstance(params.panels, PanelLayout):
+        return params.panels
+    return find_layout(prepared.mask, prepared.counts, params.pixel_size)
 
 
 def _regular(empty: BoolImage) -> tuple[int, int, tuple[int, ...]]:

@@ -7,7 +7,7 @@ import io
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from midas.calibration.numbers import numbers
+from midas.calibration.values import read_out
 from midas.errors import InputError
 
 if TYPE_CHECKING:
@@ -147,6 +147,6 @@ def _draw_details(calibration: Calibration, figure: Figure, top: float) -> None:
 def _draw_numbers(calibration: Calibration, axes: Axes) -> None:
     """Write every parameter with its standard uncertainty and unit."""
     axes.set_axis_off()
-    rows = [f"{name:10}{value:>16}  {unit}" for name, value, unit in numbers(calibration)]
+    rows = [f"{name:10}{value:>16}  {unit}" for name, value, unit in read_out(calibration)]
     size = 9.5 if len(rows) <= 17 else 9.5 * 17 / len(rows)
     axes.text(0.0, 1.0, "\n".join(rows), family="monospace", size=size, va="top", linespacing=1.3)

@@ -28,7 +28,7 @@ _ABSENT = 0.1  # of the points that count as found
 _FOUND_BINS = 0.4  # of the azimuth bins where a ring should show: texture and spots leave bins empty
 _LIT_BY = 2  # rings with points in a bin that show that it is lit; shadows are not masked
 _USABLE_BIN = 0.5  # of a bin's arc that must lie on usable pixels
-_BRIGHT, _FEWEST_BRIGHT = 0.05, 5  # of the brightest ring; rings that say whether their brightness fits
+_COMPARED, _FEWEST_COMPARED = 0.05, 5  # of the brightest ring; rings that say whether their brightness fits
 _FAINT = 1e-3  # of the brightest ring: fainter ones explain nothing
 _SAME_PEAK = 2.0  # coarse cells between a peak and the ring that explains it
 _BETWEEN = 0.6  # of the width: the same, for a crest between two rings
@@ -53,8 +53,8 @@ def brightness_scatter(points: RingPoints, rings: Rings) -> tuple[float, float]:
     logs = [np.log((points.height * points.fwhm)[points.ring == k]) for k in numbers]
     seen = np.array([np.median(own) for own in logs])
     expected = ring_brightness(rings)[numbers]
-    bright = (seen > seen.max(initial=-math.inf) + math.log(_BRIGHT)) & (expected > 0.0)
-    if bright.sum() < _FEWEST_BRIGHT:
+    bright = (seen > seen.max(initial=-math.inf) + math.log(_COMPARED)) & (expected > 0.0)
+    if bright.sum() < _FEWEST_COMPARED:
         return math.nan, math.nan
     # the variance of a median is pi/2 times that of the mean
     noise = [0.5 * math.pi * float(np.var(own)) / len(own) for own, b in zip(logs, bright, strict=True) if b]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -12,14 +12,13 @@ import numpy as np
 from midas import _core
 from midas.calibration.points import RingPoints
 from midas.errors import InputError
-from midas.geometry import HARMONIC_TERMS, RADIAL_TERMS, FloatArray, Geometry
+from midas.geometry import HARMONIC_TERMS, PHASES, RADIAL_TERMS, FloatArray, Geometry
 
 WEIGHTINGS = ("scatter", "snr", "equal")
 """How points are weighted: by their uncertainty and the scatter beyond it, by significance, or all alike."""
 
 _PLACE = {"distance": 0, "beam_center_y": 1, "beam_center_z": 2, "tilt_y": 4, "tilt_z": 5}
 _HARMONIC = {amplitude: k for amplitude, _, k in HARMONIC_TERMS}
-_PHASES = frozenset(phase for _, phase, _ in HARMONIC_TERMS)
 
 
 def _first(name: str) -> int | None:
@@ -67,7 +66,7 @@ class FitRules:
                 raise InputError(f"{name} is {given!r}; expected a dict")
             object.__setattr__(self, name, MappingProxyType(dict(given)))
         for name, value in self.fixed.items():
-            if _first(name) is None and name not in _PHASES:
+            if _first(name) is None and name not in PHASES:
                 raise InputError(f"{name!r} cannot be fixed; expected one of {', '.join(self._names())}, or a phase")
             _number(f"the value at which {name} is fixed", value)
         for amplitude, phase, _ in HARMONIC_TERMS:
@@ -77,7 +76,7 @@ class FitRules:
                     "neither"
                 )
         for name, limits in self.bounds.items():
-            if name in _HARMONIC or name in _PHASES:
+            if name in _HARMONIC or name in PHASES:
                 raise InputError(
                     f"{name} cannot be bounded: inside it is a pair of coefficients; fix it, or leave it free"
                 )
@@ -108,6 +107,18 @@ class FitRules:
             if first is not None:
                 indices.update((first, first + 1) if name in _HARMONIC else (first,))
         return frozenset(indices)
+
+    def kept_beyond(self, free: Collection[int]) -> dict[str, float]:
+        """Return what stays fixed when the parameters of these core indices are freed; a phase goes with its amplitude.
+
+        Examples
+        --------
+        >>> FitRules(fixed={"tilt_y": 0.0, "parallax": 400.0}).kept_beyond((4, 5))
+        {'parallax': 400.0}
+        """
+        freed = {name for name in self.fixed if _first(name) in free}
+        freed |= {phase for amplitude, phase, _ in HARMONIC_TERMS if amplitude in freed}
+        return {name: value for name, value in self.fixed.items() if name not in freed}
 
     def applied(self, geometry: Geometry) -> Geometry:
         """Return the geometry with the fixed parameters at their values."""

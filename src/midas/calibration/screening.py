@@ -78,8 +78,18 @@ class Choice:
     """Its seed."""
     candidates: tuple[Candidate, ...]
     """All that were compared, best first."""
-    doubts: tuple[str, ...]
+    ties: tuple[Candidate, ...]
     """Which others explain the image equally well; empty when it stands alone."""
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """A reason to doubt for each tie."""
+        return tuple(
+            f"{tie.name} at {(tie.distance or 0.0) / UM_PER_MM:.1f} mm explains the image as well as "
+            f"{self.calibrant.name} at {self.seed.distance / UM_PER_MM:.1f} mm: these cannot be told apart without a "
+            "distance; give one, or name the calibrant"
+            for tie in self.ties
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,16 +165,19 @@ def better_calibrant(
     `seed` is the one that the calibrant told led to.
     """
     try:
-        candidates = screen(prepared, signal, options, n_threads).candidates
+        choice = screen(prepared, signal, options, n_threads)
     except FitError:
         return None
-    best = candidates[0]
-    own = next((c for c in candidates if c.name == told.name), None)
-    if own is None or own.score is None:
-        own = _judged(signal, seed, innermost_rings(told, options.wavelength), options)
-    likelier = (best.score or 0.0) - (own.score or 0.0) >= _TIE
-    closer = (own.held_out_strain or 0.0) > _FAR_BETTER * (best.held_out_strain or math.inf)
-    if best.name == told.name or not (likelier or closer):
+    best = choice.candidates[0]
+    if choice.calibrant == told:
+        return None
+    own = next((c for c in choice.candidates if c.name in CALIBRANT_NAMES and calibrant(c.name) == told), None)
+    if own is not None and own.explained is not None:
+        worse = own not in choice.ties
+    else:  # not among those that were fitted
+        judged = _judged(signal, seed, innermost_rings(told, options.wavelength), options)
+        worse = (best.score or 0.0) - (judged.score or 0.0) >= _TIE
+    if not worse:
         return None
     return (
         f"{best.name} at {(best.distance or 0.0) / UM_PER_MM:.1f} mm explains the image better than {told.name}, "
@@ -357,12 +370,6 @@ def _chosen(fitted: list[_Fitted], ties: list[_Fitted], proposals: list[tuple[fl
     ]
     named = {c.name for c in table}
     table += [Candidate(name, None) for name in CALIBRANT_NAMES if name not in named]
-    doubts = tuple(
-        f"{tie.name} at {(tie.distance or 0.0) / UM_PER_MM:.1f} mm explains the image as well as {best.calibrant.name} "
-        f"at {best.seed.distance / UM_PER_MM:.1f} mm: these cannot be told apart without a distance; give one, or "
-        "name the calibrant"
-        for tie in (t.candidate for t in ties)
-    )
     for c in table[: len(fitted)]:
         logger.info("calibrant %s: score %.1f at %.1f mm", c.name, c.score or 0.0, (c.distance or 0.0) / UM_PER_MM)
-    return Choice(best.calibrant, best.seed, tuple(table), doubts)
+    return Choice(best.calibrant, best.seed, tuple(table), tuple(tie.candidate for tie in ties))

@@ -16,7 +16,7 @@ import numpy as np
 
 from midas import _core
 from midas.calibration.centers import find_centers
-from midas.calibration.hints import wrong_guesses
+from midas.calibration.hints import is_center_off, is_distance_off
 from midas.calibration.prepare import PreparedImage
 from midas.calibration.ridges import LINE_POINTS_A_SPOT, Ridges, find_ridges
 from midas.calibration.signal import RingSignal, ring_signal
@@ -198,7 +198,10 @@ def _agreeing(
     """Return the best hypothesis; of those that explain the image as well, the one that agrees with the guesses."""
     best = hypotheses[0]
     equals = [h for h in hypotheses if not _clear(best, h)]
-    return next((h for h in equals if not any(wrong_guesses(distance, beam_center, h))), best)
+    agreeing = (
+        h for h in equals if not (is_distance_off(distance, h.distance) or is_center_off(beam_center, h.beam_center))
+    )
+    return next(agreeing, best)
 
 
 def _hypothesis(row: FloatArray, score: FloatArray, coarse: RingSignal, cell: float) -> Hypothesis:

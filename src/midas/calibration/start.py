@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from midas.calibration.hints import IN_RESULT
 from midas.calibration.options import CalibrationParams
 from midas.calibration.pattern import nearest_distance, ring_peaks
 from midas.calibration.prepare import PreparedImage
@@ -17,6 +16,7 @@ from midas.calibration.seed import CHANCE, RingSignal, Seed, find_seed
 from midas.crystal import Calibrants, Rings
 from midas.errors import InputError
 from midas.geometry import Geometry
+from midas.messages import IN_RESULT
 from midas.units import UM_PER_MM
 
 logger = logging.getLogger(__name__)
@@ -122,5 +122,5 @@ def _first_ring_checked(
         hinted = replace(seed.best, distance=distance * cell)
         return replace(seed, best=hinted, others=(seed.best, *seed.others)), (f"{said} decided the distance",)
     note = f"{said} is overruled: the image says {seed.distance / UM_PER_MM:.1f} mm"
-    logger.warning("%s", note, extra=IN_RESULT)
+    logger.warning("%s", note, extra={IN_RESULT: True})
     return seed, (note,)

@@ -7,7 +7,7 @@ uncertainties have to fit into that, and no pattern of the residuals may be larg
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -78,6 +78,17 @@ def judge(evidence: Evidence) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
     return verdict, failed + doubtful, _said(NOTES, evidence)
 
 
+def downgraded(verdict: str, doubts: Sequence[str]) -> str:
+    """Return the verdict, "doubtful" instead of "good" where there are doubts."""
+    return "doubtful" if doubts and verdict == "good" else verdict
+
+
+def odd_brightness(evidence: Evidence, limit: float) -> bool:
+    """Return whether the rings' brightness scatters by more than a limit, and more than few grains do."""
+    noise = 0.0 if math.isnan(evidence.brightness_noise) else evidence.brightness_noise
+    return evidence.brightness_scatter > max(limit, BRIGHTNESS_BY_GRAINS * noise)
+
+
 def _said(rules: tuple[Rule, ...], evidence: Evidence) -> tuple[str, ...]:
     return tuple(text for rule in rules if (text := rule(evidence)) is not None)
 
@@ -131,10 +142,7 @@ def _some_rings_unexplained(e: Evidence) -> str | None:
 
 
 def _wrong_brightness(e: Evidence) -> str | None:
-    allowed = LARGEST_BRIGHTNESS_SCATTER
-    if e.brightness_noise > 0.0:
-        allowed = max(allowed, BRIGHTNESS_BY_GRAINS * e.brightness_noise)
-    if not e.brightness_scatter > allowed:
+    if not odd_brightness(e, LARGEST_BRIGHTNESS_SCATTER):
         return None
     return (
         f"the brightness of the rings is off by {math.expm1(e.brightness_scatter):.0%} on average from what "
@@ -186,22 +194,21 @@ def _modules_displaced(e: Evidence) -> str | None:
     if e.frame_beam <= LARGEST_FRAME_BEAM and e.frame_distance <= LARGEST_FRAME_DISTANCE:
         return None
     return (
-        f"the rings lie on few modules, and modules stand off their places: {_against_the_grid(e)}; expose more of the "
-        "detector, or use this geometry for this image area alone"
+        f"the rings lie on few modules, and modules may stand off their places: {_against_the_grid(e)}; expose more of "
+        "the detector, or use this geometry for this image area alone"
     )
 
 
 def _module_frame(e: Evidence) -> str | None:
-    if e.frame_beam == 0.0 or _modules_displaced(e) is not None:
+    if max(e.frame_beam, e.frame_distance) == 0.0 or _modules_displaced(e) is not None:
         return None
-    return f"modules stand off their places: {_against_the_grid(e)}"
+    return f"modules may stand off their places: {_against_the_grid(e)}"
 
 
 def _against_the_grid(e: Evidence) -> str:
-    return (
-        f"against their nominal grid the beam centre is known to ±{e.frame_beam:.2f} px, the distance to "
-        f"±{e.frame_distance:.3%}"
-    )
+    known = [f"the beam centre is known to ±{e.frame_beam:.2f} px"] if e.frame_beam > 0.0 else []
+    known += [f"the distance is known to ±{e.frame_distance:.3%}"] if e.frame_distance > 0.0 else []
+    return "against their nominal grid " + ", ".join(known)
 
 
 def _unidentifiable(e: Evidence) -> str | None:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import errno
 import importlib
 import logging
+import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 
 from midas.errors import MidasError
+from midas.messages import IN_RESULT
 from midas.version import version
 
 _COMMANDS = {
@@ -21,6 +27,8 @@ _COMMANDS = {
     "simulate": "render a calibrant image with known geometry",
 }
 
+_PRINT_NOTES = ("calibrate",)
+"""Commands whose result says all that was warned of."""
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
 
@@ -56,21 +64,80 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     command = next((w for w in words if w in _COMMANDS), "")
     args = build_parser(command).parse_args(words)
+    with _messages(args) as withheld, _ended_politely():
+        try:
+            status = int(importlib.import_module(f"midas.cli.{args.command}").run(args))
+        except MidasError as error:
+            withheld()
+            print(f"midas {args.command}: {error}", file=sys.stderr)
+            status = 2
+        except KeyboardInterrupt:
+            print(
+                f"midas {args.command}: interrupted; each file in the results folder is whole, but some may be missing",
+                file=sys.stderr,
+            )
+            status = INTERRUPTED
+        except OSError as error:
+            if error.filename is not None:
+                raise
+            _give_up_output(args.command, error)
+            status = 2
+    return status if _output_written(args.command) else 2
+
+
+@contextlib.contextmanager
+def _messages(args: argparse.Namespace) -> Iterator[Callable[[], None]]:
+    """Show log records on standard error; yield what shows those withheld because the result will say them again."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setLevel(getattr(args, "log_level", logging.WARNING))
     handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
-    handler.addFilter(lambda record: not getattr(record, "in_result", False))  # printed with the result
+    repeated: list[logging.LogRecord] = []
+
+    def withhold(record: logging.LogRecord) -> bool:
+        again = args.command in _PRINT_NOTES and bool(getattr(record, IN_RESULT, False))
+        if again:
+            repeated.append(record)
+        return not again
+
+    def show() -> None:
+        for record in repeated:
+            handler.emit(record)
+
+    handler.addFilter(withhold)
     logging.getLogger().addHandler(handler)
     try:
-        return int(importlib.import_module(f"midas.cli.{args.command}").run(args))
-    except MidasError as error:
-        print(f"midas {args.command}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(
-            f"midas {args.command}: interrupted; each file in the results folder is whole, but some may be missing",
-            file=sys.stderr,
-        )
-        return INTERRUPTED
+        yield show
     finally:
         logging.getLogger().removeHandler(handler)
+
+
+@contextlib.contextmanager
+def _ended_politely() -> Iterator[None]:
+    """Take the signal by which batch systems end a program as Ctrl-C: what is half written is removed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _output_written(command: str) -> bool:
+    """Return whether all that was printed has reached standard output; it may be closed."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        _give_up_output(command, error)
+        return False
+    return True
+
+
+def _give_up_output(command: str, error: OSError) -> None:
+    """Say that standard output cannot be written to, and keep Python from trying again at its end."""
+    if error.errno != errno.EPIPE:  # whoever read it has seen enough, as `head`
+        print(f"midas {command}: cannot write to standard output: {error.strerror or error}", file=sys.stderr)
+    with contextlib.suppress(OSError, ValueError):  # no file, as in tests
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

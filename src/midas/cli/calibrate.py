@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 from midas.cli.progress import progress_bar
@@ -192,7 +191,7 @@ def run(args: argparse.Namespace) -> int:
             print(f"  note: {note}")
         if isinstance(calibration, Calibration):
             print(f"  {calibration.reason}; {len(calibration.history)} iterations, {calibration.seconds:.1f} s")
-        print("  wrote " + ", ".join(str(p) for p in written), flush=True)
+        print("  wrote " + ", ".join(str(p) for p in written))
     if isinstance(calibration, Calibration) and (exported := export(job, calibration)) and not args.json:
         print("  exported " + ", ".join(str(p) for p in exported))
     if args.show:
@@ -202,5 +201,4 @@ def run(args: argparse.Namespace) -> int:
             show(*(calibration.plot(which) for which in ("overview", "details")))
         else:
             show(calibration.plot())
-    sys.stdout.flush()
     return 0 if calibration.verdict == "good" else 1

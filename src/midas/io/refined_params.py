@@ -38,6 +38,7 @@ def write_refined_params(
     space_group: int | None = None,
     lattice: tuple[float, ...] | None = None,
     source: Parameters | None = None,
+    comment: str = "",
 ) -> Path:
     """Write `refined_MIDAS_params.txt` in the order of SPEC section 3 and return its path.
 
@@ -56,6 +57,8 @@ def write_refined_params(
         The calibrant: number, and a, b, c [Å], alpha, beta, gamma [deg].
     source
         Parameters that the rest is taken from.
+    comment
+        Written on the first line, after `# `.
 
     Examples
     --------
@@ -90,7 +93,8 @@ def write_refined_params(
     if "DistortionFile" in source:
         _log.warning("%s: DistortionFile is left out of %s: the geometry was found without it", source.name, path)
     pairs += _other_pairs(source, {key for key, _ in pairs}, path.parent)
-    text = "".join(f"{key} {_words(value)}\n" for key, value in pairs)
+    text = f"# {comment}\n" if comment else ""
+    text += "".join(f"{key} {_words(value)}\n" for key, value in pairs)
     parse_params(text)  # what is written can be read
     with atomic_path(path) as temporary:
         # Names of files may hold bytes of another encoding, as they were read.

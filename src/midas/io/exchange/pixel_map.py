@@ -17,7 +17,7 @@ import numpy.typing as npt
 from midas import _core
 from midas.detector import Detector
 from midas.errors import FormatError
-from midas.geometry import FloatArray, Geometry, distortion_parameters
+from midas.geometry import SMALLEST_RADIUS, FloatArray, Geometry, distortion_parameters
 from midas.io.atomic import atomic_path
 from midas.io.exchange.plane import Layout, flattened
 
@@ -254,9 +254,9 @@ def with_distortion(
 
 
 def reference_radius(flat: Geometry, shape: tuple[int, int]) -> float:
-    """Return the length that normalises the distortion [µm]: to the farthest corner, never under 100 px."""
+    """Return the length that normalises the distortion [µm]: to the farthest corner, or the smallest allowed."""
     farthest = Detector(shape, flat.pixel_size).farthest_corner(flat.beam_center)
-    return max(farthest, math.nextafter(100.0 * flat.pixel_size, math.inf))
+    return max(farthest, math.nextafter(SMALLEST_RADIUS * flat.pixel_size, math.inf))
 
 
 def samples(shape: tuple[int, int]) -> tuple[FloatArray, FloatArray]:

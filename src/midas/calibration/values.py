@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from midas.geometry import HARMONIC_TERMS, Geometry
+from midas.errors import InputError
+from midas.geometry import DISTORTION_NAMES, PHASES, Geometry
+from midas.units import UM_PER_MM
 
 if TYPE_CHECKING:
     from midas.calibration.result import Calibration
 
 _LABELS = {
-    "distance": ("distance", "mm", 1e-3),
+    "distance": ("distance", "mm", 1.0 / UM_PER_MM),
     "beam_center_y": ("beam y", "px", 1.0),
     "beam_center_z": ("beam z", "px", 1.0),
     "tilt_y": ("tilt y", "deg", 1.0),
@@ -19,7 +21,6 @@ _LABELS = {
     "parallax": ("parallax", "µm", 1.0),
 }
 _ALWAYS = frozenset(_LABELS) - {"parallax"}
-_PHASES = frozenset(phase for _, phase, _ in HARMONIC_TERMS)
 
 
 def label_of(name: str) -> tuple[str, str, float]:
@@ -30,7 +31,11 @@ def label_of(name: str) -> tuple[str, str, float]:
     >>> label_of("distance"), label_of("p2"), label_of("p6")
     (('distance', 'mm', 0.001), ('p2', '1e-6', 1000000.0), ('p6', 'deg', 1.0))
     """
-    return _LABELS.get(name) or ((name, "deg", 1.0) if name in _PHASES else (name, "1e-6", 1e6))
+    if name in _LABELS:
+        return _LABELS[name]
+    if name not in DISTORTION_NAMES:
+        raise InputError(f"{name!r} is no parameter of a calibration; expected {', '.join(_LABELS)} or p0 to p14")
+    return (name, "deg", 1.0) if name in PHASES else (name, "1e-6", 1e6)
 
 
 def named_values(geometry: Geometry) -> dict[str, float]:
@@ -46,7 +51,7 @@ def named_values(geometry: Geometry) -> dict[str, float]:
     }
 
 
-def numbers(calibration: Calibration) -> list[tuple[str, str, str]]:
+def read_out(calibration: Calibration) -> list[tuple[str, str, str]]:
     """Return (name, value with its uncertainty in brackets, unit) of what was found, for people."""
     g, esd = calibration.geometry, calibration.esd
     rows = []
