@@ -164,6 +164,42 @@ def test_a_value_fixed_wrongly_is_named(truth, image, fixed, said):
     assert not rightly.reasons
 
 
+def test_known_values_that_would_not_be_refined_are_no_reason_to_blame_others():
+    truth = midas.Geometry(distance=2.2e5, beam_center=(250.3, 262.8), pixel_size=200.0, wavelength=0.2, parallax=400.0)
+    shot = midas.simulate(truth, midas.Detector((512, 512), 200.0), "CeO2", seed=4)
+    fixed = {"parallax": 400.0, "distance": 2.2e5}
+    calibration = midas.calibrate(shot.image, {"wavelength": 0.2, "pixel_size": 200.0, "fixed": fixed})
+    assert calibration.verdict == "good", calibration.reasons
+
+
+@pytest.mark.parametrize(("there", "told"), [("Au", "Ni"), ("CeO2", "Si")])
+def test_a_calibrant_of_like_lattice_is_never_good(there, told):
+    truth = midas.Geometry(
+        distance=1.5e5, beam_center=(505.2, 520.8), pixel_size=200.0, wavelength=0.25, tilts=(0, 0.4, -0.3)
+    )
+    shot = midas.simulate(truth, midas.Detector((1024, 1024), 200.0), there, seed=3)
+    calibration = midas.calibrate(shot.image, {"wavelength": 0.25, "pixel_size": 200.0, "calibrant": told})
+    assert calibration.verdict != "good"
+    assert any(word in " ".join(calibration.reasons) for word in ("check the calibrant", "second phase"))
+
+
+def test_a_second_phase_that_shifts_the_rings_is_never_good():
+    truth = midas.Geometry(distance=3e5, beam_center=(520, 500), pixel_size=150, wavelength=0.25)
+    look = midas.SimulationOptions(phases=((midas.calibrant("Si"), 3.0),))
+    shot = midas.simulate(truth, midas.Detector((1024, 1024), 150), "CeO2", options=look, seed=1)
+    calibration = midas.calibrate(shot.image, {"wavelength": 0.25, "pixel_size": 150, "calibrant": "CeO2"})
+    assert abs(calibration.geometry.distance / truth.distance - 1.0) > 1e-3
+    assert any("second phase" in reason for reason in calibration.reasons)
+    assert calibration.verdict == "doubtful"
+
+
+def test_the_pixel_size_of_a_known_detector_is_known(shared_data):
+    params = {"wavelength": 0.4066, "pixel_size": 344.0, "calibrant": "CeO2"}
+    calibration = midas.calibrate(shared_data / "ceo2_pilatus1m.tif", params)
+    assert calibration.verdict == "doubtful"
+    assert any("is a Pilatus 1M, whose pixels are 172 µm" in reason for reason in calibration.reasons)
+
+
 def test_threads_do_not_change_the_result(image, calibration):
     for n in (1, 7):
         again = midas.calibrate(image, known(), n_threads=n)

@@ -256,3 +256,16 @@ def test_a_file_in_the_way_of_the_folder_is_refused(calibration, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="a file of that name is in the way"):
         calibration.save(tmp_path / "file")
+
+
+def test_files_of_an_earlier_calibration_do_not_stay(calibration, tmp_path):
+    calibration.save(tmp_path)
+    (tmp_path / "panel_shifts.txt").write_text("of another detector")
+    failed = replace(calibration, verdict="failed", reasons=("the rings are elsewhere",))
+    written = failed.save(tmp_path)
+    assert not {"geometry.poni", "geometry.spline", "panel_shifts.txt"} & {p.name for p in tmp_path.iterdir()}
+    assert {p.name for p in written} == {p.name for p in tmp_path.iterdir()}
+    first = (tmp_path / "refined_MIDAS_params.txt").read_text().splitlines()[0]
+    assert first == "# midas calibrate, verdict failed; the rings are elsewhere"
+    read = midas.read_params(tmp_path / "refined_MIDAS_params.txt").geometry
+    assert read.distance == calibration.geometry.distance

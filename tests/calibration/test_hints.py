@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import midas
-from midas.calibration.hints import check_guesses, merge_hints, name_hints
+from midas.calibration.hints import check_guesses, is_center_off, is_distance_off, merge_hints, name_hints
 from midas.calibration.options import CalibrationParams, params_from
 from midas.calibration.prepare import prepare_image
 from midas.calibration.seed import ring_signal
@@ -87,6 +87,15 @@ def test_a_raw_centre_goes_through_the_transforms(transforms):
         {"image_transforms": transforms}, [Hint("raw_beam_center", (42.0, 11.0), "h")], shape=raw.shape
     )
     assert values["beam_center"] == (column, row)
+
+
+def test_guesses_are_off_beyond_a_twentieth_and_twenty_pixels():
+    assert not is_distance_off(None, 1e5)
+    assert not is_distance_off(1.049e5, 1e5)
+    assert is_distance_off(0.94e5, 1e5)
+    assert not is_center_off(None, (5.0, 5.0))
+    assert not is_center_off((5.0, 24.0), (5.0, 5.0))
+    assert is_center_off((5.0, 26.0), (5.0, 5.0))
 
 
 def test_overruled_guesses_are_named():

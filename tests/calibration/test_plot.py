@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 import midas
 from midas.calibration import plot_rings, plot_strain
 from midas.calibration.plot import plot_calibration
-from midas.calibration.values import read_out, with_esd
 from midas.errors import InputError
 
 SHAPE = (300, 340)
@@ -72,22 +71,6 @@ def test_reasons_stand_in_the_picture(calibration, tmp_path):
         assert "reason number 4" in shown
         assert "2 more" in shown
         assert all(axes.get_position().height > 0.1 for axes in figure.axes)
-
-
-def test_numbers_carry_uncertainties_and_units(calibration):
-    rows = {name: (value, unit) for name, value, unit in read_out(calibration)}
-    value, unit = rows["distance"]
-    assert unit == "mm"
-    assert float(value.split("(")[0]) == pytest.approx(200.0, abs=0.1)
-    assert {"beam y", "beam z", "tilt y", "tilt z", "p0", "p3", "held out"} <= set(rows)
-
-
-@pytest.mark.parametrize(
-    ("value", "esd", "text"),
-    [(1.23456, 0.0123, "1.235(12)"), (7.0, 0.0995, "7.00(10)"), (-179.4, 81.0, "-179(81)"), (1.0, np.nan, "1.0000")],
-)
-def test_esd_in_brackets(value, esd, text):
-    assert with_esd(value, esd) == text
 
 
 def test_the_unrolled_image_has_the_rings_at_their_radii(calibration):

@@ -10,8 +10,6 @@ import pytest
 
 from midas import Geometry
 from midas.calibration.fit import PLACE, TILTS, fit_geometry
-from midas.calibration.modules import LEAST_SHIFT, frame_uncertainty, module_of, module_steps
-from midas.calibration.points import RingPoints
 from midas.calibration.residuals import (
     held_out_azimuths,
     held_out_rings,
@@ -22,46 +20,10 @@ from midas.calibration.residuals import (
     shared_by_neighbours,
     stray_rings,
 )
-from midas.panels import PanelLayout
 
 GEOMETRY = Geometry(distance=3e5, beam_center=(255.3, 258.1), pixel_size=200, wavelength=0.2, distortion_radius=7.4e4)
 TWO_THETA = np.linspace(3.0, 8.0, 8)
 FREE = PLACE + TILTS
-
-
-def ring_points(
-    geometry: Geometry = GEOMETRY,
-    *,
-    noise: float = 0.0,
-    seed: int = 7,
-    two_theta: np.ndarray = TWO_THETA,
-    eta: np.ndarray | None = None,
-    outward: np.ndarray | float = 0.0,
-) -> RingPoints:
-    """Return a point a ring and 5 deg of azimuth, moved outward by `outward` and by noise [px]."""
-    eta = np.arange(-177.5, 180.0, 5.0) if eta is None else eta
-    ring, step = np.divmod(np.arange(len(two_theta) * len(eta)), len(eta))
-    angle = eta[step]
-    radius = geometry.radius_of(two_theta[ring]) + outward
-    radius = radius + np.random.default_rng(seed).normal(0.0, noise or 1e-9, len(ring))
-    y, z = geometry.to_pixel(radius, angle)
-    n = len(ring)
-    return RingPoints(
-        ring=ring.astype(np.int64),
-        eta_bin=np.floor((angle + 180.0) / 5.0).astype(np.int64),
-        y=y,
-        z=z,
-        eta=angle,
-        radius=radius,
-        radius_sigma=np.full(n, noise or 1e-3),
-        height=np.full(n, 1000.0),
-        fwhm=np.full(n, 3.0),
-        mixing=np.full(n, 0.3),
-        snr=np.full(n, 50.0),
-        chi2=np.ones(n),
-        graininess=np.zeros(n),
-        tan_two_theta=np.tan(np.radians(two_theta[ring])),
-    )
 
 
 def test_neighbours_by_hand() -> None:
@@ -69,7 +31,7 @@ def test_neighbours_by_hand() -> None:
     assert sorted(zip(one.tolist(), other.tolist(), strict=True)) == [(1, 0), (3, 4)]
 
 
-def test_a_pattern_is_measured_and_noise_is_not_one() -> None:
+def test_a_pattern_is_measured_and_noise_is_not_one(ring_points) -> None:
     points = ring_points()
     wave = 0.4 * np.cos(2.0 * np.radians(points.eta))
     noise = np.random.default_rng(3).normal(0.0, 0.4, len(points))
@@ -78,14 +40,14 @@ def test_a_pattern_is_measured_and_noise_is_not_one() -> None:
     assert shared_by_neighbours(points, wave + noise) == pytest.approx(0.4 / math.sqrt(2.0), rel=0.2)
 
 
-def test_ring_biases_by_hand() -> None:
+def test_ring_biases_by_hand(ring_points) -> None:
     points = ring_points()
     offset = np.where(points.ring % 2 == 0, 0.3, -0.3)
     assert ring_biases(points, offset) == pytest.approx(0.3)
     assert ring_biases(points, np.random.default_rng(5).normal(0.0, 1.0, len(points))) < 0.1
 
 
-def test_strays_are_off_their_place_and_not_only_noisy() -> None:
+def test_strays_are_off_their_place_and_not_only_noisy(ring_points) -> None:
     points = ring_points()
     strain = np.zeros(len(points))
     strain[points.ring == 2] = 0.2 / points.radius[points.ring == 2]
@@ -96,52 +58,13 @@ def test_strays_are_off_their_place_and_not_only_noisy() -> None:
     assert stray_rings(points, strain, frozenset({2}), 0.25) == 0
 
 
-def test_offsets_point_outward() -> None:
+def test_offsets_point_outward(ring_points) -> None:
     points = ring_points(outward=0.25)
     fit = replace(fit_geometry(GEOMETRY, ring_points(), FREE), strain=-0.25 / points.radius)
     assert offsets(fit, points) == pytest.approx(0.25)
 
 
-def test_displaced_modules_are_seen_and_one_piece_has_none() -> None:
-    points = ring_points(noise=0.02)
-    mask = np.zeros((512, 512), dtype=bool)
-    noise = np.random.default_rng(4).normal(0.0, 0.02, len(points))
-    assert module_steps(points, noise, module_of(points, mask)) == (0.0, 0.0)
-    mask[250:260] = True
-    assert module_steps(points, noise, module_of(points, mask))[1] < 0.1
-    upper = points.z > 255
-    moved = noise + np.where(upper, 0.2 * np.sin(np.radians(points.eta)), 0.0)  # dy = 0.2 px
-    step, share = module_steps(points, moved, module_of(points, mask))
-    assert step == pytest.approx(0.2 / 2.0, rel=0.1)  # rms of sin over half of the points
-    assert share > 0.9
-
-
-def test_the_frame_is_as_uncertain_as_modules_shifted_at_random_make_it() -> None:
-    layout = PanelLayout(size=(250, 300), gaps_z=(10,), gaps_y=(10,), origin=(0, -170))
-    points, rng, shift = ring_points(), np.random.default_rng(12), 0.3
-    of_point = 2 * (points.z > 255.0) + (points.y > 135.0)
-    eta = np.radians(points.eta)
-    answers = []
-    for _ in range(100):
-        move = rng.normal(0.0, shift, (4, 2))[of_point]
-        moved = replace(points, y=points.y + move[:, 0], z=points.z + move[:, 1])
-        assert np.allclose(
-            GEOMETRY.to_polar(moved.y, moved.z)[0] - points.radius,
-            move[:, 0] * np.sin(eta) + move[:, 1] * np.cos(eta),
-            atol=0.02,
-        )
-        g = fit_geometry(GEOMETRY, moved, FREE).geometry
-        answers.append((*g.beam_center, g.distance / GEOMETRY.distance))
-    sd = np.std(answers, axis=0)
-    fit = fit_geometry(GEOMETRY, points, FREE)
-    beam, distance = frame_uncertainty(fit, points, layout, shift)
-    assert beam == pytest.approx(math.hypot(sd[0], sd[1]), rel=0.15)  # 100 draws of two coordinates
-    assert distance == pytest.approx(sd[2], rel=0.25)
-    assert frame_uncertainty(fit, points, layout, 0.0)[0] == pytest.approx(beam * LEAST_SHIFT / shift)
-    assert frame_uncertainty(fit, points, None, shift) == (0.0, 0.0)
-
-
-def test_points_left_out_are_predicted_as_well_as_the_others() -> None:
+def test_points_left_out_are_predicted_as_well_as_the_others(ring_points) -> None:
     points = ring_points(noise=0.05)
     fit = fit_geometry(GEOMETRY, points, FREE)
     for held in (held_out_azimuths(fit, points), held_out_rings(fit, points)):
@@ -154,14 +77,14 @@ def test_points_left_out_are_predicted_as_well_as_the_others() -> None:
     assert np.mean(np.abs(strain)) == pytest.approx(held_out_azimuths(fit, points).test)
 
 
-def test_too_many_parameters_show_on_what_is_left_out() -> None:
+def test_too_many_parameters_show_on_what_is_left_out(ring_points) -> None:
     points = ring_points(noise=0.05, two_theta=np.array([4.0, 5.0, 6.0]), eta=np.arange(0.0, 60.0, 5.0))
     rich = fit_geometry(GEOMETRY, points, FREE + tuple(range(6, 14)))
     held = held_out_azimuths(rich, points)
     assert held.test > 1.3 * held.train  # 13 parameters, 36 points
 
 
-def test_a_wrong_wavelength_shows_on_rings_left_out() -> None:
+def test_a_wrong_wavelength_shows_on_rings_left_out(ring_points) -> None:
     right = ring_points(noise=0.01, two_theta=np.linspace(5.0, 30.0, 4))
     theta = 0.5 * np.arctan(right.tan_two_theta)
     wrong = replace(right, tan_two_theta=np.tan(2.0 * np.arcsin(1.02 * np.sin(theta))))
@@ -172,7 +95,7 @@ def test_a_wrong_wavelength_shows_on_rings_left_out() -> None:
     assert held_out_rings(fits[1], wrong).test > 1.15 * held_out_rings(fits[1], wrong).train
 
 
-def test_too_few_points_give_no_figure() -> None:
+def test_too_few_points_give_no_figure(ring_points) -> None:
     points = ring_points(two_theta=np.array([4.0]), eta=np.arange(0.0, 40.0, 5.0))
     fit = fit_geometry(GEOMETRY, ring_points(), FREE)
     held = held_out_azimuths(replace(fit, used=np.ones(len(points), dtype=bool), strain=np.zeros(len(points))), points)

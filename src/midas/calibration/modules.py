@@ -85,7 +85,7 @@ def frame_uncertainty(fit: GeometryFit, points: RingPoints, module: IntArray) ->
     `points` are those that the fit used.
 
     Beam centre and distance are those of the modules' nominal grid, and each module stands off its place on it. These
-    are the standard uncertainties of the smooth geometry (that of panels is the same, by their gauge) when every module
+    are the standard uncertainties of the smooth geometry (with panels refined they are a little better) when every module
     is shifted at random, with the standard deviation that the residuals of a smooth fit show, at least `LEAST_SHIFT`.
     With few modules, or the beam far off them, they are much larger than the fit's own uncertainties; where each pixel
     diffracts to does not suffer. Zero for points on one module.

@@ -33,6 +33,12 @@ def strain_limit(strain: FloatArray) -> float:
     return max(1.3 * float(np.percentile(finite, 99)) * _MICRO, 1e-3) if len(finite) else 1.0
 
 
+def in_pixels(calibration: Calibration, strain: float) -> str:
+    """Return what a strain [µε] is in pixels at the outermost point, for a title: patterns below 0.05 px do no harm."""
+    radius = float(calibration.points.radius.max()) if len(calibration.points) else 0.0
+    return f"{strain:.3g} µε is {strain * radius / _MICRO:.2g} px at the outer rings"
+
+
 def draw_strain_against_two_theta(calibration: Calibration, axes: Axes) -> None:
     """Draw every point's strain against its ring's 2θ, the ring means, what was left out and the rings rejected."""
     points, used = calibration.points, calibration.used
@@ -88,8 +94,9 @@ def draw_strain_against_eta(calibration: Calibration, axes: Axes) -> None:
         axes.plot(*order, "_", color="black", ms=6, mew=1.5, label="mean of the azimuth")
         axes.legend(fontsize=9, loc="upper right", framealpha=0.9)
     set_eta_limits(axes, points.eta)
-    _finish(axes, strain_limit(calibration.strain[used]), "eta [deg] (0 is up, 90 is right)")
-    axes.set_title("strain against azimuth: waves mean an imperfect geometry", size=11, y=1.015)
+    limit = strain_limit(calibration.strain[used])
+    _finish(axes, limit, "eta [deg] (0 is up, 90 is right)")
+    axes.set_title(f"strain against azimuth; {in_pixels(calibration, limit)}", size=11, y=1.015)
 
 
 def draw_residual_map(calibration: Calibration, axes: Axes) -> None:
@@ -101,7 +108,8 @@ def draw_residual_map(calibration: Calibration, axes: Axes) -> None:
     low, high = (points.radius.min(), points.radius.max()) if len(points) else (0.0, 1.0)
     margin = max(0.05 * (high - low), 5.0)  # px: one ring is shown as one ring
     axes.set(xlabel="eta [deg]", ylabel="R [px]", ylim=(low - margin, high + margin))
-    axes.set_title("strain, unrolled: no pattern means a good fit", size=11, y=1.015)
+    limit = strain_limit(calibration.strain[calibration.used]) / 1.3
+    axes.set_title(f"strain, unrolled; {in_pixels(calibration, limit)}", size=11, y=1.015)
 
 
 def draw_residuals_on_detector(calibration: Calibration, axes: Axes) -> None:

@@ -40,6 +40,8 @@ LARGEST_PATTERN = 0.15
 """[px]: what neighbours' residuals share. Displaced modules leave up to a tenth, a wrong minimum much more."""
 LARGEST_PATTERN_WIDTHS = 0.1
 """Of the rings' width: on wide rings, the pattern that texture and overlap leave grows with the width."""
+LARGEST_RING_BIAS = 0.05
+"""[px]: of rings' means beyond noise, where neighbours share as much: rings of a second phase do that unresolved."""
 OVERFIT = 1.5
 """Held-out over training strain: more than this, and the parameters follow the noise of single points."""
 HARMLESS = 0.05
@@ -237,6 +239,15 @@ def _pattern(e: Evidence) -> str | None:
     return f"residuals of neighbouring points agree to {e.pattern:.2f} px; {suspect}"
 
 
+def _rings_disagree(e: Evidence) -> str | None:
+    if min(e.ring_bias, e.pattern) <= LARGEST_RING_BIAS or _pattern(e) is not None:
+        return None
+    return (
+        f"rings disagree with one another by {e.ring_bias:.2f} px: is there a second phase with rings close to these "
+        "(--calibrant CeO2,Si names two), or are lattice constants or wavelength off?"
+    )
+
+
 def _overfitted(e: Evidence) -> str | None:
     ratios = [
         (held / train, what)
@@ -329,6 +340,7 @@ DOUBTS: tuple[Rule, ...] = (
     _distance_uncertain,
     _modules_displaced,
     _pattern,
+    _rings_disagree,
     _overfitted,
     _many_strays,
     _not_converged,
