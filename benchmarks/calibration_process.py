@@ -18,6 +18,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,31 +98,42 @@ def cases(folder: Path) -> list[Case]:
 
 def run(command: list[str], log: Path) -> Run:
     """Run a command to its end and return what it took; its output goes to the log."""
-    peak = 0.0
     with log.open("w") as stream:
         begin = time.perf_counter()
         process = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT)
-        done = 0
-        while not done:  # a process and its helpers peak together: their sum is looked at, 50 times a second
-            done, status, used = os.wait4(process.pid, os.WNOHANG)
-            peak = max(peak, 0.0 if done else resident(process.pid))
-            time.sleep(0.0 if done else 0.02)
+        memory = Memory(process.pid)
+        memory.start()
+        _, status, used = os.wait4(process.pid, 0)
         wall = time.perf_counter() - begin
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode not in (0, 1):  # 1: midas calibrated, and says that the result is not good
         raise RuntimeError(f"{command[:4]} ended with {process.returncode}:\n{log.read_text()[-2000:]}")
     unit = 2**20 if sys.platform == "darwin" else 2**10
-    return Run(wall, used.ru_utime + used.ru_stime, max(peak, used.ru_maxrss / unit))
+    return Run(wall, used.ru_utime + used.ru_stime, max(memory.peak, used.ru_maxrss / unit))
 
 
-def resident(pid: int) -> float:
-    """Return the resident memory of a process and its children [MB]; 0 where the system has no /proc."""
+class Memory(threading.Thread):
+    """Watches the memory of a process and its helpers, which peak together, 20 times a second until it ends."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self.pid, self.peak = pid, 0.0
+
+    def run(self) -> None:
+        while (now := proportional(self.pid)) > 0.0:
+            self.peak = max(self.peak, now)
+            time.sleep(0.05)
+
+
+def proportional(pid: int) -> float:
+    """Return the memory of a process and its children [MB], shared pages in parts; 0 where there is no /proc."""
     try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except (OSError, IndexError):  # it has just ended
+    except OSError:  # it has just ended
         return 0.0
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20 + sum(resident(int(child)) for child in children)
+    own = next((float(line.split()[1]) for line in lines if line.startswith("Pss:")), 0.0)
+    return own / 1024.0 + sum(proportional(int(child)) for child in children)
 
 
 def midas_run(case: Case, folder: Path) -> Run:

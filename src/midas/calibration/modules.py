@@ -85,10 +85,10 @@ def frame_uncertainty(fit: GeometryFit, points: RingPoints, module: IntArray) ->
     `points` are those that the fit used.
 
     Beam centre and distance are those of the modules' nominal grid, and each module stands off its place on it. These
-    are the standard uncertainties of the smooth geometry (with panels refined they are a little better) when every module
-    is shifted at random, with the standard deviation that the residuals of a smooth fit show, at least `LEAST_SHIFT`.
-    With few modules, or the beam far off them, they are much larger than the fit's own uncertainties; where each pixel
-    diffracts to does not suffer. Zero for points on one module.
+    are the standard uncertainties of the smooth geometry when every module is shifted at random, with the standard
+    deviation that the residuals of a smooth fit show, at least `LEAST_SHIFT`; with panels refined they are a little
+    better. With few modules, or the beam far off them, they are much larger than the fit's own uncertainties; where
+    each pixel diffracts to does not suffer. Zero for points on one module.
     """
     if len(np.unique(module)) < 2:
         return 0.0, 0.0
