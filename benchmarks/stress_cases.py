@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from midas import Detector, Geometry, SimulationOptions, calibrant, simulate
-from midas.calibration.presence import crest_brightness
+from midas.calibration.brightness import ring_brightness
 from midas.crystal import rings
 from midas.panels import PanelLayout, Panels
 from midas.simulation import Simulation
@@ -460,7 +460,7 @@ def visible_rings(case: Case, shot: Simulation) -> Visible:
     top = _saturation(case)
     seen = np.isfinite(contrast) & (contrast > MIN_CONTRAST * np.sqrt(np.maximum(crest, 1e-9))) & (crest < top)
     seen &= crest > case.options.threshold
-    seen &= _resolved(radius, crest_brightness(shot.rings)[: len(radius)], 2.0 * w)[:, None]
+    seen &= _resolved(radius, ring_brightness(shot.rings, unknown=1.0)[: len(radius)], 2.0 * w)[:, None]
     length = np.hypot(np.diff(y, append=y[:, :1]), np.diff(z, append=z[:, :1]))
     signal = np.where(seen, 1.06 * contrast * w * length, 0.0)
     noise = np.where(seen, signal + 2.0 * w * length * beside, 0.0)
