@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from midas.panels import PanelLayout
 
 _PIXEL_SIZE_TOLERANCE = 0.02  # relative: files round 74.8 to 75
@@ -78,25 +81,36 @@ def find_known_detector(shape: Sequence[int], pixel_size: float) -> KnownDetecto
     return None
 
 
-def contradicted_pixel_size(shape: Sequence[int], pixel_size: float) -> str | None:
-    """Return why a pixel size [µm] cannot be that of an image of this shape; None where nothing says so.
+def contradicted_pixel_size(mask: npt.NDArray[np.bool_], pixel_size: float) -> str | None:
+    """Return why a pixel size [µm] cannot be that of an image with this mask; None where nothing says so.
 
-    Shapes with gaps between modules are no accident: nobody else has them.
+    A known detector's shape with its gaps between the modules (masked, True) is no accident: nobody else has them.
 
     Examples
     --------
-    >>> contradicted_pixel_size((1043, 981), 172.0), contradicted_pixel_size((2048, 2048), 344.0)
+    >>> mask = np.zeros((619, 487), dtype=bool)
+    >>> mask[195:212] = mask[407:424] = True
+    >>> contradicted_pixel_size(mask, 172.0), contradicted_pixel_size(np.zeros((619, 487), dtype=bool), 75.0)
     (None, None)
-    >>> contradicted_pixel_size((1043, 981), 344.0)
-    'an image of 1043 x 981 pixels is a Pilatus 1M, whose pixels are 172 µm; the pixel size given is 344 µm'
+    >>> contradicted_pixel_size(mask, 75.0)
+    'an image of 619 x 487 pixels is a Pilatus 300K, whose pixels are 172 µm; the pixel size given is 75 µm'
     """
-    if find_known_detector(shape, pixel_size) is not None:
+    if find_known_detector(mask.shape, pixel_size) is not None:
         return None
     for known in KNOWN_DETECTORS:
-        gaps = known.layout.gaps_z + known.layout.gaps_y
-        if sum(gaps) > 0 and known.layout.shape in (tuple(shape), tuple(shape[::-1])):
+        found = find_known_detector(mask.shape, known.pixel_size)
+        if found is not None and _has_gaps(mask, found.layout):
             return (
-                f"an image of {shape[0]} x {shape[1]} pixels is a {known.name}, whose pixels are {known.pixel_size:g} "
-                f"µm; the pixel size given is {pixel_size:g} µm"
+                f"an image of {mask.shape[0]} x {mask.shape[1]} pixels is a {found.name}, whose pixels are "
+                f"{found.pixel_size:g} µm; the pixel size given is {pixel_size:g} µm"
             )
     return None
+
+
+def _has_gaps(mask: npt.NDArray[np.bool_], layout: PanelLayout) -> bool:
+    """Return whether a layout has gaps and all of them are masked."""
+    between = np.ones(mask.shape, dtype=bool)
+    for first, last in layout.rows:
+        for left, right in layout.columns:
+            between[first : last + 1, left : right + 1] = False
+    return bool(between.any() and mask[between].all())

@@ -338,7 +338,7 @@ def _assemble(
     verdict, reasons, remarks = judge(evidence)
     notes = check_guesses(options.distance, options.beam_center, fit.geometry)
     doubts = (*start.doubts, *parallax_doubts(fit.geometry.parallax, parameter_names(fit.parameters), fit.covariance))
-    if (wrong_pixels := contradicted_pixel_size(prepared.shape, options.pixel_size)) is not None:
+    if (wrong_pixels := contradicted_pixel_size(prepared.mask, options.pixel_size)) is not None:
         doubts = (*doubts, wrong_pixels)
     verdict, reasons = downgraded(verdict, doubts), (*reasons, *doubts)
     logger.info(
