@@ -17,7 +17,6 @@ from midas.calibration.diagnostics import ring_table
 from midas.calibration.evidence import gather_evidence
 from midas.calibration.fit import LoopResult, file_parameter_esds, parameter_names, radius_range
 from midas.calibration.hints import check_guesses
-from midas.calibration.joint import calibrate_jointly, is_several, joint_job
 from midas.calibration.loop import refinable, run_loop
 from midas.calibration.options import CalibrationParams, params_from
 from midas.calibration.panel_fit import fit_panels
@@ -142,9 +141,12 @@ def calibrate(
     """
     if n_threads < 0:
         raise InputError(f"n_threads is {n_threads}; expected a number of threads, or 0 for all cores")
-    if is_several(image):
-        job = joint_job(image, params, mask=mask, dark=dark)
-        return calibrate_jointly(job, calibrate_one, n_threads=n_threads, progress=progress)
+    if isinstance(image, (list, tuple)):
+        from midas.calibration.joint import calibrate_jointly, is_several, joint_job
+
+        if is_several(image):
+            job = joint_job(image, params, mask=mask, dark=dark)
+            return calibrate_jointly(job, calibrate_one, n_threads=n_threads, progress=progress)
     if isinstance(params, (list, tuple)):
         raise InputError(f"params is a list of {len(params)} for one image; give a list of images, or one params")
     return calibrate_one(image, params, mask=mask, dark=dark, n_threads=n_threads, progress=progress)

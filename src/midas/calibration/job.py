@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from midas.calibration.calibrate import Progress, calibrate, calibrate_one
 from midas.calibration.files import log_to, save
-from midas.calibration.joint import calibrate_jointly, joint_job
-from midas.calibration.joint_files import save as save_jointly
-from midas.calibration.joint_result import JointCalibration
 from midas.calibration.options import CalibrationParams, calibration_values, params_from
 from midas.calibration.pictures import hire_artist
 from midas.calibration.result import Calibration
@@ -24,6 +21,9 @@ from midas.io.atomic import output_folder
 from midas.io.exchange import check_suffix, write_geometry
 from midas.io.frames import read_image, read_mask
 from midas.io.parameters import MASK_KEYS, Parameters, read_params
+
+if TYPE_CHECKING:
+    from midas.calibration.joint_result import JointCalibration
 
 _SUFFIXES = {0: (".zip", ".zarr"), 1: (".h5", ".hdf5", ".hdf", ".nxs"), 2: (".ge",), 3: (".tif", ".tiff")}
 
@@ -104,6 +104,9 @@ def run_joint_job(
     MidasError
         The input is unusable; nothing is left behind.
     """
+    from midas.calibration.joint import calibrate_jointly, joint_job
+    from midas.calibration.joint_files import save as save_jointly
+
     if job.export:
         raise InputError("--export takes the geometry of one image; calibrate it alone, or use midas.write_geometry")
     if job.save_hdf5:

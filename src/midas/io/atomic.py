@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,7 +48,7 @@ def atomic_path(final: Path | str) -> Iterator[Path]:
     'whole'
     """
     final = Path(final)
-    temporary = final.with_name(f".writing-{secrets.token_hex(4)}-{final.name}")
+    temporary = final.with_name(f".writing-{os.urandom(4).hex()}-{final.name}")
     try:
         if final.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(temporary))
