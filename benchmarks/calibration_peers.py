@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -139,13 +140,15 @@ def ask(peer: str, python: str, folder: Path, truth: Any, limit: float) -> dict[
     return {"solved": solved, "beam_error": beam, "distance_error": distance, "seconds": found["seconds"]}
 
 
-def measure(python: str, n: int, max_pixels: int | None, peers: list[str], limit: float) -> list[dict[str, Any]]:
-    """Return one row a case: ours and every peer."""
+def measure(
+    python: str, n: int, max_pixels: int | None, peers: list[str], limit: float
+) -> Iterator[list[dict[str, Any]]]:
+    """Yield the rows so far after each case: ours and every peer."""
     import calibration_stress
     import stress_cases
 
     names = [c for c in stress_cases.CATEGORIES if c not in (*stress_cases.TRAPS, "too_few")]
-    rows = []
+    rows: list[dict[str, Any]] = []
     for case in stress_cases.selection(2 * n, names, max_pixels):
         if case.calibrant == "AgBehenate" or len(rows) == n:
             continue
@@ -169,7 +172,7 @@ def measure(python: str, n: int, max_pixels: int | None, peers: list[str], limit
         print(
             case.name, *(f"{k}:{'solved' if v['solved'] else '-'}" for k, v in row.items() if k != "name"), flush=True
         )
-    return rows
+        yield rows
 
 
 def main() -> None:
@@ -189,30 +192,28 @@ def main() -> None:
         parser.error("give --peer-python: an interpreter that has pyFAI and midas-calibrate-v2")
     from main_job import machine
 
-    rows = measure(args.peer_python, args.cases, args.max_pixels, args.peers, args.time_limit)
     versions = subprocess.run(
         [args.peer_python, "-m", "pip", "list", "--format", "json"], capture_output=True, text=True, check=True
     ).stdout
     peers = {
         p["name"]: p["version"] for p in json.loads(versions) if p["name"].lower() in ("pyfai", "midas-calibrate-v2")
     }
-    solved = {k: sum(row[k]["solved"] for row in rows) for k in ("midas", *args.peers)}
-    seconds = {
-        k: float(np.median([row[k].get("seconds", args.time_limit) for row in rows])) for k in ("midas", *args.peers)
-    }
-    result = {
-        "machine": machine(),
-        "peers": peers,
-        "time_limit_s": args.time_limit,
-        "cases": len(rows),
-        "solved": solved,
-        "median_s": seconds,
-        "rows": rows,
-    }
+    head = {"machine": machine(), "peers": peers, "time_limit_s": args.time_limit}
+    for rows in measure(args.peer_python, args.cases, args.max_pixels, args.peers, args.time_limit):
+        result = head | summed_up(rows, ["midas", *args.peers], args.time_limit) | {"rows": rows}
+        if args.out:  # after each case: a peer may take hours
+            args.out.parent.mkdir(parents=True, exist_ok=True)
+            args.out.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps({k: result[k] for k in ("peers", "cases", "solved", "median_s")}, indent=1))
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def summed_up(rows: list[dict[str, Any]], programs: list[str], limit: float) -> dict[str, Any]:
+    """Return how many cases each program solved, and its median time [s]; without an answer it is the limit."""
+    return {
+        "cases": len(rows),
+        "solved": {k: sum(row[k]["solved"] for row in rows) for k in programs},
+        "median_s": {k: float(np.median([row[k].get("seconds", limit) for row in rows])) for k in programs},
+    }
 
 
 if __name__ == "__main__":
