@@ -139,8 +139,9 @@ void sines(const Geometry& geometry, const RidgeView& p, std::vector<double>& ou
     GeometryGradient g;
     projection.radius_gradient(p.y[i], p.z[i], g);
     // At a fixed pixel a moving beam is the pixel moving the other way; close to the beam normals say nothing.
-    const double gy = -g[BEAM_Y], gz = -g[BEAM_Z], length = std::hypot(gy, gz);
-    const bool near = std::hypot(p.y[i] - geometry.beam_y, p.z[i] - geometry.beam_z) < NEAREST_VOTE;
+    const double gy = -g[BEAM_Y], gz = -g[BEAM_Z], length = std::sqrt(gy * gy + gz * gz);
+    const double dy = p.y[i] - geometry.beam_y, dz = p.z[i] - geometry.beam_z;
+    const bool near = dy * dy + dz * dz < NEAREST_VOTE * NEAREST_VOTE;
     const bool known = (p.normal_y[i] != 0.0 || p.normal_z[i] != 0.0) && length > 0.0 && !near;
     out[static_cast<std::size_t>(i)] =
         known ? (gy * p.normal_z[i] - gz * p.normal_y[i]) / length : std::numeric_limits<double>::quiet_NaN();

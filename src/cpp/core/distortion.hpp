@@ -46,7 +46,7 @@ DistortionBasis distortion_basis(double rho, double cos_angle, double sin_angle)
 
 // D and its derivatives by rho and E.
 struct DistortionFactor {
-  double value, by_rho, by_angle;
+  double value = 1.0, by_rho = 0.0, by_angle = 0.0;
 };
 DistortionFactor distortion_factor(const Distortion& coefficients, double rho, double cos_angle, double sin_angle);
 

@@ -78,6 +78,7 @@ Projection::Projection(const Geometry& geometry) : geometry_(geometry) {
     tilt_y_[k] = column(d, 1);
     tilt_z_[k] = column(d, 2);
   }
+  is_distorted_ = !is_zero(geometry.distortion);
   layout_ = geometry_.panels.get();
   place_panels();
 }
@@ -120,14 +121,14 @@ Projection::Ray Projection::ray(double y, double z, std::int32_t panel) const {
 
 double Projection::distorted(const Ray& r, std::int32_t panel) const {
   const double r0 = r.scale * r.h, rho = r0 / geometry_.distortion_radius;
-  double d = distortion_value(geometry_.distortion, rho, r.cos_angle(), r.sin_angle());
+  double d = is_distorted_ ? distortion_value(geometry_.distortion, rho, r.cos_angle(), r.sin_angle()) : 1.0;
   if (panel != NO_PANEL) d += placed_[static_cast<std::size_t>(panel)].p2 * rho * rho;
   return r0 * d;
 }
 
 double Projection::with_parallax(double radius) const {
   if (geometry_.parallax == 0.0) return radius;
-  return radius + geometry_.parallax * radius / std::hypot(geometry_.distance, radius);
+  return radius + geometry_.parallax * radius / std::sqrt(geometry_.distance * geometry_.distance + radius * radius);
 }
 
 // d R / d R1 = 1 + parallax L^2 / (L^2 + R1^2)^(3/2)
@@ -157,7 +158,8 @@ Polar Projection::to_polar(double y, double z, std::int32_t panel, PixelGradient
   }
   const double eta = wrapped(std::atan2(-r.b, r.c));
   const double r0 = r.scale * r.h, rho_scale = 1.0 / geometry_.distortion_radius, rho = r0 * rho_scale;
-  DistortionFactor d = distortion_factor(geometry_.distortion, rho, r.cos_angle(), r.sin_angle());
+  DistortionFactor d;
+  if (is_distorted_) d = distortion_factor(geometry_.distortion, rho, r.cos_angle(), r.sin_angle());
   double turned_cos = 1.0, turned_sin = 0.0;
   if (panel != NO_PANEL) {
     const Placed& p = placed_[static_cast<std::size_t>(panel)];
@@ -211,7 +213,7 @@ double Projection::radius_gradient(double y, double z, std::int32_t panel, Geome
     const double deta = (r.b * dc - r.c * db) / (r.h * r.h);
     return dr0 * by_r0 - by_eta * deta;
   };
-  const double px = geometry_.pixel_size, reach = std::hypot(length, measured);
+  const double px = geometry_.pixel_size, reach = std::sqrt(length * length + measured * measured);
   gradient[PARALLAX] = measured / reach;
   gradient[DISTANCE] = r.h * r.a * r.scale * r.scale / (length * length) * by_r0  // d[L/(L+a)]/dL = a/(L+a)^2
                        - geometry_.parallax * measured * length / (reach * reach * reach);
@@ -252,7 +254,7 @@ double Projection::without_parallax(double radius) const {
 
 // Newton's method on r0 D(r0) = radius along the ray: eta does not change.
 double Projection::undistorted(double radius, double sin_eta, double cos_eta, double p2) const {
-  if (is_zero(geometry_.distortion) && p2 == 0.0) return radius;
+  if (!is_distorted_ && p2 == 0.0) return radius;
   const double rho_scale = 1.0 / geometry_.distortion_radius;
   double r0 = radius;
   for (int i = 0; i < MAX_NEWTON; ++i) {

@@ -135,6 +135,7 @@ class Projection {
 
   Geometry geometry_;
   const PanelLayout* layout_ = nullptr;
+  bool is_distorted_ = false;  // any coefficient but zero
   std::vector<Placed> placed_;
   using Column = std::array<double, 3>;
   Column column_y_, column_z_;             // T . e_y, T . e_z

@@ -17,6 +17,7 @@ struct LevmarOptions {
   int max_iterations = 50;
   double tolerance =
       1e-10;  // relative decrease of the cost, and step over parameter scale, at which the fit has converged
+  double damping = 1e-3;  // of the first step, over the diagonal of the normal matrix; small where the start is near
 };
 
 struct LevmarResult {
@@ -117,7 +118,7 @@ LevmarResult levmar(const Model& model, int n, double* p, const double* lower, c
   auto jtr = Storage::vector(n), step = jtr, trial = jtr, largest = jtr;
   LevmarResult result;
   result.cost = model.normal_equations(p, jtj, jtr.data());
-  double damping = 1e-3, growth = 2.0;
+  double damping = options.damping, growth = 2.0;
   while (result.iterations < options.max_iterations && std::isfinite(result.cost)) {
     ++result.iterations;
     damped = jtj;

@@ -123,7 +123,7 @@ bool is_outshone(const Plane& value, Size size, std::int64_t z, std::int64_t y, 
 // A maximum that is sharp in every direction; `noise` is the standard deviation of a second derivative.
 bool is_spot(const Derivatives& d, std::size_t i, double noise, const RidgeOptions& options, RidgePoint& point) {
   const auto yy = static_cast<double>(d.yy[i]), yz = static_cast<double>(d.yz[i]), zz = static_cast<double>(d.zz[i]);
-  const double bluntest = -0.5 * (yy + zz) - std::hypot(0.5 * (yy - zz), yz);
+  const double bluntest = -0.5 * (yy + zz) - std::sqrt(0.25 * (yy - zz) * (yy - zz) + yz * yz);
   if (!(bluntest > options.threshold * noise)) return false;
   const double determinant = yy * zz - yz * yz;
   const auto gy = static_cast<double>(d.y[i]), gz = static_cast<double>(d.z[i]);

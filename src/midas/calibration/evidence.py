@@ -44,7 +44,7 @@ STRAY = 0.05
 _CORRELATED = 0.99
 _MOST_PAIRS = 3
 _AT_BOUND = 5e-4  # of the allowed range, from its ends
-_UNDETERMINED = 1e-7  # ratio of singular values below which a combination of parameters is not determined
+_UNDETERMINED = 2e-7  # ratio of singular values below which a combination of parameters is not determined
 _TAKES_PART = 0.3  # of the undetermined combination's length
 
 
@@ -233,8 +233,10 @@ def _unidentifiable(fit: GeometryFit, used: RingPoints) -> tuple[str, ...]:
     length = np.linalg.norm(design, axis=0)
     names = np.asarray(parameter_names(parameters))
     without = length == 0.0
-    _, size, combinations = np.linalg.svd(design[:, ~without] / length[~without], full_matrices=False)
-    free = combinations[size < _UNDETERMINED * size[0]] if len(size) else np.empty((0, 0))
+    unit = design[:, ~without] / length[~without]
+    # From the normal matrix, without BLAS: its threads would wake for so little, and spin where other work waits.
+    size, combinations = np.linalg.eigh(np.einsum("ij,ik->jk", unit, unit))
+    free = combinations.T[size < _UNDETERMINED**2 * size[-1]] if len(size) else np.empty((0, 0))
     part = np.any(np.abs(free) > _TAKES_PART, axis=0) if len(free) else np.zeros(int((~without).sum()), dtype=bool)
     return (*names[without].tolist(), *names[~without][part].tolist())
 

@@ -34,6 +34,8 @@ MAX_TILT = 80.0
 """Largest tilt that a fit may reach [deg]."""
 MAX_DISTORTION = 0.2
 """Largest distortion coefficient that a fit may reach, in size."""
+_MOST_ROUNDS = 8  # of fits, each with the scatter that the one before found
+_SAME_SCATTER = 0.01  # relative change at which it is found
 _MAX_PARALLAX = 5000.0  # µm
 _SETTLED = 3.0  # the loop has nothing more to gain when place and distance move by less than this many esd
 
@@ -133,14 +135,17 @@ def fit_geometry(
     """
     sigma = points.radius_sigma / points.radius
     typical = float(np.median(sigma))
-    extra = typical
-    strain = np.zeros(len(points))
-    for _ in range(3):
+    strain = pseudo_strain(geometry, points)
+    # From far away every point would be an outlier to its own sigma, and the loss flat.
+    extra = max(typical, 1.4826 * float(np.median(np.abs(strain))))
+    for _ in range(_MOST_ROUNDS):
         weight = point_weights(points, extra, rules)
         result = _least_squares(geometry, points, free, weight, CAUCHY, rules)
         geometry, strain = _moved(geometry, result), np.asarray(result["strain"])
         scatter = 1.4826 * float(np.median(np.abs(strain)))
-        extra = math.sqrt(max(scatter**2 - typical**2, (0.1 * scatter) ** 2))
+        before, extra = extra, math.sqrt(max(scatter**2 - typical**2, (0.1 * scatter) ** 2))
+        if abs(extra - before) <= _SAME_SCATTER * extra:
+            break
     used = np.abs(strain) < OUTLIER * np.hypot(sigma, extra)
     if used.sum() <= len(free):
         used[:] = True
@@ -245,9 +250,9 @@ def _moved(geometry: Geometry, result: dict[str, Any]) -> Geometry:
 
 def radius_range(geometry: Geometry, mask: BoolArray) -> tuple[float, float]:
     """Return the smallest and largest radius [px] at which the detector has usable pixels."""
-    step = max(1, min(mask.shape) // 256)
-    rows, columns = np.nonzero(~mask[::step, ::step])
-    radius, _, _ = geometry.to_polar(columns * float(step), rows * float(step), n_threads=1)
+    rows, columns = (np.unique(np.append(np.arange(0, n, max(1, n // 128)), n - 1)) for n in mask.shape)
+    at_row, at_column = np.nonzero(~mask[np.ix_(rows, columns)])
+    radius, _, _ = geometry.to_polar(columns[at_column].astype(float), rows[at_row].astype(float), n_threads=1)
     return float(np.nanmin(radius)), float(np.nanmax(radius))
 
 

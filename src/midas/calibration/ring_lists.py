@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from midas.crystal import Calibrants, Rings, rings
 from midas.errors import InputError
 from midas.units import energy_from_wavelength
@@ -24,7 +26,8 @@ def innermost_rings(calibrant: Calibrants, wavelength: float) -> Rings:
         found = rings(calibrant, wavelength, two_theta_max=limit)
         if len(found) >= _MOST_RINGS or limit >= SEED_TWO_THETA:
             break
-        limit = min(1.6 * limit, SEED_TWO_THETA)
+        # Their number grows about as the square of the limit.
+        limit = min(limit * min(1.05 * math.sqrt(_MOST_RINGS / max(len(found), 1)), 4.0), SEED_TWO_THETA)
     if len(found) < 2:
         raise InputError(
             f"wavelength {wavelength:g} Å ({energy_from_wavelength(wavelength):.3g} keV) leaves {found.name} "
