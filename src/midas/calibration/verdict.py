@@ -233,7 +233,7 @@ def _pattern(e: Evidence) -> str | None:
         return None
     suspect = "the tilt or the distortion is wrong, or the detector needs a richer distortion"
     if e.ring_bias > 0.7 * e.pattern:
-        suspect = "rings disagree with one another: suspect wavelength, lattice constants or calibrant"
+        suspect = "rings disagree with one another: suspect wavelength, lattice constants, calibrant or a second phase"
     elif e.module_share > 0.5:
         suspect = "it steps at the module borders: calibrate the panels"
     return f"residuals of neighbouring points agree to {e.pattern:.2f} px; {suspect}"

@@ -63,6 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the program and return its exit status: 0 done, 1 the result is not good, 2 bad input."""
     words = list(sys.argv[1:] if argv is None else argv)
     command = next((w for w in words if w in _COMMANDS), "")
+    if argv is None and command == "calibrate":
+        # In a process of its own, before OpenMP is loaded: see docs/decisions/pictures-in-a-second-process.md.
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     args = build_parser(command).parse_args(words)
     with _messages(args) as withheld, _ended_politely():
         try:

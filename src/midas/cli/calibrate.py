@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from pathlib import Path
 
 from midas.cli.progress import progress_bar
@@ -139,8 +138,6 @@ def _fixed(words: list[str]) -> dict[str, float] | None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the subcommand and return the exit status."""
-    # Before OpenMP is loaded: threads that wait by spinning would take the core where the pictures' helper gets ready.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from midas.calibration import Calibration, JointCalibration
     from midas.calibration.job import CalibrationJob, export, run_job, run_joint_job
     from midas.calibration.options import JOINT_FIELDS

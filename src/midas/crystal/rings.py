@@ -276,7 +276,7 @@ def reciprocal_vectors(calibrant: Calibrant, hkl: IntArray) -> FloatArray:
             [0.0, 0.0, 1.0 / calibrant.cell[2]],
         ]
     )
-    return np.einsum("ij,kj->ik", hkl, matrix)  # BLAS would wake its threads for this
+    return np.asarray(np.einsum("ij,kj->ik", hkl, matrix), dtype=np.float64)  # BLAS would wake its threads for this
 
 
 def _lowest_d(wavelength: float, two_theta_max: float | None, d_min: float | None) -> float:
