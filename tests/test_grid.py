@@ -1,6 +1,9 @@
-"""midas.CakeGrid: bin counts and edges."""
+"""midas.CakeGrid: bin counts, edges, units, edges of their own."""
 
 from __future__ import annotations
+
+import dataclasses
+import pickle
 
 import numpy as np
 import pytest
@@ -55,7 +58,12 @@ def test_q_edges_are_uniform_in_q():
         ({"radius_max": 5}, "max > min"),
         ({"radius_min": -1}, "0 or more"),
         ({"eta_max": 270}, "full turn"),
-        ({"unit": "Q"}, "expected 'px' or 'q'"),
+        ({"unit": "Q"}, "expected 'px', '2theta' or 'q'"),
+        ({"unit": "2theta", "radius_max": 90}, "2theta reaches 90 deg"),
+        ({"unit": "2theta", "radius_max": 88, "radius_step": 45}, "2theta reaches 100 deg"),
+        ({"radius_bounds": (10, 15, 25)}, "CakeGrid.from_edges"),
+        ({"radius_bounds": (10, 20)}, "CakeGrid.from_edges"),
+        ({"eta_bounds": (-180, 0, 10)}, "CakeGrid.from_edges"),
         ({"radius_max": float("nan")}, "max > min"),
     ],
 )
@@ -68,3 +76,83 @@ def test_q_beyond_the_backscattering_limit_is_refused():
     geometry = midas.Geometry(1e6, (0, 0), 200, 0.18)
     with pytest.raises(InputError, match="90 deg"):
         midas.CakeGrid(1.0, 80.0, 1.0, unit="q").radius_edges(geometry)
+
+
+def test_two_theta_edges_are_uniform_in_two_theta():
+    geometry = midas.Geometry(1e6, (0, 0), 200, 0.18)
+    grid = midas.CakeGrid(0.5, 80, 0.25, unit="2theta")
+    two_theta = 0.5 + 0.25 * np.arange(319)
+    np.testing.assert_allclose(grid.radius_edges(geometry), 1e6 / 200 * np.tan(np.radians(two_theta)), rtol=1e-14)
+    centers = 1e6 / 200 * np.tan(np.radians(two_theta[:-1] + 0.125))
+    np.testing.assert_allclose(grid.radius_centers(geometry), centers, rtol=1e-14)
+
+
+@pytest.mark.parametrize("unit", ["px", "2theta", "q"])
+def test_edges_given_are_those_of_the_uniform_bins_they_come_from(unit):
+    rng = np.random.default_rng(7)
+    geometry = midas.Geometry(1e6, (0, 0), 200, 0.18)
+    for _ in range(50):
+        low, step, n = rng.uniform(0, 10), rng.uniform(0.001, 0.2), int(rng.integers(1, 200))
+        uniform = midas.CakeGrid(low, low + n * step, step, eta_min=-170, eta_max=rng.uniform(-150, 190), unit=unit)
+        own = midas.CakeGrid.from_edges(low + step * np.arange(n + 1), uniform.eta_edges, unit=unit)
+        assert uniform.shape == own.shape == (n, len(uniform.eta_edges) - 1)
+        assert own.radius_edges(geometry).tolist() == uniform.radius_edges(geometry).tolist()
+        assert own.eta_edges.tolist() == uniform.eta_edges.tolist()
+        np.testing.assert_allclose(own.radius_centers(geometry), uniform.radius_centers(geometry), rtol=1e-14)
+        np.testing.assert_allclose(own.eta_centers, uniform.eta_centers, rtol=0, atol=1e-12)
+        assert uniform.uniform
+        assert not own.uniform
+
+
+def test_edges_of_their_own_say_their_range_and_mean_width():
+    grid = midas.CakeGrid.from_edges([10, 20, 40, 85], [-90, 0, 10], unit="px")
+    assert grid.shape == (3, 2)
+    assert (grid.radius_min, grid.radius_max, grid.radius_step) == (10, 85, 25)
+    assert (grid.eta_min, grid.eta_max, grid.eta_step) == (-90, 10, 50)
+    assert grid.radius_centers(midas.Geometry(1e6, (0, 0), 200, 0.18)).tolist() == [15, 30, 62.5]
+    assert grid.eta_centers.tolist() == [-45, 5]
+    assert str(grid) == "radius 10 to 85 px in 3 bins, eta -90 to 10 deg in 2 bins"
+    assert repr(grid).endswith("unit='px', radius_bounds=<4 edges>, eta_bounds=<3 edges>)")
+    assert midas.CakeGrid.from_edges([10, 20]).eta_edges.tolist() == midas.CakeGrid(10, 20, 10).eta_edges.tolist()
+
+
+def test_edges_of_their_own_are_values():
+    edges = np.array([1.0, 2.0, 4.0])
+    grid = midas.CakeGrid.from_edges(edges, unit="q")
+    edges[0] = 1.5
+    again = pickle.loads(pickle.dumps(grid))
+    assert again == grid == midas.CakeGrid.from_edges((1, 2, 4), unit="q")
+    assert hash(again) == hash(grid)
+    assert (
+        len({grid, again, midas.CakeGrid.from_edges([1, 2.5, 4], unit="q"), midas.CakeGrid(1, 4, 1.5, unit="q")}) == 3
+    )
+    with pytest.raises(InputError, match="change the edges"):
+        dataclasses.replace(grid, radius_step=1.0)
+
+
+@pytest.mark.parametrize(
+    ("radius", "eta", "unit", "message"),
+    [
+        ([5], None, "px", "radius edges have shape \\(1,\\)"),
+        (5, None, "px", "2 or more"),
+        ([[1, 2], [3, 4]], None, "px", "2 or more"),
+        ("ab", None, "px", "expected ascending numbers"),
+        ([1, 3, 3], None, "px", "radius edges 1 and 2 are 3 and 3"),
+        ([3, 2, 1], None, "px", "ascending"),
+        ([1, float("nan"), 3], None, "px", "finite"),
+        ([1, float("inf")], None, "px", "finite"),
+        ([-1, 2], None, "px", "0 or more"),
+        ([1, 2], [0], "px", "eta edges have shape"),
+        ([1, 2], [10, 0], "px", "eta edges 0 and 1"),
+        ([1, 2], [-180, 0, 181], "px", "full turn"),
+        ([1, 2], None, "d", "grid unit is 'd'"),
+        ([1, 90], None, "2theta", "2theta reaches 90 deg"),
+    ],
+)
+def test_edges_that_make_no_bins_are_refused(radius, eta, unit, message):
+    with pytest.raises(InputError, match=message):
+        midas.CakeGrid.from_edges(radius, eta, unit=unit)
+
+
+def test_eta_edges_may_pass_the_half_turn():
+    assert midas.CakeGrid.from_edges([1, 2], [170, 190, 300, 530]).eta_edges.tolist() == [170, 190, 300, 530]

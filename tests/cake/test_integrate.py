@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from midas import CakeGrid, Detector, Geometry, IntegrationOptions, build_map, i
 from midas.cake.corrections import polarization_factor, solid_angle_factor
 from midas.detector import transform_image
 from midas.errors import InputError
+from midas.io.gsas_zarr import read_cake_file
 
 N = 100
 GRID = CakeGrid(2, 45, 1.5, eta_step=20)
@@ -152,6 +154,85 @@ def test_q_bins_are_uniform_in_q() -> None:
     np.testing.assert_allclose(cake.q * cake.d_spacing, 2 * np.pi, rtol=1e-12)
 
 
+@pytest.mark.parametrize("unit", ["2theta", "q"])
+def test_a_file_holds_the_axes_of_uniform_bins(unit: str, tmp_path: Path) -> None:
+    grid = CakeGrid(1.0, 9.0, 0.1, unit="2theta") if unit == "2theta" else CakeGrid(0.4, 3.2, 0.04, unit="q")
+    cake = integrate(poisson(9.0, 2), make_geometry(), grid)
+    centers = grid.radius_min + grid.radius_step * (np.arange(grid.shape[0]) + 0.5)
+    np.testing.assert_allclose(cake.axis(unit), centers, rtol=1e-12)
+    edges = grid.radius_min + grid.radius_step * np.arange(grid.shape[0] + 1)
+    for result in (cake, cake.profile()):
+        np.testing.assert_allclose(result.edges(unit), edges, rtol=1e-12)
+    file = read_cake_file(cake.to_zarr(tmp_path / "a.zarr.zip"))
+    two_theta = np.degrees(np.arctan(file.radius * 200 / 1e5))
+    q = 4 * np.pi * np.sin(np.radians(two_theta) / 2) / 0.3
+    np.testing.assert_allclose((two_theta if unit == "2theta" else q)[:, 3], centers, rtol=1e-12)
+    np.testing.assert_allclose(file.two_theta, two_theta, rtol=1e-12)
+    np.testing.assert_array_equal(file.eta, np.broadcast_to(grid.eta_centers, grid.shape))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "step", "unit"), [(2, 45, 0.7, "px"), (1, 9, 0.1, "2theta"), (0.4, 3, 0.04, "q")]
+)
+def test_edges_equal_to_uniform_ones_give_the_same_cake(low: float, high: float, step: float, unit: str) -> None:
+    uniform = CakeGrid(low, high, step, eta_step=7, unit=unit)
+    own = CakeGrid.from_edges(low + step * np.arange(uniform.shape[0] + 1), uniform.eta_edges, unit=unit)
+    g, detector = make_geometry(), Detector((N, N), 200)
+    assert build_map(g, detector, own).key == build_map(g, detector, uniform).key
+    first, second = (integrate(poisson(20.0, 3), g, grid) for grid in (uniform, own))
+    for name in ("intensity", "sigma", "bin_area", "radius_edges", "eta_edges", "eta_overlap"):
+        assert getattr(first, name).tobytes() == getattr(second, name).tobytes()
+    np.testing.assert_allclose(first.radius, second.radius, rtol=1e-14)
+
+
+def test_coarse_bins_are_sums_of_fine_ones() -> None:
+    rng = np.random.default_rng(5)
+    radius, eta = np.linspace(2, 45, 87), np.linspace(-180, 180, 73)
+    fine = integrate(poisson(20.0, 1), make_geometry(), CakeGrid.from_edges(radius, eta))
+    counts = fine.intensity[0] * fine.bin_area
+    for _ in range(5):
+        rows = np.unique([0, *rng.choice(87, 12), 86])
+        columns = np.unique([0, *rng.choice(73, 9), 72])
+        coarse = integrate(poisson(20.0, 1), make_geometry(), CakeGrid.from_edges(radius[rows], eta[columns]))
+        for each, sums in ((fine.bin_area, coarse.bin_area), (counts, coarse.intensity[0] * coarse.bin_area)):
+            added = np.add.reduceat(np.add.reduceat(each, rows[:-1], axis=0), columns[:-1], axis=1)
+            # The map holds areas in single precision, each rounded by up to 6e-8.
+            np.testing.assert_allclose(sums, added, rtol=1.2e-7)
+    # Within one cake there is nothing to round: the profile is the sum over its bins.
+    profile = fine.profile()
+    np.testing.assert_allclose(profile.intensity[0] * profile.bin_area, counts.sum(axis=1), rtol=1e-12)
+
+
+def test_edges_in_every_unit_hold_the_centres() -> None:
+    cake = integrate(poisson(9.0, 1), make_geometry(), CakeGrid.from_edges([0, 3, 4, 9, 30], [-40, 0, 5, 170]))
+    assert cake.edges("px").tolist() == [0, 3, 4, 9, 30]
+    assert cake.eta_edges.tolist() == [-40, 0, 5, 170]
+    for unit in ("px", "2theta", "q"):
+        edges, centers = cake.edges(unit), cake.axis(unit)
+        assert ((edges[:-1] < centers) & (centers < edges[1:])).all()
+    edges, centers = cake.edges("d"), cake.axis("d")
+    assert edges[0] == np.inf
+    assert ((edges[:-1] > centers) & (centers > edges[1:])).all()
+    with pytest.raises(InputError, match="unit is 'nm'"):
+        cake.edges("nm")
+
+
+def test_a_file_of_any_bins_is_read_back(tmp_path: Path) -> None:
+    grid = CakeGrid.from_edges([2, 3, 5, 9, 17, 33], [-180, -90, -80, 0, 180])
+    cake = integrate(poisson(9.0, 2), make_geometry(), grid)
+    file = read_cake_file(cake.to_zarr(tmp_path / "a.zarr.zip"))
+    np.testing.assert_array_equal(file.radius[:, 0], [2.5, 4, 7, 13, 25])
+    np.testing.assert_array_equal(file.eta[0], [-135, -85, -40, 90])
+    np.testing.assert_array_equal(file.intensity, cake.intensity)
+    np.testing.assert_array_equal(file.bin_area, cake.bin_area)
+
+
+def test_bins_beside_the_detector_are_named() -> None:
+    grid = CakeGrid.from_edges([40, 60, 80], [0, 10], unit="2theta")
+    with pytest.raises(InputError, match="no pixel lies in the bins, 2theta 40 to 80 deg in 2 bins, eta 0 to 10 deg"):
+        build_map(make_geometry(), Detector((N, N), 200), grid)
+
+
 def test_the_map_is_rebuilt_from_its_pickle_and_keyed_by_all_that_shapes_it() -> None:
     g, detector = make_geometry(), Detector((N, N), 200)
     cake_map = build_map(g, detector, GRID)
@@ -165,8 +246,14 @@ def test_the_map_is_rebuilt_from_its_pickle_and_keyed_by_all_that_shapes_it() ->
         build_map(make_geometry(image_transforms=(1,)), detector, GRID),
         build_map(g, Detector((N, N), 200, mask=mask), GRID),
         build_map(g, detector, CakeGrid(2, 45, 1.5, eta_step=10)),
+        build_map(g, detector, CakeGrid.from_edges([2, 3, 45], GRID.eta_edges)),
+        build_map(g, detector, CakeGrid.from_edges([2, 4, 45], GRID.eta_edges)),
+        build_map(g, detector, CakeGrid.from_edges([2, 4, 45], [0, 30, 60])),
+        build_map(g, detector, CakeGrid.from_edges([2, 4, 45], [0, 31, 60])),
     ]
-    assert len({cake_map.key, *(m.key for m in others)}) == 5
+    assert len({cake_map.key, *(m.key for m in others)}) == 9
+    own = others[-1]
+    assert pickle.loads(pickle.dumps(own)).core.areas.tobytes() == own.core.areas.tobytes()
 
 
 def test_progress_and_threads() -> None:
@@ -223,6 +310,28 @@ def test_plot_and_text(tmp_path: object) -> None:
     with pytest.raises(InputError, match="unit"):
         cake.plot(unit="nm")
     assert "2θ" in cake._repr_html_()
+
+
+@pytest.mark.parametrize("unit", ["2theta", "q", "d", "px"])
+def test_the_picture_has_the_bins_true_edges(unit: str) -> None:
+    grid = CakeGrid.from_edges([0, 3, 4, 9, 30], [-180, -90, -80, 0, 180])
+    cake = integrate(poisson(20.0, 1), make_geometry(), grid)
+    top, bottom = cake.plot(unit=unit).axes[:2]
+    edges = cake.edges(unit)[1 if unit == "d" else 0 :]  # on the beam d is infinite
+    corners = top.collections[0].get_coordinates()
+    np.testing.assert_array_equal(corners[0, :, 0], edges)
+    np.testing.assert_array_equal(corners[:, 0, 1], cake.eta_edges)
+    profile, band = (patch.get_data() for patch in bottom.patches)
+    np.testing.assert_array_equal(profile.edges, edges)
+    np.testing.assert_array_equal(profile.values, cake.profile().intensity[0, -len(edges) + 1 :])
+    np.testing.assert_allclose(band.values + band.baseline, 2 * profile.values, rtol=1e-12)
+
+
+def test_a_picture_in_d_of_the_beam_alone_is_refused() -> None:
+    cake = integrate(poisson(20.0, 1), make_geometry(), CakeGrid.from_edges([0, 30]))
+    assert cake.plot(unit="px") is not None
+    with pytest.raises(InputError, match="d is infinite"):
+        cake.plot(unit="d")
 
 
 def test_to_xye(tmp_path) -> None:  # type: ignore[no-untyped-def]

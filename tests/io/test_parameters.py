@@ -423,6 +423,8 @@ def test_refined_file_refuses_what_it_cannot_say(tmp_path):
     detector = midas.Detector((1043, 981), 172.1)
     with pytest.raises(InputError, match="grid is in q"):
         write_refined_params(tmp_path, awkward_geometry(), midas.CakeGrid(1, 5, 0.1, unit="q"), detector)
+    with pytest.raises(InputError, match="edges of its own"):
+        write_refined_params(tmp_path, awkward_geometry(), midas.CakeGrid.from_edges([1, 5, 6]), detector)
     with pytest.raises(OutputError, match="folder does not exist"):
         write_refined_params(tmp_path / "no" / "p.txt", awkward_geometry(), midas.CakeGrid(1, 5, 0.1), detector)
     assert not list(tmp_path.iterdir())

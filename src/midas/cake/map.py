@@ -242,9 +242,7 @@ def build_map(
     )
     if core.offsets[-1] == 0:
         raise InputError(
-            f"no pixel lies in the bins, radius {grid.radius_min:g} to {grid.radius_max:g} {grid.unit} and eta "
-            f"{grid.eta_min:g} to {grid.eta_max:g} deg; check the range of the grid and the beam "
-            f"centre {geometry.beam_center}"
+            f"no pixel lies in the bins, {grid}; check the range of the grid and the beam centre {geometry.beam_center}"
         )
     return CakeMap(geometry, detector, grid, transformed, _key(geometry, detector, grid, layout), core, layout)
 

@@ -9,9 +9,11 @@ import numpy as np
 from midas.errors import InputError
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from midas.cake.result import Cake
+    from midas.geometry import FloatArray
 
 _LABELS = {"2theta": "2θ [deg]", "q": "q [Å⁻¹]", "d": "d [Å]", "px": "radius [px]"}
 _GREY = "0.85"
@@ -29,8 +31,12 @@ def plot_cake(cake: Cake, *, index: int = 0, unit: str = "2theta") -> Figure:
 
     if not -len(cake.intensity) <= index < len(cake.intensity):
         raise InputError(f"index is {index} of {len(cake.intensity)} sums; expected 0 to {len(cake.intensity) - 1}")
-    axis = cake.axis(unit)
-    shown = np.isfinite(axis)
+    edges = cake.edges(unit)
+    shown = np.isfinite(edges[1:]) & np.isfinite(edges[:-1])
+    if not shown.any():
+        raise InputError(f"the only bin reaches the beam, where {unit} is infinite; choose another unit")
+    # On the beam d is infinite: a first bin that reaches it has no place in the picture.
+    edges = edges[np.argmax(shown) :]
     image = np.ma.masked_invalid(cake.intensity[index][shown].T)
     values = image.compressed()
     if values.size == 0:
@@ -40,8 +46,8 @@ def plot_cake(cake: Cake, *, index: int = 0, unit: str = "2theta") -> Figure:
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
     top.set_facecolor(_GREY)
     mesh = top.pcolormesh(
-        _edges(axis[shown]),
-        _edges(cake.eta),
+        edges,
+        cake.eta_edges,
         image,
         norm=PowerNorm(0.5, vmin=float(low), vmax=float(max(high, low + 1e-12))),
         cmap="viridis",
@@ -50,28 +56,30 @@ def plot_cake(cake: Cake, *, index: int = 0, unit: str = "2theta") -> Figure:
     label = "counts / px²" if cake.normalized else "counts"
     figure.colorbar(mesh, ax=top, label=label, pad=0.01, extend="both")
     top.set_ylabel("η [deg]")
-    if np.ptp(cake.eta) > 180.0:
+    if np.ptp(cake.eta_edges) > 180.0:
         top.yaxis.set_major_locator(MultipleLocator(45.0))
     top.set_title(_title(cake, index), fontsize="medium")
-    _draw_profile(cake, index, bottom, axis)
+    _draw_profile(cake, index, bottom, edges)
     bottom.set_xlabel(_LABELS[unit])
     bottom.set_ylabel(label)
     return figure
 
 
-def _draw_profile(cake: Cake, index: int, axes: object, axis: np.ndarray) -> None:
-    from matplotlib.axes import Axes
-
-    assert isinstance(axes, Axes)
+def _draw_profile(cake: Cake, index: int, axes: Axes, edges: FloatArray) -> None:
+    """Draw the last bins of the profile, those between the edges, as steps: bins may differ in width."""
     profile = cake.profile()
-    intensity = profile.intensity[index]
-    axes.plot(axis, intensity, color="C0", lw=0.9, label="profile")
+    n = len(edges) - 1
+    intensity = profile.intensity[index, -n:]
+    axes.stairs(intensity, edges, baseline=None, color="C0", lw=0.9, label="profile")
     if profile.sigma is not None:
-        sigma = profile.sigma[index]
-        axes.fill_between(axis, intensity - sigma, intensity + sigma, color="C0", alpha=0.3, lw=0, label="±1 σ")
+        sigma = profile.sigma[index, -n:]
+        axes.stairs(
+            intensity + sigma, edges, baseline=intensity - sigma, fill=True, color="C0", alpha=0.3, lw=0, label="±1 σ"
+        )
         axes.legend(frameon=False, loc="upper right")
     axes.grid(alpha=0.3)
     axes.margins(x=0)
+    axes.use_sticky_edges = False  # the band's lowest point would lie on the frame
 
 
 def _title(cake: Cake, index: int) -> str:
@@ -79,11 +87,3 @@ def _title(cake: Cake, index: int) -> str:
     omega = f", ω {cake.omega[index]:g} deg" if cake.first_omega[0] != cake.last_omega[-1] else ""
     last = int(cake.frame_numbers[index])
     return f"frame {last}{omega}" if frames == 1 else f"sum of {frames} frames, {last - frames + 1} to {last}{omega}"
-
-
-def _edges(centers: np.ndarray) -> np.ndarray:
-    """Return bin edges half way between centres."""
-    if len(centers) == 1:
-        return np.array([centers[0] - 0.5, centers[0] + 0.5])
-    middle = 0.5 * (centers[1:] + centers[:-1])
-    return np.concatenate([[2 * centers[0] - middle[0]], middle, [2 * centers[-1] - middle[-1]]])

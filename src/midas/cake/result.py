@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from midas.axes import RadialAxes
 from midas.errors import InputError
 from midas.geometry import FloatArray, Geometry
 from midas.io.atomic import atomic_path
@@ -23,18 +24,23 @@ if TYPE_CHECKING:
 
 CONDITIONS = ("temperature", "pressure", "i", "i0")
 
-UNITS = ("2theta", "q", "d", "px")
-"""Axes a picture or a pattern can have: 2θ [deg], q [Å⁻¹], d [Å], radius [px]."""
-
 
 @dataclass(frozen=True, eq=False)
-class Profile:
-    """Patterns over radius alone: one row for each sum of a cake."""
+class Profile(RadialAxes):
+    """Patterns over radius alone: one row for each sum of a cake.
+
+    Examples
+    --------
+    >>> from midas import CakeGrid, Geometry
+    >>> from midas.cake import integrate
+    >>> g = Geometry(distance=1e6, beam_center=(20, 20), pixel_size=200, wavelength=0.18)
+    >>> profile = integrate(np.ones((41, 41)), g, CakeGrid.from_edges([0.02, 0.06, 0.2], unit="2theta")).profile()
+    >>> profile.two_theta.round(6).tolist(), profile.edges("2theta").round(6).tolist()
+    ([0.04, 0.13], [0.02, 0.06, 0.2])
+    """
 
     radius: FloatArray
     """Shape (n_radius,), bin centres [px]."""
-    two_theta: FloatArray
-    """Shape (n_radius,) [deg]."""
     intensity: FloatArray
     """Shape (n_sums, n_radius): sum(intensity·bin_area) / sum(bin_area) over eta; the plain sum for a cake that is not
     normalised. NaN where no bin holds a pixel."""
@@ -42,10 +48,14 @@ class Profile:
     """Shape of `intensity`: its standard deviation; pixels that two eta bins share are counted once."""
     bin_area: FloatArray
     """Shape (n_radius,), area of the valid pixels [px²]."""
+    radius_edges: FloatArray
+    """Shape (n_radius + 1,), bin edges [px]; `edges` gives them in other units."""
+    geometry: Geometry
+    """The geometry it was made with."""
 
 
 @dataclass(frozen=True, eq=False)
-class Cake:
+class Cake(RadialAxes):
     """Intensity over radius and eta, summed over groups of frames.
 
     Examples
@@ -69,9 +79,13 @@ class Cake:
     bin_area: FloatArray
     """Shape (n_radius, n_eta): area of the valid pixels, mean over frames [px²]; 0 where there is none."""
     radius: FloatArray
-    """Shape (n_radius,): bin centres [px]."""
+    """Shape (n_radius,): bin centres, half way between the edges in the unit of the grid [px]."""
+    radius_edges: FloatArray
+    """Shape (n_radius + 1,): bin edges [px]; `edges` gives them in other units."""
     eta: FloatArray
     """Shape (n_eta,): bin centres [deg]."""
+    eta_edges: FloatArray
+    """Shape (n_eta + 1,): bin edges [deg]."""
     geometry: Geometry
     """The geometry it was made with."""
     frames: npt.NDArray[np.int64]
@@ -103,35 +117,14 @@ class Cake:
     """Number of the first frame in the file, counted from 0."""
 
     @property
-    def two_theta(self) -> FloatArray:
-        """2θ of the bin centres, shape (n_radius,) [deg]."""
-        return self.geometry.two_theta_of(self.radius)
-
-    @property
-    def q(self) -> FloatArray:
-        """4π sin(θ)/λ of the bin centres, shape (n_radius,) [Å⁻¹]."""
-        return np.asarray(4.0 * np.pi * np.sin(np.radians(self.two_theta) / 2.0) / self.geometry.wavelength)
-
-    @property
-    def d_spacing(self) -> FloatArray:
-        """λ/(2 sin θ) of the bin centres, shape (n_radius,) [Å]; infinite on the beam."""
-        with np.errstate(divide="ignore"):
-            return np.asarray(2.0 * np.pi / self.q)
-
-    @property
     def omega(self) -> FloatArray:
         """Mean omega of each sum, shape (n_sums,) [deg]."""
         return np.asarray(0.5 * (self.first_omega + self.last_omega))
 
-    def axis(self, unit: str) -> FloatArray:
-        """Return the bin centres in a unit, shape (n_radius,): "2theta" [deg], "q" [Å⁻¹], "d" [Å] or "px"."""
-        if unit not in UNITS:
-            raise InputError(f"unit is {unit!r}; expected one of {', '.join(UNITS)}")
-        return {"2theta": self.two_theta, "q": self.q, "d": self.d_spacing, "px": self.radius}[unit]
-
     def profile(self) -> Profile:
         """Return the patterns summed over eta, each bin with the weight of its area."""
-        return Profile(self.radius, self.two_theta, *self._over_eta(), self.bin_area.sum(axis=1))
+        area = self.bin_area.sum(axis=1)
+        return Profile(self.radius, *self._over_eta(), area, self.radius_edges, self.geometry)
 
     def _over_eta(self) -> tuple[FloatArray, FloatArray | None]:
         weight = np.where(np.isfinite(self.intensity), self.bin_area if self.normalized else 1.0, 0.0)

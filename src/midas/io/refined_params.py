@@ -52,7 +52,7 @@ def write_refined_params(
     path
         The file, or a folder in which it is called `refined_MIDAS_params.txt`.
     geometry, grid, detector
-        What was found, and the bins and the shape that go with it; the grid must be in px.
+        What was found, and the bins and the shape that go with it; the grid must be uniform in px.
     space_group, lattice
         The calibrant: number, and a, b, c [Å], alpha, beta, gamma [deg].
     source
@@ -76,6 +76,10 @@ def write_refined_params(
         path = path / FILE_NAME
     if grid.unit != "px":
         raise InputError(f"the grid is in {grid.unit}; expected px, which is what RMin, RMax and RBinSize mean")
+    if not grid.uniform:
+        raise InputError(
+            "the grid has edges of its own; expected uniform bins, which is all that RBinSize and EtaBinSize can say"
+        )
     source = source or Parameters()
     pairs: list[tuple[str, object]] = [*geometry_pairs(geometry), *_grid_pairs(grid, detector)]
     for spelling in ("DoSmoothing", "DoPeakFit", "skipFrame", "MultiplePeaks"):
