@@ -128,16 +128,21 @@ class CakeMap:
     @property
     def n_pixels(self) -> int: ...
     @property
-    def offsets(self) -> npt.NDArray[np.int64]: ...
-    @property
-    def pixels(self) -> npt.NDArray[np.int32]: ...
-    @property
-    def areas(self) -> npt.NDArray[np.float32]: ...
+    def n_entries(self) -> int: ...
     @property
     def eta_overlap(self) -> Float64: ...
-    def apply(
+    @property
+    def bin_area(self) -> Float64: ...
+    @property
+    def bin_pixels(self) -> npt.NDArray[np.int32]: ...
+    def rows(
+        self, *, n_threads: int = 0
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.float32]]: ...
+
+class Integrator:
+    def __init__(
         self,
-        frame: npt.NDArray[np.generic],
+        map: CakeMap,
         *,
         dark: Float64 | None = None,
         scale: Float64 | None = None,
@@ -146,9 +151,25 @@ class CakeMap:
         saturation: float = ...,
         negative_counts: bool = False,
         normalize: bool = True,
+    ) -> None: ...
+    @property
+    def bin_area(self) -> Float64: ...
+    @property
+    def bin_pixels(self) -> npt.NDArray[np.int32]: ...
+    def apply(
+        self,
+        frames: Sequence[npt.NDArray[np.generic]],
+        *,
         variance: bool = False,
+        single: bool = False,
         n_threads: int = 0,
-    ) -> tuple[Float64, Float64 | None, Float64]: ...
+    ) -> tuple[
+        npt.NDArray[np.floating],
+        npt.NDArray[np.floating] | None,
+        Float64,
+        npt.NDArray[np.int32],
+        npt.NDArray[np.uint8],
+    ]: ...
 
 def render_powder(
     projection: Projection,

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from midas import CakeGrid, Detector, Geometry, IntegrationOptions, build_map, integrate
+from midas.cake import CakeMap
 from midas.cake.corrections import polarization_factor, solid_angle_factor
 from midas.detector import transform_image
 from midas.errors import InputError
@@ -16,6 +17,9 @@ from midas.io.gsas_zarr import read_cake_file
 
 N = 100
 GRID = CakeGrid(2, 45, 1.5, eta_step=20)
+
+
+SINGLE = 5e-7  # relative: sums over a tile are single precision
 
 
 def make_geometry(**changes: object) -> Geometry:
@@ -52,10 +56,10 @@ def test_dark_is_subtracted_once() -> None:
     raw = np.full((N, N), 30, dtype=np.uint16)
     dark = np.full((N, N), 12, dtype=np.uint16)
     cake = integrate(raw, make_geometry(), GRID, dark=dark)
-    np.testing.assert_allclose(cake.intensity, 18.0, rtol=1e-12)
+    np.testing.assert_allclose(cake.intensity, 18.0, rtol=SINGLE)
     # Negative differences are kept: the mean over noise stays right.
     cake = integrate(dark, make_geometry(), GRID, dark=raw.astype(np.float32))
-    np.testing.assert_allclose(cake.intensity, -18.0, rtol=1e-12)
+    np.testing.assert_allclose(cake.intensity, -18.0, rtol=SINGLE)
 
 
 @pytest.mark.parametrize("transforms", [(1,), (2,), (3,), (1, 3), (3, 2, 1), (3, 3)])
@@ -67,8 +71,8 @@ def test_frames_as_read_equal_transformed_frames(transforms: tuple[int, ...]) ->
     given = integrate(raw, make_geometry(image_transforms=transforms), GRID, dark=dark, mask=mask, options=options)
     turned = [transform_image(a, transforms) for a in (raw, dark, mask)]
     expected = integrate(turned[0], make_geometry(), GRID, dark=turned[1], mask=turned[2], options=options)
-    np.testing.assert_allclose(given.intensity, expected.intensity, rtol=1e-12)
-    np.testing.assert_array_equal(given.bin_area, expected.bin_area)
+    np.testing.assert_allclose(given.intensity, expected.intensity, rtol=SINGLE)
+    np.testing.assert_allclose(given.bin_area, expected.bin_area, rtol=1e-12)
 
 
 def test_transforms_that_disagree_are_refused() -> None:
@@ -196,8 +200,7 @@ def test_coarse_bins_are_sums_of_fine_ones() -> None:
         coarse = integrate(poisson(20.0, 1), make_geometry(), CakeGrid.from_edges(radius[rows], eta[columns]))
         for each, sums in ((fine.bin_area, coarse.bin_area), (counts, coarse.intensity[0] * coarse.bin_area)):
             added = np.add.reduceat(np.add.reduceat(each, rows[:-1], axis=0), columns[:-1], axis=1)
-            # The map holds areas in single precision, each rounded by up to 6e-8.
-            np.testing.assert_allclose(sums, added, rtol=1.2e-7)
+            np.testing.assert_allclose(sums, added, rtol=SINGLE)
     # Within one cake there is nothing to round: the profile is the sum over its bins.
     profile = fine.profile()
     np.testing.assert_allclose(profile.intensity[0] * profile.bin_area, counts.sum(axis=1), rtol=1e-12)
@@ -233,12 +236,16 @@ def test_bins_beside_the_detector_are_named() -> None:
         build_map(make_geometry(), Detector((N, N), 200), grid)
 
 
+def same_map(a: CakeMap, b: CakeMap) -> bool:
+    return all(x.tobytes() == y.tobytes() for x, y in zip(a.core.rows(), b.core.rows(), strict=True))
+
+
 def test_the_map_is_rebuilt_from_its_pickle_and_keyed_by_all_that_shapes_it() -> None:
     g, detector = make_geometry(), Detector((N, N), 200)
     cake_map = build_map(g, detector, GRID)
     again = pickle.loads(pickle.dumps(cake_map))
     assert again.key == cake_map.key
-    assert again.core.areas.tobytes() == cake_map.core.areas.tobytes()
+    assert same_map(again, cake_map)
     mask = np.zeros((N, N), dtype=bool)
     mask[0, 0] = True
     others = [
@@ -253,7 +260,7 @@ def test_the_map_is_rebuilt_from_its_pickle_and_keyed_by_all_that_shapes_it() ->
     ]
     assert len({cake_map.key, *(m.key for m in others)}) == 9
     own = others[-1]
-    assert pickle.loads(pickle.dumps(own)).core.areas.tobytes() == own.core.areas.tobytes()
+    assert same_map(pickle.loads(pickle.dumps(own)), own)
 
 
 def test_progress_and_threads() -> None:
@@ -261,7 +268,7 @@ def test_progress_and_threads() -> None:
     stack = poisson(5.0, 3)
     options = IntegrationOptions(progress=lambda done, n: calls.append((done, n)))
     one = integrate(stack, make_geometry(), GRID, options=options, n_threads=1)
-    assert calls == [(1, 3), (2, 3), (3, 3)]
+    assert calls[-1] == (3, 3)
     seven = integrate(stack, make_geometry(), GRID, n_threads=7)
     assert one.intensity.tobytes() == seven.intensity.tobytes()
 
@@ -269,7 +276,7 @@ def test_progress_and_threads() -> None:
 @pytest.mark.parametrize("dtype", [">u2", "int64", "uint64", "float16"])
 def test_other_dtypes_are_converted(dtype: str) -> None:
     cake = integrate(np.full((N, N), 9, dtype=dtype), make_geometry(), GRID)
-    np.testing.assert_allclose(cake.intensity, 9.0, rtol=1e-12)
+    np.testing.assert_allclose(cake.intensity, 9.0, rtol=SINGLE)
 
 
 def test_negative_floats_are_warned_about() -> None:

@@ -91,12 +91,12 @@ def test_the_dark_inside_an_hdf5_file_is_found(parameters: Parameters, tmp_path:
         file["exchange/dark"] = np.full((2, N, N), 10, dtype=np.uint16)
     done = integrate_files(SeriesFiles(tmp_path / "a.h5"), parameters, tmp_path)
     assert done.last is not None
-    np.testing.assert_allclose(done.last.intensity, 40.0, rtol=1e-12)
+    np.testing.assert_allclose(done.last.intensity, 40.0, rtol=5e-7)
     with h5py.File(tmp_path / "b.h5", "w") as file:
         file["exchange/data"] = np.full((3, N, N), 30, dtype=np.uint16)
     done = integrate_files(SeriesFiles(tmp_path / "b.h5"), parameters, tmp_path)
     assert done.last is not None
-    np.testing.assert_allclose(done.last.intensity, 60.0, rtol=1e-12)
+    np.testing.assert_allclose(done.last.intensity, 60.0, rtol=5e-7)
 
 
 def test_a_dark_inside_that_cannot_be_read_is_no_missing_dark(parameters: Parameters, tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_the_dark_inside_a_zarr_folder_is_found_or_missing(
         root["exchange"]["dark"] = np.full((2, N, N), counts, dtype=np.uint16)
     done = integrate_files(SeriesFiles(tmp_path / "a.zarr"), parameters, tmp_path / "out")
     assert done.last is not None
-    np.testing.assert_allclose(done.last.intensity, 2 * (30.0 - (counts or 0)), rtol=1e-12)
+    np.testing.assert_allclose(done.last.intensity, 2 * (30.0 - (counts or 0)), rtol=5e-7)
 
 
 def test_omega_of_the_file_is_that_of_its_first_stored_frame(tmp_path: Path) -> None:

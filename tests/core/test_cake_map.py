@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from midas import CakeGrid, Detector, Geometry, build_map
+from midas.cake import CakeMap
+from midas.cake.pixels import FrameInput
 from midas.errors import InputError
 
 FULL = {f"p{i}": 4e-4 for i in (0, 1, 2, 4, 5, 7, 9, 11, 13)} | {f"p{i}": 17.0 * i for i in (3, 6, 8, 10, 12, 14)}
 N = 120
+SINGLE = 5e-7  # relative: sums over a tile are single precision
 
 GEOMETRIES = {
     "centre on the panel": {"beam_center": (61.3, 58.8)},
@@ -142,9 +146,7 @@ def test_same_bytes_for_any_number_of_threads() -> None:
         assert caked.variance is not None
         core = cake_map.core
         arrays = (
-            core.offsets,
-            core.pixels,
-            core.areas,
+            *core.rows(),
             core.eta_overlap,
             caked.intensity,
             caked.variance,
@@ -184,9 +186,10 @@ def test_mask_and_invalid_pixels_leave_signal_and_area() -> None:
     by_detector = build_map(g, Detector((N, N), 200, mask=hot), CakeGrid(0, 90, 3)).apply(image)
     by_saturation = build_map(g, Detector((N, N), 200, saturation=99999), CakeGrid(0, 90, 3)).apply(image)
     for caked in (by_mask, by_detector, by_saturation):
-        np.testing.assert_array_equal(caked.intensity, by_value.intensity)
-        np.testing.assert_array_equal(caked.bin_area, by_value.bin_area)
-    np.testing.assert_allclose(by_value.intensity[by_value.bin_area > 0], 10.0, rtol=1e-12)
+        np.testing.assert_allclose(caked.intensity, by_value.intensity, rtol=SINGLE)
+        np.testing.assert_allclose(caked.bin_area, by_value.bin_area, rtol=1e-12)
+        np.testing.assert_array_equal(caked.bin_pixels, by_value.bin_pixels)
+    np.testing.assert_allclose(by_value.intensity[by_value.bin_area > 0], 10.0, rtol=SINGLE)
 
 
 @pytest.mark.parametrize(
@@ -213,3 +216,101 @@ def test_refused_maps() -> None:
         build_map(g, Detector((N, N), 200, mask=np.ones((N, N), dtype=bool)), CakeGrid(0, 90, 3))
     with pytest.raises(InputError, match="no pixel lies in the bins"):
         build_map(g, Detector((N, N), 200), CakeGrid(5000, 6000, 10))
+
+
+DTYPES = ["uint8", "uint16", "uint32", "int16", "int32", "float32", "float64"]
+
+
+def reference(cake_map: CakeMap, frame: np.ndarray, *, valid: np.ndarray, scale: np.ndarray, dark: np.ndarray) -> tuple:
+    """Intensity, variance and area by the sparse matrix, in double."""
+    matrix = cake_map.to_scipy().astype(np.float64)
+    counts = np.where(valid, frame, 0.0).astype(np.float64).ravel()
+    ok = valid.ravel().astype(np.float64)
+    area = matrix @ ok
+    with np.errstate(invalid="ignore", divide="ignore"):
+        intensity = matrix @ (ok * scale.ravel() * (counts - dark.ravel())) / area
+        variance = matrix.power(2) @ (ok * scale.ravel() ** 2 * np.maximum(counts, 0.0)) / area**2
+    return tuple(a.reshape(cake_map.shape) for a in (intensity, variance, area))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("corrected", [False, True])
+@pytest.mark.parametrize("grid", [CakeGrid(0, 90, 0.5, eta_step=3), CakeGrid(0, 90, 1, eta_step=360)])
+def test_stacks_with_bad_pixels_against_the_sparse_matrix(dtype: str, corrected: bool, grid: CakeGrid) -> None:
+    rng = np.random.default_rng(11)
+    shape = (75, 131)  # no multiple of a tile
+    n = 37  # no multiple of a batch
+    cake_map = build_map(geometry("tilted"), Detector(shape, 200, saturation=200), grid)
+    stack = rng.poisson(40.0, (n, *shape)).astype(dtype)
+    valid = np.ones(stack.shape, dtype=bool)
+    valid[3, 20:30, 40:80] = False  # of one frame
+    valid[:, 50, 60:64] = False  # of every frame
+    stack[~valid] = 250  # saturated
+    if dtype.startswith(("int", "float")):
+        stack[:, 10, 10] = -1
+        valid[:, 10, 10] = False
+    if dtype.startswith("float"):
+        stack[5, 12, 12] = np.nan
+        valid[5, 12, 12] = False
+    mask = rng.random(shape) < 0.02
+    valid &= ~mask
+    scale = 1.0 + rng.random(shape) if corrected else np.ones(shape)
+    dark = rng.poisson(9.0, shape).astype(float) if corrected else np.zeros(shape)
+    prepared = cake_map.prepare(
+        FrameInput(
+            dark=dark if corrected else None,
+            scale=scale if corrected else None,
+            mask=mask.view(np.uint8),
+            saturation=200.0,
+        )
+    )
+    alone = [prepared.apply(stack[i : i + 1], variance=True, n_threads=3) for i in range(n)]
+    for n_threads in (1, 2, 7):
+        together = prepared.apply(stack, variance=True, n_threads=n_threads)
+        for i in range(n):
+            for one, many in zip(vars(alone[i][0]).values(), vars(together[i]).values(), strict=True):
+                assert one.tobytes() == many.tobytes()
+    for i in range(n):
+        intensity, variance, area = reference(cake_map, stack[i], valid=valid[i], scale=scale, dark=dark)
+        np.testing.assert_allclose(together.bin_area[i], area, rtol=1e-9, atol=1e-12)
+        np.testing.assert_array_equal(np.isnan(together.intensity[i]), area == 0.0)
+        np.testing.assert_allclose(together.intensity[i], intensity, rtol=SINGLE, atol=1e-4)  # counts, of 60
+        np.testing.assert_allclose(together.variance[i], variance, rtol=SINGLE)
+    assert (together.bin_pixels[0] > 0).sum() == (together.bin_area[0] > 0).sum()
+    half = prepared.apply(stack, variance=True, single=True)
+    assert half.intensity.dtype == half.variance.dtype == np.float32
+    np.testing.assert_array_equal(half.intensity, together.intensity.astype(np.float32))
+
+
+@pytest.mark.parametrize("dtype", ["uint32", "int32", "float64"])
+@pytest.mark.parametrize("n", [1, 20])
+def test_counts_beyond_single_precision_are_summed_in_double(dtype: str, n: int) -> None:
+    g = geometry("centre on the panel")
+    stack = np.random.default_rng(2).integers(0, 2**31 - 2, (n, N, N)).astype(dtype)
+    cake_map = build_map(g, Detector((N, N), 200), CakeGrid(0, 60, 1))
+    caked = cake_map.apply(stack, variance=True)
+    none = np.zeros((N, N))
+    intensity, variance, _ = reference(
+        cake_map, stack[-1], valid=np.ones((N, N), dtype=bool), scale=none + 1.0, dark=none
+    )
+    np.testing.assert_allclose(caked.intensity[-1], intensity, rtol=1e-13)
+    np.testing.assert_allclose(caked.variance[-1], variance, rtol=1e-13)
+
+
+def test_the_largest_signed_value_is_a_count_and_the_largest_unsigned_none() -> None:
+    cake_map = build_map(geometry("centre on the panel"), Detector((N, N), 200), CakeGrid(0, 60, 60, eta_step=360))
+    for dtype, n in (("int16", 1), ("int32", 1), ("uint8", 0), ("uint16", 0), ("uint32", 0)):
+        top = np.iinfo(dtype).max
+        image = np.full((N, N), top, dtype=dtype)
+        image[:10] = 3
+        caked = cake_map.apply(image)
+        assert float(caked.intensity[0, 0]) == pytest.approx(top if n else 3.0, rel=0.2)
+
+
+def test_threads_share_one_map() -> None:
+    cake_map = build_map(geometry("distorted"), Detector((N, N), 200), CakeGrid(0, 90, 1))
+    prepared = cake_map.prepare(FrameInput())
+    stack = np.random.default_rng(1).poisson(9.0, (40, N, N)).astype(np.uint16)
+    expected = prepared.apply(stack).intensity.tobytes()
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(lambda _: prepared.apply(stack, n_threads=2).intensity.tobytes(), range(12))) == {expected}

@@ -1,7 +1,11 @@
 // The map of pixel areas: every pixel whole, bins by hand, the same for any number of threads, frames of every type.
 #include <array>
 #include <cmath>
+#include <cstring>
 #include <limits>
+#include <map>
+#include <memory>
+#include <utility>
 #include <vector>
 
 #include "cake.hpp"
@@ -11,6 +15,7 @@
 #include "polygon.hpp"
 
 using midas::CakeMap;
+using midas::CakeRows;
 using midas::PI;
 using midas_test::check;
 using midas_test::check_close;
@@ -74,8 +79,9 @@ std::vector<double> pixel_areas(const midas::Geometry& g) {
 // Largest difference between the areas of a pixel in all bins and its mapped area.
 double largest_error(const midas::Geometry& g, const CakeMap& map) {
   std::vector<double> left = pixel_areas(g);
-  for (std::size_t i = 0; i < map.pixels.size(); ++i)
-    left[static_cast<std::size_t>(map.pixels[i])] -= static_cast<double>(map.areas[i]);
+  const CakeRows rows = midas::cake_rows(map, 1);
+  for (std::size_t i = 0; i < rows.pixels.size(); ++i)
+    left[static_cast<std::size_t>(rows.pixels[i])] -= static_cast<double>(rows.areas[i]);
   double largest = 0.0;
   for (const double d : left) largest = std::max(largest, std::abs(d));
   return largest;
@@ -102,7 +108,7 @@ void test_every_pixel_whole() {
 
 void test_by_hand() {
   // Beam at a pixel's centre: the middle pixel holds a disk of radius 1/2; a quarter of it in each quadrant.
-  const CakeMap map = build(flat(30.0, 30.0), {0.0, 0.5, 1.0}, steps(-PI, 0.5 * PI, 4));
+  const CakeRows map = midas::cake_rows(build(flat(30.0, 30.0), {0.0, 0.5, 1.0}, steps(-PI, 0.5 * PI, 4)), 1);
   for (std::size_t eta = 0; eta < 4; ++eta) {
     check(map.offsets[eta + 1] - map.offsets[eta] == 1, "one pixel holds the innermost bins");
     const auto i = static_cast<std::size_t>(map.offsets[eta]);
@@ -112,12 +118,10 @@ void test_by_hand() {
   // Every bin well inside the detector is full.
   const CakeMap fine = build(flat(30.3, 29.8), {0.0, 3.0, 5.0, 11.0, 20.0}, steps(-PI, PI / 18.0, 36));
   for (std::size_t b = 0; b < static_cast<std::size_t>(fine.n_bins()); ++b) {
-    double area = 0.0;
-    for (auto i = fine.offsets[b]; i < fine.offsets[b + 1]; ++i)
-      area += static_cast<double>(fine.areas[static_cast<std::size_t>(i)]);
     const std::array<double, 5> r = {0.0, 3.0, 5.0, 11.0, 20.0};
     const std::size_t k = b / 36;
-    check_close(area, 0.5 * PI / 18.0 * (r[k + 1] * r[k + 1] - r[k] * r[k]), 1e-5, "the area of a full bin [px^2]");
+    check_close(fine.bin_area[b], 0.5 * PI / 18.0 * (r[k + 1] * r[k + 1] - r[k] * r[k]), 1e-5,
+                "the area of a full bin [px^2]");
   }
 }
 
@@ -127,17 +131,17 @@ void test_partial_range_and_mask() {
                 other = build(g, {0.0, 200.0}, steps(0.5 + PI, 0.25 * PI, 4));
   double total = 0.0, expected = 0.0;
   for (const CakeMap* m : {&half, &other}) {
-    for (const float a : m->areas) total += static_cast<double>(a);
+    for (const double a : m->bin_area) total += a;
   }
   for (const double a : pixel_areas(g)) expected += a;
   check_close(total, expected, 1e-5, "two half turns hold every pixel once");
   // The same half named a turn later is the same half.
   const CakeMap later = build(g, {0.0, 200.0}, steps(0.5 - 2.0 * PI, 0.25 * PI, 4));
-  check(later.pixels == half.pixels, "eta wraps");
+  check(later.pixel == half.pixel && later.run_bin == half.run_bin, "eta wraps");
   std::vector<std::uint8_t> mask(N * N, 0);
   mask[5] = 1;
   const CakeMap masked = build(g, {0.0, 200.0}, steps(-PI, PI, 2), 1, mask.data());
-  for (const std::int32_t p : masked.pixels) check(p != 5, "a masked pixel is in no bin");
+  for (const std::int32_t p : midas::cake_rows(masked, 1).pixels) check(p != 5, "a masked pixel is in no bin");
 }
 
 // A panel that reaches behind the sample: those pixels are left out, the others stay whole.
@@ -146,11 +150,12 @@ void test_behind_the_sample() {
   g.distance = 1000.0;
   g.tilt_y = 1.0;
   const CakeMap map = build(g, {0.0, 5.0, 1e9}, steps(-PI, PI / 36.0, 72));
-  check(!map.areas.empty(), "the pixels before the sample are there");
+  const CakeRows rows = midas::cake_rows(map, 1);
+  check(!rows.areas.empty(), "the pixels before the sample are there");
   std::vector<double> left = pixel_areas(g);
   std::vector<double> found(left.size(), 0.0);
-  for (std::size_t i = 0; i < map.pixels.size(); ++i) {
-    found[static_cast<std::size_t>(map.pixels[i])] += static_cast<double>(map.areas[i]);
+  for (std::size_t i = 0; i < rows.pixels.size(); ++i) {
+    found[static_cast<std::size_t>(rows.pixels[i])] += static_cast<double>(rows.areas[i]);
   }
   std::size_t behind = 0;
   for (std::size_t p = 0; p < left.size(); ++p) {
@@ -170,16 +175,42 @@ void test_threads_and_layout() {
   const CakeMap one = build(g, radii, etas, 1);
   for (const int n : {2, 7}) {
     const CakeMap many = build(g, radii, etas, n);
-    check(one.offsets == many.offsets && one.pixels == many.pixels && one.areas == many.areas &&
+    check(one.first_run == many.first_run && one.run_bin == many.run_bin && one.pixel == many.pixel &&
+              one.area == many.area && one.run_slot == many.run_slot && one.bin_area == many.bin_area &&
               one.eta_overlap == many.eta_overlap,
           "the same map for any number of threads");
   }
-  // Stored with columns flipped: the same areas on mirrored elements.
-  const CakeMap flipped = midas::build_cake_map(midas::Projection(g), {N, N, N - 1, -1, N}, radii, etas, nullptr, 1);
-  check(flipped.areas == one.areas, "a flipped layout has the same areas");
-  for (std::size_t i = 0; i < one.pixels.size(); ++i) {
-    const std::int64_t y = one.pixels[i] % N, z = one.pixels[i] / N;
-    if (flipped.pixels[i] != z * N + (N - 1 - y)) check(false, "a flipped layout mirrors the pixels");
+  // Stored with columns flipped, or with rows and columns exchanged: the same areas on other elements.
+  const CakeRows straight = midas::cake_rows(one, 1), again = midas::cake_rows(one, 7);
+  check(straight.pixels == again.pixels && straight.areas == again.areas, "the same rows for any number of threads");
+  const auto areas_of = [&](const midas::PixelLayout& layout) {
+    const CakeMap map = midas::build_cake_map(midas::Projection(g), layout, radii, etas, nullptr, 1);
+    const CakeRows stored = midas::cake_rows(map, 1);
+    std::map<std::pair<std::size_t, std::int64_t>, float> found;  // by bin and by pixel of the geometry's frame
+    for (std::size_t b = 0; b + 1 < stored.offsets.size(); ++b) {
+      for (auto i = static_cast<std::size_t>(stored.offsets[b]); i < static_cast<std::size_t>(stored.offsets[b + 1]);
+           ++i) {
+        for (std::int64_t at = 0; at < N * N; ++at) {
+          const std::int64_t y = at % N, z = at / N;
+          if (layout.first + y * layout.step_y + z * layout.step_z != stored.pixels[i]) continue;
+          found[{b, at}] = stored.areas[i];
+          break;
+        }
+      }
+    }
+    return found;
+  };
+  const auto expected = areas_of(rows());
+  check(expected.size() == straight.pixels.size(), "each pixel is once in a bin");
+  const std::array<midas::PixelLayout, 3> layouts = {
+      {{N, N, N - 1, -1, N}, {N, N, (N - 1) * N, 1, -N}, {N, N, N - 1, N, -1}}};
+  for (const midas::PixelLayout& layout : layouts) {
+    const auto turned = areas_of(layout);
+    check(turned.size() == expected.size(), "a turned image has the same pixels");
+    for (const auto& [place, area] : expected) {
+      const auto same = turned.find(place);
+      check(same != turned.end() && std::abs(same->second - area) < 2e-7f, "a turned image has the same areas");
+    }
   }
 }
 
@@ -193,18 +224,50 @@ void test_overlap() {
   check(halves.eta_overlap[0] > 1.9 && halves.eta_overlap[0] < 2.0, "a pixel halved between two bins counts twice");
 }
 
+struct Caked {
+  std::vector<double> intensity, variance, area;
+  std::vector<std::int32_t> pixels;
+};
+
+// One frame, or `copies` of it side by side, of which the last is returned.
+template <class T>
+Caked apply(const CakeMap& map, const std::vector<T>& frame, const midas::CakeInput& input = {}, int n_threads = 1,
+            std::size_t copies = 1, midas::InstructionSet set = midas::best_instruction_set()) {
+  const midas::Integrator integrator(std::make_shared<CakeMap>(map), input, set);
+  const auto n = static_cast<std::size_t>(map.n_bins());
+  Caked all{std::vector<double>(n * copies), std::vector<double>(n * copies), std::vector<double>(n * copies),
+            std::vector<std::int32_t>(n * copies)};
+  std::vector<std::uint8_t> differs(copies);
+  const std::vector<const T*> frames(copies, frame.data());
+  const midas::CakeOutput<double> output{all.intensity.data(), all.variance.data(), all.area.data(), all.pixels.data(),
+                                         differs.data()};
+  integrator.apply(frames.data(), static_cast<std::int64_t>(copies), output, n_threads);
+  Caked one{{all.intensity.end() - static_cast<std::ptrdiff_t>(n), all.intensity.end()},
+            {all.variance.end() - static_cast<std::ptrdiff_t>(n), all.variance.end()},
+            {all.area.end() - static_cast<std::ptrdiff_t>(n), all.area.end()},
+            {all.pixels.end() - static_cast<std::ptrdiff_t>(n), all.pixels.end()}};
+  if (differs.back() == 0) {
+    one.area = integrator.bin_area();
+    one.pixels = integrator.bin_pixels();
+  }
+  return one;
+}
+
 template <class T>
 void test_type(T bad) {
   const CakeMap map = build(flat(30.0, 30.0), {3.0, 20.0}, steps(-PI, PI, 2));
   std::vector<T> frame(N * N, T{7});
   frame[30 * N + 40] = bad;
-  double intensity[2], variance[2], area[2];
-  midas::apply_cake_map(map, frame.data(), {}, intensity, variance, area, 1);
-  for (int b = 0; b < 2; ++b) {
-    check_close(intensity[b], 7.0, 1e-12, "a constant image is constant, without the bad pixel");
-    check(variance[b] > 0.0 && variance[b] < 7.0, "its variance is less than that of one pixel");
+  for (const std::size_t copies : {1, 40}) {
+    const Caked caked = apply(map, frame, {}, 1, copies);
+    for (std::size_t b = 0; b < 2; ++b) {
+      check_close(caked.intensity[b], 7.0, 1e-6, "a constant image is constant, without the bad pixel");
+      check(caked.variance[b] > 0.0 && caked.variance[b] < 7.0, "its variance is less than that of one pixel");
+    }
+    check(caked.pixels[0] + caked.pixels[1] == map.bin_pixels[0] + map.bin_pixels[1] - 1,
+          "the bad pixel is not counted");
+    check_close(caked.area[0] + caked.area[1], PI * (400.0 - 9.0) - 1.0, 1e-4, "the bad pixel's area is left out");
   }
-  check_close(area[0] + area[1], PI * (400.0 - 9.0) - 1.0, 1e-4, "the bad pixel's area is left out [px^2]");
 }
 
 void test_apply() {
@@ -215,29 +278,67 @@ void test_apply() {
   test_type<std::int32_t>(-2);
   test_type<float>(std::numeric_limits<float>::quiet_NaN());
   test_type<double>(-1.0);
-  // By hand: one bin that holds two whole pixels of 3 and 5 counts, darks 1 and 2, scales 1 and 2.
+  // By hand: one bin that holds two pixels, whole and half, of 3 and 4000000005 counts, with darks and scales.
   CakeMap map;
-  map.n_radius = map.n_eta = 1;
-  map.n_pixels = 2;
-  map.offsets = {0, 2};
-  map.pixels = {0, 1};
-  map.areas = {1.0f, 0.5f};
+  map.n_radius = map.n_eta = map.n_rows = 1;
+  map.n_columns = 2;
+  map.first_run = {0, 1};
+  map.first_entry = {0, 4};
+  map.run_bin = {0};
+  map.run_groups = {1};
+  map.pixel = {0, 1, 1, 1};
+  map.area = {1.0f, 0.5f, 0.0f, 0.0f};
+  map.run_slot = {0};
+  map.first_slot = {0, 1};
+  map.bin_area = {1.5};
+  map.bin_pixels = {2};
   const std::vector<std::uint32_t> frame = {3, 4000000005u};
   const std::vector<double> dark = {1.0, 4000000002.0}, scale = {1.0, 2.0};
-  midas::CakeInput input;
-  input.dark = dark.data();
-  input.scale = scale.data();
-  double intensity, variance, area;
-  midas::apply_cake_map(map, frame.data(), input, &intensity, &variance, &area, 1);
-  check_close(intensity, (2.0 + 0.5 * 2.0 * 3.0) / 1.5, 1e-15,
-              "sum(area s (raw - dark)) / sum(area), exact above 2^31");
-  check_close(variance, (3.0 + 4000000005.0) / 2.25, 1e-6, "sum(area^2 s^2 raw) / sum(area)^2");
-  input.normalize = false;
-  midas::apply_cake_map(map, frame.data(), input, &intensity, &variance, &area, 1);
-  check_close(intensity, 5.0, 1e-15, "the plain sum");
-  input.saturation = 3.0;
-  midas::apply_cake_map(map, frame.data(), input, &intensity, &variance, &area, 1);
-  check(std::isnan(intensity) && std::isnan(variance) && area == 0.0, "a bin without a valid pixel is NaN with area 0");
+  for (const std::size_t copies : {1, 40}) {
+    midas::CakeInput input;
+    input.dark = dark.data();
+    input.scale = scale.data();
+    Caked caked = apply(map, frame, input, 1, copies);
+    check_close(caked.intensity[0], (2.0 + 0.5 * 2.0 * 3.0) / 1.5, 1e-15,
+                "sum(area s (raw - dark)) / sum(area), exact above 2^31");
+    check_close(caked.variance[0], (3.0 + 4000000005.0) / 2.25, 1e-6, "sum(area^2 s^2 raw) / sum(area)^2");
+    input.normalize = false;
+    check_close(apply(map, frame, input, 1, copies).intensity[0], 5.0, 1e-15, "the plain sum");
+    input.saturation = 4e9;
+    caked = apply(map, frame, input, 1, copies);
+    check(caked.intensity[0] == 2.0 && caked.area[0] == 1.0 && caked.pixels[0] == 1, "saturated pixels are left out");
+    input.saturation = 3.0;
+    caked = apply(map, frame, input, 1, copies);
+    check(std::isnan(caked.intensity[0]) && std::isnan(caked.variance[0]) && caked.area[0] == 0.0,
+          "a bin without a valid pixel is NaN with area 0");
+  }
+}
+
+// Every instruction set that this processor has gives the same sums, to rounding; the same bytes for any number of
+// threads, and for a frame alone and among others.
+void test_instruction_sets() {
+  const CakeMap map = build(tilted(30.2, 29.9), steps(0.0, 0.7, 60), steps(-PI, PI / 20.0, 40));
+  std::vector<std::uint16_t> frame(N * N);
+  for (std::size_t i = 0; i < frame.size(); ++i) frame[i] = static_cast<std::uint16_t>((i * 7919) % 1000);
+  frame[17] = 65535;
+  const Caked expected = apply(map, frame, {}, 1, 1, midas::InstructionSet::BASELINE);
+  for (const auto set : {midas::InstructionSet::BASELINE, midas::InstructionSet::V3, midas::InstructionSet::V4}) {
+    if (set > midas::best_instruction_set()) continue;
+    const Caked alone = apply(map, frame, {}, 1, 1, set);
+    for (std::size_t b = 0; b < alone.intensity.size(); ++b) {
+      if (std::isnan(expected.intensity[b]) && std::isnan(alone.intensity[b])) continue;
+      check_close(alone.intensity[b], expected.intensity[b], 1e-3, "instruction sets agree, of 1000 counts");
+    }
+    for (const int n_threads : {1, 2, 7}) {
+      for (const std::size_t copies : {1, 40}) {
+        const Caked other = apply(map, frame, {}, n_threads, copies, set);
+        check(std::memcmp(alone.intensity.data(), other.intensity.data(), alone.intensity.size() * 8) == 0 &&
+                  std::memcmp(alone.variance.data(), other.variance.data(), alone.variance.size() * 8) == 0 &&
+                  alone.area == other.area,
+              "the same bytes for any number of threads and frames");
+      }
+    }
+  }
 }
 
 void test_refused() {
@@ -265,6 +366,7 @@ int main() {
   test_threads_and_layout();
   test_overlap();
   test_apply();
+  test_instruction_sets();
   test_refused();
   return midas_test::failures();
 }

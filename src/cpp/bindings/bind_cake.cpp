@@ -1,10 +1,12 @@
-// midas._core.CakeMap: core/cake_map.hpp and core/cake.hpp. Angles are degrees on the Python side.
+// midas._core.CakeMap and Integrator: core/cake_map.hpp and core/cake.hpp. Angles are degrees on the Python side.
+#include <memory>
 #include <optional>
 
 #include "arrays.hpp"
 #include "cake.hpp"
 #include "cake_map.hpp"
 #include "module.hpp"
+#include "parallel.hpp"
 
 namespace midas_bindings {
 
@@ -16,9 +18,10 @@ std::vector<double> to_vector(const Array<double>& values, double factor) {
   return out;
 }
 
-midas::CakeMap build(const midas::Projection& projection, const std::array<std::int64_t, 2>& shape,
-                     const std::array<std::int64_t, 3>& layout, const Array<double>& radius_edges,
-                     const Array<double>& eta_edges, const std::optional<Array<std::uint8_t>>& mask, int n_threads) {
+std::shared_ptr<midas::CakeMap> build(const midas::Projection& projection, const std::array<std::int64_t, 2>& shape,
+                                      const std::array<std::int64_t, 3>& layout, const Array<double>& radius_edges,
+                                      const Array<double>& eta_edges, const std::optional<Array<std::uint8_t>>& mask,
+                                      int n_threads) {
   const midas::PixelLayout pixels{shape[1], shape[0], layout[0], layout[2], layout[1]};
   if (mask && mask->size() != pixels.n_y * pixels.n_z) {
     throw midas::InputError("the mask has " + std::to_string(mask->size()) + " elements; expected " +
@@ -27,10 +30,10 @@ midas::CakeMap build(const midas::Projection& projection, const std::array<std::
   const std::vector<double> radii = to_vector(radius_edges, 1.0), etas = to_vector(eta_edges, RAD_PER_DEG);
   const std::uint8_t* mask_data = mask ? mask->data() : nullptr;
   py::gil_scoped_release release;
-  return midas::build_cake_map(projection, pixels, radii, etas, mask_data, n_threads);
+  return std::make_shared<midas::CakeMap>(midas::build_cake_map(projection, pixels, radii, etas, mask_data, n_threads));
 }
 
-// A read-only array over memory that the map owns.
+// A read-only array over memory that the owner keeps.
 template <class T>
 py::array view(const py::object& owner, const std::vector<T>& values) {
   py::array_t<T> array({static_cast<py::ssize_t>(values.size())}, values.data(), owner);
@@ -38,84 +41,143 @@ py::array view(const py::object& owner, const std::vector<T>& values) {
   return array;
 }
 
+// An array that takes a vector's memory over.
+template <class T>
+py::array to_array(std::vector<T>&& values) {
+  auto owned = std::make_unique<std::vector<T>>(std::move(values));
+  const T* data = owned->data();
+  const auto size = static_cast<py::ssize_t>(owned->size());
+  py::capsule owner(owned.release(), [](void* p) { delete static_cast<std::vector<T>*>(p); });
+  return py::array_t<T>({size}, data, owner);
+}
+
+py::tuple rows(const midas::CakeMap& map, int n_threads) {
+  midas::CakeRows found;
+  {
+    py::gil_scoped_release release;
+    found = midas::cake_rows(map, n_threads);
+  }
+  return py::make_tuple(to_array(std::move(found.offsets)), to_array(std::move(found.pixels)),
+                        to_array(std::move(found.areas)));
+}
+
 template <class T>
 const T* data_for(const midas::CakeMap& map, const std::optional<Array<T>>& values, const char* what) {
   if (!values) return nullptr;
-  if (values->size() != map.n_pixels) {
+  if (values->size() != map.n_pixels()) {
     throw midas::InputError(std::string(what) + " has " + std::to_string(values->size()) + " pixels; expected " +
-                            std::to_string(map.n_pixels));
+                            std::to_string(map.n_pixels()));
   }
   return values->data();
 }
 
-template <class T>
-bool apply_as(const midas::CakeMap& map, const py::array& frame, const midas::CakeInput& input, double* intensity,
-              double* variance, double* area, int n_threads) {
-  if (!py::isinstance<Array<T>>(frame)) return false;
-  const T* data = static_cast<const T*>(frame.data());
-  py::gil_scoped_release release;
-  midas::apply_cake_map<T>(map, data, input, intensity, variance, area, n_threads);
-  return true;
-}
-
-py::tuple apply(const midas::CakeMap& map, const py::array& frame, const std::optional<Array<double>>& dark,
-                const std::optional<Array<double>>& scale, const std::optional<Array<std::uint8_t>>& mask,
-                const std::vector<double>& bad_values, double saturation, bool negative_counts, bool normalize,
-                bool variance, int n_threads) {
-  if (frame.size() != map.n_pixels) {
-    throw midas::InputError("the frame has " + std::to_string(frame.size()) + " pixels; the map was built for " +
-                            std::to_string(map.n_pixels));
-  }
+std::shared_ptr<midas::Integrator> prepare(const std::shared_ptr<midas::CakeMap>& map,
+                                           const std::optional<Array<double>>& dark,
+                                           const std::optional<Array<double>>& scale,
+                                           const std::optional<Array<std::uint8_t>>& mask,
+                                           const std::vector<double>& bad_values, double saturation,
+                                           bool negative_counts, bool normalize) {
   midas::CakeInput input;
-  input.dark = data_for(map, dark, "the dark");
-  input.scale = data_for(map, scale, "the correction");
-  input.mask = data_for(map, mask, "the mask");
+  input.dark = data_for(*map, dark, "the dark");
+  input.scale = data_for(*map, scale, "the correction");
+  input.mask = data_for(*map, mask, "the mask");
   input.bad_values = bad_values;
   input.saturation = saturation;
   input.negative_counts = negative_counts;
   input.normalize = normalize;
-  const std::vector<py::ssize_t> shape = {map.n_radius, map.n_eta};
-  Array<double> intensity(shape), area(shape);
-  std::optional<Array<double>> variances;
-  if (variance) variances = Array<double>(shape);
-  double *i = intensity.mutable_data(), *a = area.mutable_data(), *v = variances ? variances->mutable_data() : nullptr;
-  const bool done = apply_as<std::uint8_t>(map, frame, input, i, v, a, n_threads) ||
-                    apply_as<std::uint16_t>(map, frame, input, i, v, a, n_threads) ||
-                    apply_as<std::uint32_t>(map, frame, input, i, v, a, n_threads) ||
-                    apply_as<std::int16_t>(map, frame, input, i, v, a, n_threads) ||
-                    apply_as<std::int32_t>(map, frame, input, i, v, a, n_threads) ||
-                    apply_as<float>(map, frame, input, i, v, a, n_threads) ||
-                    apply_as<double>(map, frame, input, i, v, a, n_threads);
-  if (!done) {
-    throw midas::InputError(
-        "the frame has dtype " + py::str(frame.dtype()).cast<std::string>() +
-        " or is not C-contiguous; expected contiguous uint8, uint16, uint32, int16, int32, float32 or float64");
+  py::gil_scoped_release release;
+  return std::make_shared<midas::Integrator>(map, input);
+}
+
+template <class T, class Out>
+py::tuple integrate(const midas::Integrator& integrator, const std::vector<py::array>& frames, bool variance,
+                    int n_threads) {
+  std::vector<const T*> data;
+  for (const py::array& frame : frames) data.push_back(static_cast<const T*>(frame.data()));
+  const auto n = static_cast<std::int64_t>(frames.size()), n_bins = integrator.map().n_bins();
+  const std::vector<py::ssize_t> shape = {n, n_bins};
+  Array<Out> intensity(shape), variances(variance ? shape : std::vector<py::ssize_t>{0});
+  Array<double> area(shape);
+  Array<std::int32_t> pixels(shape);
+  Array<std::uint8_t> differs(std::vector<py::ssize_t>{n});
+  const midas::CakeOutput<Out> output{intensity.mutable_data(), variance ? variances.mutable_data() : nullptr,
+                                      area.mutable_data(), pixels.mutable_data(), differs.mutable_data()};
+  {
+    py::gil_scoped_release release;
+    integrator.apply(data.data(), n, output, n_threads);
   }
-  return py::make_tuple(intensity, variances, area);
+  return py::make_tuple(intensity, variance ? py::object(variances) : py::none(), area, pixels, differs);
+}
+
+template <class T>
+bool holds(const py::array& frame) {
+  return py::isinstance<Array<T>>(frame);
+}
+
+template <class Out>
+py::tuple apply_to(const midas::Integrator& integrator, const std::vector<py::array>& frames, bool variance,
+                   int n_threads) {
+  if (frames.empty()) throw midas::InputError("there is no frame; expected at least one");
+  const py::array& first = frames.front();
+  for (const py::array& frame : frames) {
+    if (frame.size() != integrator.map().n_pixels()) {
+      throw midas::InputError("the frame has " + std::to_string(frame.size()) + " pixels; the map was built for " +
+                              std::to_string(integrator.map().n_pixels()));
+    }
+    if (!frame.dtype().is(first.dtype()) && !frame.dtype().equal(first.dtype())) {
+      throw midas::InputError("the frames have the dtypes " + py::str(first.dtype()).cast<std::string>() + " and " +
+                              py::str(frame.dtype()).cast<std::string>() + "; expected one");
+    }
+    if ((frame.flags() & py::array::c_style) == 0) throw midas::InputError("a frame is not C-contiguous");
+  }
+  if (holds<std::uint8_t>(first)) return integrate<std::uint8_t, Out>(integrator, frames, variance, n_threads);
+  if (holds<std::uint16_t>(first)) return integrate<std::uint16_t, Out>(integrator, frames, variance, n_threads);
+  if (holds<std::uint32_t>(first)) return integrate<std::uint32_t, Out>(integrator, frames, variance, n_threads);
+  if (holds<std::int16_t>(first)) return integrate<std::int16_t, Out>(integrator, frames, variance, n_threads);
+  if (holds<std::int32_t>(first)) return integrate<std::int32_t, Out>(integrator, frames, variance, n_threads);
+  if (holds<float>(first)) return integrate<float, Out>(integrator, frames, variance, n_threads);
+  if (holds<double>(first)) return integrate<double, Out>(integrator, frames, variance, n_threads);
+  throw midas::InputError("the frame has dtype " + py::str(first.dtype()).cast<std::string>() +
+                          "; expected uint8, uint16, uint32, int16, int32, float32 or float64");
 }
 
 }  // namespace
 
 void bind_cake(py::module_& m) {
-  py::class_<midas::CakeMap>(m, "CakeMap")
+  using midas::CakeMap;
+  using midas::Integrator;
+  py::class_<CakeMap, std::shared_ptr<CakeMap>>(m, "CakeMap")
       .def(py::init(&build), py::arg("projection"), py::kw_only(), py::arg("shape"), py::arg("layout"),
            py::arg("radius_edges").noconvert(), py::arg("eta_edges").noconvert(),
            py::arg("mask").noconvert() = py::none(), py::arg("n_threads") = 0)
-      .def_property_readonly("shape", [](const midas::CakeMap& map) { return py::make_tuple(map.n_radius, map.n_eta); })
-      .def_property_readonly("n_pixels", [](const midas::CakeMap& map) { return map.n_pixels; })
-      .def_property_readonly("offsets",
-                             [](const py::object& self) { return view(self, self.cast<midas::CakeMap&>().offsets); })
-      .def_property_readonly(
-          "eta_overlap", [](const py::object& self) { return view(self, self.cast<midas::CakeMap&>().eta_overlap); })
-      .def_property_readonly("pixels",
-                             [](const py::object& self) { return view(self, self.cast<midas::CakeMap&>().pixels); })
-      .def_property_readonly("areas",
-                             [](const py::object& self) { return view(self, self.cast<midas::CakeMap&>().areas); })
-      .def("apply", &apply, py::arg("frame").noconvert(), py::kw_only(), py::arg("dark").noconvert() = py::none(),
+      .def_property_readonly("shape", [](const CakeMap& map) { return py::make_tuple(map.n_radius, map.n_eta); })
+      .def_property_readonly("n_pixels", &CakeMap::n_pixels)
+      .def_property_readonly("n_entries", [](const CakeMap& map) { return map.area.size(); })
+      .def_property_readonly("eta_overlap",
+                             [](const py::object& self) { return view(self, self.cast<CakeMap&>().eta_overlap); })
+      .def_property_readonly("bin_area",
+                             [](const py::object& self) { return view(self, self.cast<CakeMap&>().bin_area); })
+      .def_property_readonly("bin_pixels",
+                             [](const py::object& self) { return view(self, self.cast<CakeMap&>().bin_pixels); })
+      .def("rows", &rows, py::kw_only(), py::arg("n_threads") = 0);
+  py::class_<Integrator, std::shared_ptr<Integrator>>(m, "Integrator")
+      .def(py::init(&prepare), py::arg("map"), py::kw_only(), py::arg("dark").noconvert() = py::none(),
            py::arg("scale").noconvert() = py::none(), py::arg("mask").noconvert() = py::none(),
            py::arg("bad_values") = std::vector<double>(),
            py::arg("saturation") = std::numeric_limits<double>::infinity(), py::arg("negative_counts") = false,
-           py::arg("normalize") = true, py::arg("variance") = false, py::arg("n_threads") = 0);
+           py::arg("normalize") = true)
+      .def_property_readonly("bin_area",
+                             [](const py::object& self) { return view(self, self.cast<Integrator&>().bin_area()); })
+      .def_property_readonly("bin_pixels",
+                             [](const py::object& self) { return view(self, self.cast<Integrator&>().bin_pixels()); })
+      .def(
+          "apply",
+          [](const Integrator& self, const std::vector<py::array>& frames, bool variance, bool single, int n_threads) {
+            return single ? apply_to<float>(self, frames, variance, n_threads)
+                          : apply_to<double>(self, frames, variance, n_threads);
+          },
+          py::arg("frames"), py::kw_only(), py::arg("variance") = false, py::arg("single") = false,
+          py::arg("n_threads") = 0);
 }
 
 }  // namespace midas_bindings

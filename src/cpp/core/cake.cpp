@@ -1,81 +1,645 @@
-// Sums a frame over the bins of a map. Equations, validity and source: cake.hpp.
+// Sums frames over the bins of a map, by tiles. Equations and source: cake.hpp; the loops: cake_kernels.hpp.
 #include "cake.hpp"
 
 #include <algorithm>
+#include <array>
+#include <atomic>
 #include <cmath>
+#include <cstdlib>
+#include <new>
+#include <string>
 #include <type_traits>
+#include <utility>
 
+#include "error.hpp"
 #include "parallel.hpp"
 
 namespace midas {
 
 namespace {
 
-template <class T>
-bool is_count(T value, bool negative_counts) {
-  if constexpr (std::is_floating_point_v<T>) {
-    return std::isfinite(value) && (negative_counts || value >= T{0});
-  } else if constexpr (std::is_unsigned_v<T>) {
-    (void)negative_counts;
-    return value != std::numeric_limits<T>::max();
-  } else {
-    return negative_counts || value >= T{0};
-  }
-}
+constexpr std::size_t ALIGNMENT = 128;  // bytes: of the widest vector, 16 doubles
+constexpr std::int64_t FEW_TILES = 32;  // a bin's sum over as many tiles may be single precision
+constexpr std::int64_t TILES_A_TASK = 128;
+constexpr std::int64_t BINS_A_TASK = 4096;
+constexpr std::int64_t AHEAD = 2;  // tiles between asking for counts and reading them
+// How much longer one frame alone takes than one of LANES side by side, in one thread.
+constexpr double ALONE = 4.0;
 
-struct BinSum {
-  double signal = 0.0, variance = 0.0, area = 0.0;
+// Numbers for vectors to lie in, 0 at first.
+template <class T>
+class Buffer {
+ public:
+  Buffer() = default;
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+  ~Buffer() { release(); }
+
+  // The numbers, of which there are at least `size`; what is added is 0.
+  T* get(std::size_t size) {
+    if (size > size_) {
+      release();
+      data_ = static_cast<T*>(::operator new(size * sizeof(T), std::align_val_t{ALIGNMENT}));
+      size_ = size;
+      std::fill(data_, data_ + size_, T{0});
+    }
+    return data_;
+  }
+
+ private:
+  void release() {
+    if (data_ != nullptr) ::operator delete(data_, std::align_val_t{ALIGNMENT});
+    data_ = nullptr;
+    size_ = 0;
+  }
+  T* data_ = nullptr;
+  std::size_t size_ = 0;
 };
 
-template <class T, bool WITH_VARIANCE>
-BinSum sum_bin(const CakeMap& map, std::int64_t bin, const T* frame, const CakeInput& input) {
-  BinSum sum;
-  const auto end = static_cast<std::size_t>(map.offsets[static_cast<std::size_t>(bin) + 1]);
-  for (auto i = static_cast<std::size_t>(map.offsets[static_cast<std::size_t>(bin)]); i < end; ++i) {
-    const std::int32_t pixel = map.pixels[i];
-    const T raw = frame[pixel];
-    const auto counts = static_cast<double>(raw);
-    if (!is_count(raw, input.negative_counts) || counts >= input.saturation) continue;
-    if (!input.bad_values.empty() &&
-        std::find(input.bad_values.begin(), input.bad_values.end(), counts) != input.bad_values.end())
-      continue;
-    if (input.mask != nullptr && input.mask[pixel] != 0) continue;
-    const auto area = static_cast<double>(map.areas[i]);
-    const double weight = input.scale != nullptr ? area * input.scale[pixel] : area;
-    const double signal = input.dark != nullptr ? counts - input.dark[pixel] : counts;
-    sum.signal += weight * signal;
-    sum.area += area;
-    if constexpr (WITH_VARIANCE) {
-      if (counts > 0.0) sum.variance += weight * weight * counts;
+template <class Sum>
+struct Sums {
+  Buffer<Sum> sums, squares;  // of bins and frames side by side; all 0 between uses
+};
+
+template <class Real>
+struct Slots {
+  Buffer<Real> sums, squares;  // of each run
+};
+
+// What is taken from one bin of one frame alone.
+struct Missing {
+  std::int32_t bin, pixels;
+  double area, dark;
+};
+
+template <class T>
+Valid<T> valid_counts(double saturation, bool negative, const std::vector<double>& bad_values) {
+  using Limits = std::numeric_limits<T>;
+  Valid<T> valid{};
+  valid.low = negative ? Limits::lowest() : T{0};
+  if constexpr (std::is_floating_point_v<T>) {
+    valid.high = static_cast<T>(saturation);  // infinity is no count
+    if (!(static_cast<double>(valid.high) < saturation)) valid.high = std::nextafter(valid.high, Limits::lowest());
+    valid.limit = static_cast<double>(std::nextafter(valid.high, Limits::infinity()));
+  } else {
+    // The largest value of an unsigned type marks a pixel without counts.
+    const double end = static_cast<double>(Limits::max()) + (std::is_signed_v<T> ? 1.0 : 0.0);
+    valid.limit = std::min(std::ceil(saturation), end);
+    if (valid.limit <= static_cast<double>(valid.low)) {
+      valid.low = T{1};  // nothing is a count
+      valid.high = T{0};
+    } else {
+      valid.high = static_cast<T>(valid.limit - 1.0);
     }
   }
-  return sum;
+  for (const double bad : bad_values) {
+    const bool fits = bad >= static_cast<double>(Limits::lowest()) && bad <= static_cast<double>(Limits::max());
+    if (fits && static_cast<double>(static_cast<T>(bad)) == bad) valid.bad.push_back(static_cast<T>(bad));
+  }
+  return valid;
 }
 
 }  // namespace
 
-template <class T>
-void apply_cake_map(const CakeMap& map, const T* frame, const CakeInput& input, double* intensity, double* variance,
-                    double* area, int n_threads) {
-  const std::int64_t n_bins = map.n_bins();
-#pragma omp parallel for schedule(dynamic, 64) num_threads(resolve_threads(n_threads))
-  for (std::int64_t bin = 0; bin < n_bins; ++bin) {
-    const BinSum sum =
-        variance != nullptr ? sum_bin<T, true>(map, bin, frame, input) : sum_bin<T, false>(map, bin, frame, input);
-    const bool empty = !(sum.area > 0.0);
-    const double divisor = empty ? std::numeric_limits<double>::quiet_NaN() : input.normalize ? sum.area : 1.0;
-    area[bin] = sum.area;
-    intensity[bin] = sum.signal / divisor;
-    if (variance != nullptr) variance[bin] = sum.variance / (divisor * divisor);
+struct Integrator::Workspace {
+  Buffer<float> tile_float, variance_float;
+  Buffer<double> tile_double, variance_double, absent, absent_dark;
+  Sums<float> sums_float;
+  Sums<double> sums_double;
+  Buffer<double> missing_area, missing_pixels, missing_dark;  // of bins and frames side by side; all 0 between uses
+  Slots<float> slots_float;
+  Slots<double> slots_double;
+
+  template <class Real>
+  Real* tile() {
+    constexpr std::size_t SIZE = TILE_PIXELS * LANES;
+    if constexpr (std::is_same_v<Real, float>) return tile_float.get(SIZE);
+    if constexpr (std::is_same_v<Real, double>) return tile_double.get(SIZE);
+  }
+  template <class Real>
+  Real* variance() {
+    constexpr std::size_t SIZE = TILE_PIXELS * LANES;
+    if constexpr (std::is_same_v<Real, float>) return variance_float.get(SIZE);
+    if constexpr (std::is_same_v<Real, double>) return variance_double.get(SIZE);
+  }
+  template <class Sum>
+  Sums<Sum>& sums() {
+    if constexpr (std::is_same_v<Sum, float>) return sums_float;
+    if constexpr (std::is_same_v<Sum, double>) return sums_double;
+  }
+  template <class Real>
+  Slots<Real>& slots() {
+    if constexpr (std::is_same_v<Real, float>) return slots_float;
+    if constexpr (std::is_same_v<Real, double>) return slots_double;
+  }
+};
+
+// Reads tiles of some frames and makes them ready for the kernels.
+template <class T, class Real>
+class Integrator::Tiles {
+ public:
+  Tiles(const Integrator& integrator, Workspace& work, std::int64_t lanes)
+      : integrator_(integrator),
+        map_(*integrator.map_),
+        lanes_(lanes),
+        valid_(valid_counts<T>(integrator.saturation_, integrator.negative_counts_, integrator.bad_values_)),
+        load_frames_(load_frames<T, Real>(integrator.set_)),
+        load_frame_(load_frame<T, Real>(integrator.set_)),
+        tile_(work.tile<Real>()),
+        variance_(work.variance<Real>()),
+        absent_(work.absent.get(TILE_PIXELS * LANES)),
+        absent_dark_(work.absent_dark.get(TILE_PIXELS * LANES)) {}
+
+  // The tile's counts: corrected, and 0 where there are none. False for counts that Real would round.
+  bool read(const T* const* frames, std::int64_t t, bool with_variance) {
+    const std::int64_t row = t / map_.tiles_across() * TILE_ROWS, column = t % map_.tiles_across() * TILE_COLUMNS;
+    const TileState state = load(frames, row, column);
+    if (state.wide && std::is_same_v<Real, float>) return false;
+    row_ = row;
+    column_ = column;
+    tile_number_ = t;
+    any_absent_ = false;
+    const bool scaled = !integrator_.scale_.empty();
+    own_variance_ = with_variance && (scaled || integrator_.negative_counts_);
+    if (state.invalid) mark_absent();
+    if (any_absent_) clear_absent();
+    if (own_variance_) make_variance();
+    if (scaled) scale_counts();
+    if (integrator_.masked_tile_[static_cast<std::size_t>(t)] != 0) clear_masked();
+    return true;
+  }
+
+  const Real* tile() const { return tile_; }
+  // What stands for the counts in the variance; the counts themselves where they do.
+  const Real* variance() const { return own_variance_ ? variance_ : tile_; }
+  bool own_variance() const { return own_variance_; }
+  bool any_absent() const { return any_absent_; }
+  // 1 for each pixel and frame without a count.
+  const double* absent() const { return absent_; }
+  // The corrected dark of each of these.
+  const double* absent_dark() const { return absent_dark_; }
+  bool is_absent(std::int64_t lane) const { return absent_lane_[static_cast<std::size_t>(lane)]; }
+
+  TileRuns runs() const {
+    const auto t = static_cast<std::size_t>(tile_number_);
+    const auto run = static_cast<std::size_t>(map_.first_run[t]), entry = static_cast<std::size_t>(map_.first_entry[t]);
+    return {map_.run_bin.data() + run, map_.run_groups.data() + run, map_.first_run[t + 1] - map_.first_run[t],
+            map_.pixel.data() + entry, map_.area.data() + entry};
+  }
+
+  void ask_for(const T* const* frames, std::int64_t t) const {
+    const std::int64_t row = t / map_.tiles_across() * TILE_ROWS, column = t % map_.tiles_across() * TILE_COLUMNS;
+    const std::int64_t last = std::min(row + TILE_ROWS, map_.n_rows);
+    constexpr std::int64_t STEP = 64 / static_cast<std::int64_t>(sizeof(T));
+    for (std::int64_t f = 0; f < lanes_; ++f)
+      for (std::int64_t r = row; r < last; ++r)
+        for (std::int64_t c = 0; c < TILE_COLUMNS; c += STEP)
+          __builtin_prefetch(frames[f] + r * map_.n_columns + std::min(column + c, map_.n_columns - 1), 0, 2);
+  }
+
+ private:
+  TileState load(const T* const* frames, std::int64_t row, std::int64_t column) {
+    const std::int64_t offset = row * map_.n_columns + column;
+    std::array<const T*, LANES> from{};
+    for (std::int64_t f = 0; f < lanes_; ++f) from[static_cast<std::size_t>(f)] = frames[f] + offset;
+    std::int64_t stride = map_.n_columns;
+    if (row + TILE_ROWS > map_.n_rows || column + TILE_COLUMNS > map_.n_columns) {
+      pad(from, row, column);
+      stride = TILE_COLUMNS;
+    }
+    return lanes_ == 1 ? load_frame_(from[0], stride, valid_, tile_) : load_frames_(from.data(), stride, valid_, tile_);
+  }
+
+  // A tile that reaches over the edge of the image is copied, with zeros beyond.
+  void pad(std::array<const T*, LANES>& from, std::int64_t row, std::int64_t column) {
+    padded_.assign(static_cast<std::size_t>(TILE_PIXELS * lanes_), T{0});
+    const std::int64_t rows = std::min(TILE_ROWS, map_.n_rows - row),
+                       columns = std::min(TILE_COLUMNS, map_.n_columns - column);
+    for (std::int64_t f = 0; f < lanes_; ++f) {
+      T* const to = padded_.data() + f * TILE_PIXELS;
+      for (std::int64_t i = 0; i < rows; ++i) {
+        const T* const line = from[static_cast<std::size_t>(f)] + i * map_.n_columns;
+        std::copy(line, line + columns, to + i * TILE_COLUMNS);
+      }
+      from[static_cast<std::size_t>(f)] = to;
+    }
+  }
+
+  bool is_used(std::int64_t p) const {
+    const std::uint32_t bits = integrator_.used_[static_cast<std::size_t>(tile_number_ * TILE_ROWS + p / TILE_COLUMNS)];
+    return ((bits >> (p % TILE_COLUMNS)) & 1u) != 0;
+  }
+  std::size_t element(std::int64_t p) const {
+    return static_cast<std::size_t>((row_ + p / TILE_COLUMNS) * map_.n_columns + column_ + p % TILE_COLUMNS);
+  }
+
+  void mark_absent() {
+    absent_lane_.fill(false);
+    const auto low = static_cast<Real>(valid_.low), limit = static_cast<Real>(valid_.limit);
+    for (std::int64_t p = 0; p < TILE_PIXELS; ++p) {
+      Real* const counts = tile_ + p * lanes_;
+      double* const absent = absent_ + p * lanes_;
+      const bool used = is_used(p);
+      for (std::int64_t f = 0; f < lanes_; ++f) {
+        bool no_count = !(counts[f] >= low && counts[f] < limit);
+        for (const T bad : valid_.bad) no_count = no_count || counts[f] == static_cast<Real>(bad);
+        absent[f] = no_count ? 1.0 : 0.0;
+      }
+      if (!used) continue;
+      for (std::int64_t f = 0; f < lanes_; ++f) {
+        if (absent[f] == 0.0) continue;
+        any_absent_ = true;
+        absent_lane_[static_cast<std::size_t>(f)] = true;
+      }
+    }
+  }
+
+  void make_variance() {
+    for (std::int64_t p = 0; p < TILE_PIXELS; ++p) {
+      if (!is_used(p)) continue;
+      const Real s = integrator_.scale_.empty() ? Real{1} : static_cast<Real>(integrator_.scale_[element(p)]);
+      for (std::int64_t f = 0; f < lanes_; ++f) {
+        variance_[p * lanes_ + f] = s * s * std::max(tile_[p * lanes_ + f], Real{0});
+      }
+    }
+  }
+
+  void clear_absent() {
+    const bool has_dark = !integrator_.dark_.empty();
+    for (std::int64_t p = 0; p < TILE_PIXELS; ++p) {
+      if (!is_used(p)) continue;
+      const double dark = has_dark ? integrator_.corrected_dark(element(p)) : 0.0;
+      for (std::int64_t f = 0; f < lanes_; ++f) {
+        const std::int64_t i = p * lanes_ + f;
+        if (absent_[i] != 0.0) tile_[i] = Real{0};
+        if (has_dark) absent_dark_[i] = absent_[i] * dark;
+      }
+    }
+  }
+
+  void scale_counts() {
+    for (std::int64_t p = 0; p < TILE_PIXELS; ++p) {
+      if (!is_used(p)) continue;
+      const auto s = static_cast<Real>(integrator_.scale_[element(p)]);
+      for (std::int64_t f = 0; f < lanes_; ++f) tile_[p * lanes_ + f] *= s;
+    }
+  }
+
+  // Pixels that this run's mask leaves out have areas in the map all the same: their counts are made 0.
+  void clear_masked() {
+    for (std::int64_t p = 0; p < TILE_PIXELS; ++p) {
+      if (is_used(p)) continue;
+      for (std::int64_t f = 0; f < lanes_; ++f) {
+        tile_[p * lanes_ + f] = Real{0};
+        variance_[p * lanes_ + f] = Real{0};
+        absent_[p * lanes_ + f] = 0.0;
+        absent_dark_[p * lanes_ + f] = 0.0;
+      }
+    }
+  }
+
+  const Integrator& integrator_;
+  const CakeMap& map_;
+  std::int64_t lanes_;
+  Valid<T> valid_;
+  LoadFrames<T, Real> load_frames_;
+  LoadFrame<T, Real> load_frame_;
+  Real *tile_, *variance_;
+  double *absent_, *absent_dark_;
+  std::vector<T> padded_;
+  std::array<bool, LANES> absent_lane_{};
+  std::int64_t row_ = 0, column_ = 0, tile_number_ = 0;
+  bool any_absent_ = false, own_variance_ = false;
+};
+
+Integrator::Integrator(std::shared_ptr<const CakeMap> map, const CakeInput& input, InstructionSet set)
+    : map_(std::move(map)),
+      set_(set),
+      saturation_(input.saturation),
+      negative_counts_(input.negative_counts),
+      normalize_(input.normalize),
+      bad_values_(input.bad_values),
+      bin_area_(map_->bin_area),
+      bin_pixels_(map_->bin_pixels) {
+  const auto n_pixels = static_cast<std::size_t>(map_->n_pixels());
+  if (input.dark != nullptr) dark_.assign(input.dark, input.dark + n_pixels);
+  if (input.scale != nullptr) scale_.assign(input.scale, input.scale + n_pixels);
+  if (input.dark != nullptr) dark_sum_.assign(bin_area_.size(), 0.0);
+  std::int64_t most = 0;
+  for (std::size_t b = 0; b < bin_area_.size(); ++b)
+    most = std::max(most, map_->first_slot[b + 1] - map_->first_slot[b]);
+  many_tiles_a_bin_ = most > FEW_TILES;
+  const std::size_t n_tiles = map_->first_run.size() - 1;
+  used_.assign(n_tiles * TILE_ROWS, 0);
+  masked_tile_.assign(n_tiles, 0);
+  for (std::size_t t = 0; t < n_tiles; ++t) {
+    const auto tile = static_cast<std::int64_t>(t);
+    const std::int64_t row = tile / map_->tiles_across() * TILE_ROWS,
+                       column = tile % map_->tiles_across() * TILE_COLUMNS;
+    auto e = static_cast<std::size_t>(map_->first_entry[t]);
+    for (auto r = static_cast<std::size_t>(map_->first_run[t]); r < static_cast<std::size_t>(map_->first_run[t + 1]);
+         ++r) {
+      const auto bin = static_cast<std::size_t>(map_->run_bin[r]);
+      for (const std::size_t end = e + static_cast<std::size_t>(map_->run_groups[r] * GROUP); e < end; ++e) {
+        const auto area = static_cast<double>(map_->area[e]);
+        if (!(area > 0.0)) continue;
+        const std::int64_t i = map_->pixel[e] / TILE_COLUMNS, j = map_->pixel[e] % TILE_COLUMNS;
+        const auto element = static_cast<std::size_t>((row + i) * map_->n_columns + column + j);
+        if (input.mask != nullptr && input.mask[element] != 0) {
+          masked_tile_[t] = 1;
+          bin_area_[bin] -= area;
+          --bin_pixels_[bin];
+          continue;
+        }
+        used_[t * TILE_ROWS + static_cast<std::size_t>(i)] |= std::uint32_t{1} << j;
+        if (!dark_.empty()) {
+          dark_sum_[bin] += area * corrected_dark(element);
+        }
+      }
+    }
   }
 }
 
-template void apply_cake_map(const CakeMap&, const std::uint8_t*, const CakeInput&, double*, double*, double*, int);
-template void apply_cake_map(const CakeMap&, const std::uint16_t*, const CakeInput&, double*, double*, double*, int);
-template void apply_cake_map(const CakeMap&, const std::uint32_t*, const CakeInput&, double*, double*, double*, int);
-template void apply_cake_map(const CakeMap&, const std::int16_t*, const CakeInput&, double*, double*, double*, int);
-template void apply_cake_map(const CakeMap&, const std::int32_t*, const CakeInput&, double*, double*, double*, int);
-template void apply_cake_map(const CakeMap&, const float*, const CakeInput&, double*, double*, double*, int);
-template void apply_cake_map(const CakeMap&, const double*, const CakeInput&, double*, double*, double*, int);
+Integrator::~Integrator() = default;
+
+std::unique_ptr<Integrator::Workspace> Integrator::take() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (idle_.empty()) return std::make_unique<Workspace>();
+  auto workspace = std::move(idle_.back());
+  idle_.pop_back();
+  return workspace;
+}
+
+void Integrator::give_back(std::unique_ptr<Workspace> workspace) const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  idle_.push_back(std::move(workspace));
+}
+
+namespace {
+
+// The sum over a bin's tiles, in the precision that batches add them up in.
+template <class Real>
+double total(const Real* sums, std::int64_t n, bool in_double) {
+  if (in_double || std::is_same_v<Real, double>) {
+    double sum = 0.0;
+    for (std::int64_t i = 0; i < n; ++i) sum += static_cast<double>(sums[i]);
+    return sum;
+  }
+  Real sum{0};
+  for (std::int64_t i = 0; i < n; ++i) sum += sums[i];
+  return static_cast<double>(sum);
+}
+
+// Collects what each bin lacks in one tile of one frame, summed as the kernels sum; absent_dark may be null.
+void add_missing(const TileRuns& runs, const double* absent, const double* absent_dark, std::vector<Missing>& missing) {
+  const std::uint8_t* pixel = runs.pixel;
+  const float* area = runs.area;
+  const auto total = [](const std::array<double, GROUP>& c) { return (c[0] + c[1]) + (c[2] + c[3]); };
+  for (std::int64_t r = 0; r < runs.n; ++r) {
+    std::array<double, GROUP> areas{}, darks{};
+    std::int32_t n = 0;
+    for (std::int64_t e = 0; e < runs.groups[r] * GROUP; ++e) {
+      const auto chain = static_cast<std::size_t>(e % GROUP);
+      const auto weight = static_cast<double>(area[e]);
+      areas[chain] += weight * absent[pixel[e]];
+      if (absent_dark != nullptr) darks[chain] += weight * absent_dark[pixel[e]];
+      if (area[e] > 0.0f && absent[pixel[e]] != 0.0) ++n;
+    }
+    if (n > 0) missing.push_back({runs.bin[r], n, total(areas), total(darks)});
+    pixel += runs.groups[r] * GROUP;
+    area += runs.groups[r] * GROUP;
+  }
+}
+
+// One bin of one frame.
+template <class Out>
+struct Bin {
+  double area, dark;
+  std::int32_t pixels;
+  bool normalize;
+  Out intensity(double sum) const {
+    if (pixels <= 0) return std::numeric_limits<Out>::quiet_NaN();
+    return static_cast<Out>(normalize ? (sum - dark) / area : sum - dark);
+  }
+  Out variance(double sum) const {
+    if (pixels <= 0) return std::numeric_limits<Out>::quiet_NaN();
+    return static_cast<Out>(normalize ? sum / (area * area) : sum);
+  }
+};
+
+}  // namespace
+
+template <class Out>
+CakeOutput<Out> Integrator::of_frame(const CakeOutput<Out>& output, std::int64_t frame) const {
+  const std::int64_t at = frame * map_->n_bins();
+  return {output.intensity + at, output.variance == nullptr ? nullptr : output.variance + at, output.area + at,
+          output.pixels + at, output.differs + frame};
+}
+
+// False where Real would round counts; nothing is written then.
+template <class T, class Real, class Sum, class Out>
+bool Integrator::batch(const T* const* given, std::int64_t n, const CakeOutput<Out>& output) const {
+  auto work = take();
+  const auto n_bins = static_cast<std::size_t>(map_->n_bins());
+  const bool with_variance = output.variance != nullptr;
+  Sum* const sums = work->template sums<Sum>().sums.get(n_bins * LANES);
+  Sum* const squares = with_variance ? work->template sums<Sum>().squares.get(n_bins * LANES) : nullptr;
+  double *missing_area = nullptr, *missing_pixels = nullptr, *missing_dark = nullptr;
+  const CakeKernels<Real>& kernels = cake_kernels<Real>(set_);
+  const auto add = [&kernels] {
+    if constexpr (std::is_same_v<Sum, float>) return kernels.add_float;
+    if constexpr (std::is_same_v<Sum, double>) return kernels.add_double;
+  }();
+  const auto add_both = [&kernels] {
+    if constexpr (std::is_same_v<Sum, float>) return kernels.add_both_float;
+    if constexpr (std::is_same_v<Sum, double>) return kernels.add_both_double;
+  }();
+  const CakeKernels<double>& exact = cake_kernels<double>(set_);
+  std::array<const T*, LANES> frames{};
+  for (std::int64_t f = 0; f < LANES; ++f) frames[static_cast<std::size_t>(f)] = given[std::min(f, n - 1)];
+  std::array<bool, LANES> differs{};
+  Tiles<T, Real> tiles(*this, *work, LANES);
+  const auto n_tiles = static_cast<std::int64_t>(map_->first_run.size()) - 1;
+  for (std::int64_t t = 0; t < n_tiles; ++t) {
+    const auto k = static_cast<std::size_t>(t);
+    if (map_->first_run[k] == map_->first_run[k + 1]) continue;
+    if (t + AHEAD < n_tiles) tiles.ask_for(frames.data(), t + AHEAD);
+    if (!tiles.read(frames.data(), t, with_variance)) return false;
+    const TileRuns runs = tiles.runs();
+    if (with_variance && !tiles.own_variance()) {
+      add_both(runs, tiles.tile(), sums, squares);
+    } else {
+      add(runs, Weight::AREA, tiles.tile(), sums);
+      if (with_variance) add(runs, Weight::AREA_SQUARED, tiles.variance(), squares);
+    }
+    if (!tiles.any_absent()) continue;
+    missing_area = work->missing_area.get(n_bins * LANES);
+    missing_pixels = work->missing_pixels.get(n_bins * LANES);
+    exact.add_double(runs, Weight::AREA, tiles.absent(), missing_area);
+    exact.add_double(runs, Weight::ONE, tiles.absent(), missing_pixels);
+    if (!dark_.empty()) {
+      missing_dark = work->missing_dark.get(n_bins * LANES);
+      exact.add_double(runs, Weight::AREA, tiles.absent_dark(), missing_dark);
+    }
+    for (std::int64_t f = 0; f < n; ++f)
+      differs[static_cast<std::size_t>(f)] = differs[static_cast<std::size_t>(f)] || tiles.is_absent(f);
+  }
+  // A few bins at a time: their sums stay in the cache while each frame takes its own, and are 0 for the next use.
+  constexpr std::size_t BLOCK = 64;
+  for (std::size_t first = 0; first < n_bins; first += BLOCK) {
+    const std::size_t end = std::min(n_bins, first + BLOCK);
+    for (std::int64_t f = 0; f < n; ++f) {
+      const CakeOutput<Out> to = of_frame(output, f);
+      const bool own = differs[static_cast<std::size_t>(f)];
+      for (std::size_t b = first; b < end; ++b) {
+        const std::size_t i = b * LANES + static_cast<std::size_t>(f);
+        Bin<Out> bin{bin_area_[b], dark_sum_.empty() ? 0.0 : dark_sum_[b], bin_pixels_[b], normalize_};
+        if (own) {
+          bin.area -= missing_area[i];
+          bin.pixels -= static_cast<std::int32_t>(std::lround(missing_pixels[i]));
+          if (missing_dark != nullptr) bin.dark -= missing_dark[i];
+          to.area[b] = bin.pixels > 0 ? bin.area : 0.0;
+          to.pixels[b] = bin.pixels;
+        }
+        to.intensity[b] = bin.intensity(static_cast<double>(sums[i]));
+        if (with_variance) to.variance[b] = bin.variance(static_cast<double>(squares[i]));
+      }
+    }
+    std::fill(sums + first * LANES, sums + end * LANES, Sum{0});
+    if (with_variance) std::fill(squares + first * LANES, squares + end * LANES, Sum{0});
+    if (missing_area == nullptr) continue;
+    std::fill(missing_area + first * LANES, missing_area + end * LANES, 0.0);
+    std::fill(missing_pixels + first * LANES, missing_pixels + end * LANES, 0.0);
+    if (missing_dark != nullptr) std::fill(missing_dark + first * LANES, missing_dark + end * LANES, 0.0);
+  }
+  for (std::int64_t f = 0; f < n; ++f) output.differs[f] = differs[static_cast<std::size_t>(f)] ? 1 : 0;
+  give_back(std::move(work));
+  return true;
+}
+
+template <class T, class Real, class Out>
+bool Integrator::single(const T* frame, const CakeOutput<Out>& output, int n_threads) const {
+  auto work = take();
+  const bool with_variance = output.variance != nullptr;
+  const std::size_t n_runs = map_->run_bin.size();
+  Real* const sums = work->template slots<Real>().sums.get(n_runs);
+  Real* const squares = with_variance ? work->template slots<Real>().squares.get(n_runs) : nullptr;
+  const auto n_tiles = static_cast<std::int64_t>(map_->first_run.size()) - 1;
+  const std::int64_t n_tasks = (n_tiles + TILES_A_TASK - 1) / TILES_A_TASK;
+  std::vector<std::vector<Missing>> missing(static_cast<std::size_t>(n_tasks));
+  std::atomic<bool> wide{false};
+  const CakeKernels<Real>& kernels = cake_kernels<Real>(set_);
+  parallel_for(n_tasks, n_threads, [&](std::int64_t task) {
+    auto own = take();
+    Tiles<T, Real> tiles(*this, *own, 1);
+    const std::int64_t end = std::min(n_tiles, (task + 1) * TILES_A_TASK);
+    for (std::int64_t t = task * TILES_A_TASK; t < end && !wide.load(std::memory_order_relaxed); ++t) {
+      const auto k = static_cast<std::size_t>(t);
+      if (map_->first_run[k] == map_->first_run[k + 1]) continue;
+      if (t + 4 * AHEAD < n_tiles) tiles.ask_for(&frame, t + 4 * AHEAD);
+      if (!tiles.read(&frame, t, with_variance)) {
+        wide = true;
+        break;
+      }
+      const TileRuns runs = tiles.runs();
+      const std::int64_t* const slot = map_->run_slot.data() + map_->first_run[k];
+      kernels.run_sums(runs, slot, tiles.tile(), tiles.variance(), sums, squares);
+      if (tiles.any_absent()) {
+        add_missing(runs, tiles.absent(), dark_.empty() ? nullptr : tiles.absent_dark(),
+                    missing[static_cast<std::size_t>(task)]);
+      }
+    }
+    give_back(std::move(own));
+  });
+  if (wide) {
+    give_back(std::move(work));
+    return false;
+  }
+  output.differs[0] = 0;
+  std::vector<double> missing_dark;
+  for (const auto& of_task : missing) {
+    if (of_task.empty()) continue;
+    if (output.differs[0] == 0) {
+      std::fill_n(output.area, bin_area_.size(), 0.0);
+      std::fill_n(output.pixels, bin_area_.size(), 0);
+      missing_dark.assign(dark_sum_.size(), 0.0);
+      output.differs[0] = 1;
+    }
+    for (const Missing& m : of_task) {  // what is missing, for now
+      output.area[m.bin] += m.area;
+      output.pixels[m.bin] += m.pixels;
+      if (!missing_dark.empty()) missing_dark[static_cast<std::size_t>(m.bin)] += m.dark;
+    }
+  }
+  parallel_for((map_->n_bins() + BINS_A_TASK - 1) / BINS_A_TASK, n_threads, [&](std::int64_t task) {
+    const std::int64_t end = std::min(map_->n_bins(), (task + 1) * BINS_A_TASK);
+    for (std::int64_t bin_number = task * BINS_A_TASK; bin_number < end; ++bin_number) {
+      const auto b = static_cast<std::size_t>(bin_number);
+      Bin<Out> bin{bin_area_[b], dark_sum_.empty() ? 0.0 : dark_sum_[b], bin_pixels_[b], normalize_};
+      if (output.differs[0] != 0) {
+        bin.area -= output.area[b];
+        bin.pixels -= output.pixels[b];
+        if (!missing_dark.empty()) bin.dark -= missing_dark[b];
+        output.area[b] = bin.pixels > 0 ? bin.area : 0.0;
+        output.pixels[b] = bin.pixels;
+      }
+      const std::int64_t first = map_->first_slot[b], last = map_->first_slot[b + 1];
+      output.intensity[b] = bin.intensity(total(sums + first, last - first, many_tiles_a_bin_));
+      if (with_variance) output.variance[b] = bin.variance(total(squares + first, last - first, many_tiles_a_bin_));
+    }
+  });
+  give_back(std::move(work));
+  return true;
+}
+
+template <class T, class Out>
+void Integrator::batch_as(const T* const* frames, std::int64_t n, const CakeOutput<Out>& output) const {
+  if constexpr (!std::is_same_v<T, double>) {
+    const bool done = many_tiles_a_bin_ ? batch<T, float, double, Out>(frames, n, output)
+                                        : batch<T, float, float, Out>(frames, n, output);
+    if (done) return;
+  }
+  batch<T, double, double, Out>(frames, n, output);
+}
+
+template <class T, class Out>
+void Integrator::single_as(const T* frame, const CakeOutput<Out>& output, int n_threads) const {
+  if constexpr (!std::is_same_v<T, double>) {
+    if (single<T, float, Out>(frame, output, n_threads)) return;
+  }
+  single<T, double, Out>(frame, output, n_threads);
+}
+
+template <class T, class Out>
+void Integrator::apply(const T* const* frames, std::int64_t n_frames, const CakeOutput<Out>& output,
+                       int n_threads) const {
+  const int threads = resolve_threads(n_threads);
+  const std::int64_t n_batches = (n_frames + LANES - 1) / LANES;
+  // Batches are cheaper a frame, but each keeps one thread only.
+  const std::int64_t rounds = (n_batches + threads - 1) / threads;
+  const bool side_by_side = static_cast<double>(rounds * LANES * threads) < ALONE * static_cast<double>(n_frames);
+  if (!side_by_side) {
+    for (std::int64_t f = 0; f < n_frames; ++f) single_as(frames[f], of_frame(output, f), threads);
+    return;
+  }
+  parallel_for(n_batches, threads, [&](std::int64_t i) {
+    const std::int64_t first = i * LANES;
+    batch_as(frames + first, std::min(LANES, n_frames - first), of_frame(output, first));
+  });
+}
+template void Integrator::apply(const std::uint8_t* const*, std::int64_t, const CakeOutput<float>&, int) const;
+template void Integrator::apply(const std::uint8_t* const*, std::int64_t, const CakeOutput<double>&, int) const;
+template void Integrator::apply(const std::uint16_t* const*, std::int64_t, const CakeOutput<float>&, int) const;
+template void Integrator::apply(const std::uint16_t* const*, std::int64_t, const CakeOutput<double>&, int) const;
+template void Integrator::apply(const std::uint32_t* const*, std::int64_t, const CakeOutput<float>&, int) const;
+template void Integrator::apply(const std::uint32_t* const*, std::int64_t, const CakeOutput<double>&, int) const;
+template void Integrator::apply(const std::int16_t* const*, std::int64_t, const CakeOutput<float>&, int) const;
+template void Integrator::apply(const std::int16_t* const*, std::int64_t, const CakeOutput<double>&, int) const;
+template void Integrator::apply(const std::int32_t* const*, std::int64_t, const CakeOutput<float>&, int) const;
+template void Integrator::apply(const std::int32_t* const*, std::int64_t, const CakeOutput<double>&, int) const;
+template void Integrator::apply(const float* const*, std::int64_t, const CakeOutput<float>&, int) const;
+template void Integrator::apply(const float* const*, std::int64_t, const CakeOutput<double>&, int) const;
+template void Integrator::apply(const double* const*, std::int64_t, const CakeOutput<float>&, int) const;
+template void Integrator::apply(const double* const*, std::int64_t, const CakeOutput<double>&, int) const;
 
 }  // namespace midas

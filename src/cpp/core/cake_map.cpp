@@ -1,8 +1,7 @@
 // Builds the map of pixel areas per bin. Equations and source: cake_map.hpp and polygon.hpp.
 //
-// Blocks of rows are cut in parallel, each into lists of (bin, pixel, area) by range of bins; then each range is put in
-// the order of its bins, one thread a range. Blocks are taken in order, so an entry's place does not depend on the
-// threads.
+// Rows of tiles are cut in parallel, each into a strip of its own; the strips are then joined in their order, so
+// nothing depends on the threads.
 #include "cake_map.hpp"
 
 #include <algorithm>
@@ -21,28 +20,11 @@ namespace {
 
 // Areas below this are rounding of the cuts, not parts of a pixel [px^2].
 constexpr double SLIVER = 1e-9;
-constexpr std::int64_t ROWS_PER_BLOCK = 16;
-constexpr std::int64_t N_RANGES = 64;
-
-struct Entry {
-  std::int32_t bin, pixel;
-  float area;
-};
-struct Block {
-  std::array<std::vector<Entry>, N_RANGES> ranges;
-  std::vector<double> square, shared;  // for each R, see CakeMap::eta_overlap
-};
 
 struct Corner {
   Point at;  // [px]
-  double radius, eta;
+  double radius;
 };
-
-Corner map_corner(const Projection& projection, double y, double z, std::int32_t panel) {
-  const Polar polar = projection.to_polar(y, z, panel);
-  const double radius = polar.radius / projection.geometry().pixel_size;
-  return {{radius * std::cos(polar.eta), radius * std::sin(polar.eta)}, radius, polar.eta};
-}
 
 struct Part {
   std::int64_t bin;
@@ -54,25 +36,24 @@ class Cutter {
  public:
   Cutter(const Edges& radii, const AngularZones& zones) : radii_(radii), zones_(zones) {}
 
-  // Calls put(bin, area) for every bin that holds a part of the quadrilateral.
-  template <class Put>
-  void cut(const std::array<Corner, 4>& corners, const Put& put) {
+  // The parts of the quadrilateral, one a bin. `zone` is the zone that holds it all, or -1 to find out.
+  const std::vector<Part>& cut(const std::array<Corner, 4>& corners, std::int64_t zone) {
     parts_.clear();
     double nearest = corners[0].radius, farthest = nearest;
     for (const Corner& corner : corners) {
-      if (!std::isfinite(corner.radius)) return;  // at or behind the sample
+      if (!std::isfinite(corner.radius)) return parts_;  // at or behind the sample
       nearest = std::min(nearest, corner.radius);
       farthest = std::max(farthest, corner.radius);
     }
-    if (farthest <= radii_.front()) return;
+    if (farthest <= radii_.front()) return parts_;
     double reach = 0.0;
     for (std::size_t i = 0; i < 4; ++i) {
       const Point &a = corners[i].at, &b = corners[(i + 1) % 4].at;
       reach = std::max(reach, std::abs(b.x - a.x) + std::abs(b.y - a.y));
     }
-    if (!(nearest - reach < radii_.back())) return;
-    split(corners);
-    if (pieces_.empty()) return;
+    if (!(nearest - reach < radii_.back())) return parts_;
+    split(corners, zone);
+    if (pieces_.empty()) return parts_;
     const Point diagonal = {corners[2].at.x - corners[0].at.x, corners[2].at.y - corners[0].at.y};
     const Point other = {corners[3].at.x - corners[1].at.x, corners[3].at.y - corners[1].at.y};
     const double sign = cross(diagonal, other) < 0.0 ? -1.0 : 1.0;
@@ -83,7 +64,7 @@ class Cutter {
       if (first->zone < zones_.n_bins()) cut_zone(&*first, &*first + (last - first), sign, origin_inside);
       first = last;
     }
-    for (const Part& part : parts_) put(part.bin, part.area);
+    return parts_;
   }
 
   // Adds, for each R, the squares of the last pixel's areas: of the bins, and between bins of the same R.
@@ -104,23 +85,23 @@ class Cutter {
   }
 
  private:
-  void split(const std::array<Corner, 4>& corners) {
+  void split(const std::array<Corner, 4>& corners, std::int64_t zone) {
     pieces_.clear();
-    const std::int64_t zone = zones_.locate(corners[0].eta);
-    bool whole = zones_.n_zones() == 1;
-    if (!whole && zones_.is_convex(zone)) {
-      whole = true;
-      for (std::size_t i = 1; i < 4; ++i) whole = whole && zones_.locate(corners[i].eta) == zone;
+    if (zone < 0) {
+      zone = zones_.locate(corners[0].at);
+      for (std::size_t i = 1; i < 4 && zone >= 0; ++i) {
+        if (!zones_.contains(zone, corners[i].at)) zone = -1;
+      }
     }
     for (std::size_t i = 0; i < 4; ++i) {
       const Corner &a = corners[i], &b = corners[(i + 1) % 4];
-      if (whole) {
-        pieces_.push_back(make_piece(zone, a.at, b.at));
+      if (zone >= 0) {
+        pieces_.push_back(make_piece(zone, a.at, b.at, a.radius, b.radius));
       } else {
-        zones_.split(a.at, b.at, a.eta, pieces_);
+        zones_.split(a.at, b.at, std::atan2(a.at.y, a.at.x), pieces_);
       }
     }
-    if (!whole) {
+    if (zone < 0) {
       std::stable_sort(pieces_.begin(), pieces_.end(),
                        [](const EdgePiece& a, const EdgePiece& b) { return a.zone < b.zone; });
     }
@@ -178,79 +159,289 @@ void check_layout(const PixelLayout& layout, std::int64_t n_bins) {
   if (low < 0 || high >= layout.n_y * layout.n_z) throw InputError("the pixel layout reaches outside the image");
 }
 
+// From the stored image back to the geometry's frame: y = y0 + row * y_row + column * y_column, z likewise.
+struct StoredImage {
+  std::int64_t n_rows, n_columns;
+  std::int64_t y0, y_row, y_column, z0, z_row, z_column;
+
+  explicit StoredImage(const PixelLayout& layout) {
+    const bool upright = std::abs(layout.step_y) == 1;  // columns of the stored image run along y
+    n_columns = upright ? layout.n_y : layout.n_z;
+    n_rows = upright ? layout.n_z : layout.n_y;
+    const std::int64_t row0 = layout.first / n_columns, column0 = layout.first % n_columns;
+    const std::int64_t along_columns = upright ? layout.step_y : layout.step_z;
+    const std::int64_t along_rows = (upright ? layout.step_z : layout.step_y) < 0 ? -1 : 1;
+    y_column = upright ? along_columns : 0;
+    z_column = upright ? 0 : along_columns;
+    y_row = upright ? 0 : along_rows;
+    z_row = upright ? along_rows : 0;
+    y0 = -row0 * y_row - column0 * y_column;
+    z0 = -row0 * z_row - column0 * z_column;
+  }
+  template <class T>
+  T y(T row, T column) const {
+    return static_cast<T>(y0) + row * static_cast<T>(y_row) + column * static_cast<T>(y_column);
+  }
+  template <class T>
+  T z(T row, T column) const {
+    return static_cast<T>(z0) + row * static_cast<T>(z_row) + column * static_cast<T>(z_column);
+  }
+};
+
 struct Job {
   const Projection& projection;
   const PixelLayout& layout;
   const Edges& radii;
   const AngularZones& zones;
   const std::uint8_t* mask;
-  std::int64_t bins_per_range;
+  const StoredImage image;
 };
 
-// Columns in runs of one panel each: pixels of a run share their corners, a corner between two runs is mapped for each.
-class Runs {
+// What one row of tiles gives to the map.
+struct Strip {
+  std::vector<std::int64_t> n_runs, n_entries;  // of each tile
+  std::vector<std::int32_t> run_bin;
+  std::vector<std::uint8_t> run_groups, pixel;
+  std::vector<float> area;
+  std::vector<double> square, shared;  // for each R, see CakeMap::eta_overlap
+};
+
+// The entries of one tile, put in the order of the map.
+class TileEntries {
  public:
-  Runs(const PanelLayout* panels, std::int64_t n_y) : number_(static_cast<std::size_t>(n_y), 0) {
-    first_.push_back(0);
-    for (std::int64_t y = 1; panels != nullptr && y < n_y; ++y) {
-      if (panels->column(static_cast<double>(y)) != panels->column(static_cast<double>(y - 1))) first_.push_back(y);
-      number_[static_cast<std::size_t>(y)] = first_.size() - 1;
-    }
-    first_.push_back(n_y);
+  void clear() { entries_.clear(); }
+  void add(std::int64_t pixel, const Part& part) {
+    entries_.push_back(
+        {static_cast<std::int32_t>(part.bin), static_cast<std::uint8_t>(pixel), static_cast<float>(part.area)});
   }
-  std::size_t size() const { return first_.size() - 1; }
-  std::int64_t begin(std::size_t run) const { return first_[run]; }
-  std::int64_t end(std::size_t run) const { return first_[run + 1]; }
-  std::size_t n_corners() const { return number_.size() + size(); }
-  // Place of a pixel's left corner in a row of corners; its right one follows.
-  std::size_t corner(std::int64_t y) const {
-    return static_cast<std::size_t>(y) + number_[static_cast<std::size_t>(y)];
+
+  void append_to(Strip& strip) {
+    sort_by_bin();
+    runs_.clear();
+    for (std::size_t i = 0; i < entries_.size();) {
+      std::size_t end = i;
+      while (end < entries_.size() && entries_[end].bin == entries_[i].bin) ++end;
+      runs_.push_back({i, end - i});
+      i = end;
+    }
+    // Short runs first: a loop whose length seldom changes is predicted.
+    std::stable_sort(runs_.begin(), runs_.end(), [](const Run& a, const Run& b) { return a.groups() < b.groups(); });
+    const std::size_t before = strip.pixel.size();
+    for (const Run& run : runs_) {
+      strip.run_bin.push_back(entries_[run.first].bin);
+      strip.run_groups.push_back(static_cast<std::uint8_t>(run.groups()));
+      for (std::size_t i = run.first; i < run.first + run.size; ++i) {
+        strip.pixel.push_back(entries_[i].pixel);
+        strip.area.push_back(entries_[i].area);
+      }
+      for (std::size_t i = run.size; i < run.groups() * static_cast<std::size_t>(GROUP); ++i) {
+        strip.pixel.push_back(strip.pixel.back());
+        strip.area.push_back(0.0f);
+      }
+    }
+    strip.n_runs.push_back(static_cast<std::int64_t>(runs_.size()));
+    strip.n_entries.push_back(static_cast<std::int64_t>(strip.pixel.size() - before));
   }
 
  private:
-  std::vector<std::int64_t> first_;
-  std::vector<std::size_t> number_;  // of each column
+  struct Entry {
+    std::int32_t bin;
+    std::uint8_t pixel;
+    float area;
+  };
+  struct Run {
+    std::size_t first, size;
+    std::size_t groups() const { return (size + static_cast<std::size_t>(GROUP) - 1) / GROUP; }
+  };
+
+  // By counting, which beats comparing unless there are many more bins than entries.
+  void sort_by_bin() {
+    if (entries_.empty()) return;
+    const auto [low, high] = std::minmax_element(entries_.begin(), entries_.end(),
+                                                 [](const Entry& a, const Entry& b) { return a.bin < b.bin; });
+    const std::int32_t first = low->bin;
+    const auto n = static_cast<std::size_t>(high->bin - first) + 1;
+    if (n > 16 * entries_.size() + 1024) {
+      std::stable_sort(entries_.begin(), entries_.end(), [](const Entry& a, const Entry& b) { return a.bin < b.bin; });
+      return;
+    }
+    place_.assign(n + 1, 0);
+    for (const Entry& e : entries_) ++place_[static_cast<std::size_t>(e.bin - first) + 1];
+    for (std::size_t i = 1; i <= n; ++i) place_[i] += place_[i - 1];
+    sorted_.resize(entries_.size());
+    for (const Entry& e : entries_) sorted_[place_[static_cast<std::size_t>(e.bin - first)]++] = e;
+    entries_.swap(sorted_);
+  }
+
+  std::vector<Entry> entries_, sorted_;
+  std::vector<std::size_t> place_;
+  std::vector<Run> runs_;
 };
 
-// The corners on the line z = edge of the pixels in row z.
-void map_row(const Projection& projection, const Runs& runs, std::int64_t z, double edge, std::vector<Corner>& row) {
-  std::size_t i = 0;
-  for (std::size_t run = 0; run < runs.size(); ++run) {
-    const std::int32_t panel = projection.panel_at(static_cast<double>(runs.begin(run)), static_cast<double>(z));
-    for (std::int64_t y = runs.begin(run); y <= runs.end(run); ++y)
-      row[i++] = map_corner(projection, static_cast<double>(y) - 0.5, edge, panel);
+// The corners of a tile's pixels, mapped once where one panel holds them all, else for each pixel.
+class TileCorners {
+ public:
+  TileCorners(const Job& job) : job_(job) {}
+
+  void map(std::int64_t row, std::int64_t column, std::int64_t n_rows, std::int64_t n_columns) {
+    row_ = row;
+    column_ = column;
+    n_across_ = n_columns + 1;
+    shared_ = true;
+    const std::int32_t panel = panel_of(row, column);
+    for (std::int64_t i = 0; i < n_rows && shared_ && job_.projection.geometry().panels != nullptr; ++i)
+      for (std::int64_t j = 0; j < n_columns && shared_; ++j) shared_ = panel_of(row + i, column + j) == panel;
+    if (!shared_) return;
+    grid_.clear();
+    for (std::int64_t i = 0; i <= n_rows; ++i)
+      for (std::int64_t j = 0; j <= n_columns; ++j) grid_.push_back(corner(row + i, column + j, panel));
+  }
+
+  // The zone of eta that holds the whole tile; -1 where several may.
+  std::int64_t zone() const {
+    if (job_.zones.n_zones() == 1) return 0;
+    if (!shared_) return -1;
+    const std::int64_t zone = job_.zones.locate(grid_.front().at);
+    for (const Corner& c : grid_)
+      if (!job_.zones.contains(zone, c.at)) return -1;
+    return zone;
+  }
+
+  std::array<Corner, 4> of(std::int64_t i, std::int64_t j) const {
+    if (!shared_) {
+      const std::int32_t panel = panel_of(row_ + i, column_ + j);
+      return {corner(row_ + i, column_ + j, panel), corner(row_ + i, column_ + j + 1, panel),
+              corner(row_ + i + 1, column_ + j + 1, panel), corner(row_ + i + 1, column_ + j, panel)};
+    }
+    const auto k = static_cast<std::size_t>(i * n_across_ + j), below = k + static_cast<std::size_t>(n_across_);
+    return {grid_[k], grid_[k + 1], grid_[below + 1], grid_[below]};
+  }
+
+ private:
+  std::int32_t panel_of(std::int64_t row, std::int64_t column) const {
+    return job_.projection.panel_at(static_cast<double>(job_.image.y(row, column)),
+                                    static_cast<double>(job_.image.z(row, column)));
+  }
+  // The corner before the pixel (row, column).
+  Corner corner(std::int64_t row, std::int64_t column, std::int32_t panel) const {
+    const double r = static_cast<double>(row) - 0.5, c = static_cast<double>(column) - 0.5;
+    const double pixel_size = job_.projection.geometry().pixel_size;
+    const PlanePoint p = job_.projection.on_plane(job_.image.y(r, c), job_.image.z(r, c), panel);
+    return {{p.vertical / pixel_size, p.horizontal / pixel_size}, p.radius / pixel_size};
+  }
+
+  const Job& job_;
+  std::int64_t row_ = 0, column_ = 0, n_across_ = 0;
+  bool shared_ = true;
+  std::vector<Corner> grid_;
+};
+
+Strip cut_strip(const Job& job, std::int64_t first_row) {
+  const StoredImage& image = job.image;
+  Strip strip;
+  strip.square.assign(static_cast<std::size_t>(job.radii.n_bins()), 0.0);
+  strip.shared = strip.square;
+  Cutter cutter(job.radii, job.zones);
+  TileCorners corners(job);
+  TileEntries entries;
+  const std::int64_t n_rows = std::min(TILE_ROWS, image.n_rows - first_row);
+  for (std::int64_t column = 0; column < image.n_columns; column += TILE_COLUMNS) {
+    const std::int64_t n_columns = std::min(TILE_COLUMNS, image.n_columns - column);
+    corners.map(first_row, column, n_rows, n_columns);
+    const std::int64_t zone = corners.zone();
+    entries.clear();
+    for (std::int64_t i = 0; i < n_rows; ++i) {
+      for (std::int64_t j = 0; j < n_columns; ++j) {
+        if (job.mask != nullptr) {
+          const std::int64_t y = image.y(first_row + i, column + j), z = image.z(first_row + i, column + j);
+          if (job.mask[z * job.layout.n_y + y] != 0) continue;
+        }
+        for (const Part& part : cutter.cut(corners.of(i, j), zone)) entries.add(i * TILE_COLUMNS + j, part);
+        cutter.add_squares(strip.square, strip.shared);
+      }
+    }
+    entries.append_to(strip);
+  }
+  return strip;
+}
+
+// Where each run stands when all are ordered by bin, and what the bins hold.
+void order_by_bin(CakeMap& map, int n_threads) {
+  const auto n_bins = static_cast<std::size_t>(map.n_bins());
+  map.first_slot.assign(n_bins + 1, 0);
+  for (const std::int32_t bin : map.run_bin) ++map.first_slot[static_cast<std::size_t>(bin) + 1];
+  for (std::size_t b = 1; b <= n_bins; ++b) map.first_slot[b] += map.first_slot[b - 1];
+  std::vector<std::int64_t> next(map.first_slot.begin(), map.first_slot.end() - 1);
+  map.run_slot.resize(map.run_bin.size());
+  for (std::size_t r = 0; r < map.run_bin.size(); ++r) {
+    map.run_slot[r] = next[static_cast<std::size_t>(map.run_bin[r])]++;
+  }
+  std::vector<double> run_area(map.run_bin.size());
+  std::vector<std::int32_t> run_pixels(map.run_bin.size());
+  const auto n_tiles = static_cast<std::int64_t>(map.first_run.size()) - 1;
+  parallel_for((n_tiles + 255) / 256, n_threads, [&](std::int64_t block) {
+    for (std::int64_t t = block * 256; t < std::min(n_tiles, (block + 1) * 256); ++t) {
+      auto e = static_cast<std::size_t>(map.first_entry[static_cast<std::size_t>(t)]);
+      for (auto r = static_cast<std::size_t>(map.first_run[static_cast<std::size_t>(t)]);
+           r < static_cast<std::size_t>(map.first_run[static_cast<std::size_t>(t) + 1]); ++r) {
+        double sum = 0.0;
+        std::int32_t n = 0;
+        for (const std::size_t end = e + static_cast<std::size_t>(map.run_groups[r] * GROUP); e < end; ++e) {
+          sum += static_cast<double>(map.area[e]);
+          n += map.area[e] > 0.0f ? 1 : 0;
+        }
+        run_area[static_cast<std::size_t>(map.run_slot[r])] = sum;
+        run_pixels[static_cast<std::size_t>(map.run_slot[r])] = n;
+      }
+    }
+  });
+  map.bin_area.assign(n_bins, 0.0);
+  map.bin_pixels.assign(n_bins, 0);
+  for (std::size_t b = 0; b < n_bins; ++b) {
+    for (auto s = static_cast<std::size_t>(map.first_slot[b]); s < static_cast<std::size_t>(map.first_slot[b + 1]);
+         ++s) {
+      map.bin_area[b] += run_area[s];
+      map.bin_pixels[b] += run_pixels[s];
+    }
   }
 }
 
-bool same_panels(const PanelLayout* panels, std::int64_t z, std::int64_t other) {
-  return panels == nullptr || panels->row(static_cast<double>(z)) == panels->row(static_cast<double>(other));
+template <class T>
+void place(std::vector<T>& from, std::int64_t at, std::vector<T>& to) {
+  std::copy(from.begin(), from.end(), to.begin() + at);
+  std::vector<T>().swap(from);
 }
 
-void cut_rows(const Job& job, std::int64_t z_begin, std::int64_t z_end, Block& block) {
-  const std::int64_t n_y = job.layout.n_y;
-  const PanelLayout* panels = job.projection.geometry().panels.get();
-  const Runs runs(panels, n_y);
-  std::vector<Corner> lower(runs.n_corners()), upper(lower.size());
-  block.square.assign(static_cast<std::size_t>(job.radii.n_bins()), 0.0);
-  block.shared = block.square;
-  Cutter cutter(job.radii, job.zones);
-  for (std::int64_t z = z_begin; z < z_end; ++z) {
-    if (z > z_begin && same_panels(panels, z, z - 1)) {
-      lower.swap(upper);
-    } else {
-      map_row(job.projection, runs, z, static_cast<double>(z) - 0.5, lower);
+void join(std::vector<Strip>& strips, CakeMap& map, int n_threads) {
+  map.first_run.push_back(0);
+  map.first_entry.push_back(0);
+  std::vector<std::int64_t> run_at, entry_at;
+  for (const Strip& strip : strips) {
+    run_at.push_back(map.first_run.back());
+    entry_at.push_back(map.first_entry.back());
+    for (std::size_t t = 0; t < strip.n_runs.size(); ++t) {
+      map.first_run.push_back(map.first_run.back() + strip.n_runs[t]);
+      map.first_entry.push_back(map.first_entry.back() + strip.n_entries[t]);
     }
-    map_row(job.projection, runs, z, static_cast<double>(z) + 0.5, upper);
-    for (std::int64_t y = 0; y < n_y; ++y) {
-      if (job.mask != nullptr && job.mask[z * n_y + y] != 0) continue;
-      const auto pixel = static_cast<std::int32_t>(job.layout.first + y * job.layout.step_y + z * job.layout.step_z);
-      const std::size_t i = runs.corner(y);
-      cutter.cut({lower[i], lower[i + 1], upper[i + 1], upper[i]}, [&](std::int64_t bin, double area) {
-        block.ranges[static_cast<std::size_t>(bin / job.bins_per_range)].push_back(
-            {static_cast<std::int32_t>(bin), pixel, static_cast<float>(area)});
-      });
-      cutter.add_squares(block.square, block.shared);
+  }
+  map.run_bin.resize(static_cast<std::size_t>(map.first_run.back()));
+  map.run_groups.resize(map.run_bin.size());
+  map.pixel.resize(static_cast<std::size_t>(map.first_entry.back()));
+  map.area.resize(map.pixel.size());
+  parallel_for(static_cast<std::int64_t>(strips.size()), n_threads, [&](std::int64_t i) {
+    const auto k = static_cast<std::size_t>(i);
+    place(strips[k].run_bin, run_at[k], map.run_bin);
+    place(strips[k].run_groups, run_at[k], map.run_groups);
+    place(strips[k].pixel, entry_at[k], map.pixel);
+    place(strips[k].area, entry_at[k], map.area);
+  });
+  for (std::size_t k = 0; k < static_cast<std::size_t>(map.n_radius); ++k) {
+    double square = 0.0, shared = 0.0;
+    for (const Strip& strip : strips) {
+      square += strip.square[k];
+      shared += strip.shared[k];
     }
+    map.eta_overlap.push_back(square > 0.0 ? 1.0 + shared / square : 1.0);
   }
 }
 
@@ -265,51 +456,60 @@ CakeMap build_cake_map(const Projection& projection, const PixelLayout& layout, 
   CakeMap map;
   map.n_radius = radii.n_bins();
   map.n_eta = zones.n_bins();
-  map.n_pixels = layout.n_y * layout.n_z;
   check_layout(layout, map.n_bins());
+  const Job job{projection, layout, radii, zones, mask, StoredImage(layout)};
+  map.n_rows = job.image.n_rows;
+  map.n_columns = job.image.n_columns;
   const int threads = resolve_threads(n_threads);
-
-  const std::int64_t bins_per_range = (map.n_bins() + N_RANGES - 1) / N_RANGES;
-  const Job job{projection, layout, radii, zones, mask, bins_per_range};
-  const std::int64_t n_blocks = (layout.n_z + ROWS_PER_BLOCK - 1) / ROWS_PER_BLOCK;
-  std::vector<Block> blocks(static_cast<std::size_t>(n_blocks));
-  parallel_for(n_blocks, threads, [&](std::int64_t b) {
-    cut_rows(job, b * ROWS_PER_BLOCK, std::min(layout.n_z, (b + 1) * ROWS_PER_BLOCK),
-             blocks[static_cast<std::size_t>(b)]);
-  });
-
-  map.offsets.assign(static_cast<std::size_t>(map.n_bins()) + 1, 0);
-  for (const Block& block : blocks) {
-    for (const auto& range : block.ranges) {
-      for (const Entry& e : range) ++map.offsets[static_cast<std::size_t>(e.bin) + 1];
-    }
-  }
-  for (std::size_t b = 1; b < map.offsets.size(); ++b) map.offsets[b] += map.offsets[b - 1];
-  map.pixels.resize(static_cast<std::size_t>(map.offsets.back()));
-  map.areas.resize(map.pixels.size());
-  parallel_for(N_RANGES, threads, [&](std::int64_t r) {
-    const std::int64_t first = std::min(r * bins_per_range, map.n_bins()),
-                       last = std::min(first + bins_per_range, map.n_bins());
-    std::vector<std::int64_t> next(map.offsets.begin() + first, map.offsets.begin() + last);
-    for (Block& block : blocks) {
-      auto& entries = block.ranges[static_cast<std::size_t>(r)];
-      for (const Entry& e : entries) {
-        const auto at = static_cast<std::size_t>(next[static_cast<std::size_t>(e.bin - first)]++);
-        map.pixels[at] = e.pixel;
-        map.areas[at] = e.area;
-      }
-      std::vector<Entry>().swap(entries);
-    }
-  });
-  for (std::size_t k = 0; k < static_cast<std::size_t>(map.n_radius); ++k) {
-    double square = 0.0, shared = 0.0;
-    for (const Block& block : blocks) {
-      square += block.square[k];
-      shared += block.shared[k];
-    }
-    map.eta_overlap.push_back(square > 0.0 ? 1.0 + shared / square : 1.0);
-  }
+  std::vector<Strip> strips(static_cast<std::size_t>(map.tiles_down()));
+  parallel_for(map.tiles_down(), threads,
+               [&](std::int64_t i) { strips[static_cast<std::size_t>(i)] = cut_strip(job, i * TILE_ROWS); });
+  join(strips, map, threads);
+  order_by_bin(map, threads);
   return map;
+}
+
+CakeRows cake_rows(const CakeMap& map, int n_threads) {
+  const auto n_bins = static_cast<std::size_t>(map.n_bins());
+  CakeRows rows;
+  rows.offsets.assign(n_bins + 1, 0);
+  for (std::size_t b = 0; b < n_bins; ++b) rows.offsets[b + 1] = rows.offsets[b] + map.bin_pixels[b];
+  struct Entry {
+    std::int32_t pixel;
+    float area;
+  };
+  std::vector<Entry> entries(static_cast<std::size_t>(rows.offsets.back()));
+  std::vector<std::int64_t> next(rows.offsets.begin(), rows.offsets.end() - 1);
+  const std::int64_t across = map.tiles_across();
+  for (std::size_t t = 0; t + 1 < map.first_run.size(); ++t) {
+    const auto tile = static_cast<std::int64_t>(t);
+    const std::int64_t row = tile / across * TILE_ROWS, column = tile % across * TILE_COLUMNS;
+    auto e = static_cast<std::size_t>(map.first_entry[t]);
+    for (auto r = static_cast<std::size_t>(map.first_run[t]); r < static_cast<std::size_t>(map.first_run[t + 1]); ++r) {
+      std::int64_t& at = next[static_cast<std::size_t>(map.run_bin[r])];
+      for (const std::size_t end = e + static_cast<std::size_t>(map.run_groups[r] * GROUP); e < end; ++e) {
+        if (!(map.area[e] > 0.0f)) continue;
+        const std::int64_t i = map.pixel[e] / TILE_COLUMNS, j = map.pixel[e] % TILE_COLUMNS;
+        entries[static_cast<std::size_t>(at++)] = {static_cast<std::int32_t>((row + i) * map.n_columns + column + j),
+                                                   map.area[e]};
+      }
+    }
+  }
+  rows.pixels.resize(entries.size());
+  rows.areas.resize(entries.size());
+  parallel_for((map.n_bins() + 1023) / 1024, resolve_threads(n_threads), [&](std::int64_t block) {
+    for (std::int64_t b = block * 1024; b < std::min(map.n_bins(), (block + 1) * 1024); ++b) {
+      const std::int64_t first = rows.offsets[static_cast<std::size_t>(b)],
+                         end = rows.offsets[static_cast<std::size_t>(b) + 1];
+      std::sort(entries.begin() + first, entries.begin() + end,
+                [](const Entry& p, const Entry& q) { return p.pixel < q.pixel; });
+      for (auto i = static_cast<std::size_t>(first); i < static_cast<std::size_t>(end); ++i) {
+        rows.pixels[i] = entries[i].pixel;
+        rows.areas[i] = entries[i].area;
+      }
+    }
+  });
+  return rows;
 }
 
 }  // namespace midas

@@ -145,6 +145,13 @@ Polar Projection::to_polar(double y, double z, std::int32_t panel) const {
   return {radius, std::atan(radius / geometry_.distance), wrapped(std::atan2(-r.b, r.c))};
 }
 
+PlanePoint Projection::on_plane(double y, double z, std::int32_t panel) const {
+  const Ray r = ray(y, z, panel);
+  if (!(r.scale > 0.0)) return {NAN_VALUE, NAN_VALUE, NAN_VALUE};
+  const double radius = with_parallax(distorted(r, panel));
+  return {radius * r.sin_angle(), radius * r.cos_angle(), radius};
+}
+
 double Projection::radius(double y, double z, std::int32_t panel) const {
   return with_parallax(distorted(ray(y, z, panel), panel));
 }

@@ -64,6 +64,13 @@ enum GeometryParameter : int {
 
 using GeometryGradient = std::array<double, N_GEOMETRY_PARAMETERS>;
 
+// A direction and radius as a point of the untilted plane at the distance L, without a call of a trigonometric
+// function.
+struct PlanePoint {
+  double vertical, horizontal;  // R cos eta, R sin eta [um]
+  double radius;                // R [um]
+};
+
 // First derivatives of (radius, eta) by the pixel position.
 struct PixelGradient {
   double radius_y, radius_z;  // [um / px]
@@ -87,6 +94,9 @@ class Projection {
   // NaN in every field where the pixel lies at or behind the sample plane (L + a <= 0).
   Polar to_polar(double y, double z) const { return to_polar(y, z, panel_at(y, z)); }
   Polar to_polar(double y, double z, std::int32_t panel) const;
+
+  // The same as a point, at half the cost.
+  PlanePoint on_plane(double y, double z, std::int32_t panel) const;
 
   // The radius alone [um], at a fraction of the cost of to_polar.
   double radius(double y, double z) const { return radius(y, z, panel_at(y, z)); }

@@ -97,13 +97,16 @@ double EdgePiece::area_in_disk(double radius) const {
 }
 
 EdgePiece make_piece(std::int64_t zone, const Point& start, const Point& end) {
+  return make_piece(zone, start, end, std::sqrt(dot(start, start)), std::sqrt(dot(end, end)));
+}
+
+EdgePiece make_piece(std::int64_t zone, const Point& start, const Point& end, double start_radius, double end_radius) {
   EdgePiece piece;
   piece.zone = zone;
   piece.start = start;
   piece.step = {end.x - start.x, end.y - start.y};
   piece.cross = cross(start, piece.step);
-  piece.start_radius = std::sqrt(dot(start, start));
-  const double end_radius = std::sqrt(dot(end, end));
+  piece.start_radius = start_radius;
   piece.farthest = std::max(piece.start_radius, end_radius);
   piece.nearest = std::min(piece.start_radius, end_radius);
   const double length2 = dot(piece.step, piece.step), along = -dot(start, piece.step);
@@ -124,6 +127,8 @@ double AngularZones::relative(double angle) const {
 }
 
 std::int64_t AngularZones::locate(double angle) const { return zones_.locate(relative(angle)); }
+
+std::int64_t AngularZones::locate(const Point& p) const { return n_zones() == 1 ? 0 : locate(std::atan2(p.y, p.x)); }
 
 void AngularZones::split(const Point& start, const Point& end, double start_angle,
                          std::vector<EdgePiece>& pieces) const {

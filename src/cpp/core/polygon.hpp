@@ -61,6 +61,8 @@ struct EdgePiece {
 };
 
 EdgePiece make_piece(std::int64_t zone, const Point& start, const Point& end);
+// The same where the distances of both ends from the origin are known.
+EdgePiece make_piece(std::int64_t zone, const Point& start, const Point& end, double start_radius, double end_radius);
 
 // A full turn divided into the bins of eta and, where these leave a gap, one zone outside all bins (the last).
 class AngularZones {
@@ -72,6 +74,13 @@ class AngularZones {
   std::int64_t n_zones() const { return zones_.n_bins(); }
   bool is_convex(std::int64_t zone) const { return zones_[zone + 1] - zones_[zone] < 3.14; }
   std::int64_t locate(double angle) const;
+  std::int64_t locate(const Point& p) const;
+
+  // Whether a point is in a zone, both borders' own points being left to `locate`; false for a zone of 180 deg or more.
+  bool contains(std::int64_t zone, const Point& p) const {
+    const auto k = static_cast<std::size_t>(zone);
+    return is_convex(zone) && cross(rays_[k], p) > 0.0 && cross(p, rays_[k + 1 < rays_.size() ? k + 1 : 0]) > 0.0;
+  }
 
   // Cuts the edge start -> end at every ray and appends its pieces; start_angle is the direction of start [rad].
   void split(const Point& start, const Point& end, double start_angle, std::vector<EdgePiece>& pieces) const;

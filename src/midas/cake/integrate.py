@@ -20,6 +20,7 @@ from midas.errors import InputError
 from midas.geometry import FloatArray, Geometry
 from midas.grid import CakeGrid
 
+_BLOCK = 32
 _SUSPICIOUS_NEGATIVES = 0.2  # fraction of a float frame; gaps and bad pixels are a few per cent
 
 
@@ -180,12 +181,13 @@ def _prepare(
     )
 
 
-def _frames(frames: Any, n: int) -> Iterator[npt.NDArray[Any]]:
+def _blocks(frames: Any, n: int) -> Iterator[list[npt.NDArray[Any]]]:
+    """Yield the frames a few at a time: side by side they are summed faster than alone."""
     if len(frames.shape) == 2:
-        yield np.asarray(frames)
+        yield [np.asarray(frames)]
         return
-    for i in range(n):
-        yield np.asarray(frames[i])
+    for first in range(0, n, _BLOCK):
+        yield [np.asarray(frames[i]) for i in range(first, min(n, first + _BLOCK))]
 
 
 def _warn_of_negatives(frame: npt.NDArray[Any], options: IntegrationOptions) -> None:
@@ -210,10 +212,10 @@ class _GroupSum:
 
     def add(self, caked: CakedFrames) -> None:
         valid = caked.bin_area > 0.0
-        np.add(self.intensity, caked.intensity, out=self.intensity, where=valid)
+        self.intensity += np.where(valid, caked.intensity, 0.0).sum(axis=0)
         if caked.variance is not None:
-            np.add(self.variance, caked.variance, out=self.variance, where=valid)
-        self.n_valid += valid
+            self.variance += np.where(valid, caked.variance, 0.0).sum(axis=0)
+        self.n_valid += valid.sum(axis=0)
 
     def total(self, n_frames: int, dark_variance: FloatArray | None) -> tuple[FloatArray, FloatArray]:
         """Return intensity and variance of the sum over n_frames; the error of the one dark adds up linearly."""
@@ -228,28 +230,33 @@ def _run(run: _Run, frames: Any, n: int) -> Cake:
     options, n_bins = run.options, run.cake_map.shape
     dark_variance = None
     if run.dark is not None and options.variance:
-        inputs = run.inputs.for_dark()
-        dark_variance = run.dark.variance(lambda image: run.cake_map.apply_prepared(image, inputs, True))
+        dark_variance = run.cake_map.dark_variance(run.dark, run.inputs)
+    prepared = run.cake_map.prepare(run.inputs)
     groups = options.groups(n)
     intensity = np.empty((len(groups), *n_bins))
     variance = np.empty_like(intensity)
     individual = np.empty((n, *n_bins)) if options.individual else None
     area = np.zeros(n_bins)
-    images = _frames(frames, n)
-    for k, (first, end) in enumerate(groups):
-        group = _GroupSum(n_bins)
-        for i in range(first, end):
-            frame = next(images)
-            if i == 0:
-                _warn_of_negatives(frame, options)
-            caked = run.cake_map.apply_prepared(frame, run.inputs, options.variance)
-            group.add(caked)
-            area += caked.bin_area
-            if individual is not None:
-                individual[i] = caked.intensity
-            if options.progress is not None:
-                options.progress(i + 1, n)
-        intensity[k], variance[k] = group.total(end - first, dark_variance)
+    group = _GroupSum(n_bins)
+    k = done = 0
+    for block in _blocks(frames, n):
+        if done == 0:
+            _warn_of_negatives(block[0], options)
+        caked = prepared.apply(block, variance=options.variance, n_threads=run.inputs.n_threads)
+        area += caked.bin_area.sum(axis=0)
+        if individual is not None:
+            individual[done : done + len(block)] = caked.intensity
+        first = 0
+        while first < len(block):
+            end = min(len(block), groups[k][1] - done)
+            group.add(caked[first:end])
+            if done + end == groups[k][1]:
+                intensity[k], variance[k] = group.total(groups[k][1] - groups[k][0], dark_variance)
+                group, k = _GroupSum(n_bins), k + 1
+            first = end
+        done += len(block)
+        if options.progress is not None:
+            options.progress(done, n)
     return _result(run, frames, groups, (intensity, variance, area / n), individual)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from midas import _core
-from midas.cake.pixels import FrameInput, RawLayout, check_stack, native_frame, prepare_dark, prepare_mask
+from midas.cake.pixels import Dark, FrameInput, RawLayout, check_stack, native_frame, prepare_dark, prepare_mask
 from midas.detector import Detector
 from midas.errors import InputError
 from midas.geometry import FloatArray, Geometry
@@ -20,8 +21,11 @@ from midas.grid import CakeGrid
 if TYPE_CHECKING:
     import scipy.sparse
 
-_ALGORITHM = 1  # goes up when a change of the core moves the areas
+_ALGORITHM = 2  # goes up when a change of the core moves the areas
 _PIXEL_SIZE_TOLERANCE = 1e-6  # relative
+
+BoolArray = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,13 +35,66 @@ class CakedFrames:
     A bin without a valid pixel has intensity and variance NaN and area 0.
     """
 
-    intensity: FloatArray
+    intensity: Floats
     """Shape (n_radius, n_eta) or (n_frames, n_radius, n_eta): sum(area·(raw - dark)) / sum(area), counts per px²; not
     divided with normalize=False [counts]."""
-    variance: FloatArray | None
+    variance: Floats | None
     """Shape of `intensity`: its variance, sum(area²·raw) / sum(area)² plus the dark's; None unless asked for."""
     bin_area: FloatArray
     """Shape of `intensity`: area of the valid pixels in each bin [px²]."""
+    bin_pixels: npt.NDArray[np.int32]
+    """Shape of `intensity`: number of valid pixels with a part in each bin."""
+
+    def __getitem__(self, frame: int | slice) -> CakedFrames:
+        """Return some frames of a stack."""
+        variance = None if self.variance is None else self.variance[frame]
+        return CakedFrames(self.intensity[frame], variance, self.bin_area[frame], self.bin_pixels[frame])
+
+    def __len__(self) -> int:
+        """Return the number of frames of a stack."""
+        return len(self.intensity)
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedMap:
+    """A map and all that its frames are combined with: dark, mask, corrections, which values are counts."""
+
+    core: _core.Integrator = field(repr=False)
+    shape: tuple[int, int]
+    """Number of bins (n_radius, n_eta)."""
+    frame_shape: tuple[int, int]
+    """Rows and columns of the frames."""
+
+    def apply(
+        self,
+        frames: npt.NDArray[Any] | Sequence[npt.NDArray[Any]],
+        *,
+        variance: bool = False,
+        single: bool = False,
+        n_threads: int = 0,
+    ) -> CakedFrames:
+        """Return frames of one dtype summed over the bins; no variance of the dark.
+
+        `single` gives intensity and variance in single precision.
+        """
+        arrays = [native_frame(frame, self.frame_shape) for frame in frames]
+        intensity, variances, area, pixels, differs = self.core.apply(
+            arrays, variance=variance, single=single, n_threads=n_threads
+        )
+        own = differs.astype(bool)
+        return CakedFrames(
+            intensity.reshape(-1, *self.shape),
+            None if variances is None else variances.reshape(-1, *self.shape),
+            self._of_frames(area, self.core.bin_area, own),
+            self._of_frames(pixels, self.core.bin_pixels, own),
+        )
+
+    def _of_frames(self, values: npt.NDArray[Any], common: npt.NDArray[Any], own: BoolArray) -> npt.NDArray[Any]:
+        """Return the values of frames that have their own, and the common ones of the others."""
+        if not own.any():
+            return np.broadcast_to(common.reshape(self.shape), (len(own), *self.shape))
+        values[~own] = common
+        return values.reshape(-1, *self.shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,11 +133,12 @@ class CakeMap:
     @property
     def bin_area(self) -> FloatArray:
         """Area of the pixels in each bin, shape (n_radius, n_eta) [px²]; 0 where there is none."""
-        offsets = self.core.offsets
-        cumulated = np.concatenate([[0.0], np.cumsum(self.core.areas, dtype=np.float64)])
-        area = cumulated[offsets[1:]] - cumulated[offsets[:-1]]
-        area[offsets[1:] == offsets[:-1]] = 0.0
-        return np.asarray(area.reshape(self.shape))
+        return np.asarray(self.core.bin_area.reshape(self.shape))
+
+    @property
+    def bin_pixels(self) -> npt.NDArray[np.int32]:
+        """Number of pixels with a part in each bin, shape (n_radius, n_eta)."""
+        return np.asarray(self.core.bin_pixels.reshape(self.shape))
 
     def apply(
         self,
@@ -139,40 +197,35 @@ class CakeMap:
             normalize=normalize,
             n_threads=n_threads,
         )
-        stack = [images] if images.ndim == 2 else images
-        results = [self.apply_prepared(frame, inputs, variance) for frame in stack]
-        if variance and mean_dark is not None:
-            extra = mean_dark.variance(lambda image: self.apply_prepared(image, inputs.for_dark(), True))
-            results = [replace(r, variance=r.variance + extra) for r in results if r.variance is not None]
-        if images.ndim == 2:
-            return results[0]
-        return CakedFrames(
-            np.stack([r.intensity for r in results]),
-            np.stack([r.variance for r in results if r.variance is not None]) if variance else None,
-            np.stack([r.bin_area for r in results]),
-        )
+        stack = images[None] if images.ndim == 2 else images
+        result = self.prepare(inputs).apply(stack, variance=variance, n_threads=n_threads)
+        if result.variance is not None and mean_dark is not None:
+            result = replace(result, variance=result.variance + self.dark_variance(mean_dark, inputs))
+        return result[0] if images.ndim == 2 else result
 
-    def apply_prepared(self, frame: npt.NDArray[Any], inputs: FrameInput, variance: bool) -> CakedFrames:
-        """Return one frame summed over the bins, with inputs that are checked already; no variance of the dark."""
-        return CakedFrames(
-            *self.core.apply(
-                native_frame(frame, self.frame_shape),
-                dark=inputs.dark,
-                scale=inputs.scale,
-                mask=inputs.mask,
-                bad_values=inputs.bad_values,
-                saturation=np.inf if inputs.saturation is None else inputs.saturation,
-                negative_counts=inputs.negative_counts,
-                normalize=inputs.normalize,
-                variance=variance,
-                n_threads=inputs.n_threads,
-            )
+    def prepare(self, inputs: FrameInput) -> PreparedMap:
+        """Return the map with all that frames are combined with, checked already."""
+        core = _core.Integrator(
+            self.core,
+            dark=inputs.dark,
+            scale=inputs.scale,
+            mask=inputs.mask,
+            bad_values=inputs.bad_values,
+            saturation=np.inf if inputs.saturation is None else inputs.saturation,
+            negative_counts=inputs.negative_counts,
+            normalize=inputs.normalize,
         )
+        return PreparedMap(core, self.shape, self.frame_shape)
+
+    def dark_variance(self, dark: Dark, inputs: FrameInput) -> FloatArray:
+        """Return what a dark adds to the variance of each bin of one frame, shape (n_radius, n_eta)."""
+        prepared = self.prepare(inputs.for_dark())
+        return dark.variance(lambda image: prepared.apply([image], variance=True, n_threads=inputs.n_threads)[0])
 
     def to_scipy(self) -> scipy.sparse.csr_array:
         """Return the areas as a sparse matrix, shape (n_radius·n_eta, n_pixels), float32 [px²].
 
-        Columns number the pixels of a frame of `frame_shape`, row by row. The arrays are shared with the map.
+        Columns number the pixels of a frame of `frame_shape`, row by row.
 
         Examples
         --------
@@ -183,8 +236,8 @@ class CakeMap:
         """
         from scipy import sparse
 
-        shape = (self.shape[0] * self.shape[1], self.core.n_pixels)
-        return sparse.csr_array((self.core.areas, self.core.pixels, self.core.offsets), shape=shape)
+        offsets, pixels, areas = self.core.rows()
+        return sparse.csr_array((areas, pixels, offsets), shape=(self.shape[0] * self.shape[1], self.core.n_pixels))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle what it was built from."""
@@ -240,7 +293,7 @@ def build_map(
         mask=None if mask is None else mask.view(np.uint8),
         n_threads=n_threads,
     )
-    if core.offsets[-1] == 0:
+    if core.n_entries == 0:
         raise InputError(
             f"no pixel lies in the bins, {grid}; check the range of the grid and the beam centre {geometry.beam_center}"
         )

@@ -53,7 +53,7 @@ class IntegrationOptions:
     dark_frames: int = 1
     """Frames that the dark is the mean of; its variance is dark / dark_frames."""
     progress: Callable[[int, int], None] | None = None
-    """Called with (frames done, frames in all) after each frame."""
+    """Called with (frames done, frames in all) after every few frames."""
 
     def __post_init__(self) -> None:
         """Check the numbers."""

@@ -75,7 +75,7 @@ class FrameInput:
 
 class _HasVariance(Protocol):
     @property
-    def variance(self) -> FloatArray | None: ...
+    def variance(self) -> npt.NDArray[np.floating[Any]] | None: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +98,7 @@ class Dark:
         """Return what the dark adds to the variance of each bin of one frame: its own Poisson noise over n_frames."""
         variance = apply(self.counts).variance
         assert variance is not None
-        return variance / self.n_frames
+        return np.asarray(variance / self.n_frames, dtype=np.float64)
 
 
 def check_stack(frames: npt.ArrayLike, shape: tuple[int, int]) -> npt.NDArray[Any]:
