@@ -95,6 +95,20 @@ def test_the_model_of_a_group_is_what_was_fitted(cake):
         fits.model(edges, group=3)
 
 
+@pytest.mark.parametrize("step", [0.5, 1.0, 2.0])
+def test_uncertainties_are_the_scatter_of_many_frames(ring_list, step):
+    geometry = dataclasses.replace(GEOMETRY, beam_center=(200.2, 203.7))
+    detector = midas.Detector((400, 400), 200.0)
+    images = np.stack([midas.simulate(geometry, detector, "CeO2", seed=k).image for k in range(10)])
+    cake = midas.integrate(images, geometry, midas.CakeGrid(30, 72, step, eta_step=5))
+    fits = cake.fit_peaks(ring_list.first(2))
+    assert fits.converged.all()
+    for name in ("center", "area", "fwhm"):
+        values, sigma = getattr(fits, name), getattr(fits, f"{name}_sigma")
+        scatter = values.reshape(10, -1).var(axis=0, ddof=1) / (sigma**2).reshape(10, -1).mean(axis=0)
+        assert 0.85 < np.sqrt(scatter.mean()) < 1.15, name  # bins as wide as the peak share less in its width
+
+
 def test_empty_lineouts_have_rows_that_say_so(cake):
     intensity = cake.intensity.copy()
     intensity[:, :, 4] = np.nan
