@@ -12,7 +12,7 @@ from midas.grid import CakeGrid
 from midas.panels import PanelLayout, Panels
 
 if TYPE_CHECKING:
-    from midas.cake import Cake, CakeMap, IntegrationOptions, build_map
+    from midas.cake import Cake, CakeMap, IntegrationOptions, PeakFits, PeakOptions, build_map, fit_peaks
     from midas.cake.integrate import integrate
     from midas.calibration import Calibration, CalibrationParams, JointCalibration
     from midas.calibration.calibrate import calibrate
@@ -27,7 +27,16 @@ if TYPE_CHECKING:
     __version__: str
 
 _HOMES = {
-    "midas.cake": ("Cake", "CakeMap", "IntegrationOptions", "build_map", "integrate"),
+    "midas.cake": (
+        "Cake",
+        "CakeMap",
+        "IntegrationOptions",
+        "PeakFits",
+        "PeakOptions",
+        "build_map",
+        "fit_peaks",
+        "integrate",
+    ),
     "midas.calibration": ("Calibration", "CalibrationParams", "JointCalibration", "calibrate"),
     "midas.crystal": ("Calibrant", "Rings", "calibrant", "calibrant_from_cell", "calibrant_from_cif", "rings"),
     "midas.io.exchange": ("read_geometry", "write_geometry"),
@@ -80,6 +89,8 @@ __all__ = [
     "PanelLayout",
     "Panels",
     "Parameters",
+    "PeakFits",
+    "PeakOptions",
     "PeakProfile",
     "RefinementError",
     "Rings",
@@ -91,6 +102,7 @@ __all__ = [
     "calibrant_from_cell",
     "calibrant_from_cif",
     "calibrate",
+    "fit_peaks",
     "integrate",
     "read_cake_file",
     "read_frames",

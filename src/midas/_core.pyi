@@ -110,6 +110,21 @@ def pseudo_strain(
     tan_two_theta: Float64,
     panel: npt.NDArray[np.int64] | None = None,
 ) -> Float64: ...
+def fit_lineouts(
+    intensity: Float64,
+    sigma: Float64,
+    edges: Float64,
+    *,
+    positions: Sequence[float] = ...,
+    fwhm: float = 0.0,
+    window: float = 4.0,
+    max_shift: float = 0.0,
+    min_prominence: float = 6.0,
+    smoothing: int = 0,
+    n_peaks: int = 0,
+    n_threads: int = 0,
+) -> dict[str, npt.NDArray[Any]]: ...
+def binned_profile(edges: Float64, *, center: float, fwhm: float, mixing: float) -> Float64: ...
 
 class CakeMap:
     def __init__(

@@ -265,14 +265,17 @@ def test_keys_that_would_change_the_result_are_refused():
     assert "DistortionFile" not in parse_params("DistortionFile d.bin\n").with_geometry(found)
 
 
-def test_keys_that_are_not_used_yet_are_warned_about_once(caplog):
-    text = f"{BINS}DoPeakFit 1\nMultiplePeaks 1\nDoSmoothing 1\nPeakLocation 5.5\nPeakLocation 7\n"
-    _ = parse_params(text).grid
-    (record,) = caplog.records
-    assert record.levelno == logging.WARNING
-    assert "DoPeakFit, MultiplePeaks, PeakLocation, DoSmoothing: known but not used yet" in record.message
+def test_peak_keys_that_do_nothing_or_contradict_are_warned_about_once(caplog):
+    p = parse_params(f"{BINS}PeakLocation 7\nPeakLocation 5.5\n")
+    assert p.peak_locations == (5.5, 7.0)
+    _ = p.grid
+    messages = [record.message for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(messages) == 2
+    assert "PeakLocation without DoPeakFit 1: no peaks are fitted" in messages[0]
+    assert "2 PeakLocation without MultiplePeaks 1: all are fitted" in messages[1]
     caplog.clear()
     _ = parse_params(f"{BINS}DoPeakFit 0\nMultiplePeaks 0\nDoSmoothing 0\n").grid
+    _ = parse_params(f"{BINS}DoPeakFit 1\nMultiplePeaks 1\nPeakLocation 5\nPeakLocation 7\n").grid
     assert not caplog.records
 
 

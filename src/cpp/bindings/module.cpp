@@ -9,6 +9,7 @@ PYBIND11_MODULE(_core, m) {
   midas_bindings::bind_cake(m);
   midas_bindings::bind_center_search(m);
   midas_bindings::bind_ring_search(m);
+  midas_bindings::bind_lineout_peaks(m);
   midas_bindings::bind_defects(m);
   midas_bindings::bind_simulate(m);
 }

@@ -12,6 +12,7 @@ void bind_errors(pybind11::module_& m);
 void bind_geometry(pybind11::module_& m);
 void bind_calibration(pybind11::module_& m);
 void bind_center_search(pybind11::module_& m);
+void bind_lineout_peaks(pybind11::module_& m);
 void bind_ring_search(pybind11::module_& m);
 void bind_simulate(pybind11::module_& m);
 

@@ -11,10 +11,9 @@
 
 #include "levmar.hpp"
 #include "peak.hpp"
+#include "pseudo_voigt.hpp"
 
 namespace midas {
-
-constexpr double LN2 = 0.69314718055994530942;
 
 using Parameters = std::array<double, MAX_PEAK_PARAMETERS>;
 

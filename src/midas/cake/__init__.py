@@ -5,6 +5,7 @@ from __future__ import annotations
 from midas.cake.integrate import integrate, integrate_with_map
 from midas.cake.map import CakedFrames, CakeMap, build_map
 from midas.cake.options import IntegrationOptions
+from midas.cake.peaks import PeakFits, PeakOptions, fit_peaks
 from midas.cake.result import Cake, Profile
 from midas.cake.series import SeriesFiles, integrate_file, integrate_files
 
@@ -13,9 +14,12 @@ __all__ = [
     "CakeMap",
     "CakedFrames",
     "IntegrationOptions",
+    "PeakFits",
+    "PeakOptions",
     "Profile",
     "SeriesFiles",
     "build_map",
+    "fit_peaks",
     "integrate",
     "integrate_file",
     "integrate_files",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,9 @@ from midas.version import version
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from midas.cake.peaks import PeakFits, PeakOptions
+    from midas.crystal.rings import Rings
 
 CONDITIONS = ("temperature", "pressure", "i", "i0")
 
@@ -136,6 +139,18 @@ class Cake(RadialAxes):
             return intensity, None
         variance = np.nansum((weight * self.sigma) ** 2, axis=2) * self.eta_overlap
         return intensity, np.asarray(np.sqrt(variance) / divisor)
+
+    def fit_peaks(
+        self,
+        positions: Sequence[float] | FloatArray | Rings | None = None,
+        *,
+        options: PeakOptions | None = None,
+        n_threads: int = 0,
+    ) -> PeakFits:
+        """Return the peaks of every lineout, one row for each (sum, eta, peak): see `midas.fit_peaks`."""
+        from midas.cake.peaks import fit_peaks
+
+        return fit_peaks(self, positions, options=options, n_threads=n_threads)
 
     def to_zarr(
         self, path: Path | str, *, instrument: Mapping[str, float] | None = None, sum_images: bool = False

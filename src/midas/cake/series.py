@@ -14,6 +14,7 @@ import numpy as np
 from midas.cake.integrate import integrate_with_map
 from midas.cake.map import CakeMap, build_map
 from midas.cake.options import IntegrationOptions
+from midas.cake.peaks import PeakOptions, fit_peaks
 from midas.cake.result import Cake
 from midas.detector import Detector
 from midas.errors import InputError
@@ -29,6 +30,8 @@ _log = logging.getLogger(__name__)
 
 _INSTRUMENT_KEYS = {"Polariz": "Polariz", "SH_L": "SHpL", **{k: k for k in ("U", "V", "W", "X", "Y", "Z")}}
 _DARK_LOCATION = "exchange/dark"
+PEAKS_SUFFIX = ".peaks.csv"
+_SMOOTHING = 7  # bins of the filter that `DoSmoothing 1` asks for: a Gaussian 5 bins wide keeps 93 % of its height
 _HDF5 = (".h5", ".hdf5", ".hdf", ".nxs", ".nx5")
 _ZARR = (".zip", ".zarr")
 _IMAGE_SUFFIXES = (".MIDAS.zip", ".zarr.zip", ".nxs.h5")
@@ -91,6 +94,8 @@ class CakedSeries:
     """Caked files that were there already and were left alone."""
     last: Cake | None
     """The cake of the last file integrated."""
+    peaks: tuple[Path, ...] = ()
+    """Tables of fitted peaks, in the order of `written`; empty without `DoPeakFit 1`."""
 
 
 def integrate_files(
@@ -104,13 +109,17 @@ def integrate_files(
 ) -> CakedSeries:
     """Cake image files as their MIDAS parameters say and write a `.zarr.zip` for each; the map is built once.
 
+    With `DoPeakFit 1` the peaks of every lineout are fitted (`midas.fit_peaks`) and written beside the cake, as
+    `<name>.peaks.csv`: those at the radii of `PeakLocation`, or without it those found, with `MultiplePeaks 0` only the
+    most prominent one of a lineout. `DoSmoothing 1` smooths for the search.
+
     Parameters
     ----------
     files
         The image files, the dark, and where they are inside.
     parameters
         Geometry, bins, masks, `SkipFrame`, `OmegaSumFrames`, `Normalize`, `SumImages`, `SaveIndividualFrames` and the
-        instrument parameters.
+        instrument parameters, `DoPeakFit` and what goes with it.
     output
         A folder, in which each file is called `<name of the image>.zarr.zip`, or for one image a name with that ending.
     skip_existing
@@ -127,12 +136,13 @@ def integrate_files(
         is half written.
     """
     paths, targets = _paths(files, output)
+    _check_peaks(parameters)
     with contextlib.ExitStack() as folders:
         for folder in {target.parent for target in targets}:
             folders.enter_context(output_folder(folder))
         cake_map: CakeMap | None = None
         cake: Cake | None = None
-        skipped = []
+        skipped, peaks = [], []
         for path, target in zip(paths, targets, strict=True):
             if skip_existing and target.exists():
                 skipped.append(target)
@@ -146,10 +156,12 @@ def integrate_files(
                 dark, dark_frames = _read_dark(files, path, parameters)
                 options = replace(_options(parameters, frames), dark_frames=dark_frames, progress=progress)
                 cake = integrate_with_map(frames, cake_map, dark=dark, options=options, n_threads=n_threads)
-            sum_images = bool(int(_number(parameters, "SumImages")))
+            sum_images = _flag(parameters, "SumImages")
             cake.to_zarr(target, instrument=_instrument(parameters), sum_images=sum_images)
             _log.info("%s -> %s", path, target)
-    return CakedSeries(tuple(t for t in targets if t not in skipped), tuple(skipped), cake)
+            if _flag(parameters, "DoPeakFit"):
+                peaks.append(_write_peaks(cake, parameters, target, n_threads))
+    return CakedSeries(tuple(t for t in targets if t not in skipped), tuple(skipped), cake, tuple(peaks))
 
 
 def integrate_file(
@@ -271,8 +283,8 @@ def _options(parameters: Parameters, frames: Frames) -> IntegrationOptions:
         omega_start=start,
         omega_step=step,
         first_frame_number=parameters.skip_frames,
-        individual=bool(int(_number(parameters, "SaveIndividualFrames"))),
-        normalize=bool(int(_number(parameters, "Normalize"))),
+        individual=_flag(parameters, "SaveIndividualFrames"),
+        normalize=_flag(parameters, "Normalize"),
         bad_values=parameters.bad_values,
     )
 
@@ -284,6 +296,37 @@ def _from_metadata(frames: Frames, key: str, default: float) -> float:
 
 def _instrument(parameters: Parameters) -> dict[str, float]:
     return {name: _number(parameters, key) for name, key in _INSTRUMENT_KEYS.items() if key in parameters}
+
+
+def _check_peaks(parameters: Parameters) -> None:
+    """Refuse a peak outside of the bins before anything is caked."""
+    if not _flag(parameters, "DoPeakFit"):
+        return
+    bins = parameters.bins
+    low, high = bins.radius_min, bins.radius_max
+    for radius in parameters.peak_locations:
+        if not low <= radius <= high:
+            raise InputError(
+                f"{parameters.name}: PeakLocation {radius:g} px is outside of the bins, RMin {low:g} to RMax {high:g}; "
+                "take it out or widen the bins"
+            )
+
+
+def _write_peaks(cake: Cake, parameters: Parameters, target: Path, n_threads: int) -> Path:
+    """Fit the peaks that the parameters ask for and write them beside the cake."""
+    positions = parameters.peak_locations
+    options = PeakOptions(
+        smoothing=_SMOOTHING if _flag(parameters, "DoSmoothing") else 0,
+        n_peaks=None if _flag(parameters, "MultiplePeaks") else 1,
+    )
+    fits = fit_peaks(cake, positions or None, options=options, n_threads=n_threads)
+    path = fits.to_csv(target.with_name(f"{target.name.removesuffix(SUFFIX)}{PEAKS_SUFFIX}"))
+    _log.info("%d of %d peaks fitted -> %s", int(fits.converged.sum()), len(fits), path)
+    return path
+
+
+def _flag(parameters: Parameters, key: str) -> bool:
+    return bool(int(_number(parameters, key)))
 
 
 def _number(parameters: Parameters, key: str) -> float:

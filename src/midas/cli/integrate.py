@@ -23,7 +23,8 @@ def add_parser(subparsers: Any) -> None:
         "integrate",
         help="cake frames into R-eta patterns and write a .zarr.zip",
         description="Cake the frames of image files: sum them over bins of radius and eta with exact pixel areas, and "
-        "write <name>.zarr.zip, which GSAS-II and midas refine open.",
+        "write <name>.zarr.zip, which GSAS-II and midas refine open. With DoPeakFit 1 in the parameter file the peaks "
+        "of every lineout are fitted, at each PeakLocation or where they are found, and written to <name>.peaks.csv.",
         epilog="Example: midas integrate scan_000012.h5 --param-file refined_MIDAS_params.txt --result-folder caked",
         allow_abbrev=False,
     )
@@ -208,6 +209,7 @@ def run(args: argparse.Namespace) -> int:
         report = {
             "written": [str(p) for p in done.written],
             "skipped": [str(p) for p in done.skipped],
+            "peaks": [str(p) for p in done.peaks],
             "seconds": seconds,
         }
         print(json.dumps(report))
@@ -216,7 +218,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"{path} is there already: skipped")
     if done.last is not None:
         print(done.last)
-    for path in done.written:
+    for path in (*done.written, *done.peaks):
         print(f"wrote {path}")
     return 0
 

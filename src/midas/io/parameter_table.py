@@ -32,8 +32,6 @@ class ParameterKey:
     """True when every line counts; otherwise the last one wins."""
     flag: str | None = None
     """Command-line flag that can give the value instead."""
-    unused: bool = False
-    """True when nothing is done with it yet; a value other than 0 is warned about."""
 
 
 def _p(i: int) -> ParameterKey:
@@ -168,10 +166,10 @@ _ROWS = (
     _K("Normalize", int, "1: divide by the area of the bin; 0: plain weighted sum", default=1),
     _K("SumImages", int, "1: also store the sum of all frames", default=0),
     _K("SaveIndividualFrames", int, "1: store each frame's cake", default=1),
-    _K("DoPeakFit", int, "1: fit peaks of every lineout", default=0, unused=True),
-    _K("MultiplePeaks", int, "1: fit several peaks at once", default=0, unused=True),
-    _K("PeakLocation", float, "radius of a peak to fit", unit="px", repeatable=True, unused=True),
-    _K("DoSmoothing", int, "1: smooth lineouts before the peak search", default=0, unused=True),
+    _K("DoPeakFit", int, "1: fit peaks of every lineout", default=0),
+    _K("MultiplePeaks", int, "1: fit all peaks found, 0: the most prominent one", default=0),
+    _K("PeakLocation", float, "radius of a peak to fit; without it peaks are found", unit="px", repeatable=True),
+    _K("DoSmoothing", int, "1: smooth lineouts for the peak search (not for the fit)", default=0),
     # Instrument, for the refinement
     _K("Polariz", float, "polarization", default=0.99),
     _K("SHpL", float, "axial divergence SH/L", default=0.002),

@@ -20,7 +20,7 @@ from midas.geometry import DISTORTION_NAMES, Geometry
 from midas.grid import CakeGrid
 from midas.io.frames import Mask, read_mask
 from midas.io.panel_shifts import read_panel_shifts
-from midas.io.parameter_table import PARAMETER_KEYS, find_key
+from midas.io.parameter_table import find_key
 from midas.io.parameter_text import (
     ParameterLine,
     Values,
@@ -346,6 +346,11 @@ class Parameters:
         return n
 
     @property
+    def peak_locations(self) -> tuple[float, ...]:
+        """Radii of the peaks to fit, ascending [px] (`PeakLocation`); empty where the file has none."""
+        return tuple(sorted(self._floats("PeakLocation")))
+
+    @property
     def omega_start(self) -> float:
         """Omega of the first frame [deg]."""
         return self._float("OmegaStart")
@@ -403,9 +408,12 @@ class Parameters:
                     f"RMax is {self._float('RMax'):g} px but the farthest corner is {reach:.0f} px from the beam: "
                     "bins beyond it stay empty"
                 )
-        unused = [row.name for row in PARAMETER_KEYS.values() if row.unused and self._is_set(row.name)]
-        if unused:
-            found.append(f"{', '.join(unused)}: known but not used yet, the result is as without")
+        if self._is_set("PeakLocation") and not self._is_set("DoPeakFit"):
+            found.append("PeakLocation without DoPeakFit 1: no peaks are fitted")
+        if len(self.peak_locations) > 1 and not self._is_set("MultiplePeaks"):
+            found.append(
+                f"{len(self.peak_locations)} PeakLocation without MultiplePeaks 1: all are fitted nevertheless"
+            )
         return tuple(found)
 
     def _is_set(self, key: str) -> bool:

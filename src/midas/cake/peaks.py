@@ -1,0 +1,378 @@
+"""Peaks of every lineout of a cake: positions, areas and widths, each with its standard uncertainty."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from midas import _core
+from midas.crystal.rings import Rings
+from midas.errors import InputError
+from midas.geometry import FloatArray, Geometry
+from midas.io.atomic import atomic_path
+from midas.units import CENTIDEGREE
+
+if TYPE_CHECKING:
+    from midas.cake.result import Cake
+
+IntArray = npt.NDArray[np.int64]
+
+REASONS = (
+    "",
+    "no bin with a value near the position",
+    "fewer bins than parameters",
+    "no peak above the background",
+    "too many steps",
+    "the centre ran to max_shift or to a neighbour",
+    "a width ran to that of the window",
+    "the bins do not determine the parameters",
+)
+"""What `PeakFits.reason` can say, in the order of the core's outcomes; the first is success."""
+
+
+@dataclass(frozen=True)
+class PeakOptions:
+    """How peaks of lineouts are found and fitted."""
+
+    fwhm: float | None = None
+    """Start width [px]; None estimates it from the lineouts."""
+    window: float = 4.0
+    """Bins within this many widths of a peak are fitted; peaks nearer to one another than that are fitted together."""
+    max_shift: float | None = None
+    """A centre stays within this of the position given [px]; None: 5 px or 3 bins, what is more."""
+    min_prominence: float = 6.0
+    """A peak that nobody named stands out by this many standard deviations at least."""
+    smoothing: int = 0
+    """Bins of the quadratic Savitzky-Golay filter of the search for peaks, odd from 5; 0 does without. What is fitted
+    is never smoothed."""
+    n_peaks: int | None = None
+    """The most prominent peaks to find in a lineout; None: all."""
+
+
+@dataclass(frozen=True, eq=False)
+class PeakFits:
+    """Fitted peaks, one row for each (sum, eta, peak). Arrays are read-only; NaN where a fit gave no answer.
+
+    Standard uncertainties (`_sigma`) are those of the weighted least squares, from the cake's sigma and what
+    neighbouring bins share: a pixel on a border counts in both, so that sums over bins scatter by more than those of
+    independent ones would, by 22 % for bins of a pixel. They are not multiplied by chi-square. That of a parameter on
+    its bound (`sig` or `gam` 0) is NaN.
+    """
+
+    sum: IntArray
+    """Shape (n,): index of the sum of frames."""
+    eta_bin: IntArray
+    """Shape (n,): index of the eta bin."""
+    eta: FloatArray
+    """Shape (n,): azimuth of the bin's centre [deg]."""
+    peak: IntArray
+    """Shape (n,): index of the position given, or by radius among the peaks found in this lineout."""
+    group: IntArray
+    """Shape (n,): peaks of a lineout with the same number were fitted together, over one background; -1 without a
+    fit."""
+    area: FloatArray
+    """Shape (n,): integral over the radius [intensity px]."""
+    area_sigma: FloatArray
+    center: FloatArray
+    """Shape (n,): radius [px]."""
+    center_sigma: FloatArray
+    two_theta: FloatArray
+    """Shape (n,): of the centre [deg]."""
+    two_theta_sigma: FloatArray
+    d_spacing: FloatArray
+    """Shape (n,): of the centre [Å]."""
+    d_spacing_sigma: FloatArray
+    sig: FloatArray
+    """Shape (n,): variance of the Gaussian part in 2θ [centidegrees²], as GSAS-II's."""
+    sig_sigma: FloatArray
+    gam: FloatArray
+    """Shape (n,): full width of the Lorentzian part in 2θ [centidegrees], as GSAS-II's."""
+    gam_sigma: FloatArray
+    fwhm: FloatArray
+    """Shape (n,): full width of the profile [px]: Thompson, Cox and Hastings, J. Appl. Cryst. 20 (1987) 79."""
+    fwhm_sigma: FloatArray
+    fwhm_two_theta: FloatArray
+    """Shape (n,): the same in 2θ [deg]."""
+    fwhm_two_theta_sigma: FloatArray
+    mixing: FloatArray
+    """Shape (n,): Lorentzian share of the profile, 0 to 1 (the pseudo-Voigt's η, which is no azimuth)."""
+    mixing_sigma: FloatArray
+    background: FloatArray
+    """Shape (n,): at the centre [intensity]."""
+    background_sigma: FloatArray
+    background_slope: FloatArray
+    """Shape (n,): over the window [intensity / px]."""
+    chi2: FloatArray
+    """Shape (n,): reduced chi-square of the window."""
+    n_bins: IntArray
+    """Shape (n,): bins of the window that have a value."""
+    converged: npt.NDArray[np.bool_]
+    """Shape (n,): the fit ended inside its bounds, with uncertainties."""
+    reason: npt.NDArray[np.str_]
+    """Shape (n,): why not; empty where it converged."""
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.area)
+
+    def columns(self) -> dict[str, npt.NDArray[Any]]:
+        """Return the arrays by their names, in order."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def select(self, rows: npt.ArrayLike) -> PeakFits:
+        """Return some rows: a mask or indices.
+
+        Examples
+        --------
+        >>> from midas import CakeGrid, Geometry, integrate
+        >>> g = Geometry(distance=1e6, beam_center=(20, 20), pixel_size=200, wavelength=0.18)
+        >>> cake = integrate(np.full((41, 41), 5), g, CakeGrid(2, 18, 1, eta_step=90))
+        >>> fits = cake.fit_peaks([9.0])
+        >>> len(fits), len(fits.select(fits.converged))
+        (4, 0)
+        """
+        chosen = np.asarray(rows)
+        return _frozen_fits({name: column[chosen] for name, column in self.columns().items()})
+
+    def to_csv(self, path: Path | str) -> Path:
+        """Write a row for each peak under the names of the fields, and return the path; NaN stays an empty cell.
+
+        Raises
+        ------
+        OutputError
+            The file cannot be written.
+        """
+        path = Path(path)
+        columns = self.columns()
+        cells = [_cells(column) for column in columns.values()]
+        with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(columns)
+            writer.writerows(zip(*cells, strict=True))
+        return path
+
+    def to_pandas(self) -> Any:
+        """Return a pandas DataFrame with a column for each field.
+
+        Raises
+        ------
+        InputError
+            pandas is not installed.
+        """
+        if importlib.util.find_spec("pandas") is None:
+            raise InputError("pandas is not installed; install it, or use columns() or to_csv()")
+        pandas = importlib.import_module("pandas")
+        return pandas.DataFrame(self.columns())
+
+    def model(self, radius_edges: FloatArray, *, sum_index: int = 0, eta_bin: int = 0, group: int = 0) -> FloatArray:
+        """Return what a fit says of bins: background and peaks of one group, shape (n_edges - 1,) [intensity].
+
+        Parameters
+        ----------
+        radius_edges
+            Ascending edges of the bins [px].
+        sum_index, eta_bin, group
+            Which fit.
+
+        Raises
+        ------
+        InputError
+            There is no such fit.
+        """
+        rows = np.flatnonzero((self.sum == sum_index) & (self.eta_bin == eta_bin) & (self.group == group))
+        rows = rows[np.isfinite(self.area[rows])]
+        if rows.size == 0:
+            raise InputError(f"sum {sum_index}, eta bin {eta_bin} has no fitted group {group} of peaks")
+        edges = np.ascontiguousarray(radius_edges, dtype=np.float64)
+        middles = 0.5 * (edges[1:] + edges[:-1])
+        first = rows[0]
+        total = self.background[first] + self.background_slope[first] * (middles - self.center[first])
+        for k in rows:
+            shape = _core.binned_profile(edges, center=self.center[k], fwhm=self.fwhm[k], mixing=self.mixing[k])
+            total = total + self.area[k] * shape
+        return np.asarray(total)
+
+    def __repr__(self) -> str:
+        """Say in one line what is in it."""
+        n_lineouts = len(set(zip(self.sum.tolist(), self.eta_bin.tolist(), strict=True)))
+        return f"PeakFits({len(self)} peaks of {n_lineouts} lineouts, {int(self.converged.sum())} converged)"
+
+
+def fit_peaks(
+    cake: Cake,
+    positions: Sequence[float] | FloatArray | Rings | None = None,
+    *,
+    options: PeakOptions | None = None,
+    n_threads: int = 0,
+) -> PeakFits:
+    """Return the peaks of every lineout of a cake, fitted by pseudo-Voigt profiles on straight backgrounds.
+
+    A lineout is the intensity over radius of one sum of frames and one eta bin. Each peak has its own area, centre,
+    Gaussian and Lorentzian width (Thompson, Cox and Hastings, J. Appl. Cryst. 20 (1987) 79); peaks that are closer than
+    the window are fitted together. The profile is symmetric in radius and averaged over each bin exactly. Bins are
+    weighted by the cake's sigma; one in which nothing was counted has that of a single count. A lineout that has no
+    answer gives NaN and says why.
+
+    Parameters
+    ----------
+    cake
+        With sigma (`IntegrationOptions(variance=True)`, the default).
+    positions
+        Expected radii [px], the same for all lineouts; or the `Rings` of a calibrant; None looks for peaks in every
+        lineout.
+    options
+        `PeakOptions`; None takes the defaults.
+    n_threads
+        0 uses all; the result is the same for any number.
+
+    Raises
+    ------
+    InputError
+        The cake has no sigma, positions are not finite, repeated or outside of the cake, or an option is out of range.
+
+    Examples
+    --------
+    >>> import midas
+    >>> g = midas.Geometry(distance=1.5e5, beam_center=(64, 64), pixel_size=200, wavelength=0.2)
+    >>> image = midas.simulate(g, midas.Detector((128, 128), 200), "CeO2", seed=1).image
+    >>> cake = midas.integrate(image, g, midas.CakeGrid(20, 60, 1, eta_step=60))
+    >>> fits = fit_peaks(cake, midas.rings(midas.calibrant("CeO2"), 0.2, d_min=3.0))
+    >>> len(fits), bool(fits.converged.all()), round(float(fits.d_spacing.mean()), 2)
+    (6, True, 3.12)
+    """
+    options = options or PeakOptions()
+    if cake.sigma is None:
+        raise InputError("the cake has no sigma, by which the fit weights bins; integrate with variance=True")
+    if len(cake.radius) < 2:
+        raise InputError("the cake has one bin of radius; expected several a peak")
+    edges = _edges(cake.radius)
+    at = _positions(positions, cake.geometry, (float(edges[0]), float(edges[-1])))
+    given = positions is not None
+    if given and not at:
+        raise InputError(
+            f"no position lies within the cake's radii, {edges[0]:.6g} to {edges[-1]:.6g} px; check positions and grid"
+        )
+    found = _core.fit_lineouts(
+        np.ascontiguousarray(cake.intensity, dtype=np.float64),
+        np.ascontiguousarray(_sigma(cake)),
+        edges,
+        positions=at,
+        fwhm=_positive(options.fwhm, "fwhm"),
+        window=float(options.window),
+        max_shift=_positive(options.max_shift, "max_shift"),
+        min_prominence=float(options.min_prominence),
+        smoothing=int(options.smoothing),
+        n_peaks=0 if options.n_peaks is None else _count(options.n_peaks),
+        n_threads=n_threads,
+    )
+    return _frozen_fits(_in_angles(found, cake))
+
+
+def _edges(radius: FloatArray) -> FloatArray:
+    """Return the bins' edges half way between centres: exact for bins uniform in px, to 1e-3 of a bin for ones in q."""
+    middle = 0.5 * (radius[1:] + radius[:-1])
+    return np.concatenate([[2.0 * radius[0] - middle[0]], middle, [2.0 * radius[-1] - middle[-1]]])
+
+
+def _positions(positions: Any, geometry: Geometry, limits: tuple[float, float]) -> list[float]:
+    """Return radii [px], ascending, of those within the limits."""
+    if positions is None:
+        return []
+    radii = geometry.radius_of(positions.two_theta) if isinstance(positions, Rings) else positions
+    radii = np.atleast_1d(np.asarray(radii, dtype=np.float64))
+    if radii.ndim != 1 or radii.size == 0 or not np.isfinite(radii).all():
+        raise InputError(f"positions are {positions!r}; expected one finite radius [px] or more")
+    radii = np.sort(radii)
+    if np.any(np.diff(radii) <= 0.0):
+        raise InputError(f"positions repeat {radii[:-1][np.diff(radii) <= 0.0][0]:g} px; give each peak once")
+    inside = (radii >= limits[0]) & (radii <= limits[1])
+    if not inside.all() and inside.any() and not isinstance(positions, Rings):
+        raise InputError(
+            f"position {radii[~inside][0]:g} px is outside of the cake, {limits[0]:.6g} to {limits[1]:.6g} px; "
+            "take it out"
+        )
+    return [float(r) for r in radii[inside]]
+
+
+def _positive(value: float | None, name: str) -> float:
+    if value is None:
+        return 0.0
+    if not (math.isfinite(value) and value > 0.0):
+        raise InputError(f"{name} is {value!r}; expected a length above 0 [px], or None")
+    return float(value)
+
+
+def _count(n: int) -> int:
+    if n < 1:
+        raise InputError(f"n_peaks is {n}; expected 1 or more, or None for all")
+    return int(n)
+
+
+def _sigma(cake: Cake) -> FloatArray:
+    """Return the cake's sigma, that of a single count where all pixels of a bin count 0."""
+    assert cake.sigma is not None
+    one_count = 1.0 / cake.bin_area.clip(min=1.0) if cake.normalized else np.ones_like(cake.bin_area)
+    return np.where(cake.sigma > 0.0, cake.sigma, np.where(cake.sigma == 0.0, one_count, np.nan))
+
+
+def _shared(widths: FloatArray) -> FloatArray:
+    """Return the standard deviation of a sum over bins of these widths [px], over that of independent bins.
+
+    A pixel with the shares a_k in bins adds (sum a_k)² = 1 to the variance of the sum, but sum a_k² to the sum of
+    variances; the mean of that over the places of a pixel 1 px wide is 1 - 1/(3h) for bins of h >= 1, h - h²/3 else.
+    """
+    squares = np.where(widths >= 1.0, 1.0 - 1.0 / (3.0 * np.maximum(widths, 1.0)), widths - widths**2 / 3.0)
+    return np.asarray(1.0 / np.sqrt(squares))
+
+
+def _in_angles(found: dict[str, npt.NDArray[Any]], cake: Cake) -> dict[str, npt.NDArray[Any]]:
+    """Return the columns of `PeakFits`: the core's, which know only px, and what follows from the geometry."""
+    g = cake.geometry
+    center = found["center"]
+    edges = _edges(cake.radius)
+    factor = _shared(np.interp(center, cake.radius, np.diff(edges)))
+    found.update({name: found[name] * factor for name in found if name.endswith("_sigma")})
+    two_theta = g.two_theta_of(center)
+    theta = np.radians(0.5 * two_theta)
+    # d 2theta / d R of 2theta = atan(R px / L)
+    slope = np.degrees(g.pixel_size / g.distance * np.cos(2.0 * theta) ** 2)
+    d_spacing = g.wavelength / (2.0 * np.sin(theta))
+    two_theta_sigma = slope * found["center_sigma"]
+    centi = slope / CENTIDEGREE
+    outcome = found.pop("outcome")
+    return {
+        **found,
+        "eta": cake.eta[found["eta_bin"]],
+        "two_theta": two_theta,
+        "two_theta_sigma": two_theta_sigma,
+        "d_spacing": d_spacing,
+        "d_spacing_sigma": d_spacing / np.tan(theta) * 0.5 * np.radians(two_theta_sigma),
+        "sig": found["sig"] * centi**2,
+        "sig_sigma": found["sig_sigma"] * centi**2,
+        "gam": found["gam"] * centi,
+        "gam_sigma": found["gam_sigma"] * centi,
+        "fwhm_two_theta": found["fwhm"] * slope,
+        "fwhm_two_theta_sigma": found["fwhm_sigma"] * slope,
+        "converged": outcome == 0,
+        "reason": np.array(REASONS)[outcome],
+    }
+
+
+def _frozen_fits(columns: dict[str, npt.NDArray[Any]]) -> PeakFits:
+    for column in columns.values():
+        column.setflags(write=False)
+    return PeakFits(**columns)
+
+
+def _cells(column: npt.NDArray[Any]) -> list[str]:
+    if column.dtype.kind == "f":
+        return ["" if math.isnan(v) else f"{v:.10g}" for v in column.tolist()]
+    return [str(v) for v in column.tolist()]

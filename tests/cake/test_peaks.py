@@ -1,0 +1,181 @@
+"""Peaks of the lineouts of a cake: positions, units, files."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+
+import numpy as np
+import pytest
+
+import midas
+from midas import InputError, PeakOptions
+
+GEOMETRY = midas.Geometry(distance=1.5e5, beam_center=(128.2, 126.7), pixel_size=200.0, wavelength=0.2)
+GRID = midas.CakeGrid(30, 110, 0.5, eta_step=30)
+
+
+@pytest.fixture(scope="module")
+def cake():
+    image = midas.simulate(GEOMETRY, midas.Detector((256, 256), 200.0), "CeO2", seed=3).image
+    return midas.integrate(np.stack([image, image]), GEOMETRY, GRID)
+
+
+@pytest.fixture(scope="module")
+def ring_list():
+    return midas.rings(midas.calibrant("CeO2"), 0.2, d_min=1.5)
+
+
+def smooth_cake(cake, peaks, background=50.0):
+    """Return the cake with intensities of pseudo-Voigts (area, radius, fwhm, mixing) averaged over bins."""
+    edges = np.arange(30.0, 110.25, 0.5)
+    lineout = background + sum(
+        a * midas._core.binned_profile(edges, center=c, fwhm=w, mixing=m) for a, c, w, m in peaks
+    )
+    intensity = np.broadcast_to(lineout[None, :, None], cake.intensity.shape).copy()
+    return dataclasses.replace(cake, intensity=intensity, sigma=np.sqrt(intensity))
+
+
+def test_rings_are_where_bragg_says(cake, ring_list):
+    fits = cake.fit_peaks(ring_list)
+    n_sums, _, n_eta = cake.intensity.shape
+    assert len(fits) == n_sums * n_eta * len(ring_list)
+    assert fits.converged.mean() > 0.95
+    assert fits.reason[fits.converged].tolist() == [""] * int(fits.converged.sum())
+    best = fits.select(fits.converged)
+    ideal = ring_list.d_spacing[best.peak]
+    np.testing.assert_allclose(best.d_spacing, ideal, rtol=2e-3)
+    np.testing.assert_allclose(best.two_theta, GEOMETRY.two_theta_of(best.center), rtol=1e-12)
+    assert set(best.eta.tolist()) <= set(cake.eta.tolist())
+    assert repr(fits).startswith("PeakFits(")
+
+
+def test_peaks_are_found_without_positions(cake, ring_list):
+    fits = midas.fit_peaks(cake)
+    strong = ring_list.two_theta[ring_list.intensity > 0.3]
+    for k in range(cake.intensity.shape[2]):
+        found = fits.select((fits.eta_bin == k) & (fits.sum == 0))
+        assert (np.diff(found.center) > 0.0).all()
+        assert all(np.abs(found.two_theta - t).min() < 0.05 for t in strong)  # deg, a pixel
+    strongest = midas.fit_peaks(cake, options=PeakOptions(n_peaks=1))
+    assert len(strongest) == cake.intensity.shape[0] * cake.intensity.shape[2]
+
+
+def test_units_of_gsas2(cake):
+    fwhm, mixing = 3.0, 0.4
+    fits = smooth_cake(cake, [(1e3, 70.3, fwhm, mixing)]).fit_peaks([70.0])
+    assert fits.converged.all()
+    slope = (GEOMETRY.two_theta_of(70.3001) - GEOMETRY.two_theta_of(70.2999)) / 0.0002  # deg / px
+    np.testing.assert_allclose(fits.fwhm, fwhm, rtol=1e-7)
+    np.testing.assert_allclose(fits.mixing, mixing, rtol=1e-7)
+    np.testing.assert_allclose(fits.area, 1e3, rtol=1e-7)
+    np.testing.assert_allclose(fits.fwhm_two_theta, fwhm * slope, rtol=1e-6)
+    gauss = np.sqrt(8.0 * np.log(2.0) * fits.sig)
+    # the widths in centidegrees make up the total one: the fifth-power rule of Thompson, Cox & Hastings
+    g, lorentz = gauss[0], fits.gam[0]
+    terms = (1.0, 2.69269, 2.42843, 4.47163, 0.07842, 1.0)
+    total = sum(c * g ** (5 - k) * lorentz**k for k, c in enumerate(terms)) ** 0.2
+    assert total == pytest.approx(100.0 * fwhm * slope, rel=1e-6)
+    step = 1e-4
+    by_center = (
+        GEOMETRY.wavelength / 2.0 / np.sin(np.radians(GEOMETRY.two_theta_of(70.3 + step)) / 2.0) - fits.d_spacing[0]
+    ) / step
+    np.testing.assert_allclose(fits.d_spacing_sigma, np.abs(by_center) * fits.center_sigma, rtol=1e-4)
+
+
+def test_the_model_of_a_group_is_what_was_fitted(cake):
+    peaks = [(1e3, 70.3, 3.0, 0.4), (5e2, 76.0, 3.0, 0.4)]
+    drawn = smooth_cake(cake, peaks)
+    fits = drawn.fit_peaks([70.0, 76.0])
+    assert fits.group.max() == 0
+    edges = np.arange(60.0, 85.0, 0.5)
+    part = slice(60, 60 + len(edges) - 1)
+    np.testing.assert_allclose(fits.model(edges), drawn.intensity[0, part, 0], rtol=1e-6)
+    with pytest.raises(InputError, match="no fitted group 3"):
+        fits.model(edges, group=3)
+
+
+@pytest.mark.parametrize("step", [0.5, 1.0, 2.0])
+def test_uncertainties_are_the_scatter_of_many_frames(ring_list, step):
+    geometry = dataclasses.replace(GEOMETRY, beam_center=(200.2, 203.7))
+    detector = midas.Detector((400, 400), 200.0)
+    images = np.stack([midas.simulate(geometry, detector, "CeO2", seed=k).image for k in range(10)])
+    cake = midas.integrate(images, geometry, midas.CakeGrid(30, 72, step, eta_step=5))
+    fits = cake.fit_peaks(ring_list.first(2))
+    assert fits.converged.all()
+    for name in ("center", "area", "fwhm"):
+        values, sigma = getattr(fits, name), getattr(fits, f"{name}_sigma")
+        scatter = values.reshape(10, -1).var(axis=0, ddof=1) / (sigma**2).reshape(10, -1).mean(axis=0)
+        assert 0.85 < np.sqrt(scatter.mean()) < 1.15, name  # bins as wide as the peak share less in its width
+
+
+def test_empty_lineouts_have_rows_that_say_so(cake):
+    intensity = cake.intensity.copy()
+    intensity[:, :, 4] = np.nan
+    fits = dataclasses.replace(cake, intensity=intensity).fit_peaks([60.0, 80.0])
+    empty = fits.select(fits.eta_bin == 4)
+    assert len(empty) == 2 * cake.intensity.shape[0]
+    assert not empty.converged.any()
+    assert np.isnan(empty.area).all()
+    assert np.isnan(empty.d_spacing).all()
+    assert set(empty.reason.tolist()) == {"no bin with a value near the position"}
+
+
+def test_bins_without_counts_count(cake):
+    empty = np.zeros((256, 256), np.uint16)
+    dark_cake = midas.integrate(empty, GEOMETRY, GRID)
+    fits = dark_cake.fit_peaks([60.0])
+    assert set(fits.reason.tolist()) == {"no peak above the background"}
+    assert len(dark_cake.fit_peaks()) == 0
+
+
+def test_the_table_as_csv_and_pandas(cake, tmp_path):
+    fits = cake.fit_peaks([60.0, 80.0])
+    path = fits.to_csv(tmp_path / "a.peaks.csv")
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(fits)
+    assert list(rows[0]) == list(fits.columns())
+    for name in ("center", "center_sigma", "area"):
+        read = [float(row[name] or "nan") for row in rows]
+        np.testing.assert_allclose(read, getattr(fits, name), rtol=1e-9)
+    assert [row["converged"] for row in rows] == [str(v) for v in fits.converged]
+    assert [p.name for p in tmp_path.iterdir()] == ["a.peaks.csv"]
+    pytest.importorskip("pandas", reason="pandas is optional")
+    assert list(fits.to_pandas().columns) == list(fits.columns())
+
+
+def test_without_pandas_it_is_said(cake, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match="pandas is not installed"):
+        cake.fit_peaks([60.0]).to_pandas()
+
+
+def test_results_are_read_only_and_the_same_for_any_number_of_threads(cake):
+    one = cake.fit_peaks(n_threads=1)
+    with pytest.raises(ValueError, match="read-only"):
+        one.area[0] = 1.0
+    for n in (2, 7):
+        many = cake.fit_peaks(n_threads=n)
+        assert all(
+            a.tobytes() == b.tobytes() for a, b in zip(one.columns().values(), many.columns().values(), strict=True)
+        )
+
+
+def test_bad_input_is_refused(cake):
+    with pytest.raises(InputError, match="no sigma"):
+        dataclasses.replace(cake, sigma=None).fit_peaks()
+    with pytest.raises(InputError, match="outside of the cake"):
+        cake.fit_peaks([60.0, 500.0])
+    with pytest.raises(InputError, match="no position lies within"):
+        cake.fit_peaks([500.0])
+    with pytest.raises(InputError, match="repeat 60 px"):
+        cake.fit_peaks([60.0, 60.0])
+    with pytest.raises(InputError, match="finite radius"):
+        cake.fit_peaks([np.nan])
+    with pytest.raises(InputError, match="n_peaks is 0"):
+        cake.fit_peaks(options=PeakOptions(n_peaks=0))
+    with pytest.raises(InputError, match="fwhm is -1"):
+        cake.fit_peaks(options=PeakOptions(fwhm=-1.0))
+    with pytest.raises(InputError, match="odd number of bins"):
+        cake.fit_peaks(options=PeakOptions(smoothing=4))
