@@ -66,6 +66,12 @@ struct Slots {
   Buffer<Real> sums, squares;  // of each run
 };
 
+// What a bin's sum is multiplied by: NaN where it holds no pixel.
+double factor_of(double area, std::int32_t pixels, bool normalize) {
+  if (pixels <= 0) return std::numeric_limits<double>::quiet_NaN();
+  return normalize ? 1.0 / area : 1.0;
+}
+
 // What is taken from one bin of one frame alone.
 struct Missing {
   std::int32_t bin, pixels;
@@ -320,11 +326,11 @@ Integrator::Integrator(std::shared_ptr<const CakeMap> map, const CakeInput& inpu
       normalize_(input.normalize),
       bad_values_(input.bad_values),
       bin_area_(map_->bin_area),
-      bin_pixels_(map_->bin_pixels) {
+      bin_pixels_(map_->bin_pixels),
+      dark_sum_(bin_area_.size(), 0.0) {
   const auto n_pixels = static_cast<std::size_t>(map_->n_pixels());
   if (input.dark != nullptr) dark_.assign(input.dark, input.dark + n_pixels);
   if (input.scale != nullptr) scale_.assign(input.scale, input.scale + n_pixels);
-  if (input.dark != nullptr) dark_sum_.assign(bin_area_.size(), 0.0);
   std::int64_t most = 0;
   for (std::size_t b = 0; b < bin_area_.size(); ++b)
     most = std::max(most, map_->first_slot[b + 1] - map_->first_slot[b]);
@@ -358,6 +364,8 @@ Integrator::Integrator(std::shared_ptr<const CakeMap> map, const CakeInput& inpu
       }
     }
   }
+  for (std::size_t b = 0; b < bin_area_.size(); ++b)
+    factor_.push_back(factor_of(bin_area_[b], bin_pixels_[b], normalize_));
 }
 
 Integrator::~Integrator() = default;
@@ -411,21 +419,22 @@ void add_missing(const TileRuns& runs, const double* absent, const double* absen
   }
 }
 
-// One bin of one frame.
-template <class Out>
-struct Bin {
-  double area, dark;
-  std::int32_t pixels;
-  bool normalize;
-  Out intensity(double sum) const {
-    if (pixels <= 0) return std::numeric_limits<Out>::quiet_NaN();
-    return static_cast<Out>(normalize ? (sum - dark) / area : sum - dark);
-  }
-  Out variance(double sum) const {
-    if (pixels <= 0) return std::numeric_limits<Out>::quiet_NaN();
-    return static_cast<Out>(normalize ? sum / (area * area) : sum);
-  }
-};
+// The sums of frames side by side: those of `frame` of the bins from `first` to `end`, less the dark, times a factor
+// each.
+template <class Sum, class Out>
+void take_frame(const Sum* sums, std::int64_t frame, std::size_t first, std::size_t end, const double* dark,
+                const double* factor, Out* out) {
+  const Sum* from = sums + frame;
+  for (std::size_t b = first; b < end; ++b)
+    out[b] = static_cast<Out>((static_cast<double>(from[b * LANES]) - dark[b]) * factor[b]);
+}
+template <class Sum, class Out>
+void take_variance(const Sum* squares, std::int64_t frame, std::size_t first, std::size_t end, const double* factor,
+                   Out* out) {
+  const Sum* from = squares + frame;
+  for (std::size_t b = first; b < end; ++b)
+    out[b] = static_cast<Out>(static_cast<double>(from[b * LANES]) * (factor[b] * factor[b]));
+}
 
 }  // namespace
 
@@ -490,27 +499,26 @@ bool Integrator::batch(const T* const* given, std::int64_t n, const CakeOutput<O
     const std::size_t end = std::min(n_bins, first + BLOCK);
     for (std::int64_t f = 0; f < n; ++f) {
       const CakeOutput<Out> to = of_frame(output, f);
-      const bool own = differs[static_cast<std::size_t>(f)];
-      for (std::size_t b = first; b < end; ++b) {
-        const std::size_t i = b * LANES + static_cast<std::size_t>(f);
-        Bin<Out> bin{bin_area_[b], dark_sum_.empty() ? 0.0 : dark_sum_[b], bin_pixels_[b], normalize_};
-        if (own) {
-          bin.area -= missing_area[i];
-          bin.pixels -= static_cast<std::int32_t>(std::lround(missing_pixels[i]));
-          if (missing_dark != nullptr) bin.dark -= missing_dark[i];
-          to.area[b] = bin.pixels > 0 ? bin.area : 0.0;
-          to.pixels[b] = bin.pixels;
+      std::array<double, BLOCK> own_dark{}, own_factor{};
+      const double *dark = dark_sum_.data(), *factor = factor_.data();
+      if (differs[static_cast<std::size_t>(f)]) {
+        for (std::size_t b = first; b < end; ++b) {
+          const std::size_t i = b * LANES + static_cast<std::size_t>(f);
+          to.pixels[b] = bin_pixels_[b] - static_cast<std::int32_t>(std::lround(missing_pixels[i]));
+          to.area[b] = to.pixels[b] > 0 ? bin_area_[b] - missing_area[i] : 0.0;
+          own_dark[b - first] = dark_sum_[b] - (missing_dark == nullptr ? 0.0 : missing_dark[i]);
+          own_factor[b - first] = factor_of(to.area[b], to.pixels[b], normalize_);
         }
-        to.intensity[b] = bin.intensity(static_cast<double>(sums[i]));
-        if (with_variance) to.variance[b] = bin.variance(static_cast<double>(squares[i]));
+        dark = own_dark.data() - first;
+        factor = own_factor.data() - first;
       }
+      take_frame(sums, f, first, end, dark, factor, to.intensity);
+      if (with_variance) take_variance(squares, f, first, end, factor, to.variance);
     }
-    std::fill(sums + first * LANES, sums + end * LANES, Sum{0});
-    if (with_variance) std::fill(squares + first * LANES, squares + end * LANES, Sum{0});
-    if (missing_area == nullptr) continue;
-    std::fill(missing_area + first * LANES, missing_area + end * LANES, 0.0);
-    std::fill(missing_pixels + first * LANES, missing_pixels + end * LANES, 0.0);
-    if (missing_dark != nullptr) std::fill(missing_dark + first * LANES, missing_dark + end * LANES, 0.0);
+    for (Sum* of : {sums, squares})
+      if (of != nullptr) std::fill(of + first * LANES, of + end * LANES, Sum{0});
+    for (double* of : {missing_area, missing_pixels, missing_dark})
+      if (of != nullptr) std::fill(of + first * LANES, of + end * LANES, 0.0);
   }
   for (std::int64_t f = 0; f < n; ++f) output.differs[f] = differs[static_cast<std::size_t>(f)] ? 1 : 0;
   give_back(std::move(work));
@@ -568,24 +576,24 @@ bool Integrator::single(const T* frame, const CakeOutput<Out>& output, int n_thr
     for (const Missing& m : of_task) {  // what is missing, for now
       output.area[m.bin] += m.area;
       output.pixels[m.bin] += m.pixels;
-      if (!missing_dark.empty()) missing_dark[static_cast<std::size_t>(m.bin)] += m.dark;
+      missing_dark[static_cast<std::size_t>(m.bin)] += m.dark;
     }
   }
   parallel_for((map_->n_bins() + BINS_A_TASK - 1) / BINS_A_TASK, n_threads, [&](std::int64_t task) {
     const std::int64_t end = std::min(map_->n_bins(), (task + 1) * BINS_A_TASK);
     for (std::int64_t bin_number = task * BINS_A_TASK; bin_number < end; ++bin_number) {
       const auto b = static_cast<std::size_t>(bin_number);
-      Bin<Out> bin{bin_area_[b], dark_sum_.empty() ? 0.0 : dark_sum_[b], bin_pixels_[b], normalize_};
+      double dark = dark_sum_[b], factor = factor_[b];
       if (output.differs[0] != 0) {
-        bin.area -= output.area[b];
-        bin.pixels -= output.pixels[b];
-        if (!missing_dark.empty()) bin.dark -= missing_dark[b];
-        output.area[b] = bin.pixels > 0 ? bin.area : 0.0;
-        output.pixels[b] = bin.pixels;
+        output.pixels[b] = bin_pixels_[b] - output.pixels[b];
+        output.area[b] = output.pixels[b] > 0 ? bin_area_[b] - output.area[b] : 0.0;
+        dark -= missing_dark[b];
+        factor = factor_of(output.area[b], output.pixels[b], normalize_);
       }
-      const std::int64_t first = map_->first_slot[b], last = map_->first_slot[b + 1];
-      output.intensity[b] = bin.intensity(total(sums + first, last - first, many_tiles_a_bin_));
-      if (with_variance) output.variance[b] = bin.variance(total(squares + first, last - first, many_tiles_a_bin_));
+      const std::int64_t first = map_->first_slot[b], n = map_->first_slot[b + 1] - first;
+      output.intensity[b] = static_cast<Out>((total(sums + first, n, many_tiles_a_bin_) - dark) * factor);
+      if (!with_variance) continue;
+      output.variance[b] = static_cast<Out>(total(squares + first, n, many_tiles_a_bin_) * (factor * factor));
     }
   });
   give_back(std::move(work));

@@ -90,13 +90,14 @@ class Integrator {
   double saturation_;
   bool negative_counts_, normalize_;
   std::vector<double> bad_values_;
-  std::vector<double> dark_;                 // of each element of the stored image, or empty
-  std::vector<float> scale_;                 // likewise
-  std::vector<std::uint8_t> masked_tile_;    // whether a tile has pixels that the mask leaves out
-  std::vector<std::uint32_t> used_;          // of each tile's row: a bit for each column whose pixel is in a bin
-  std::vector<double> bin_area_, dark_sum_;  // dark_sum_ is empty without a dark
+  std::vector<double> dark_;               // of each element of the stored image, or empty
+  std::vector<float> scale_;               // likewise
+  std::vector<std::uint8_t> masked_tile_;  // whether a tile has pixels that the mask leaves out
+  std::vector<std::uint32_t> used_;        // of each tile's row: a bit for each column whose pixel is in a bin
+  std::vector<double> bin_area_;
   std::vector<std::int32_t> bin_pixels_;
-  bool many_tiles_a_bin_;  // so many that their sum wants double
+  std::vector<double> dark_sum_, factor_;  // of each bin: what its sum is lessened and then multiplied by
+  bool many_tiles_a_bin_;                  // so many that their sum wants double
   mutable std::mutex mutex_;
   mutable std::vector<std::unique_ptr<Workspace>> idle_;
 };

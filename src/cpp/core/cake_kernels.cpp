@@ -137,9 +137,12 @@ struct Watch {
   using Marks = decltype(Eight<T>{} < Eight<T>{});
   const Valid<T>& valid;
   Marks invalid{}, wide{};
+  template <bool MARKED>
   [[gnu::always_inline]] inline void look(const Eight<T>& v) {
     Marks no_count = ~((v >= valid.low) & (v <= valid.high));
-    for (const T bad : valid.bad) no_count |= v == bad;
+    if constexpr (MARKED) {
+      for (const T bad : valid.bad) no_count |= v == bad;
+    }
     invalid |= no_count;
     if constexpr (CAN_BE_WIDE<T>) wide |= (v >= T{1 << 24}) & ~no_count;
     if constexpr (CAN_BE_WIDE<T> && std::is_signed_v<T>) wide |= (v <= -T{1 << 24}) & ~no_count;
@@ -154,7 +157,7 @@ struct Watch {
   }
 };
 
-template <class T, class Real>
+template <bool MARKED, class T, class Real>
 [[gnu::always_inline]] inline TileState load_lanes(const T* const* frames, std::int64_t stride, const Valid<T>& valid,
                                                    Real* tile) {
   Watch<T> watch{valid};
@@ -162,9 +165,10 @@ template <class T, class Real>
     for (std::int64_t group = 0; group < LANES; group += 8) {
       for (std::int64_t column = 0; column < TILE_COLUMNS; column += 8) {
         Eight<T> v[8];
+#pragma GCC unroll 8
         for (std::int64_t f = 0; f < 8; ++f) {
           std::memcpy(&v[f], frames[group + f] + row * stride + column, sizeof(v[f]));
-          watch.look(v[f]);
+          watch.template look<MARKED>(v[f]);
         }
         transpose<T>(v);
         Real* const to = tile + (row * TILE_COLUMNS + column) * LANES + group;
@@ -184,7 +188,7 @@ template <class T, class Real>
     for (std::int64_t column = 0; column < TILE_COLUMNS; column += 8) {
       Eight<T> v;
       std::memcpy(&v, frame + row * stride + column, sizeof(v));
-      watch.look(v);
+      watch.template look<true>(v);
       *reinterpret_cast<Eight<Real>*>(tile + row * TILE_COLUMNS + column) = __builtin_convertvector(v, Eight<Real>);
     }
   }
@@ -221,7 +225,8 @@ struct V4 {
   template <class T, class Real>
   [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi2")]] static TileState load_frames(
       const T* const* frames, std::int64_t stride, const Valid<T>& valid, Real* tile) {
-    return load_lanes<T, Real>(frames, stride, valid, tile);
+    if (valid.bad.empty()) return load_lanes<false, T, Real>(frames, stride, valid, tile);
+    return load_lanes<true, T, Real>(frames, stride, valid, tile);
   }
   template <class T, class Real>
   [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi2")]] static TileState load_frame(const T* frame,
@@ -256,7 +261,8 @@ struct V3 {
   template <class T, class Real>
   [[gnu::target("avx2,fma,bmi2")]] static TileState load_frames(const T* const* frames, std::int64_t stride,
                                                                 const Valid<T>& valid, Real* tile) {
-    return load_lanes<T, Real>(frames, stride, valid, tile);
+    if (valid.bad.empty()) return load_lanes<false, T, Real>(frames, stride, valid, tile);
+    return load_lanes<true, T, Real>(frames, stride, valid, tile);
   }
   template <class T, class Real>
   [[gnu::target("avx2,fma,bmi2")]] static TileState load_frame(const T* frame, std::int64_t stride,
@@ -288,7 +294,8 @@ struct Baseline {
   }
   template <class T, class Real>
   static TileState load_frames(const T* const* frames, std::int64_t stride, const Valid<T>& valid, Real* tile) {
-    return load_lanes<T, Real>(frames, stride, valid, tile);
+    if (valid.bad.empty()) return load_lanes<false, T, Real>(frames, stride, valid, tile);
+    return load_lanes<true, T, Real>(frames, stride, valid, tile);
   }
   template <class T, class Real>
   static TileState load_frame(const T* frame, std::int64_t stride, const Valid<T>& valid, Real* tile) {
