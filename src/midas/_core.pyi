@@ -250,3 +250,6 @@ def polish_geometries(
     rings_first: int,
     n_threads: int = 0,
 ) -> Float64: ...
+def unpack_bitshuffle_lz4(
+    chunks: Sequence[bytes], out: npt.NDArray[np.generic], decompress: int, *, n_threads: int = 0
+) -> None: ...

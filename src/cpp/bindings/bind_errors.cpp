@@ -24,6 +24,8 @@ void bind_errors(py::module_& m) {
       if (p) std::rethrow_exception(p);
     } catch (const midas::InputError& e) {
       raise("InputError", e.what());
+    } catch (const midas::FormatError& e) {
+      raise("FormatError", e.what());
     } catch (const midas::GeometryError& e) {
       raise("GeometryError", e.what());
     } catch (const midas::FitError& e) {

@@ -6,6 +6,7 @@ PYBIND11_MODULE(_core, m) {
   midas_bindings::bind_errors(m);
   midas_bindings::bind_geometry(m);
   midas_bindings::bind_calibration(m);
+  midas_bindings::bind_bitshuffle(m);
   midas_bindings::bind_cake(m);
   midas_bindings::bind_center_search(m);
   midas_bindings::bind_ring_search(m);

@@ -6,6 +6,7 @@
 
 namespace midas_bindings {
 
+void bind_bitshuffle(pybind11::module_& m);
 void bind_cake(pybind11::module_& m);
 void bind_defects(pybind11::module_& m);
 void bind_errors(pybind11::module_& m);

@@ -18,6 +18,12 @@ class InputError : public Error {
   using Error::Error;
 };
 
+// Stored data that are not what they should be.
+class FormatError : public Error {
+ public:
+  using Error::Error;
+};
+
 // An impossible detector geometry.
 class GeometryError : public Error {
  public:

@@ -19,6 +19,7 @@ from midas.detector import Detector, transform_image
 from midas.errors import InputError
 from midas.geometry import FloatArray, Geometry
 from midas.grid import CakeGrid
+from midas.io.frames import Frames
 
 _BLOCK = 32
 _SUSPICIOUS_NEGATIVES = 0.2  # fraction of a float frame; gaps and bad pixels are a few per cent
@@ -187,7 +188,11 @@ def _blocks(frames: Any, n: int) -> Iterator[list[npt.NDArray[Any]]]:
         yield [np.asarray(frames)]
         return
     for first in range(0, n, _BLOCK):
-        yield [np.asarray(frames[i]) for i in range(first, min(n, first + _BLOCK))]
+        end = min(n, first + _BLOCK)
+        if isinstance(frames, Frames):  # which may read several quicker than one after the other
+            yield list(frames[first:end])
+        else:
+            yield [np.asarray(frames[i]) for i in range(first, end)]
 
 
 def _warn_of_negatives(frame: npt.NDArray[Any], options: IntegrationOptions) -> None:

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from midas.errors import FormatError, InputError
+from midas.io.hdf5_chunks import is_unpackable, read_packed
 from midas.io.headers import header_hints, tree_hints
 from midas.io.library_log import ErrorsOf
 
@@ -69,6 +70,10 @@ class FrameSource(ABC):
     @abstractmethod
     def read(self, index: int) -> Image:
         """Return frame `index`, shape (n_z, n_y)."""
+
+    def read_several(self, first: int, end: int) -> Image | None:
+        """Return frames `first` to `end`, shape (n, n_z, n_y), where that is quicker than one by one; else None."""
+        return None
 
     def read_mask(self) -> Image | None:
         """Return the mask that the file holds beside its images, shape (n_z, n_y), not 0 where masked; None without."""
@@ -266,6 +271,17 @@ class Hdf5Source(FrameSource):
         k = int(np.searchsorted(self._starts, index, side="right")) - 1
         part = self._parts[k]
         return np.asarray(part[index - int(self._starts[k])] if part.ndim == 3 else part[()])
+
+    def read_several(self, first: int, end: int) -> Image | None:
+        """Return frames whose chunks can be unpacked in parallel; None where they cannot, or one of them is damaged."""
+        k = int(np.searchsorted(self._starts, first, side="right")) - 1
+        start = int(self._starts[k])
+        if end > int(self._starts[k + 1]) or not is_unpackable(self._parts[k]):
+            return None
+        try:
+            return read_packed(self._parts[k], first - start, end - start)
+        except (FormatError, OSError):  # HDF5 says of the frame what is wrong
+            return None
 
     def read_mask(self) -> Image | None:
         """Return `exchange/mask`."""

@@ -88,9 +88,14 @@ class Frames:
         """Return frame `index`, shape (n_z, n_y), or for a slice a stack, in the file's dtype and C-contiguous."""
         if isinstance(index, slice):
             chosen = range(*index.indices(len(self)))
+            several = None
+            if len(chosen) > 1 and chosen.step == 1:
+                several = self._source.read_several(chosen[0] + self.skip_frames, chosen[-1] + 1 + self.skip_frames)
+            if several is not None and not self.image_transforms:
+                return several.astype(self.dtype, copy=False)
             stack = np.empty((len(chosen), *self.shape[1:]), dtype=self.dtype)
             for k, i in enumerate(chosen):
-                stack[k] = self._read(i)
+                stack[k] = self._read(i) if several is None else transform_image(several[k], self.image_transforms)
             return stack
         i = int(index)
         if not -len(self) <= i < len(self):
