@@ -5,11 +5,12 @@ pixel's mapped area; tilted and distorted. It has an error of its own, near 2e-3
 bin cuts.
 
 pyFAI full: it joins the corners of a pixel by straight lines in the plane of (radius, chi) and takes areas there, where
-midas takes areas on the detector (the edges of a bin are arcs and rays there). Nearly all bins agree far better than
-the limit. Those that pass it hold pixels cut by a radial and an eta edge at once, of which pyFAI gives up to 0.06 px²
-to the wrong bin, which shows where the flank of a ring runs through; the bins of largest difference are judged by
-128 x 128 sub-pixels. The first and last radial bins are left out: pyFAI puts the whole of a pixel that the end of the
-range cuts into the part inside. A frame with Poisson noise, with contrast between any two pixels, is shown too.
+midas takes areas on the detector (the edges of a bin are arcs and rays there). Of pixels that only radial edges cut,
+the two give each bin the same area to 1e-3 px²; of pixels that an eta edge cuts too, pyFAI (2026.9) puts up to
+0.06 px² on the wrong side of the eta edge. That passes the limit in a few bins, where the flank of a ring runs through;
+the bins of largest difference are judged by 128 x 128 sub-pixels. The first and last radial bins are left out: pyFAI
+puts the whole of a pixel that the end of the range cuts into the part inside. A frame with Poisson noise, with
+contrast between any two pixels, is shown too.
 """
 
 from __future__ import annotations

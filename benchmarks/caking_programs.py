@@ -11,6 +11,7 @@ without its package's `__init__`, which wants torch.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import math
 import sys
@@ -18,7 +19,7 @@ import tempfile
 import types
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,12 @@ def expected(case: Case) -> Array:
 
 
 def frames(case: Case, dtype: str, n: int) -> Array:
-    """Return a stack of n frames with Poisson noise."""
+    """Return a stack of n frames with Poisson noise; the same detector's last stack is kept for its other bins."""
+    return _frames(replace(case, name="", radius_step=1.0, eta_step=1.0), dtype, n)
+
+
+@functools.lru_cache(maxsize=1)
+def _frames(case: Case, dtype: str, n: int) -> Array:
     mean = expected(case)
     stack = np.empty((n, *case.shape), dtype)
 
