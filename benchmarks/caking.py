@@ -45,6 +45,7 @@ READ_BYTES = 2**28  # that each thread reads from memory
 PEER_MAP_LIMIT = 600.0  # s
 REST = 0.01  # s between programs, until threads of the one before have gone to sleep
 VARIANCE_LIMIT = 1.5
+MOST_MEMORY = 1.5  # GB, of the process that builds a map
 # Largest share of a peer's time, (a frame alone, a stack), by detector.
 LIMITS = {
     "panel": {"pyFAI full csr, engine": (1 / 10, 1 / 40), "sampling": (1 / 3, 1 / 8)},
@@ -60,9 +61,9 @@ begin = time.perf_counter()
 made = make()
 seconds = time.perf_counter() - begin
 try:
-    peak = int(re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read())[1]) / 1024
+    peak = int(re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read())[1]) * 1024
 except OSError:  # not Linux; there it counts bytes
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(json.dumps([seconds, peak]))
 """
 
@@ -208,7 +209,7 @@ def bandwidth(runs: int, threads: int, quick: bool) -> list[Row]:
 
 
 def map_once(program: str, case: cp.Case, threads: int) -> tuple[float, float]:
-    """Return seconds and peak memory [MB] of building a map in a process of its own."""
+    """Return seconds and peak memory [bytes] of building a map in a process of its own."""
     fields = [case.name, case.shape, case.pixel_size, case.distance, case.wavelength, case.radius_step, case.eta_step]
     command = [sys.executable, "-W", "ignore", "-c", MAP_CODE, str(main_job.HERE), program]
     command += [json.dumps(fields), str(threads)]
@@ -219,30 +220,30 @@ def map_once(program: str, case: cp.Case, threads: int) -> tuple[float, float]:
     return seconds, peak
 
 
-def maps(runs: int, threads: int, quick: bool, peers: dict[str, str]) -> list[Row]:
-    rows: list[Row] = []
-    large = cp.EIGERS["16M"]
-    small, big = cp.panel(2880), cp.eiger(*large, "Eiger 16M")
+def map_cases(quick: bool) -> list[tuple[cp.Case, float]]:
+    """Return what to build maps of, and the most seconds that ours may take."""
+    rows, columns = cp.EIGERS["16M"]
     if quick:
-        small, big = cp.panel(288), cp.eiger(large[0] // 20, large[1] // 20, "Eiger 16M")
-    for case, most in ((small, 1.0), (big, 4.0)):
-        for program in ("midas", "pyFAI", "midas-integrate"):
-            if program != "midas" and cp.absent(peers, program):
-                continue
-            mine = program == "midas"
-            row: Row = {"group": "map", "name": f"{case.bins}: {program}", "limit": None, "ok": None}
-            try:  # a peer takes long: once is enough to see how long
-                found = [map_once(program, case, threads) for _ in range(runs if mine else 1)]
-            except (RuntimeError, subprocess.TimeoutExpired) as error:
-                if mine:
-                    raise
-                rows.append({**row, "value": np.nan, "unit": "s", "failed": str(error)[-300:]})
-                continue
-            limits = (most, 1.5) if mine else (None, None)
-            values = (statistics.median(s for s, _ in found), max(p for _, p in found) / 1000.0)
-            for value, limit, unit in zip(values, limits, ("s", "GB"), strict=True):
-                rows.append({**row, "value": value, "unit": unit, "limit": limit, "ok": judge(value, limit, quick)})
-                rows[-1] |= {"runs": len(found)}
+        return [(cp.panel(288), 1.0), (cp.eiger(rows // 20, columns // 20, "Eiger 16M"), 4.0)]
+    return [(cp.panel(2880), 1.0), (cp.eiger(rows, columns, "Eiger 16M"), 4.0)]
+
+
+def maps(case: cp.Case, most: float, program: str, runs: int, threads: int, quick: bool) -> list[Row]:
+    """Return time and memory of a program's map; a peer takes long: once is enough to see how long."""
+    mine = program == "midas"
+    row: Row = {"group": "map", "name": f"{case.bins}: {program}", "limit": None, "ok": None}
+    try:
+        found = [map_once(program, case, threads) for _ in range(runs if mine else 1)]
+    except (RuntimeError, subprocess.TimeoutExpired) as error:
+        if mine:
+            raise
+        return [{**row, "value": None, "unit": "s", "failed": str(error)[-300:]}]
+    limits = (most, MOST_MEMORY) if mine else (None, None)
+    values = (statistics.median(s for s, _ in found), max(p for _, p in found) / 1e9)
+    rows = []
+    for value, limit, unit in zip(values, limits, ("s", "GB"), strict=True):
+        rows.append({**row, "value": value, "unit": unit, "limit": limit, "ok": judge(value, limit, quick)})
+        rows[-1] |= {"runs": len(found), "best_s": min(s for s, _ in found)}
     return rows
 
 
@@ -270,7 +271,7 @@ def line(row: Row) -> str:
     elif "failed" in row:
         more = "  failed: " + row["failed"].strip().splitlines()[-1][:100]
     verdict = {True: "OK", False: "NOT", None: ""}[row["ok"]]
-    value = f"{row['value']:.4g} {row.get('unit', '')}"
+    value = "" if row["value"] is None else f"{row['value']:.4g} {row.get('unit', '')}"
     return f"{row['name']:<95} {value:>16} {target:>13} {verdict:<4}{more}"
 
 
@@ -281,7 +282,10 @@ def measure(args: argparse.Namespace, peers: dict[str, str]) -> list[Row]:
         for case in speed_cases(args.quick)
     ]
     steps.append(("bandwidth", lambda: bandwidth(runs, args.threads, args.quick)))
-    steps.append(("map", lambda: maps(runs, args.threads, args.quick, peers)))
+    for case, most in map_cases(args.quick):
+        for program in ("midas", *(p for p in ("pyFAI", "midas-integrate") if not cp.absent(peers, p))):
+            job = functools.partial(maps, case, most, program, runs, args.threads, args.quick)
+            steps.append(("map", job))
     steps.append(("accuracy", lambda: caking_accuracy.measure(args.quick, peers)))
     rows = []
     for group, step in steps:
