@@ -184,7 +184,7 @@ def spoiled(kind: str) -> tuple[np.ndarray, np.ndarray]:
         frame[rng.random(clean.shape) < 0.01] = 30000
     else:
         z, y = np.mgrid[0:300, 0:300]
-        for at in rng.uniform(5, 295, (25, 2)):
+        for at in rng.uniform(5, 295, (15, 2)):
             frame += rng.poisson(4000.0 * np.exp(-((y - at[0]) ** 2 + (z - at[1]) ** 2) / 4.5)).astype(np.uint16)
     return clean, frame
 
@@ -202,7 +202,8 @@ def test_spoiled_frames(kind: str, method: str) -> None:
     assert np.abs(pulls).max() < 3.0
     mean, true = cake_map.apply(frame, variance=True), cake_map.apply(clean)
     assert mean.variance is not None
-    assert np.median(np.abs(mean.intensity - true.intensity) / np.sqrt(mean.variance)) > 3.0
+    # A quarter of the rings at least are off: spots lie on some of them only.
+    assert (np.abs(mean.intensity - true.intensity) > 3.0 * np.sqrt(mean.variance)).mean() > 0.25
 
 
 @pytest.mark.parametrize(
