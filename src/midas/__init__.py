@@ -12,7 +12,7 @@ from midas.grid import CakeGrid
 from midas.panels import PanelLayout, Panels
 
 if TYPE_CHECKING:
-    from midas.cake import Cake, CakeMap, IntegrationOptions, PeakFits, PeakOptions, build_map, fit_peaks
+    from midas.cake import Cake, CakeMap, IntegrationOptions, PeakFits, PeakOptions, RobustOptions, build_map, fit_peaks
     from midas.cake.integrate import integrate
     from midas.calibration import Calibration, CalibrationParams, JointCalibration
     from midas.calibration.calibrate import calibrate
@@ -33,6 +33,7 @@ _HOMES = {
         "IntegrationOptions",
         "PeakFits",
         "PeakOptions",
+        "RobustOptions",
         "build_map",
         "fit_peaks",
         "integrate",
@@ -94,6 +95,7 @@ __all__ = [
     "PeakProfile",
     "RefinementError",
     "Rings",
+    "RobustOptions",
     "Simulation",
     "SimulationOptions",
     "__version__",

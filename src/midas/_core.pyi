@@ -186,6 +186,30 @@ class Integrator:
         npt.NDArray[np.uint8],
     ]: ...
 
+class RobustIntegrator:
+    def __init__(
+        self,
+        map: CakeMap,
+        *,
+        method: str,
+        trim: tuple[float, float] = (0.1, 0.1),
+        threshold: float = 5.0,
+        max_iterations: int = 10,
+        tolerance: float = 0.0,
+        sigma: str = "scatter",
+        dark: Float64 | None = None,
+        scale: Float64 | None = None,
+        mask: npt.NDArray[np.uint8] | None = None,
+        bad_values: Sequence[float] = (),
+        saturation: float = ...,
+        negative_counts: bool = False,
+        normalize: bool = True,
+        n_threads: int = 0,
+    ) -> None: ...
+    def apply(
+        self, frames: Sequence[npt.NDArray[np.generic]], *, variance: bool = True, n_threads: int = 0
+    ) -> tuple[Float64, Float64 | None, Float64, npt.NDArray[np.int32]]: ...
+
 def render_powder(
     projection: Projection,
     n_z: int,

@@ -12,5 +12,6 @@ PYBIND11_MODULE(_core, m) {
   midas_bindings::bind_ring_search(m);
   midas_bindings::bind_lineout_peaks(m);
   midas_bindings::bind_defects(m);
+  midas_bindings::bind_robust(m);  // after the map it is made of
   midas_bindings::bind_simulate(m);
 }

@@ -15,6 +15,7 @@ void bind_calibration(pybind11::module_& m);
 void bind_center_search(pybind11::module_& m);
 void bind_lineout_peaks(pybind11::module_& m);
 void bind_ring_search(pybind11::module_& m);
+void bind_robust(pybind11::module_& m);
 void bind_simulate(pybind11::module_& m);
 
 }  // namespace midas_bindings

@@ -7,6 +7,7 @@ from midas.cake.map import CakedFrames, CakeMap, build_map
 from midas.cake.options import IntegrationOptions
 from midas.cake.peaks import PeakFits, PeakOptions, fit_peaks
 from midas.cake.result import Cake, Profile
+from midas.cake.robust import RobustOptions
 from midas.cake.series import SeriesFiles, integrate_file, integrate_files
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "PeakFits",
     "PeakOptions",
     "Profile",
+    "RobustOptions",
     "SeriesFiles",
     "build_map",
     "fit_peaks",

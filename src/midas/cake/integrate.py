@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from midas.cake.corrections import pixel_scale
-from midas.cake.map import CakedFrames, CakeMap, build_map
+from midas.cake.map import CakedFrames, CakeMap, PreparedMap, build_map
 from midas.cake.options import IntegrationOptions
 from midas.cake.pixels import Dark, FrameInput, prepare_dark, prepare_mask
 from midas.cake.result import CONDITIONS, Cake
+from midas.cake.robust import PreparedRobust, prepare_robust
 from midas.detector import Detector, transform_image
 from midas.errors import InputError
 from midas.geometry import FloatArray, Geometry
@@ -222,12 +223,17 @@ class _GroupSum:
             self.variance += np.where(valid, caked.variance, 0.0).sum(axis=0)
         self.n_valid += valid.sum(axis=0)
 
-    def total(self, n_frames: int, dark_variance: FloatArray | None) -> tuple[FloatArray, FloatArray]:
-        """Return intensity and variance of the sum over n_frames; the error of the one dark adds up linearly."""
+    def total(
+        self, n_frames: int, dark_variance: FloatArray | None, *, holds_dark: bool
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return intensity and variance of the sum over n_frames; the error of the one dark adds up linearly.
+
+        `holds_dark`: the variance of each frame includes the dark's.
+        """
         filled = np.divide(n_frames, self.n_valid, out=np.full(self.n_valid.shape, np.nan), where=self.n_valid > 0)
         variance = self.variance * filled**2
         if dark_variance is not None:
-            variance += n_frames**2 * dark_variance
+            variance += (n_frames**2 - n_frames * holds_dark) * dark_variance
         return self.intensity * filled, variance
 
 
@@ -236,7 +242,12 @@ def _run(run: _Run, frames: Any, n: int) -> Cake:
     dark_variance = None
     if run.dark is not None and options.variance:
         dark_variance = run.cake_map.dark_variance(run.dark, run.inputs)
-    prepared = run.cake_map.prepare(run.inputs)
+    prepared: PreparedMap | PreparedRobust
+    if options.robust is None:
+        prepared = run.cake_map.prepare(run.inputs)
+    else:
+        prepared = prepare_robust(run.cake_map, options.robust, run.inputs)
+    holds_dark = options.robust is not None and options.robust.error_holds_dark
     groups = options.groups(n)
     intensity = np.empty((len(groups), *n_bins))
     variance = np.empty_like(intensity)
@@ -256,7 +267,9 @@ def _run(run: _Run, frames: Any, n: int) -> Cake:
             end = min(len(block), groups[k][1] - done)
             group.add(caked[first:end])
             if done + end == groups[k][1]:
-                intensity[k], variance[k] = group.total(groups[k][1] - groups[k][0], dark_variance)
+                intensity[k], variance[k] = group.total(
+                    groups[k][1] - groups[k][0], dark_variance, holds_dark=holds_dark
+                )
                 group, k = _GroupSum(n_bins), k + 1
             first = end
         done += len(block)

@@ -21,6 +21,8 @@ from midas.grid import CakeGrid
 if TYPE_CHECKING:
     import scipy.sparse
 
+    from midas.cake.robust import RobustOptions
+
 _ALGORITHM = 2  # goes up when a change of the core moves the areas
 _PIXEL_SIZE_TOLERANCE = 1e-6  # relative
 
@@ -200,6 +202,62 @@ class CakeMap:
         stack = images[None] if images.ndim == 2 else images
         result = self.prepare(inputs).apply(stack, variance=variance, n_threads=n_threads)
         if result.variance is not None and mean_dark is not None:
+            result = replace(result, variance=result.variance + self.dark_variance(mean_dark, inputs))
+        return result[0] if images.ndim == 2 else result
+
+    def apply_robust(
+        self,
+        frames: npt.ArrayLike,
+        options: RobustOptions | str = "median",
+        *,
+        dark: npt.ArrayLike | None = None,
+        mask: npt.ArrayLike | None = None,
+        negative_counts: bool = False,
+        n_threads: int = 0,
+    ) -> CakedFrames:
+        """Return a robust statistic of the pixels of each bin: median, trimmed mean or sigma clipping.
+
+        Pixels count by their area in the bin and are valid as in `apply`; `variance` of the result is the square of
+        the standard error, `bin_area` and `bin_pixels` are those used. Each call lists the pixels of every bin first:
+        for frames that come one by one, keep a `midas.cake.robust.prepare_robust`.
+
+        Parameters
+        ----------
+        frames, dark, mask, negative_counts, n_threads
+            As in `apply`.
+        options
+            `RobustOptions`, or the name of a method: "median", "trimmed_mean" or "sigma_clip".
+
+        Raises
+        ------
+        InputError
+            As `apply` does, or an option is out of range.
+
+        Examples
+        --------
+        >>> g = Geometry(distance=1e6, beam_center=(10, 10), pixel_size=200, wavelength=0.18)
+        >>> cake_map = build_map(g, Detector((21, 21), 200), CakeGrid(0, 9, 3, eta_step=90))
+        >>> image = np.full((21, 21), 7, dtype=np.uint16)
+        >>> image[12, 12] = 40000
+        >>> cake_map.apply_robust(image, "median").intensity[0].tolist()
+        [7.0, 7.0, 7.0, 7.0]
+        """
+        from midas.cake.robust import RobustOptions, prepare_robust
+
+        chosen = options if isinstance(options, RobustOptions) else RobustOptions(options)
+        images = check_stack(frames, self.frame_shape)
+        mean_dark = prepare_dark(dark, self.frame_shape)
+        bad = prepare_mask(mask, self.frame_shape)
+        inputs = FrameInput(
+            dark=None if mean_dark is None else mean_dark.counts,
+            mask=bad if mean_dark is None else mean_dark.merged_mask(bad),
+            saturation=self.detector.saturation,
+            negative_counts=negative_counts,
+            n_threads=n_threads,
+        )
+        stack = images[None] if images.ndim == 2 else images
+        result = prepare_robust(self, chosen, inputs).apply(stack, n_threads=n_threads)
+        if mean_dark is not None and not chosen.error_holds_dark and result.variance is not None:
             result = replace(result, variance=result.variance + self.dark_variance(mean_dark, inputs))
         return result[0] if images.ndim == 2 else result
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from midas.cake.robust import RobustOptions
 from midas.errors import InputError
 
 
@@ -52,6 +53,8 @@ class IntegrationOptions:
     """True: negative values are counts, as in frames whose dark is subtracted, and not marks of bad pixels."""
     dark_frames: int = 1
     """Frames that the dark is the mean of; its variance is dark / dark_frames."""
+    robust: RobustOptions | None = None
+    """A robust statistic of each bin's pixels, frame by frame, in place of their mean; None takes the mean."""
     progress: Callable[[int, int], None] | None = None
     """Called with (frames done, frames in all) after every few frames."""
 
@@ -67,6 +70,8 @@ class IntegrationOptions:
             raise InputError(f"dark_frames is {self.dark_frames}; expected 1 or more")
         if self.polarization is not None and not 0.0 <= self.polarization <= 1.0:
             raise InputError(f"polarization is {self.polarization:g}; expected a fraction from 0 to 1, or None")
+        if self.robust is not None and not self.normalize:
+            raise InputError("robust statistics are intensities per area; expected normalize=True, or robust=None")
 
     def groups(self, n_frames: int) -> list[tuple[int, int]]:
         """Return the frames of each sum as (first, one past the last)."""
