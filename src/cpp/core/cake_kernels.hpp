@@ -11,21 +11,13 @@
 #define MIDAS_CAKE_KERNELS_HPP
 
 #include <cstdint>
-#include <vector>
 
 #include "cake_map.hpp"
+#include "valid.hpp"
 
 namespace midas {
 
 constexpr std::int64_t LANES = 16;  // frames that are summed side by side
-
-// Which values are counts: low <= v <= high, and none of `bad`. NaN is none.
-template <class T>
-struct Valid {
-  T low, high;
-  double limit;  // the same end as the first value that is none: v < limit
-  std::vector<T> bad;
-};
 
 // What reading a tile has found.
 struct TileState {

@@ -19,29 +19,6 @@ namespace {
 constexpr std::int64_t ENTRIES_A_TASK = 1 << 15;
 constexpr std::int64_t TILES_A_BLOCK = 256;
 
-// Which values are counts; the rule is Integrator's.
-template <class T>
-Valid<T> counts_of(double saturation, bool negative, const std::vector<double>& bad_values) {
-  using Limits = std::numeric_limits<T>;
-  Valid<T> valid{};
-  valid.low = negative ? Limits::lowest() : T{0};
-  if constexpr (std::is_floating_point_v<T>) {
-    valid.high = static_cast<T>(saturation);
-    if (!(static_cast<double>(valid.high) < saturation)) valid.high = std::nextafter(valid.high, Limits::lowest());
-  } else {
-    const double end =
-        std::min(std::ceil(saturation), static_cast<double>(Limits::max()) + (std::is_signed_v<T> ? 1.0 : 0.0));
-    const bool none = end <= static_cast<double>(valid.low);
-    if (none) valid.low = T{1};
-    valid.high = none ? T{0} : static_cast<T>(end - 1.0);
-  }
-  for (const double bad : bad_values) {
-    const bool fits = bad >= static_cast<double>(Limits::lowest()) && bad <= static_cast<double>(Limits::max());
-    if (fits && static_cast<double>(static_cast<T>(bad)) == bad) valid.bad.push_back(static_cast<T>(bad));
-  }
-  return valid;
-}
-
 void check(const RobustOptions& options, bool normalize) {
   const auto shown = [](double x) { return std::to_string(x); };
   const double low = options.trim_low, high = options.trim_high;
@@ -176,7 +153,7 @@ class RobustIntegrator::Task {
  public:
   Task(const RobustIntegrator& own, bool with_variance)
       : own_(own),
-        valid_(counts_of<T>(own.saturation_, own.negative_counts_, own.bad_values_)),
+        valid_(valid_counts<T>(own.saturation_, own.negative_counts_, own.bad_values_)),
         single_(own.options_, own.set_, with_variance),
         double_(own.options_, own.set_, with_variance) {}
 
