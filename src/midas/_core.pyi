@@ -150,6 +150,16 @@ class CakeMap:
     def bin_area(self) -> Float64: ...
     @property
     def bin_pixels(self) -> npt.NDArray[np.int32]: ...
+    @property
+    def arrays(self) -> dict[str, npt.NDArray[np.generic]]: ...
+    @staticmethod
+    def from_arrays(
+        *,
+        shape: tuple[int, int],
+        frame_shape: tuple[int, int],
+        arrays: dict[str, npt.NDArray[np.generic]],
+        n_threads: int = 0,
+    ) -> CakeMap: ...
     def rows(
         self, *, n_threads: int = 0
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.float32]]: ...

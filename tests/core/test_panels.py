@@ -186,8 +186,8 @@ def test_the_map_is_the_same_for_any_number_of_threads():
     one = midas.build_map(g, detector, grid, n_threads=1)
     for n in (2, 7):
         other = midas.build_map(g, detector, grid, n_threads=n)
-        assert other.core.areas.tobytes() == one.core.areas.tobytes()
-        assert other.core.pixels.tobytes() == one.core.pixels.tobytes()
+        assert other.core.arrays["area"].tobytes() == one.core.arrays["area"].tobytes()
+        assert other.core.arrays["pixel"].tobytes() == one.core.arrays["pixel"].tobytes()
     assert one.key != midas.build_map(geometry(beam_center=(64.2, 65.1)), detector, grid).key
 
 

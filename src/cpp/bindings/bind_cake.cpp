@@ -5,6 +5,7 @@
 #include "arrays.hpp"
 #include "cake.hpp"
 #include "cake_map.hpp"
+#include "cake_map_check.hpp"
 #include "module.hpp"
 #include "parallel.hpp"
 
@@ -49,6 +50,41 @@ py::array to_array(std::vector<T>&& values) {
   const auto size = static_cast<py::ssize_t>(owned->size());
   py::capsule owner(owned.release(), [](void* p) { delete static_cast<std::vector<T>*>(p); });
   return py::array_t<T>({size}, data, owner);
+}
+
+// All arrays of a map by name, read-only, over its own memory.
+py::dict arrays(const py::object& self) {
+  py::dict found;
+  midas::for_each_array(self.cast<midas::CakeMap&>(),
+                        [&](const char* name, auto& values) { found[name] = view(self, values); });
+  return found;
+}
+
+template <class T>
+void take(const py::dict& arrays, const char* name, std::vector<T>& values) {
+  if (!arrays.contains(name)) throw midas::InputError(std::string("the map has no array ") + name);
+  const py::object found = arrays[name];
+  if (!py::isinstance<Array<T>>(found)) {
+    throw midas::InputError(std::string("the map's ") + name + " is not a C-contiguous array of " +
+                            py::str(py::dtype::of<T>()).template cast<std::string>());
+  }
+  const auto array = py::cast<Array<T>>(found);
+  values.assign(array.data(), array.data() + array.size());
+}
+
+// A map from the arrays of another, checked: whatever they hold, nothing is read out of bounds later.
+std::shared_ptr<midas::CakeMap> from_arrays(const std::array<std::int64_t, 2>& shape,
+                                            const std::array<std::int64_t, 2>& frame_shape, const py::dict& arrays,
+                                            int n_threads) {
+  auto map = std::make_shared<midas::CakeMap>();
+  map->n_radius = shape[0];
+  map->n_eta = shape[1];
+  map->n_rows = frame_shape[0];
+  map->n_columns = frame_shape[1];
+  midas::for_each_array(*map, [&](const char* name, auto& values) { take(arrays, name, values); });
+  py::gil_scoped_release release;
+  midas::check_cake_map(*map, n_threads);
+  return map;
 }
 
 py::tuple rows(const midas::CakeMap& map, int n_threads) {
@@ -159,6 +195,9 @@ void bind_cake(py::module_& m) {
                              [](const py::object& self) { return view(self, self.cast<CakeMap&>().bin_area); })
       .def_property_readonly("bin_pixels",
                              [](const py::object& self) { return view(self, self.cast<CakeMap&>().bin_pixels); })
+      .def_property_readonly("arrays", &arrays)
+      .def_static("from_arrays", &from_arrays, py::kw_only(), py::arg("shape"), py::arg("frame_shape"),
+                  py::arg("arrays"), py::arg("n_threads") = 0)
       .def("rows", &rows, py::kw_only(), py::arg("n_threads") = 0);
   py::class_<Integrator, std::shared_ptr<Integrator>>(m, "Integrator")
       .def(py::init(&prepare), py::arg("map"), py::kw_only(), py::arg("dark").noconvert() = py::none(),

@@ -57,11 +57,11 @@ class Cutter {
     const Point diagonal = {corners[2].at.x - corners[0].at.x, corners[2].at.y - corners[0].at.y};
     const Point other = {corners[3].at.x - corners[1].at.x, corners[3].at.y - corners[1].at.y};
     const double sign = cross(diagonal, other) < 0.0 ? -1.0 : 1.0;
-    const bool origin_inside = nearest <= reach && contains_origin(corners);
+    const bool at_origin = nearest <= reach;  // which may lie inside, on an edge or on a corner
     for (auto first = pieces_.begin(); first != pieces_.end();) {
       auto last = first;
       while (last != pieces_.end() && last->zone == first->zone) ++last;
-      if (first->zone < zones_.n_bins()) cut_zone(&*first, &*first + (last - first), sign, origin_inside);
+      if (first->zone < zones_.n_bins()) cut_zone(&*first, &*first + (last - first), sign, at_origin);
       first = last;
     }
     return parts_;
@@ -107,17 +107,8 @@ class Cutter {
     }
   }
 
-  static bool contains_origin(const std::array<Corner, 4>& corners) {
-    double turned = 0.0;
-    for (std::size_t i = 0; i < 4; ++i) {
-      const Point &a = corners[i].at, &b = corners[(i + 1) % 4].at;
-      turned += std::atan2(cross(a, b), dot(a, b));
-    }
-    return std::abs(turned) > PI;
-  }
-
-  void cut_zone(const EdgePiece* begin, const EdgePiece* end, double sign, bool origin_inside) {
-    double nearest = origin_inside ? 0.0 : begin->nearest, farthest = 0.0, whole = 0.0;
+  void cut_zone(const EdgePiece* begin, const EdgePiece* end, double sign, bool at_origin) {
+    double nearest = at_origin ? 0.0 : begin->nearest, farthest = 0.0, whole = 0.0;
     for (const EdgePiece* p = begin; p != end; ++p) {
       nearest = std::min(nearest, p->nearest);
       farthest = std::max(farthest, p->farthest);

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from midas.cake.corrections import pixel_scale
+from midas.cake.frame_source import are_transformed
 from midas.cake.map import CakedFrames, CakeMap, PreparedMap, build_map
 from midas.cake.options import IntegrationOptions
 from midas.cake.pixels import Dark, FrameInput, prepare_dark, prepare_mask
@@ -103,11 +104,7 @@ def integrate_with_map(
     """
     options = options or IntegrationOptions()
     shape, transformed = _frame_shape(frames, cake_map.geometry)
-    if transformed != cake_map.transformed and cake_map.geometry.image_transforms:
-        raise InputError(
-            f"the map was built for frames {'with' if cake_map.transformed else 'without'} image transforms applied; "
-            "read the frames so, or build the map with the other value of transformed"
-        )
+    cake_map.check_transformed(transformed)
     transforms = () if cake_map.transformed else cake_map.geometry.image_transforms
     if shape[1:] != cake_map.frame_shape:
         raise InputError(
@@ -141,13 +138,7 @@ def _frame_shape(frames: Any, geometry: Geometry) -> tuple[tuple[int, int, int],
         raise InputError(
             f"frames have shape {tuple(frames.shape)}; expected (rows, columns) or (frames, rows, columns)"
         )
-    done = tuple(getattr(frames, "image_transforms", ()))
-    if done and done != geometry.image_transforms:
-        raise InputError(
-            f"the frames were read with image transforms (ImTransOpt) {done}, the geometry was found with "
-            f"{geometry.image_transforms}; read the frames with the geometry's, or without any"
-        )
-    return (shape[0], shape[1], shape[2]), bool(done) or not geometry.image_transforms
+    return (shape[0], shape[1], shape[2]), are_transformed(frames, geometry)
 
 
 def _prepare(

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from midas import _core
+from midas.cake.frame_source import are_transformed, as_stack, read_blocks
+from midas.cake.map_file import keep_map, load_or_none, map_path, write_map
 from midas.cake.pixels import Dark, FrameInput, RawLayout, check_stack, native_frame, prepare_dark, prepare_mask
 from midas.detector import Detector
 from midas.errors import InputError
@@ -23,7 +26,8 @@ if TYPE_CHECKING:
 
     from midas.cake.robust import RobustOptions
 
-_ALGORITHM = 2  # goes up when a change of the core moves the areas
+_BATCH = 16  # frames that the core sums side by side
+_ALGORITHM = 3  # goes up when a change of the core moves the areas
 _PIXEL_SIZE_TOLERANCE = 1e-6  # relative
 
 BoolArray = npt.NDArray[np.bool_]
@@ -100,6 +104,22 @@ class PreparedMap:
 
 
 @dataclass(frozen=True, eq=False)
+class _Recipe:
+    """A prepared map and how it is applied."""
+
+    prepared: PreparedMap
+    variance: bool
+    dark_variance: FloatArray | None
+    n_threads: int
+
+    def apply(self, frames: npt.NDArray[Any] | Sequence[npt.NDArray[Any]]) -> CakedFrames:
+        result = self.prepared.apply(frames, variance=self.variance, n_threads=self.n_threads)
+        if result.variance is None or self.dark_variance is None:
+            return result
+        return replace(result, variance=result.variance + self.dark_variance)
+
+
+@dataclass(frozen=True, eq=False)
 class CakeMap:
     """How much of each pixel lies in each bin: made by `build_map`, applied to frames with `apply`.
 
@@ -144,7 +164,7 @@ class CakeMap:
 
     def apply(
         self,
-        frames: npt.ArrayLike,
+        frames: Any,
         *,
         dark: npt.ArrayLike | None = None,
         mask: npt.ArrayLike | None = None,
@@ -161,8 +181,10 @@ class CakeMap:
         Parameters
         ----------
         frames
-            Shape (n_z, n_y) or (n_frames, n_z, n_y); uint8, uint16, uint32, int16, int32, float32 and float64 are read
-            in place where they are C-contiguous.
+            Shape (n_z, n_y) or (n_frames, n_z, n_y): an array, or anything of the buffer or array interface, or that
+            gives an array for frames[:]. uint8, uint16, uint32, int16, int32, float32 and float64 are read in place
+            where they are C-contiguous; other integers and floating point numbers are taken as float64. Masked values
+            of a masked array are left out.
         dark
             Shape (n_z, n_y), or a stack that is averaged; subtracted. A pixel without a valid dark is left out.
         mask
@@ -188,7 +210,77 @@ class CakeMap:
         >>> cake_map.apply(np.full((21, 21), 7, dtype=np.uint16)).intensity.round(6)[0].tolist()
         [7.0, 7.0, 7.0, 7.0]
         """
-        images = check_stack(frames, self.frame_shape)
+        self._check_transforms(frames)
+        images = check_stack(as_stack(frames), self.frame_shape)
+        recipe = self._recipe(dark, mask, variance, normalize, negative_counts, n_threads)
+        result = recipe.apply(images[None] if images.ndim == 2 else images)
+        return result[0] if images.ndim == 2 else result
+
+    def apply_each(
+        self,
+        frames: Any,
+        *,
+        dark: npt.ArrayLike | None = None,
+        mask: npt.ArrayLike | None = None,
+        variance: bool = False,
+        normalize: bool = True,
+        negative_counts: bool = False,
+        n_threads: int = 0,
+    ) -> Iterator[CakedFrames]:
+        """Return an iterator over the frames' cakes, reading some frames at a time: 16 for each thread.
+
+        The cakes are those of `apply`, one after another without the axis of frames. Data sets in chunks are read by
+        whole chunks, the next ones while the present ones are summed. Frames before one that fails come out first.
+
+        Parameters
+        ----------
+        frames
+            Shape (n_z, n_y) or (n_frames, n_z, n_y): anything that slices to arrays (numpy, `midas.Frames`, data sets
+            of HDF5, zarr and dask) or has the buffer or array interface; or an iterable of 2-D arrays, as many as come.
+        dark, mask, variance, normalize, negative_counts, n_threads
+            As for `apply`.
+
+        Raises
+        ------
+        InputError
+            As `apply`, and where a frame cannot be read; the message says its number, counted from 0. At once where
+            that can be seen without reading; else from the iterator.
+
+        Examples
+        --------
+        >>> g = Geometry(distance=1e6, beam_center=(10, 10), pixel_size=200, wavelength=0.18)
+        >>> cake_map = build_map(g, Detector((21, 21), 200), CakeGrid(0, 9, 9, eta_step=360))
+        >>> frames = (np.full((21, 21), n, dtype=np.uint16) for n in range(3))
+        >>> [round(float(caked.intensity[0, 0]), 6) for caked in cake_map.apply_each(frames)]
+        [0.0, 1.0, 2.0]
+        """
+        self._check_transforms(frames)
+        recipe = self._recipe(dark, mask, variance, normalize, negative_counts, n_threads)
+        blocks = read_blocks(frames, self.frame_shape, _BATCH * (n_threads or _core.max_threads()))
+        return (caked for block in blocks for caked in map(recipe.apply(block).__getitem__, range(len(block))))
+
+    def _check_transforms(self, frames: Any) -> None:
+        """Raise InputError where frames that know of their image transforms are not as the map takes them."""
+        if hasattr(frames, "image_transforms"):
+            self.check_transformed(are_transformed(frames, self.geometry))
+
+    def check_transformed(self, transformed: bool) -> None:
+        """Raise InputError unless the map is one for frames with, or without, image transforms applied."""
+        if transformed != self.transformed and self.geometry.image_transforms:
+            raise InputError(
+                f"the map was built for frames {'with' if self.transformed else 'without'} image transforms applied; "
+                "read the frames so, or build the map with the other value of transformed"
+            )
+
+    def _recipe(
+        self,
+        dark: npt.ArrayLike | None,
+        mask: npt.ArrayLike | None,
+        variance: bool,
+        normalize: bool,
+        negative_counts: bool,
+        n_threads: int,
+    ) -> _Recipe:
         mean_dark = prepare_dark(dark, self.frame_shape)
         bad = prepare_mask(mask, self.frame_shape)
         inputs = FrameInput(
@@ -199,11 +291,8 @@ class CakeMap:
             normalize=normalize,
             n_threads=n_threads,
         )
-        stack = images[None] if images.ndim == 2 else images
-        result = self.prepare(inputs).apply(stack, variance=variance, n_threads=n_threads)
-        if result.variance is not None and mean_dark is not None:
-            result = replace(result, variance=result.variance + self.dark_variance(mean_dark, inputs))
-        return result[0] if images.ndim == 2 else result
+        of_dark = None if mean_dark is None or not variance else self.dark_variance(mean_dark, inputs)
+        return _Recipe(self.prepare(inputs), variance, of_dark, n_threads)
 
     def apply_robust(
         self,
@@ -280,6 +369,32 @@ class CakeMap:
         prepared = self.prepare(inputs.for_dark())
         return dark.variance(lambda image: prepared.apply([image], variance=True, n_threads=inputs.n_threads)[0])
 
+    def save(self, path: Path | str) -> Path:
+        """Write the map for `build_map(..., cache=path)` to read; return the file.
+
+        Parameters
+        ----------
+        path
+            A name ending in `.cakemap`, or a folder, in which the file is named for the map's key.
+
+        Raises
+        ------
+        OutputError
+            The folder cannot be made or written to, or the disk is full; nothing is left then.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> g, d = Geometry(1e6, (10, 10), pixel_size=200, wavelength=0.18), Detector((21, 21), 200)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = build_map(g, d, CakeGrid(0, 20, 2)).save(folder)
+        ...     build_map(g, d, CakeGrid(0, 20, 2), cache=path).shape
+        (10, 72)
+        """
+        target = map_path(path, self.key)
+        write_map(self.core, target, key=self.key, frame_shape=self.frame_shape)
+        return target
+
     def to_scipy(self) -> scipy.sparse.csr_array:
         """Return the areas as a sparse matrix, shape (n_radius·n_eta, n_pixels), float32 [px²].
 
@@ -303,7 +418,13 @@ class CakeMap:
 
 
 def build_map(
-    geometry: Geometry, detector: Detector, grid: CakeGrid, *, transformed: bool = False, n_threads: int = 0
+    geometry: Geometry,
+    detector: Detector,
+    grid: CakeGrid,
+    *,
+    transformed: bool = False,
+    cache: Path | str | None = None,
+    n_threads: int = 0,
 ) -> CakeMap:
     """Return the map of pixel areas per bin for a geometry, a detector and a grid.
 
@@ -319,13 +440,23 @@ def build_map(
     transformed
         False: the frames to come are as read from the file, and the geometry's `image_transforms` are built into the
         map. True: they are transformed already.
+    cache
+        Where the map is kept: a folder, which holds any number of maps, or a name ending in `.cakemap`. A map there
+        that was made of the same geometry, detector, mask and grid by the same version of midas is read, which is much
+        faster; one that was not, or is damaged, is built again and replaced, and the log says why.
     n_threads
         0 uses all; the map is the same for any number.
 
     Raises
     ------
     InputError
-        The pixel sizes disagree, every pixel is masked, or no pixel lies in the range of the grid.
+        The pixel sizes disagree, every pixel is masked, or no pixel lies in the range of the grid; `cache` is a file of
+        another name.
+
+    Warns
+    -----
+    UserWarning
+        The map cannot be written to `cache`; it is returned all the same.
 
     Examples
     --------
@@ -342,6 +473,21 @@ def build_map(
     if mask is not None and mask.all():
         raise InputError("every pixel of the detector is masked; check the sense of the mask: True leaves a pixel out")
     layout = RawLayout.of(detector.shape, () if transformed else geometry.image_transforms)
+    key = _key(geometry, detector, grid, layout)
+    path = None if cache is None else map_path(cache, key)
+    core = None
+    if path is not None:
+        core = load_or_none(path, key=key, shape=grid.shape, frame_shape=layout.shape, n_threads=n_threads)
+    if core is None:
+        core = _cut(geometry, detector, grid, layout, n_threads)
+        if path is not None:
+            keep_map(core, path, key=key, frame_shape=layout.shape)
+    return CakeMap(geometry, detector, grid, transformed, key, core, layout)
+
+
+def _cut(geometry: Geometry, detector: Detector, grid: CakeGrid, layout: RawLayout, n_threads: int) -> _core.CakeMap:
+    """Return the compiled map, cut anew."""
+    mask = detector.mask
     core = _core.CakeMap(
         geometry.projection,
         shape=detector.shape,
@@ -355,7 +501,7 @@ def build_map(
         raise InputError(
             f"no pixel lies in the bins, {grid}; check the range of the grid and the beam centre {geometry.beam_center}"
         )
-    return CakeMap(geometry, detector, grid, transformed, _key(geometry, detector, grid, layout), core, layout)
+    return core
 
 
 def _rebuild(geometry: Geometry, detector: Detector, grid: CakeGrid, transformed: bool) -> CakeMap:

@@ -103,28 +103,38 @@ class Dark:
 
 def check_stack(frames: npt.ArrayLike, shape: tuple[int, int]) -> npt.NDArray[Any]:
     """Return a frame or a stack as an array; raise InputError unless its last two axes are `shape`."""
-    images = np.asarray(frames)
-    if images.ndim not in (2, 3) or images.shape[-2:] != shape:
-        raise InputError(
-            f"the frames have shape {images.shape}; expected (rows, columns) {shape}, or a stack of them"
-            + (" (rows and columns are swapped)" if images.shape[-2:] == shape[::-1] else "")
-        )
+    images = np.asanyarray(frames)
+    check_shape(images.shape, shape)
     return images
 
 
-def native_frame(frame: npt.NDArray[Any], shape: tuple[int, int]) -> npt.NDArray[Any]:
+def check_shape(found: tuple[int, ...], shape: tuple[int, int]) -> None:
+    """Raise InputError unless `found` is that of a frame, or of a stack of one or more, of `shape`."""
+    if len(found) not in (2, 3) or found[-2:] != shape:
+        raise InputError(
+            f"the frames have shape {found}; expected (rows, columns) {shape}, or a stack of them"
+            + (" (rows and columns are swapped)" if found[-2:] == shape[::-1] else "")
+        )
+    if found[0] == 0:
+        raise InputError("there is no frame; expected at least one")
+
+
+def native_frame(frame: npt.ArrayLike, shape: tuple[int, int]) -> npt.NDArray[Any]:
     """Return a frame in a dtype of the core, C-contiguous; the same array where it is that already."""
-    frame = np.asarray(frame)
+    frame = np.asanyarray(frame)
     if frame.shape != shape:
         raise InputError(f"a frame has shape {frame.shape}; expected {shape}")
     kind = frame.dtype.kind
     if kind not in "uif":
         raise InputError(f"the frame has dtype {frame.dtype}; expected integers or floating point numbers")
-    if frame.dtype.name in _NATIVE:
+    masked = np.ma.getmask(frame)
+    frame = np.asarray(frame)
+    if frame.dtype.name in _NATIVE and not masked.any():
         return np.ascontiguousarray(frame, dtype=frame.dtype.newbyteorder("="))
-    wide = frame.astype(np.float64)
+    wide = frame.astype(np.float64, order="C")
     if kind == "u":
         wide[frame == np.iinfo(frame.dtype).max] = np.nan
+    wide[masked] = np.nan
     return wide
 
 
@@ -150,6 +160,8 @@ def prepare_dark(dark: npt.ArrayLike | None, shape: tuple[int, int], n_frames: i
     images = check_stack(dark, shape)
     if images.dtype.kind not in "uif":
         raise InputError(f"the dark has dtype {images.dtype}; expected integers or floating point numbers")
+    if isinstance(images, np.ma.MaskedArray):
+        images = np.ma.filled(images.astype(np.float64), np.nan)
     stack = [images] if images.ndim == 2 else images
     total, count = np.zeros(shape), np.zeros(shape, dtype=np.int64)
     for image in stack:

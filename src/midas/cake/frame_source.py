@@ -1,0 +1,187 @@
+"""Frames from wherever they are, a block at a time: arrays, data sets, buffers, iterators."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from midas.cake.pixels import check_shape, native_frame
+from midas.errors import InputError, MidasError
+from midas.geometry import Geometry
+
+Frame = npt.NDArray[Any]
+
+
+def read_blocks(frames: Any, shape: tuple[int, int], size: int) -> Iterator[list[Frame]]:
+    """Yield the frames of a source ready for the core, at most `size` of one dtype at a time.
+
+    Data sets in chunks are read by whole chunks, the next ones by another thread while the present ones are in use.
+    Where a frame fails, those before it come first.
+
+    Parameters
+    ----------
+    frames
+        Something with a shape that slices to arrays (numpy, HDF5, zarr, dask, `midas.Frames`), something of the buffer
+        or array interface, or something that gives one frame after another. One frame of two axes is a stack of one.
+    shape
+        Rows and columns that each must have.
+    size
+        Frames in a block.
+
+    Raises
+    ------
+    InputError
+        It is nothing of these, or has no frame; or a frame, which is named by its number, cannot be read or used. An
+        error of midas keeps its type.
+    """
+    return _prepared(numbered_frames(frames, shape, size), shape, size)
+
+
+def numbered_frames(frames: Any, shape: tuple[int, int], size: int) -> Iterator[tuple[int, Any]]:
+    """Return an iterator over the numbers and frames of a source, which is checked as far as it can be."""
+    source = as_source(frames)
+    if not hasattr(source, "shape"):
+        return _of_iterator(iter(source))
+    found = tuple(int(n) for n in source.shape)
+    check_shape(found, shape)
+    if len(found) == 2:
+        source = np.asanyarray(source[:])[None]
+    return _of_stack(source, _step(source, size))
+
+
+def as_source(frames: Any) -> Any:
+    """Return frames as something that has a shape and slices to arrays, or else as an iterable of frames."""
+    if hasattr(frames, "shape") and hasattr(frames, "__getitem__") and not isinstance(frames, memoryview):
+        return frames
+    if any(hasattr(frames, name) for name in ("__array__", "__array_interface__")):
+        return np.asarray(frames)
+    try:
+        return np.asarray(memoryview(frames))
+    except TypeError:
+        pass
+    if isinstance(frames, Iterable) and not isinstance(frames, str):
+        return frames
+    raise InputError(
+        f"the frames are a {type(frames).__name__}; expected an array, a data set that slices to arrays, or an "
+        "iterable of 2-D arrays; read files with midas.read_frames"
+    )
+
+
+def as_stack(frames: Any) -> Frame:
+    """Return frames as one array, whatever they are; raise InputError where they do not form one."""
+    source = frames if isinstance(frames, list | tuple) else as_source(frames)
+    if not hasattr(source, "shape") and not isinstance(source, list | tuple):
+        raise InputError(f"the frames are a {type(frames).__name__}; expected an array; apply_each takes any iterable")
+    try:
+        # Data sets give an array when sliced; of some, asking for the array would go through it value by value.
+        return np.asanyarray(source[:] if getattr(source, "shape", ()) else source)
+    except ValueError as error:
+        raise InputError(f"the frames do not form one array: {error}") from error
+
+
+def are_transformed(frames: Any, geometry: Geometry) -> bool:
+    """Return whether the image transforms are applied to frames already, or there are none.
+
+    Raises
+    ------
+    InputError
+        Other transforms than the geometry's are applied.
+    """
+    done = tuple(getattr(frames, "image_transforms", ()))
+    if done and done != geometry.image_transforms:
+        raise InputError(
+            f"the frames were read with image transforms (ImTransOpt) {done}, the geometry was found with "
+            f"{geometry.image_transforms}; read the frames with the geometry's, or without any"
+        )
+    return bool(done) or not geometry.image_transforms
+
+
+def _prepared(numbered: Iterable[tuple[int, Any]], shape: tuple[int, int], size: int) -> Iterator[list[Frame]]:
+    """Yield frames ready for the core, in lists of one dtype and at most `size`; before an error, those that are."""
+    kept: list[Frame] = []
+    number = -1
+    try:
+        for number, given in numbered:
+            try:
+                frame = native_frame(given, shape)
+            except (ValueError, TypeError) as error:
+                raise _explained(error, number) from error
+            if kept and (len(kept) == size or frame.dtype != kept[0].dtype):
+                yield kept
+                kept = []
+            kept.append(frame)
+    except Exception:
+        if kept:
+            yield kept
+        raise
+    if number < 0:
+        raise InputError("there is no frame; expected at least one")
+    yield kept
+
+
+def _of_iterator(frames: Iterator[Any]) -> Iterator[tuple[int, Any]]:
+    number = 0
+    while True:
+        try:
+            frame = next(frames)
+        except StopIteration:
+            return
+        except Exception as error:
+            raise _explained(error, number) from error
+        yield number, frame
+        number += 1
+
+
+def _of_stack(source: Any, step: int) -> Iterator[tuple[int, Any]]:
+    n = int(source.shape[0])
+    # What has chunks (HDF5, zarr, dask) may be read by several threads; other things perhaps not, and whoever asked for
+    # these frames may be reading some, too.
+    in_advance = hasattr(source, "chunks")
+    ahead: Future[Frame] | None = None
+    with ThreadPoolExecutor(1, thread_name_prefix="midas frames") as reader:
+        for first in range(0, n, step):
+            end = min(first + step, n)
+            try:
+                block = _block(source, first, end) if ahead is None else ahead.result()
+            except Exception as error:
+                for i in range(first, end):  # to find out which it is
+                    yield i, _single(source, i)
+                raise _explained(error, first) from error
+            if in_advance and end < n:
+                ahead = reader.submit(_block, source, end, min(end + step, n))
+            yield from enumerate(block, first)
+
+
+def _block(source: Any, first: int, end: int) -> Frame:
+    block: Frame = np.asanyarray(source[first:end])
+    if len(block) != end - first:
+        raise InputError(f"{len(block)} frames came of the {end - first} from {first} on")
+    return block
+
+
+def _single(source: Any, i: int) -> Frame:
+    try:
+        frame: Frame = np.asanyarray(source[i])
+    except Exception as error:
+        raise _explained(error, i) from error
+    return frame
+
+
+def _explained(error: Exception, number: int) -> MidasError:
+    """Return an error that says the frame's number; one of midas keeps its type."""
+    if isinstance(error, MidasError):
+        return type(error)(f"frame {number}: {error}")
+    text = " ".join(str(error).split())
+    return InputError(f"frame {number} cannot be read: {type(error).__name__}{': ' if text else ''}{text}")
+
+
+def _step(source: Any, size: int) -> int:
+    """Return how many frames to read at once: whole chunks, so that none is decoded twice."""
+    chunks = getattr(source, "chunks", None)
+    along = chunks[0] if chunks else 1
+    chunk = int(along[0] if isinstance(along, tuple) else along)
+    return chunk * max(1, size // max(1, chunk))
