@@ -114,8 +114,14 @@ using Eight = Lanes<T, 8>;
 // Interleaves two vectors: a0 b0 a1 b1 a2 b2 a3 b3 and a4 b4 ...
 template <class T>
 [[gnu::always_inline]] inline void zip(const Eight<T>& a, const Eight<T>& b, Eight<T>& low, Eight<T>& high) {
+#if defined(__clang__) || __GNUC__ >= 12
   low = __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
   high = __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
+#else
+  using Places = decltype(a < b);
+  low = __builtin_shuffle(a, b, Places{0, 8, 1, 9, 2, 10, 3, 11});
+  high = __builtin_shuffle(a, b, Places{4, 12, 5, 13, 6, 14, 7, 15});
+#endif
 }
 
 // Transposes 8 x 8 values, by three perfect shuffles.
