@@ -179,3 +179,17 @@ def test_bad_input_is_refused(cake):
         cake.fit_peaks(options=PeakOptions(fwhm=-1.0))
     with pytest.raises(InputError, match="odd number of bins"):
         cake.fit_peaks(options=PeakOptions(smoothing=4))
+
+
+def test_bins_of_any_edges(cake):
+    """Profiles are averaged over the bins as they are: narrow ones on the peak, wide ones beside it."""
+    edges = np.concatenate([np.arange(40, 58, 1.5), np.arange(58, 66, 0.4), np.arange(66, 90, 2.0)])
+    grid = midas.CakeGrid.from_edges(edges, GRID.eta_edges)
+    uneven = midas.integrate(np.ones((256, 256)), GEOMETRY, grid)
+    truth = {"center": 62.3, "fwhm": 1.9, "mixing": 0.3}
+    lineout = 50.0 + 4000.0 * midas._core.binned_profile(edges, **truth)
+    intensity = np.broadcast_to(lineout[None, :, None], uneven.intensity.shape).copy()
+    fits = dataclasses.replace(uneven, intensity=intensity, sigma=np.sqrt(intensity)).fit_peaks([62.0])
+    assert fits.converged.all()
+    for name, value in {**truth, "area": 4000.0}.items():
+        np.testing.assert_allclose(getattr(fits, name), value, rtol=1e-6)

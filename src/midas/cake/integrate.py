@@ -263,9 +263,10 @@ def _run(run: _Run, frames: Any, n: int) -> Cake:
                 )
                 group, k = _GroupSum(n_bins), k + 1
             first = end
-        done += len(block)
-        if options.progress is not None:
-            options.progress(done, n)
+        for _ in block:
+            done += 1
+            if options.progress is not None:
+                options.progress(done, n)
     return _result(run, frames, groups, (intensity, variance, area / n), individual)
 
 

@@ -56,7 +56,7 @@ class IntegrationOptions:
     robust: RobustOptions | None = None
     """A robust statistic of each bin's pixels, frame by frame, in place of their mean; None takes the mean."""
     progress: Callable[[int, int], None] | None = None
-    """Called with (frames done, frames in all) after every few frames."""
+    """Called with (frames done, frames in all) after each frame."""
 
     def __post_init__(self) -> None:
         """Check the numbers."""

@@ -253,7 +253,7 @@ def fit_peaks(
         raise InputError("the cake has no sigma, by which the fit weights bins; integrate with variance=True")
     if len(cake.radius) < 2:
         raise InputError("the cake has one bin of radius; expected several a peak")
-    edges = _edges(cake.radius)
+    edges = np.ascontiguousarray(cake.radius_edges, dtype=np.float64)
     at = _positions(positions, cake.geometry, (float(edges[0]), float(edges[-1])))
     given = positions is not None
     if given and not at:
@@ -274,12 +274,6 @@ def fit_peaks(
         n_threads=n_threads,
     )
     return _frozen_fits(_in_angles(found, cake))
-
-
-def _edges(radius: FloatArray) -> FloatArray:
-    """Return the bins' edges half way between centres: exact for bins uniform in px, to 1e-3 of a bin for ones in q."""
-    middle = 0.5 * (radius[1:] + radius[:-1])
-    return np.concatenate([[2.0 * radius[0] - middle[0]], middle, [2.0 * radius[-1] - middle[-1]]])
 
 
 def _positions(positions: Any, geometry: Geometry, limits: tuple[float, float]) -> list[float]:
@@ -337,8 +331,7 @@ def _in_angles(found: dict[str, npt.NDArray[Any]], cake: Cake) -> dict[str, npt.
     """Return the columns of `PeakFits`: the core's, which know only px, and what follows from the geometry."""
     g = cake.geometry
     center = found["center"]
-    edges = _edges(cake.radius)
-    factor = _shared(np.interp(center, cake.radius, np.diff(edges)))
+    factor = _shared(np.interp(center, cake.radius, np.diff(cake.radius_edges)))
     found.update({name: found[name] * factor for name in found if name.endswith("_sigma")})
     two_theta = g.two_theta_of(center)
     theta = np.radians(0.5 * two_theta)
