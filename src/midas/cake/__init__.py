@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from midas.cake.integrate import integrate, integrate_with_map
-from midas.cake.map import CakedFrames, CakeMap, build_map
+from midas.cake.map import CakeMap, build_map
 from midas.cake.options import IntegrationOptions
 from midas.cake.peaks import PeakFits, PeakOptions, fit_peaks
+from midas.cake.prepared import CakedFrames
 from midas.cake.result import Cake, Profile
 from midas.cake.robust import RobustOptions
 from midas.cake.series import SeriesFiles, integrate_file, integrate_files

@@ -12,11 +12,12 @@ import numpy.typing as npt
 from midas.cake.pixels import check_shape, native_frame
 from midas.errors import InputError, MidasError
 from midas.geometry import Geometry
+from midas.io.frames import Frames
 
 Frame = npt.NDArray[Any]
 
 
-def read_blocks(frames: Any, shape: tuple[int, int], size: int) -> Iterator[list[Frame]]:
+def read_blocks(frames: Any, shape: tuple[int, int], size: int, *, n_threads: int = 0) -> Iterator[list[Frame]]:
     """Yield the frames of a source ready for the core, at most `size` of one dtype at a time.
 
     Data sets in chunks are read by whole chunks, the next ones by another thread while the present ones are in use.
@@ -31,6 +32,8 @@ def read_blocks(frames: Any, shape: tuple[int, int], size: int) -> Iterator[list
         Rows and columns that each must have.
     size
         Frames in a block.
+    n_threads
+        Threads that may unpack compressed frames; 0 for all.
 
     Raises
     ------
@@ -38,10 +41,10 @@ def read_blocks(frames: Any, shape: tuple[int, int], size: int) -> Iterator[list
         It is nothing of these, or has no frame; or a frame, which is named by its number, cannot be read or used. An
         error of midas keeps its type.
     """
-    return _prepared(numbered_frames(frames, shape, size), shape, size)
+    return _prepared(numbered_frames(frames, shape, size, n_threads), shape, size)
 
 
-def numbered_frames(frames: Any, shape: tuple[int, int], size: int) -> Iterator[tuple[int, Any]]:
+def numbered_frames(frames: Any, shape: tuple[int, int], size: int, n_threads: int = 0) -> Iterator[tuple[int, Any]]:
     """Return an iterator over the numbers and frames of a source, which is checked as far as it can be."""
     source = as_source(frames)
     if not hasattr(source, "shape"):
@@ -50,7 +53,7 @@ def numbered_frames(frames: Any, shape: tuple[int, int], size: int) -> Iterator[
     check_shape(found, shape)
     if len(found) == 2:
         source = np.asanyarray(source[:])[None]
-    return _of_stack(source, _step(source, size))
+    return _of_stack(source, _step(source, size), n_threads)
 
 
 def as_source(frames: Any) -> Any:
@@ -136,7 +139,7 @@ def _of_iterator(frames: Iterator[Any]) -> Iterator[tuple[int, Any]]:
         number += 1
 
 
-def _of_stack(source: Any, step: int) -> Iterator[tuple[int, Any]]:
+def _of_stack(source: Any, step: int, n_threads: int) -> Iterator[tuple[int, Any]]:
     n = int(source.shape[0])
     # What has chunks (HDF5, zarr, dask) may be read by several threads; other things perhaps not, and whoever asked for
     # these frames may be reading some, too.
@@ -146,17 +149,19 @@ def _of_stack(source: Any, step: int) -> Iterator[tuple[int, Any]]:
         for first in range(0, n, step):
             end = min(first + step, n)
             try:
-                block = _block(source, first, end) if ahead is None else ahead.result()
+                block = _block(source, first, end, n_threads) if ahead is None else ahead.result()
             except Exception as error:
                 for i in range(first, end):  # to find out which it is
                     yield i, _single(source, i)
                 raise _explained(error, first) from error
             if in_advance and end < n:
-                ahead = reader.submit(_block, source, end, min(end + step, n))
+                ahead = reader.submit(_block, source, end, min(end + step, n), n_threads)
             yield from enumerate(block, first)
 
 
-def _block(source: Any, first: int, end: int) -> Frame:
+def _block(source: Any, first: int, end: int, n_threads: int) -> Frame:
+    if isinstance(source, Frames):
+        return source.several(first, end, n_threads=n_threads)
     block: Frame = np.asanyarray(source[first:end])
     if len(block) != end - first:
         raise InputError(f"{len(block)} frames came of the {end - first} from {first} on")
@@ -167,6 +172,8 @@ def _single(source: Any, i: int) -> Frame:
     try:
         frame: Frame = np.asanyarray(source[i])
     except Exception as error:
+        if isinstance(source, Frames) and isinstance(error, MidasError):  # which says file and frame itself
+            raise
         raise _explained(error, i) from error
     return frame
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,19 +11,18 @@ import numpy as np
 import numpy.typing as npt
 
 from midas.cake.corrections import pixel_scale
-from midas.cake.frame_source import are_transformed
-from midas.cake.map import CakedFrames, CakeMap, PreparedMap, build_map
+from midas.cake.frame_source import are_transformed, read_blocks
+from midas.cake.map import CakeMap, build_map
 from midas.cake.options import IntegrationOptions
 from midas.cake.pixels import Dark, FrameInput, prepare_dark, prepare_mask
+from midas.cake.prepared import CakedFrames, PreparedMap
 from midas.cake.result import CONDITIONS, Cake
 from midas.cake.robust import PreparedRobust, prepare_robust
 from midas.detector import Detector, transform_image
 from midas.errors import InputError
 from midas.geometry import FloatArray, Geometry
 from midas.grid import CakeGrid
-from midas.io.frames import Frames
 
-_BLOCK = 32
 _SUSPICIOUS_NEGATIVES = 0.2  # fraction of a float frame; gaps and bad pixels are a few per cent
 
 
@@ -174,19 +173,6 @@ def _prepare(
     )
 
 
-def _blocks(frames: Any, n: int) -> Iterator[list[npt.NDArray[Any]]]:
-    """Yield the frames a few at a time: side by side they are summed faster than alone."""
-    if len(frames.shape) == 2:
-        yield [np.asarray(frames)]
-        return
-    for first in range(0, n, _BLOCK):
-        end = min(n, first + _BLOCK)
-        if isinstance(frames, Frames):  # which may read several quicker than one after the other
-            yield list(frames[first:end])
-        else:
-            yield [np.asarray(frames[i]) for i in range(first, end)]
-
-
 def _warn_of_negatives(frame: npt.NDArray[Any], options: IntegrationOptions) -> None:
     if frame.dtype.kind != "f" or options.negative_counts:
         return
@@ -246,10 +232,12 @@ def _run(run: _Run, frames: Any, n: int) -> Cake:
     area = np.zeros(n_bins)
     group = _GroupSum(n_bins)
     k = done = 0
-    for block in _blocks(frames, n):
+    n_threads = run.inputs.n_threads
+    size = run.cake_map.block_size(n_threads)
+    for block in read_blocks(frames, run.cake_map.frame_shape, size, n_threads=n_threads):
         if done == 0:
             _warn_of_negatives(block[0], options)
-        caked = prepared.apply(block, variance=options.variance, n_threads=run.inputs.n_threads)
+        caked = prepared.apply(block, variance=options.variance, n_threads=n_threads)
         area += caked.bin_area.sum(axis=0)
         if individual is not None:
             individual[done : done + len(block)] = caked.intensity

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,8 @@ import numpy.typing as npt
 from midas import _core
 from midas.cake.frame_source import are_transformed, as_stack, read_blocks
 from midas.cake.map_file import keep_map, load_or_none, map_path, write_map
-from midas.cake.pixels import Dark, FrameInput, RawLayout, check_stack, native_frame, prepare_dark, prepare_mask
+from midas.cake.pixels import Dark, FrameInput, RawLayout, check_stack, prepare_dark, prepare_mask
+from midas.cake.prepared import BATCH, CakedFrames, PreparedMap, Recipe
 from midas.detector import Detector
 from midas.errors import InputError
 from midas.geometry import FloatArray, Geometry
@@ -26,97 +28,10 @@ if TYPE_CHECKING:
 
     from midas.cake.robust import RobustOptions
 
-_BATCH = 16  # frames that the core sums side by side
 _ALGORITHM = 3  # goes up when a change of the core moves the areas
 _PIXEL_SIZE_TOLERANCE = 1e-6  # relative
-
-BoolArray = npt.NDArray[np.bool_]
-Floats = npt.NDArray[np.floating[Any]]
-
-
-@dataclass(frozen=True, eq=False)
-class CakedFrames:
-    """Frames summed over the bins of a map; with a leading axis of frames where a stack was given.
-
-    A bin without a valid pixel has intensity and variance NaN and area 0.
-    """
-
-    intensity: Floats
-    """Shape (n_radius, n_eta) or (n_frames, n_radius, n_eta): sum(area·(raw - dark)) / sum(area), counts per px²; not
-    divided with normalize=False [counts]."""
-    variance: Floats | None
-    """Shape of `intensity`: its variance, sum(area²·raw) / sum(area)² plus the dark's; None unless asked for."""
-    bin_area: FloatArray
-    """Shape of `intensity`: area of the valid pixels in each bin [px²]."""
-    bin_pixels: npt.NDArray[np.int32]
-    """Shape of `intensity`: number of valid pixels with a part in each bin."""
-
-    def __getitem__(self, frame: int | slice) -> CakedFrames:
-        """Return some frames of a stack."""
-        variance = None if self.variance is None else self.variance[frame]
-        return CakedFrames(self.intensity[frame], variance, self.bin_area[frame], self.bin_pixels[frame])
-
-    def __len__(self) -> int:
-        """Return the number of frames of a stack."""
-        return len(self.intensity)
-
-
-@dataclass(frozen=True, eq=False)
-class PreparedMap:
-    """A map and all that its frames are combined with: dark, mask, corrections, which values are counts."""
-
-    core: _core.Integrator = field(repr=False)
-    shape: tuple[int, int]
-    """Number of bins (n_radius, n_eta)."""
-    frame_shape: tuple[int, int]
-    """Rows and columns of the frames."""
-
-    def apply(
-        self,
-        frames: npt.NDArray[Any] | Sequence[npt.NDArray[Any]],
-        *,
-        variance: bool = False,
-        single: bool = False,
-        n_threads: int = 0,
-    ) -> CakedFrames:
-        """Return frames of one dtype summed over the bins; no variance of the dark.
-
-        `single` gives intensity and variance in single precision.
-        """
-        arrays = [native_frame(frame, self.frame_shape) for frame in frames]
-        intensity, variances, area, pixels, differs = self.core.apply(
-            arrays, variance=variance, single=single, n_threads=n_threads
-        )
-        own = differs.astype(bool)
-        return CakedFrames(
-            intensity.reshape(-1, *self.shape),
-            None if variances is None else variances.reshape(-1, *self.shape),
-            self._of_frames(area, self.core.bin_area, own),
-            self._of_frames(pixels, self.core.bin_pixels, own),
-        )
-
-    def _of_frames(self, values: npt.NDArray[Any], common: npt.NDArray[Any], own: BoolArray) -> npt.NDArray[Any]:
-        """Return the values of frames that have their own, and the common ones of the others."""
-        if not own.any():
-            return np.broadcast_to(common.reshape(self.shape), (len(own), *self.shape))
-        values[~own] = common
-        return values.reshape(-1, *self.shape)
-
-
-@dataclass(frozen=True, eq=False)
-class _Recipe:
-    """A prepared map and how it is applied."""
-
-    prepared: PreparedMap
-    variance: bool
-    dark_variance: FloatArray | None
-    n_threads: int
-
-    def apply(self, frames: npt.NDArray[Any] | Sequence[npt.NDArray[Any]]) -> CakedFrames:
-        result = self.prepared.apply(frames, variance=self.variance, n_threads=self.n_threads)
-        if result.variance is None or self.dark_variance is None:
-            return result
-        return replace(result, variance=result.variance + self.dark_variance)
+_MOST_BYTES = 1 << 30  # of the frames of a block and their cakes
+_BYTES_A_BIN = 40  # of a frame: intensity, variance, area and pixels, and what adding them up takes
 
 
 @dataclass(frozen=True, eq=False)
@@ -256,8 +171,13 @@ class CakeMap:
         """
         self._check_transforms(frames)
         recipe = self._recipe(dark, mask, variance, normalize, negative_counts, n_threads)
-        blocks = read_blocks(frames, self.frame_shape, _BATCH * (n_threads or _core.max_threads()))
+        blocks = read_blocks(frames, self.frame_shape, self.block_size(n_threads), n_threads=n_threads)
         return (caked for block in blocks for caked in map(recipe.apply(block).__getitem__, range(len(block))))
+
+    def block_size(self, n_threads: int) -> int:
+        """Return how many frames to read and sum at once: 16 a thread, as far as they and their cakes fit in 1 GB."""
+        n_bytes = 4 * math.prod(self.frame_shape) + _BYTES_A_BIN * math.prod(self.shape)
+        return max(1, min(BATCH * (n_threads or _core.max_threads()), _MOST_BYTES // n_bytes))
 
     def _check_transforms(self, frames: Any) -> None:
         """Raise InputError where frames that know of their image transforms are not as the map takes them."""
@@ -280,10 +200,22 @@ class CakeMap:
         normalize: bool,
         negative_counts: bool,
         n_threads: int,
-    ) -> _Recipe:
+    ) -> Recipe:
+        mean_dark, inputs = self._inputs(dark, mask, normalize, negative_counts, n_threads)
+        of_dark = None if mean_dark is None or not variance else self.dark_variance(mean_dark, inputs)
+        return Recipe(self.prepare(inputs), variance, of_dark, n_threads)
+
+    def _inputs(
+        self,
+        dark: npt.ArrayLike | None,
+        mask: npt.ArrayLike | None,
+        normalize: bool,
+        negative_counts: bool,
+        n_threads: int,
+    ) -> tuple[Dark | None, FrameInput]:
         mean_dark = prepare_dark(dark, self.frame_shape)
         bad = prepare_mask(mask, self.frame_shape)
-        inputs = FrameInput(
+        return mean_dark, FrameInput(
             dark=None if mean_dark is None else mean_dark.counts,
             mask=bad if mean_dark is None else mean_dark.merged_mask(bad),
             saturation=self.detector.saturation,
@@ -291,12 +223,10 @@ class CakeMap:
             normalize=normalize,
             n_threads=n_threads,
         )
-        of_dark = None if mean_dark is None or not variance else self.dark_variance(mean_dark, inputs)
-        return _Recipe(self.prepare(inputs), variance, of_dark, n_threads)
 
     def apply_robust(
         self,
-        frames: npt.ArrayLike,
+        frames: Any,
         options: RobustOptions | str = "median",
         *,
         dark: npt.ArrayLike | None = None,
@@ -334,16 +264,9 @@ class CakeMap:
         from midas.cake.robust import RobustOptions, prepare_robust
 
         chosen = options if isinstance(options, RobustOptions) else RobustOptions(options)
-        images = check_stack(frames, self.frame_shape)
-        mean_dark = prepare_dark(dark, self.frame_shape)
-        bad = prepare_mask(mask, self.frame_shape)
-        inputs = FrameInput(
-            dark=None if mean_dark is None else mean_dark.counts,
-            mask=bad if mean_dark is None else mean_dark.merged_mask(bad),
-            saturation=self.detector.saturation,
-            negative_counts=negative_counts,
-            n_threads=n_threads,
-        )
+        self._check_transforms(frames)
+        images = check_stack(as_stack(frames), self.frame_shape)
+        mean_dark, inputs = self._inputs(dark, mask, True, negative_counts, n_threads)
         stack = images[None] if images.ndim == 2 else images
         result = prepare_robust(self, chosen, inputs).apply(stack, n_threads=n_threads)
         if mean_dark is not None and not chosen.error_holds_dark and result.variance is not None:
@@ -352,16 +275,7 @@ class CakeMap:
 
     def prepare(self, inputs: FrameInput) -> PreparedMap:
         """Return the map with all that frames are combined with, checked already."""
-        core = _core.Integrator(
-            self.core,
-            dark=inputs.dark,
-            scale=inputs.scale,
-            mask=inputs.mask,
-            bad_values=inputs.bad_values,
-            saturation=np.inf if inputs.saturation is None else inputs.saturation,
-            negative_counts=inputs.negative_counts,
-            normalize=inputs.normalize,
-        )
+        core = _core.Integrator(self.core, **inputs.of_core())
         return PreparedMap(core, self.shape, self.frame_shape)
 
     def dark_variance(self, dark: Dark, inputs: FrameInput) -> FloatArray:

@@ -68,6 +68,18 @@ class FrameInput:
     """Divide by the area."""
     n_threads: int = 0
 
+    def of_core(self) -> dict[str, Any]:
+        """Return the arguments of the core's integrators, beside the number of threads."""
+        return {
+            "dark": self.dark,
+            "scale": self.scale,
+            "mask": self.mask,
+            "bad_values": self.bad_values,
+            "saturation": np.inf if self.saturation is None else self.saturation,
+            "negative_counts": self.negative_counts,
+            "normalize": self.normalize,
+        }
+
     def for_dark(self) -> FrameInput:
         """Return the input with which a dark is caked as if it were a frame, for its variance."""
         return replace(self, dark=None, saturation=None, bad_values=(), negative_counts=True)

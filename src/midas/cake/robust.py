@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import numpy.typing as npt
 
 from midas import _core
 from midas.cake.pixels import FrameInput, native_frame
+from midas.cake.prepared import CakedFrames
 from midas.errors import InputError
 
 if TYPE_CHECKING:
-    from midas.cake.map import CakedFrames, CakeMap
+    from midas.cake.map import CakeMap
 
 METHODS = ("median", "trimmed_mean", "sigma_clip")
 SIGMAS = ("scatter", "poisson")
@@ -114,8 +114,6 @@ class PreparedRobust:
         self, frames: npt.NDArray[Any] | Sequence[npt.NDArray[Any]], *, variance: bool = True, n_threads: int = 0
     ) -> CakedFrames:
         """Return the statistic of each bin of frames of one dtype; see `CakeMap.apply_robust`."""
-        from midas.cake.map import CakedFrames
-
         arrays = [native_frame(frame, self.frame_shape) for frame in frames]
         intensity, variances, area, pixels = self.core.apply(arrays, variance=variance, n_threads=n_threads)
         return CakedFrames(
@@ -152,13 +150,7 @@ def prepare_robust(cake_map: CakeMap, options: RobustOptions, inputs: FrameInput
         max_iterations=options.max_iterations,
         tolerance=options.tolerance,
         sigma=options.sigma,
-        dark=inputs.dark,
-        scale=inputs.scale,
-        mask=inputs.mask,
-        bad_values=inputs.bad_values,
-        saturation=np.inf if inputs.saturation is None else inputs.saturation,
-        negative_counts=inputs.negative_counts,
-        normalize=inputs.normalize,
+        **inputs.of_core(),
         n_threads=inputs.n_threads,
     )
     return PreparedRobust(core, cake_map.shape, cake_map.frame_shape)

@@ -71,7 +71,7 @@ class FrameSource(ABC):
     def read(self, index: int) -> Image:
         """Return frame `index`, shape (n_z, n_y)."""
 
-    def read_several(self, first: int, end: int) -> Image | None:
+    def read_several(self, first: int, end: int, n_threads: int) -> Image | None:
         """Return frames `first` to `end`, shape (n, n_z, n_y), where that is quicker than one by one; else None."""
         return None
 
@@ -272,14 +272,14 @@ class Hdf5Source(FrameSource):
         part = self._parts[k]
         return np.asarray(part[index - int(self._starts[k])] if part.ndim == 3 else part[()])
 
-    def read_several(self, first: int, end: int) -> Image | None:
+    def read_several(self, first: int, end: int, n_threads: int) -> Image | None:
         """Return frames whose chunks can be unpacked in parallel; None where they cannot, or one of them is damaged."""
         k = int(np.searchsorted(self._starts, first, side="right")) - 1
         start = int(self._starts[k])
         if end > int(self._starts[k + 1]) or not is_unpackable(self._parts[k]):
             return None
         try:
-            return read_packed(self._parts[k], first - start, end - start)
+            return read_packed(self._parts[k], first - start, end - start, n_threads=n_threads)
         except (FormatError, OSError):  # HDF5 says of the frame what is wrong
             return None
 

@@ -88,19 +88,29 @@ class Frames:
         """Return frame `index`, shape (n_z, n_y), or for a slice a stack, in the file's dtype and C-contiguous."""
         if isinstance(index, slice):
             chosen = range(*index.indices(len(self)))
-            several = None
             if len(chosen) > 1 and chosen.step == 1:
-                several = self._source.read_several(chosen[0] + self.skip_frames, chosen[-1] + 1 + self.skip_frames)
-            if several is not None and not self.image_transforms:
-                return several.astype(self.dtype, copy=False)
+                return self.several(chosen[0], chosen[-1] + 1)
             stack = np.empty((len(chosen), *self.shape[1:]), dtype=self.dtype)
             for k, i in enumerate(chosen):
-                stack[k] = self._read(i) if several is None else transform_image(several[k], self.image_transforms)
+                stack[k] = self._read(i)
             return stack
         i = int(index)
         if not -len(self) <= i < len(self):
             raise IndexError(f"frame {i} of {len(self)}")
         return self._read(i % len(self))
+
+    def several(self, first: int, end: int, *, n_threads: int = 0) -> Image:
+        """Return frames `first` to `end`, shape (end - first, n_z, n_y), in the file's dtype and C-contiguous.
+
+        Compressed frames are unpacked in n_threads (0: all) where the format allows it.
+        """
+        known = self._source.read_several(first + self.skip_frames, end + self.skip_frames, n_threads)
+        if known is not None and not self.image_transforms:
+            return known.astype(self.dtype, copy=False)
+        stack = np.empty((end - first, *self.shape[1:]), dtype=self.dtype)
+        for k in range(end - first):
+            stack[k] = self._read(first + k) if known is None else transform_image(known[k], self.image_transforms)
+        return stack
 
     def __iter__(self) -> Iterator[Image]:
         """Yield each frame in turn."""
