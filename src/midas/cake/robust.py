@@ -134,6 +134,7 @@ def prepare_robust(cake_map: CakeMap, options: RobustOptions, inputs: FrameInput
 
     Examples
     --------
+    >>> import numpy as np
     >>> from midas import CakeGrid, Detector, Geometry, build_map
     >>> g = Geometry(distance=1e6, beam_center=(10, 10), pixel_size=200, wavelength=0.18)
     >>> cake_map = build_map(g, Detector((21, 21), 200), CakeGrid(0, 9, 3, eta_step=90))
