@@ -6,11 +6,11 @@
 #include <atomic>
 #include <cmath>
 #include <cstdlib>
-#include <new>
 #include <string>
 #include <type_traits>
 #include <utility>
 
+#include "buffer.hpp"
 #include "error.hpp"
 #include "parallel.hpp"
 
@@ -18,7 +18,6 @@ namespace midas {
 
 namespace {
 
-constexpr std::size_t ALIGNMENT = 128;  // bytes: of the widest vector, 16 doubles
 constexpr std::int64_t FEW_TILES = 32;  // a bin's sum over as many tiles may be single precision
 constexpr std::int64_t TILES_A_TASK = 128;
 constexpr std::int64_t BINS_A_TASK = 4096;
@@ -26,39 +25,9 @@ constexpr std::int64_t AHEAD = 2;  // tiles between asking for counts and readin
 // How much longer one frame alone takes than one of LANES side by side, in one thread.
 constexpr double ALONE = 4.0;
 
-// Numbers for vectors to lie in, 0 at first.
-template <class T>
-class Buffer {
- public:
-  Buffer() = default;
-  Buffer(const Buffer&) = delete;
-  Buffer& operator=(const Buffer&) = delete;
-  ~Buffer() { release(); }
-
-  // The numbers, of which there are at least `size`; what is added is 0.
-  T* get(std::size_t size) {
-    if (size > size_) {
-      release();
-      data_ = static_cast<T*>(::operator new(size * sizeof(T), std::align_val_t{ALIGNMENT}));
-      size_ = size;
-      std::fill(data_, data_ + size_, T{0});
-    }
-    return data_;
-  }
-
- private:
-  void release() {
-    if (data_ != nullptr) ::operator delete(data_, std::align_val_t{ALIGNMENT});
-    data_ = nullptr;
-    size_ = 0;
-  }
-  T* data_ = nullptr;
-  std::size_t size_ = 0;
-};
-
 template <class Sum>
 struct Sums {
-  Buffer<Sum> sums, squares;  // of bins and frames side by side; all 0 between uses
+  Buffer<Sum> sums, squares;  // of bins and frames side by side
 };
 
 template <class Real>
@@ -122,8 +91,7 @@ class Integrator::Tiles {
         map_(*integrator.map_),
         lanes_(lanes),
         valid_(valid_counts<T>(integrator.saturation_, integrator.negative_counts_, integrator.bad_values_)),
-        load_frames_(load_frames<T, Real>(integrator.set_)),
-        load_frame_(load_frame<T, Real>(integrator.set_)),
+        loader_(tile_loader<T, Real>(integrator.set_)),
         tile_(work.tile<Real>()),
         variance_(work.variance<Real>()),
         absent_(work.absent.get(TILE_PIXELS * LANES)),
@@ -162,18 +130,29 @@ class Integrator::Tiles {
   TileRuns runs() const {
     const auto t = static_cast<std::size_t>(tile_number_);
     const auto run = static_cast<std::size_t>(map_.first_run[t]), entry = static_cast<std::size_t>(map_.first_entry[t]);
-    return {map_.run_bin.data() + run, map_.run_groups.data() + run, map_.first_run[t + 1] - map_.first_run[t],
-            map_.pixel.data() + entry, map_.area.data() + entry};
+    return {map_.run_bin.data() + run,
+            integrator_.first_of_bin_.data() + run,
+            map_.run_groups.data() + run,
+            map_.first_run[t + 1] - map_.first_run[t],
+            map_.pixel.data() + entry,
+            map_.area.data() + entry,
+            asked_.data(),
+            n_asked_};
   }
 
-  void ask_for(const T* const* frames, std::int64_t t) const {
+  void ask_for(const T* const* frames, std::int64_t t) {
     const std::int64_t row = t / map_.tiles_across() * TILE_ROWS, column = t % map_.tiles_across() * TILE_COLUMNS;
     const std::int64_t last = std::min(row + TILE_ROWS, map_.n_rows);
     constexpr std::int64_t STEP = 64 / static_cast<std::int64_t>(sizeof(T));
+    n_asked_ = 0;
     for (std::int64_t f = 0; f < lanes_; ++f)
       for (std::int64_t r = row; r < last; ++r)
         for (std::int64_t c = 0; c < TILE_COLUMNS; c += STEP)
-          __builtin_prefetch(frames[f] + r * map_.n_columns + std::min(column + c, map_.n_columns - 1), 0, 2);
+          asked_[static_cast<std::size_t>(n_asked_++)] =
+              frames[f] + r * map_.n_columns + std::min(column + c, map_.n_columns - 1);
+    if (lanes_ > 1) return;
+    for (std::int64_t i = 0; i < n_asked_; ++i) __builtin_prefetch(asked_[static_cast<std::size_t>(i)], 0, 2);
+    n_asked_ = 0;
   }
 
  private:
@@ -186,7 +165,8 @@ class Integrator::Tiles {
       pad(from, row, column);
       stride = TILE_COLUMNS;
     }
-    return lanes_ == 1 ? load_frame_(from[0], stride, valid_, tile_) : load_frames_(from.data(), stride, valid_, tile_);
+    return lanes_ == 1 ? loader_.frame(from[0], stride, valid_, tile_)
+                       : loader_.frames(from.data(), stride, valid_, tile_);
   }
 
   // A tile that reaches over the edge of the image is copied, with zeros beyond.
@@ -281,8 +261,9 @@ class Integrator::Tiles {
   const CakeMap& map_;
   std::int64_t lanes_;
   Valid<T> valid_;
-  LoadFrames<T, Real> load_frames_;
-  LoadFrame<T, Real> load_frame_;
+  const TileLoader<T, Real>& loader_;
+  std::array<const void*, LANES * TILE_ROWS * 4> asked_{};
+  std::int64_t n_asked_ = 0;
   Real *tile_, *variance_;
   double *absent_, *absent_dark_;
   std::vector<T> padded_;
@@ -308,10 +289,14 @@ Integrator::Integrator(std::shared_ptr<const CakeMap> map, const CakeInput& inpu
   for (std::size_t b = 0; b < bin_area_.size(); ++b)
     most = std::max(most, map_->first_slot[b + 1] - map_->first_slot[b]);
   many_tiles_a_bin_ = most > FEW_TILES;
+  for (std::size_t r = 0; r < map_->run_bin.size(); ++r)
+    first_of_bin_.push_back(map_->run_slot[r] == map_->first_slot[static_cast<std::size_t>(map_->run_bin[r])] ? 1 : 0);
   const std::size_t n_tiles = map_->first_run.size() - 1;
   used_.assign(n_tiles * TILE_ROWS, 0);
   masked_tile_.assign(n_tiles, 0);
+  std::int64_t most_runs = 0;
   for (std::size_t t = 0; t < n_tiles; ++t) {
+    most_runs = std::max(most_runs, map_->first_run[t + 1] - map_->first_run[t]);
     const auto tile = static_cast<std::int64_t>(t);
     const std::int64_t row = tile / map_->tiles_across() * TILE_ROWS,
                        column = tile % map_->tiles_across() * TILE_COLUMNS;
@@ -337,6 +322,7 @@ Integrator::Integrator(std::shared_ptr<const CakeMap> map, const CakeInput& inpu
       }
     }
   }
+  none_is_first_.assign(static_cast<std::size_t>(most_runs), 0);
   for (std::size_t b = 0; b < bin_area_.size(); ++b)
     factor_.push_back(factor_of(bin_area_[b], bin_pixels_[b], normalize_));
 }
@@ -392,23 +378,6 @@ void add_missing(const TileRuns& runs, const double* absent, const double* absen
   }
 }
 
-// The sums of frames side by side: those of `frame` of the bins from `first` to `end`, less the dark, times a factor
-// each.
-template <class Sum, class Out>
-void take_frame(const Sum* sums, std::int64_t frame, std::size_t first, std::size_t end, const double* dark,
-                const double* factor, Out* out) {
-  const Sum* from = sums + frame;
-  for (std::size_t b = first; b < end; ++b)
-    out[b] = static_cast<Out>((static_cast<double>(from[b * LANES]) - dark[b]) * factor[b]);
-}
-template <class Sum, class Out>
-void take_variance(const Sum* squares, std::int64_t frame, std::size_t first, std::size_t end, const double* factor,
-                   Out* out) {
-  const Sum* from = squares + frame;
-  for (std::size_t b = first; b < end; ++b)
-    out[b] = static_cast<Out>(static_cast<double>(from[b * LANES]) * (factor[b] * factor[b]));
-}
-
 }  // namespace
 
 template <class Out>
@@ -447,7 +416,7 @@ bool Integrator::batch(const T* const* given, std::int64_t n, const CakeOutput<O
     if (map_->first_run[k] == map_->first_run[k + 1]) continue;
     if (t + AHEAD < n_tiles) tiles.ask_for(frames.data(), t + AHEAD);
     if (!tiles.read(frames.data(), t, with_variance)) return false;
-    const TileRuns runs = tiles.runs();
+    TileRuns runs = tiles.runs();
     if (with_variance && !tiles.own_variance()) {
       add_both(runs, tiles.tile(), sums, squares);
     } else {
@@ -457,6 +426,7 @@ bool Integrator::batch(const T* const* given, std::int64_t n, const CakeOutput<O
     if (!tiles.any_absent()) continue;
     missing_area = work->missing_area.get(n_bins * LANES);
     missing_pixels = work->missing_pixels.get(n_bins * LANES);
+    runs.first = none_is_first_.data();
     exact.add_double(runs, Weight::AREA, tiles.absent(), missing_area);
     exact.add_double(runs, Weight::ONE, tiles.absent(), missing_pixels);
     if (!dark_.empty()) {
@@ -466,30 +436,43 @@ bool Integrator::batch(const T* const* given, std::int64_t n, const CakeOutput<O
     for (std::int64_t f = 0; f < n; ++f)
       differs[static_cast<std::size_t>(f)] = differs[static_cast<std::size_t>(f)] || tiles.is_absent(f);
   }
-  // A few bins at a time: their sums stay in the cache while each frame takes its own, and are 0 for the next use.
+  // A few bins at a time: their sums stay in the cache.
+  const auto take = take_frames<Sum, Out>(set_);
   constexpr std::size_t BLOCK = 64;
+  std::array<double, BLOCK> none{}, own_dark{}, own_factor{}, squared{};
+  std::array<Out*, LANES> to{}, to_variance{};
   for (std::size_t first = 0; first < n_bins; first += BLOCK) {
     const std::size_t end = std::min(n_bins, first + BLOCK);
+    const auto here = static_cast<std::int64_t>(end - first);
+    const auto squares_of = [&](const double* factor) {
+      for (std::size_t i = 0; i < end - first; ++i) squared[i] = factor[i] * factor[i];
+      return squared.data();
+    };
     for (std::int64_t f = 0; f < n; ++f) {
-      const CakeOutput<Out> to = of_frame(output, f);
-      std::array<double, BLOCK> own_dark{}, own_factor{};
-      const double *dark = dark_sum_.data(), *factor = factor_.data();
-      if (differs[static_cast<std::size_t>(f)]) {
-        for (std::size_t b = first; b < end; ++b) {
-          const std::size_t i = b * LANES + static_cast<std::size_t>(f);
-          to.pixels[b] = bin_pixels_[b] - static_cast<std::int32_t>(std::lround(missing_pixels[i]));
-          to.area[b] = to.pixels[b] > 0 ? bin_area_[b] - missing_area[i] : 0.0;
-          own_dark[b - first] = dark_sum_[b] - (missing_dark == nullptr ? 0.0 : missing_dark[i]);
-          own_factor[b - first] = factor_of(to.area[b], to.pixels[b], normalize_);
-        }
-        dark = own_dark.data() - first;
-        factor = own_factor.data() - first;
-      }
-      take_frame(sums, f, first, end, dark, factor, to.intensity);
-      if (with_variance) take_variance(squares, f, first, end, factor, to.variance);
+      const CakeOutput<Out> of = of_frame(output, f);
+      to[static_cast<std::size_t>(f)] = of.intensity + first;
+      if (with_variance) to_variance[static_cast<std::size_t>(f)] = of.variance + first;
     }
-    for (Sum* of : {sums, squares})
-      if (of != nullptr) std::fill(of + first * LANES, of + end * LANES, Sum{0});
+    take(sums + first * LANES, here, n, dark_sum_.data() + first, factor_.data() + first, to.data());
+    if (with_variance) {
+      take(squares + first * LANES, here, n, none.data(), squares_of(factor_.data() + first), to_variance.data());
+    }
+    for (std::int64_t f = 0; f < n; ++f) {
+      const auto k = static_cast<std::size_t>(f);
+      if (!differs[k]) continue;
+      const CakeOutput<Out> of = of_frame(output, f);
+      for (std::size_t b = first; b < end; ++b) {
+        const std::size_t i = b * LANES + k;
+        of.pixels[b] = bin_pixels_[b] - static_cast<std::int32_t>(std::lround(missing_pixels[i]));
+        of.area[b] = of.pixels[b] > 0 ? bin_area_[b] - missing_area[i] : 0.0;
+        own_dark[b - first] = dark_sum_[b] - (missing_dark == nullptr ? 0.0 : missing_dark[i]);
+        own_factor[b - first] = factor_of(of.area[b], of.pixels[b], normalize_);
+      }
+      take(sums + first * LANES + k, here, 1, own_dark.data(), own_factor.data(), &to[k]);
+      if (with_variance) {
+        take(squares + first * LANES + k, here, 1, none.data(), squares_of(own_factor.data()), &to_variance[k]);
+      }
+    }
     for (double* of : {missing_area, missing_pixels, missing_dark})
       if (of != nullptr) std::fill(of + first * LANES, of + end * LANES, 0.0);
   }

@@ -96,8 +96,10 @@ class Integrator {
   std::vector<std::uint32_t> used_;        // of each tile's row: a bit for each column whose pixel is in a bin
   std::vector<double> bin_area_;
   std::vector<std::int32_t> bin_pixels_;
-  std::vector<double> dark_sum_, factor_;  // of each bin: what its sum is lessened and then multiplied by
-  bool many_tiles_a_bin_;                  // so many that their sum wants double
+  std::vector<double> dark_sum_, factor_;    // of each bin: what its sum is lessened and then multiplied by
+  std::vector<std::uint8_t> first_of_bin_;   // whether a run is its bin's first
+  std::vector<std::uint8_t> none_is_first_;  // 0 for as many runs as a tile has at most
+  bool many_tiles_a_bin_;                    // so many that their sum wants double
   mutable std::mutex mutex_;
   mutable std::vector<std::unique_ptr<Workspace>> idle_;
 };

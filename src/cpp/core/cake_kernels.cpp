@@ -1,12 +1,10 @@
 // The inner loops of caking, compiled for several instruction sets. Equations: cake_kernels.hpp.
-//
-// Vectors are the compilers' own (GCC and Clang: attribute vector_size), of the width that each instruction set has.
-// Everything inside a kernel is inlined into it, since a function shared between instruction sets would be compiled for
-// one of them.
 #include "cake_kernels.hpp"
 
 #include <cstring>
 #include <type_traits>
+
+#include "vectors.hpp"
 
 namespace midas {
 
@@ -16,12 +14,8 @@ constexpr int CHAINS = 4;
 static_assert(CHAINS == GROUP);
 constexpr std::int64_t AHEAD = 12;  // runs between asking for a bin's sums and adding to them
 
-template <class T, int N>
-struct Vector {
-  typedef T Type __attribute__((vector_size(N * sizeof(T))));
-};
-template <class T, int N>
-using Lanes = typename Vector<T, N>::Type;
+template <class Sum>
+alignas(128) constexpr Sum NOTHING[LANES] = {};
 
 // Adds the runs of a tile to the sums, WIDTH frames a vector and as many vectors side by side as registers allow.
 template <int WIDTH, int SIDE, bool SUMS, bool SQUARES, bool ONES, class Real, class Sum>
@@ -30,7 +24,11 @@ template <int WIDTH, int SIDE, bool SUMS, bool SQUARES, bool ONES, class Real, c
   using S = Lanes<Sum, WIDTH>;
   const std::uint8_t* pixel = runs.pixel;
   const float* area = runs.area;
+  const void* const* asked = runs.asked;
+  const void* const* const asked_end = asked + runs.n_asked;
+  const std::int64_t at_once = (runs.n_asked + runs.n - 1) / runs.n;
   for (std::int64_t r = 0; r < runs.n; ++r) {
+    for (std::int64_t i = 0; i < at_once && asked < asked_end; ++i) __builtin_prefetch(*asked++, 0, 3);
     const std::int64_t later = runs.bin[r + AHEAD < runs.n ? r + AHEAD : runs.n - 1] * LANES;
     for (std::int64_t byte = 0; byte < LANES * static_cast<std::int64_t>(sizeof(Sum)); byte += 64) {
       if constexpr (SUMS) __builtin_prefetch(reinterpret_cast<const char*>(sums + later) + byte, 1, 3);
@@ -38,7 +36,9 @@ template <int WIDTH, int SIDE, bool SUMS, bool SQUARES, bool ONES, class Real, c
     }
     const std::int64_t n = runs.groups[r] * GROUP;
     Sum* const into = sums + runs.bin[r] * LANES;
+    const Sum* const before = runs.first[r] != 0 ? NOTHING<Sum> : into;
     Sum* const into_squares = SQUARES ? squares + runs.bin[r] * LANES : nullptr;
+    const Sum* const squares_before = SQUARES && runs.first[r] == 0 ? into_squares : NOTHING<Sum>;
     for (std::int64_t part = 0; part < LANES; part += WIDTH * SIDE) {
       V chain[CHAINS][SIDE]{}, square[CHAINS][SIDE]{};
       const Real* const base = tile + part;
@@ -60,11 +60,14 @@ template <int WIDTH, int SIDE, bool SUMS, bool SQUARES, bool ONES, class Real, c
       for (int s = 0; s < SIDE; ++s) {
         if constexpr (SUMS) {
           const V sum = (chain[0][s] + chain[1][s]) + (chain[2][s] + chain[3][s]);
-          *reinterpret_cast<S*>(into + part + s * WIDTH) += __builtin_convertvector(sum, S);
+          const std::int64_t at = part + s * WIDTH;
+          *reinterpret_cast<S*>(into + at) = *reinterpret_cast<const S*>(before + at) + __builtin_convertvector(sum, S);
         }
         if constexpr (SQUARES) {
           const V sum = (square[0][s] + square[1][s]) + (square[2][s] + square[3][s]);
-          *reinterpret_cast<S*>(into_squares + part + s * WIDTH) += __builtin_convertvector(sum, S);
+          const std::int64_t at = part + s * WIDTH;
+          *reinterpret_cast<S*>(into_squares + at) =
+              *reinterpret_cast<const S*>(squares_before + at) + __builtin_convertvector(sum, S);
         }
       }
     }
@@ -108,284 +111,102 @@ template <bool SQUARES, class Real>
   }
 }
 
-template <class T>
-using Eight = Lanes<T, 8>;
-
-// Interleaves two vectors: a0 b0 a1 b1 a2 b2 a3 b3 and a4 b4 ...
-template <class T>
-[[gnu::always_inline]] inline void zip(const Eight<T>& a, const Eight<T>& b, Eight<T>& low, Eight<T>& high) {
-#if defined(__clang__) || __GNUC__ >= 12
-  low = __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
-  high = __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
-#else
-  using Places = decltype(a < b);
-  low = __builtin_shuffle(a, b, Places{0, 8, 1, 9, 2, 10, 3, 11});
-  high = __builtin_shuffle(a, b, Places{4, 12, 5, 13, 6, 14, 7, 15});
-#endif
-}
-
-// Transposes 8 x 8 values, by three perfect shuffles.
-template <class T>
-[[gnu::always_inline]] inline void transpose(Eight<T>* v) {
-  Eight<T> t[8];
-  for (int i = 0; i < 4; ++i) zip<T>(v[i], v[i + 4], t[2 * i], t[2 * i + 1]);
-  for (int i = 0; i < 4; ++i) zip<T>(t[i], t[i + 4], v[2 * i], v[2 * i + 1]);
-  for (int i = 0; i < 4; ++i) zip<T>(v[i], v[i + 4], t[2 * i], t[2 * i + 1]);
-  for (int i = 0; i < 8; ++i) v[i] = t[i];
-}
-
-template <class T>
-constexpr bool CAN_BE_WIDE = std::is_integral_v<T> && sizeof(T) == 4;
-
-// Marks what is no count, and counts too wide for float, in vectors of eight.
-template <class T>
-struct Watch {
-  using Marks = decltype(Eight<T>{} < Eight<T>{});
-  const Valid<T>& valid;
-  Marks invalid{}, wide{};
-  template <bool MARKED>
-  [[gnu::always_inline]] inline void look(const Eight<T>& v) {
-    Marks no_count = ~((v >= valid.low) & (v <= valid.high));
-    if constexpr (MARKED) {
-      for (const T bad : valid.bad) no_count |= v == bad;
-    }
-    invalid |= no_count;
-    if constexpr (CAN_BE_WIDE<T>) wide |= (v >= T{1 << 24}) & ~no_count;
-    if constexpr (CAN_BE_WIDE<T> && std::is_signed_v<T>) wide |= (v <= -T{1 << 24}) & ~no_count;
-  }
-  [[gnu::always_inline]] inline TileState state() const {
-    TileState found;
-    for (int i = 0; i < 8; ++i) {
-      found.invalid = found.invalid || invalid[i] != 0;
-      found.wide = found.wide || wide[i] != 0;
-    }
-    return found;
-  }
-};
-
-template <bool MARKED, class T, class Real>
-[[gnu::always_inline]] inline TileState load_lanes(const T* const* frames, std::int64_t stride, const Valid<T>& valid,
-                                                   Real* tile) {
-  Watch<T> watch{valid};
-  for (std::int64_t row = 0; row < TILE_ROWS; ++row) {
-    for (std::int64_t group = 0; group < LANES; group += 8) {
-      for (std::int64_t column = 0; column < TILE_COLUMNS; column += 8) {
-        Eight<T> v[8];
-#pragma GCC unroll 8
-        for (std::int64_t f = 0; f < 8; ++f) {
-          std::memcpy(&v[f], frames[group + f] + row * stride + column, sizeof(v[f]));
-          watch.template look<MARKED>(v[f]);
-        }
-        transpose<T>(v);
-        Real* const to = tile + (row * TILE_COLUMNS + column) * LANES + group;
-        for (std::int64_t p = 0; p < 8; ++p)
-          *reinterpret_cast<Eight<Real>*>(to + p * LANES) = __builtin_convertvector(v[p], Eight<Real>);
+// A square of sums at a time: N bins of N frames, turned in registers. Returns how many bins are done.
+template <int N, class Out>
+[[gnu::always_inline]] inline std::int64_t take_squares(const float* sums, std::int64_t n, std::int64_t n_frames,
+                                                        const double* dark, const double* factor, Out* const* out) {
+  using Wide = Lanes<double, N>;
+  std::int64_t b = 0;
+  for (; b + N <= n; b += N) {
+    Wide less, times;
+    std::memcpy(&less, dark + b, sizeof(less));
+    std::memcpy(&times, factor + b, sizeof(times));
+    for (std::int64_t group = 0; group < n_frames; group += N) {
+      Words<N> v[N];
+#pragma GCC unroll 16
+      for (std::int64_t i = 0; i < N; ++i) std::memcpy(&v[i], sums + (b + i) * LANES + group, sizeof(v[i]));
+      transpose<N>(v);
+#pragma GCC unroll 16
+      for (std::int64_t i = 0; i < N; ++i) {
+        if (group + i >= n_frames) break;
+        const Wide sum = __builtin_convertvector(reinterpret_cast<Lanes<float, N>>(v[i]), Wide);
+        const auto taken = __builtin_convertvector((sum - less) * times, Lanes<Out, N>);
+        std::memcpy(out[group + i] + b, &taken, sizeof(taken));
       }
     }
   }
-  return watch.state();
+  return b;
 }
 
-template <class T, class Real>
-[[gnu::always_inline]] inline TileState load_one(const T* frame, std::int64_t stride, const Valid<T>& valid,
-                                                 Real* tile) {
-  Watch<T> watch{valid};
-  for (std::int64_t row = 0; row < TILE_ROWS; ++row) {
-    for (std::int64_t column = 0; column < TILE_COLUMNS; column += 8) {
-      Eight<T> v;
-      std::memcpy(&v, frame + row * stride + column, sizeof(v));
-      watch.template look<true>(v);
-      *reinterpret_cast<Eight<Real>*>(tile + row * TILE_COLUMNS + column) = __builtin_convertvector(v, Eight<Real>);
-    }
-  }
-  return watch.state();
-}
-
-#if defined(__x86_64__)
-struct V4 {
-  template <class Real>
-  static constexpr int WIDTH = sizeof(Real) == 4 ? 16 : 8;
-  template <class Real>
-  static constexpr int SIDE = sizeof(Real) == 4 ? 1 : 2;
-  template <class Real, class Sum>
-  [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi2")]] static void add(const TileRuns& runs,
-                                                                                      Weight weight, const Real* tile,
-                                                                                      Sum* sums) {
-    add_weighted<WIDTH<Real>, SIDE<Real>, Real, Sum>(runs, weight, tile, sums);
-  }
-  template <class Real, class Sum>
-  [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi2")]] static void add_both(const TileRuns& runs,
-                                                                                           const Real* tile, Sum* sums,
-                                                                                           Sum* squares) {
-    add_runs<WIDTH<Real>, 1, true, true, false, Real, Sum>(runs, tile, sums, squares);
-  }
-  template <class Real>
-  [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi2")]] static void run_sums(const TileRuns& runs,
-                                                                                           const std::int64_t* slot,
-                                                                                           const Real* tile,
-                                                                                           const Real* variance,
-                                                                                           Real* sums, Real* squares) {
-    if (squares == nullptr) return sum_runs<false, Real>(runs, slot, tile, variance, sums, squares);
-    sum_runs<true, Real>(runs, slot, tile, variance, sums, squares);
-  }
-  template <class T, class Real>
-  [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi2")]] static TileState load_frames(
-      const T* const* frames, std::int64_t stride, const Valid<T>& valid, Real* tile) {
-    if (valid.bad.empty()) return load_lanes<false, T, Real>(frames, stride, valid, tile);
-    return load_lanes<true, T, Real>(frames, stride, valid, tile);
-  }
-  template <class T, class Real>
-  [[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi2")]] static TileState load_frame(const T* frame,
-                                                                                                  std::int64_t stride,
-                                                                                                  const Valid<T>& valid,
-                                                                                                  Real* tile) {
-    return load_one<T, Real>(frame, stride, valid, tile);
+template <class Sum, class Out>
+struct Take {
+  template <int BYTES>
+  [[gnu::always_inline]] static inline void run(const Sum* sums, std::int64_t n, std::int64_t n_frames,
+                                                const double* dark, const double* factor, Out* const* out) {
+    std::int64_t done = 0;
+    if constexpr (std::is_same_v<Sum, float>) done = take_squares<BYTES / 4>(sums, n, n_frames, dark, factor, out);
+    for (std::int64_t f = 0; f < n_frames; ++f)
+      for (std::int64_t b = done; b < n; ++b)
+        out[f][b] = static_cast<Out>((static_cast<double>(sums[b * LANES + f]) - dark[b]) * factor[b]);
   }
 };
 
-struct V3 {
-  template <class Real>
-  static constexpr int WIDTH = sizeof(Real) == 4 ? 8 : 4;
-  template <class Real>
-  static constexpr int SIDE = sizeof(Real) == 4 ? 2 : 2;
-  template <class Real, class Sum>
-  [[gnu::target("avx2,fma,bmi2")]] static void add(const TileRuns& runs, Weight weight, const Real* tile, Sum* sums) {
-    add_weighted<WIDTH<Real>, SIDE<Real>, Real, Sum>(runs, weight, tile, sums);
-  }
-  template <class Real, class Sum>
-  [[gnu::target("avx2,fma,bmi2")]] static void add_both(const TileRuns& runs, const Real* tile, Sum* sums,
-                                                        Sum* squares) {
-    add_runs<WIDTH<Real>, 1, true, true, false, Real, Sum>(runs, tile, sums, squares);
-  }
-  template <class Real>
-  [[gnu::target("avx2,fma,bmi2")]] static void run_sums(const TileRuns& runs, const std::int64_t* slot,
-                                                        const Real* tile, const Real* variance, Real* sums,
-                                                        Real* squares) {
-    if (squares == nullptr) return sum_runs<false, Real>(runs, slot, tile, variance, sums, squares);
-    sum_runs<true, Real>(runs, slot, tile, variance, sums, squares);
-  }
-  template <class T, class Real>
-  [[gnu::target("avx2,fma,bmi2")]] static TileState load_frames(const T* const* frames, std::int64_t stride,
-                                                                const Valid<T>& valid, Real* tile) {
-    if (valid.bad.empty()) return load_lanes<false, T, Real>(frames, stride, valid, tile);
-    return load_lanes<true, T, Real>(frames, stride, valid, tile);
-  }
-  template <class T, class Real>
-  [[gnu::target("avx2,fma,bmi2")]] static TileState load_frame(const T* frame, std::int64_t stride,
-                                                               const Valid<T>& valid, Real* tile) {
-    return load_one<T, Real>(frame, stride, valid, tile);
+template <int BYTES, class Real>
+constexpr int WIDTH = BYTES / static_cast<int>(sizeof(Real));
+
+template <class Real, class Sum>
+struct Add {
+  template <int BYTES>
+  [[gnu::always_inline]] static inline void run(const TileRuns& runs, Weight weight, const Real* tile, Sum* sums) {
+    constexpr int SIDE = LANES > WIDTH<BYTES, Real> ? 2 : 1;
+    add_weighted<WIDTH<BYTES, Real>, SIDE, Real, Sum>(runs, weight, tile, sums);
   }
 };
 
-#endif
+template <class Real, class Sum>
+struct AddBoth {
+  template <int BYTES>
+  [[gnu::always_inline]] static inline void run(const TileRuns& runs, const Real* tile, Sum* sums, Sum* squares) {
+    add_runs<WIDTH<BYTES, Real>, 1, true, true, false, Real, Sum>(runs, tile, sums, squares);
+  }
+};
 
-struct Baseline {
-  template <class Real>
-  static constexpr int WIDTH = sizeof(Real) == 4 ? 4 : 2;
-  template <class Real>
-  static constexpr int SIDE = sizeof(Real) == 4 ? 2 : 2;
-  template <class Real, class Sum>
-  static void add(const TileRuns& runs, Weight weight, const Real* tile, Sum* sums) {
-    add_weighted<WIDTH<Real>, SIDE<Real>, Real, Sum>(runs, weight, tile, sums);
-  }
-  template <class Real, class Sum>
-  static void add_both(const TileRuns& runs, const Real* tile, Sum* sums, Sum* squares) {
-    add_runs<WIDTH<Real>, 1, true, true, false, Real, Sum>(runs, tile, sums, squares);
-  }
-  template <class Real>
-  static void run_sums(const TileRuns& runs, const std::int64_t* slot, const Real* tile, const Real* variance,
-                       Real* sums, Real* squares) {
+template <class Real>
+struct RunSums {
+  template <int BYTES>
+  [[gnu::always_inline]] static inline void run(const TileRuns& runs, const std::int64_t* slot, const Real* tile,
+                                                const Real* variance, Real* sums, Real* squares) {
     if (squares == nullptr) return sum_runs<false, Real>(runs, slot, tile, variance, sums, squares);
     sum_runs<true, Real>(runs, slot, tile, variance, sums, squares);
-  }
-  template <class T, class Real>
-  static TileState load_frames(const T* const* frames, std::int64_t stride, const Valid<T>& valid, Real* tile) {
-    if (valid.bad.empty()) return load_lanes<false, T, Real>(frames, stride, valid, tile);
-    return load_lanes<true, T, Real>(frames, stride, valid, tile);
-  }
-  template <class T, class Real>
-  static TileState load_frame(const T* frame, std::int64_t stride, const Valid<T>& valid, Real* tile) {
-    return load_one<T, Real>(frame, stride, valid, tile);
   }
 };
 
 template <class Set, class Real>
-constexpr CakeKernels<Real> KERNELS = {Set::template add<Real, float>, Set::template add<Real, double>,
-                                       Set::template add_both<Real, float>, Set::template add_both<Real, double>,
-                                       Set::template run_sums<Real>};
+constexpr CakeKernels<Real> KERNELS = {
+    Set::template run<Add<Real, float>, void>, Set::template run<Add<Real, double>, void>,
+    Set::template run<AddBoth<Real, float>, void>, Set::template run<AddBoth<Real, double>, void>,
+    Set::template run<RunSums<Real>, void>};
 
 }  // namespace
 
-InstructionSet best_instruction_set() {
-#if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("avx512vl"))
-    return InstructionSet::V4;
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2"))
-    return InstructionSet::V3;
-#endif
-  return InstructionSet::BASELINE;
-}
-
 template <class Real>
 const CakeKernels<Real>& cake_kernels(InstructionSet set) {
-#if defined(__x86_64__)
-  if (set == InstructionSet::V4) return KERNELS<V4, Real>;
-  if (set == InstructionSet::V3) return KERNELS<V3, Real>;
-#endif
-  (void)set;
-  return KERNELS<Baseline, Real>;
+  return choose(set, KERNELS<Baseline, Real>, KERNELS<V3, Real>, KERNELS<V4, Real>);
 }
 
-template <class T, class Real>
-LoadFrames<T, Real> load_frames(InstructionSet set) {
-#if defined(__x86_64__)
-  if (set == InstructionSet::V4) return V4::load_frames<T, Real>;
-  if (set == InstructionSet::V3) return V3::load_frames<T, Real>;
-#endif
-  (void)set;
-  return Baseline::load_frames<T, Real>;
-}
+template <class Set, class Sum, class Out>
+constexpr TakeFrames<Sum, Out> TAKE = Set::template run<Take<Sum, Out>, void>;
 
-template <class T, class Real>
-LoadFrame<T, Real> load_frame(InstructionSet set) {
-#if defined(__x86_64__)
-  if (set == InstructionSet::V4) return V4::load_frame<T, Real>;
-  if (set == InstructionSet::V3) return V3::load_frame<T, Real>;
-#endif
-  (void)set;
-  return Baseline::load_frame<T, Real>;
+template <class Sum, class Out>
+TakeFrames<Sum, Out> take_frames(InstructionSet set) {
+  return choose(set, TAKE<Baseline, Sum, Out>, TAKE<V3, Sum, Out>, TAKE<V4, Sum, Out>);
 }
 
 template const CakeKernels<float>& cake_kernels(InstructionSet);
 template const CakeKernels<double>& cake_kernels(InstructionSet);
-template LoadFrames<std::uint8_t, float> load_frames(InstructionSet);
-template LoadFrame<std::uint8_t, float> load_frame(InstructionSet);
-template LoadFrames<std::uint8_t, double> load_frames(InstructionSet);
-template LoadFrame<std::uint8_t, double> load_frame(InstructionSet);
-template LoadFrames<std::uint16_t, float> load_frames(InstructionSet);
-template LoadFrame<std::uint16_t, float> load_frame(InstructionSet);
-template LoadFrames<std::uint16_t, double> load_frames(InstructionSet);
-template LoadFrame<std::uint16_t, double> load_frame(InstructionSet);
-template LoadFrames<std::int16_t, float> load_frames(InstructionSet);
-template LoadFrame<std::int16_t, float> load_frame(InstructionSet);
-template LoadFrames<std::int16_t, double> load_frames(InstructionSet);
-template LoadFrame<std::int16_t, double> load_frame(InstructionSet);
-template LoadFrames<std::uint32_t, float> load_frames(InstructionSet);
-template LoadFrame<std::uint32_t, float> load_frame(InstructionSet);
-template LoadFrames<std::uint32_t, double> load_frames(InstructionSet);
-template LoadFrame<std::uint32_t, double> load_frame(InstructionSet);
-template LoadFrames<std::int32_t, float> load_frames(InstructionSet);
-template LoadFrame<std::int32_t, float> load_frame(InstructionSet);
-template LoadFrames<std::int32_t, double> load_frames(InstructionSet);
-template LoadFrame<std::int32_t, double> load_frame(InstructionSet);
-template LoadFrames<float, float> load_frames(InstructionSet);
-template LoadFrame<float, float> load_frame(InstructionSet);
-template LoadFrames<float, double> load_frames(InstructionSet);
-template LoadFrame<float, double> load_frame(InstructionSet);
-template LoadFrames<double, float> load_frames(InstructionSet);
-template LoadFrame<double, float> load_frame(InstructionSet);
-template LoadFrames<double, double> load_frames(InstructionSet);
-template LoadFrame<double, double> load_frame(InstructionSet);
+template TakeFrames<float, float> take_frames(InstructionSet);
+template TakeFrames<float, double> take_frames(InstructionSet);
+template TakeFrames<double, float> take_frames(InstructionSet);
+template TakeFrames<double, double> take_frames(InstructionSet);
 
 }  // namespace midas

@@ -1,4 +1,4 @@
-// The inner loops of caking: counts of a tile brought together, and the areas of a CakeMap times these counts.
+// The inner loops of caking: the areas of a CakeMap times the counts of a tile.
 //
 // For a run of entries e of one bin, in chains k = e mod 4:
 //
@@ -13,25 +13,22 @@
 #include <cstdint>
 
 #include "cake_map.hpp"
-#include "valid.hpp"
+#include "instruction_set.hpp"
+#include "tile_load.hpp"
 
 namespace midas {
 
-constexpr std::int64_t LANES = 16;  // frames that are summed side by side
-
-// What reading a tile has found.
-struct TileState {
-  bool invalid = false;  // a value that is no count
-  bool wide = false;     // a count of 2^24 or more: float would round it
-};
-
-// The runs of one tile.
+// The runs of one tile, and what memory is asked for while they are summed: asked for all at once it would be waited
+// for.
 struct TileRuns {
   const std::int32_t* bin;
+  const std::uint8_t* first;  // 1 where the run is its bin's first: what stood for its sum before is not read
   const std::uint8_t* groups;
   std::int64_t n;
   const std::uint8_t* pixel;
   const float* area;
+  const void* const* asked;
+  std::int64_t n_asked;
 };
 
 enum class Weight { AREA, AREA_SQUARED, ONE };  // ONE: for every entry of an area above 0
@@ -39,7 +36,7 @@ enum class Weight { AREA, AREA_SQUARED, ONE };  // ONE: for every entry of an ar
 // Real: float, or double where float would lose bits; `tile` holds TILE_PIXELS pixels of LANES frames each.
 template <class Real>
 struct CakeKernels {
-  // sums[bin * LANES + frame] += sum over the run.
+  // sums[bin * LANES + frame] += sum over the run, or = for the first.
   void (*add_float)(const TileRuns&, Weight, const Real* tile, float* sums);
   void (*add_double)(const TileRuns&, Weight, const Real* tile, double* sums);
   // Weights AREA into sums and AREA_SQUARED into squares, of the same tile.
@@ -51,23 +48,15 @@ struct CakeKernels {
                    Real* squares);
 };
 
-// TILE_ROWS rows of TILE_COLUMNS pixels, rows `stride` elements apart, of LANES frames into a tile.
-template <class T, class Real>
-using LoadFrames = TileState (*)(const T* const* frames, std::int64_t stride, const Valid<T>&, Real* tile);
-// The same of one frame.
-template <class T, class Real>
-using LoadFrame = TileState (*)(const T* frame, std::int64_t stride, const Valid<T>&, Real* tile);
-
-// x86-64-v4 has AVX-512, v3 AVX2 and fused multiply-add; the baseline is what every processor of the family has.
-enum class InstructionSet { BASELINE, V3, V4 };
-InstructionSet best_instruction_set();
+// out[frame][bin] = (sums[bin * LANES + frame] - dark[bin]) * factor[bin] in double, for n bins of n_frames frames.
+template <class Sum, class Out>
+using TakeFrames = void (*)(const Sum* sums, std::int64_t n, std::int64_t n_frames, const double* dark,
+                            const double* factor, Out* const* out);
 
 template <class Real>
 const CakeKernels<Real>& cake_kernels(InstructionSet set);
-template <class T, class Real>
-LoadFrames<T, Real> load_frames(InstructionSet set);
-template <class T, class Real>
-LoadFrame<T, Real> load_frame(InstructionSet set);
+template <class Sum, class Out>
+TakeFrames<Sum, Out> take_frames(InstructionSet set);
 
 }  // namespace midas
 

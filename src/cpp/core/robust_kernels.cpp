@@ -5,18 +5,13 @@
 #include <cstring>
 #include <type_traits>
 
+#include "vectors.hpp"
+
 namespace midas {
 
 namespace {
 
 constexpr std::int64_t BLOCK = 4096;
-
-template <class T, int N>
-struct Vector {
-  typedef T Type __attribute__((vector_size(N * sizeof(T))));
-};
-template <class T, int N>
-using Lanes = typename Vector<T, N>::Type;
 
 // Leaves the lanes that `marks` picks, 0 in the others.
 template <class V, class M>
@@ -101,46 +96,35 @@ template <int WIDTH, class Real>
   return found;
 }
 
-#if defined(__x86_64__)
-// Also where there is AVX-512, whose comparisons of 16 values GCC 12 takes apart; without fused multiply-add, so that
-// every instruction set gives the same bytes.
-struct V3 {
-  template <class Real>
-  [[gnu::target("avx2")]] static void weights_up_to(const Real* v, const Real* w, std::int64_t n, const Real* pivot,
-                                                    double* weight) {
-    up_to<sizeof(Real) == 4 ? 8 : 4, Real>(v, w, n, pivot, weight);
-  }
-  template <class Real>
-  [[gnu::target("avx2")]] static Moments moments(const Real* v, const Real* w, std::int64_t n, Real low, Real high,
-                                                 Real reference) {
-    return sums_between<sizeof(Real) == 4 ? 8 : 4, Real>(v, w, n, low, high, reference);
+template <class Real>
+struct WeightsUpTo {
+  template <int BYTES>
+  [[gnu::always_inline]] static inline void run(const Real* v, const Real* w, std::int64_t n, const Real* pivot,
+                                                double* weight) {
+    up_to<BYTES / static_cast<int>(sizeof(Real)), Real>(v, w, n, pivot, weight);
   }
 };
-#endif
 
-struct Baseline {
-  template <class Real>
-  static void weights_up_to(const Real* v, const Real* w, std::int64_t n, const Real* pivot, double* weight) {
-    up_to<sizeof(Real) == 4 ? 4 : 2, Real>(v, w, n, pivot, weight);
-  }
-  template <class Real>
-  static Moments moments(const Real* v, const Real* w, std::int64_t n, Real low, Real high, Real reference) {
-    return sums_between<sizeof(Real) == 4 ? 4 : 2, Real>(v, w, n, low, high, reference);
+template <class Real>
+struct MomentsBetween {
+  template <int BYTES>
+  [[gnu::always_inline]] static inline Moments run(const Real* v, const Real* w, std::int64_t n, Real low, Real high,
+                                                   Real reference) {
+    return sums_between<BYTES / static_cast<int>(sizeof(Real)), Real>(v, w, n, low, high, reference);
   }
 };
 
 template <class Set, class Real>
-constexpr RobustKernels<Real> KERNELS = {Set::template weights_up_to<Real>, Set::template moments<Real>};
+constexpr RobustKernels<Real> KERNELS = {Set::template run<WeightsUpTo<Real>, void>,
+                                         Set::template run<MomentsBetween<Real>, Moments>};
 
 }  // namespace
 
 template <class Real>
 const RobustKernels<Real>& robust_kernels(InstructionSet set) {
-#if defined(__x86_64__)
-  if (set != InstructionSet::BASELINE) return KERNELS<V3, Real>;
-#endif
-  (void)set;
-  return KERNELS<Baseline, Real>;
+  // AVX2 also where there is AVX-512, whose comparisons of 16 values GCC 12 takes apart; without fused multiply-add, so
+  // that every instruction set gives the same bytes.
+  return choose(set, KERNELS<Baseline, Real>, KERNELS<Avx2, Real>, KERNELS<Avx2, Real>);
 }
 
 template const RobustKernels<float>& robust_kernels(InstructionSet);
