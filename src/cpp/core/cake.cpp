@@ -289,8 +289,13 @@ Integrator::Integrator(std::shared_ptr<const CakeMap> map, const CakeInput& inpu
   for (std::size_t b = 0; b < bin_area_.size(); ++b)
     most = std::max(most, map_->first_slot[b + 1] - map_->first_slot[b]);
   many_tiles_a_bin_ = most > FEW_TILES;
-  for (std::size_t r = 0; r < map_->run_bin.size(); ++r)
-    first_of_bin_.push_back(map_->run_slot[r] == map_->first_slot[static_cast<std::size_t>(map_->run_bin[r])] ? 1 : 0);
+  runs_of_bins_.resize(map_->run_bin.size());
+  first_of_bin_.resize(map_->run_bin.size());
+  for (std::size_t r = 0; r < map_->run_bin.size(); ++r) {
+    const std::int64_t slot = map_->run_slot[r];
+    runs_of_bins_[static_cast<std::size_t>(slot)] = static_cast<std::int32_t>(r);
+    first_of_bin_[r] = slot == map_->first_slot[static_cast<std::size_t>(map_->run_bin[r])] ? 1 : 0;
+  }
   const std::size_t n_tiles = map_->first_run.size() - 1;
   used_.assign(n_tiles * TILE_ROWS, 0);
   masked_tile_.assign(n_tiles, 0);
@@ -344,16 +349,16 @@ void Integrator::give_back(std::unique_ptr<Workspace> workspace) const {
 
 namespace {
 
-// The sum over a bin's tiles, in the precision that batches add them up in.
+// The sum over a bin's runs, in the precision that batches add them up in.
 template <class Real>
-double total(const Real* sums, std::int64_t n, bool in_double) {
+double total(const Real* sums, const std::int32_t* runs, std::int64_t n, bool in_double) {
   if (in_double || std::is_same_v<Real, double>) {
     double sum = 0.0;
-    for (std::int64_t i = 0; i < n; ++i) sum += static_cast<double>(sums[i]);
+    for (std::int64_t i = 0; i < n; ++i) sum += static_cast<double>(sums[runs[i]]);
     return sum;
   }
   Real sum{0};
-  for (std::int64_t i = 0; i < n; ++i) sum += sums[i];
+  for (std::int64_t i = 0; i < n; ++i) sum += sums[runs[i]];
   return static_cast<double>(sum);
 }
 
@@ -506,8 +511,8 @@ bool Integrator::single(const T* frame, const CakeOutput<Out>& output, int n_thr
         break;
       }
       const TileRuns runs = tiles.runs();
-      const std::int64_t* const slot = map_->run_slot.data() + map_->first_run[k];
-      kernels.run_sums(runs, slot, tiles.tile(), tiles.variance(), sums, squares);
+      const std::int64_t run = map_->first_run[k];
+      kernels.run_sums(runs, tiles.tile(), tiles.variance(), sums + run, with_variance ? squares + run : nullptr);
       if (tiles.any_absent()) {
         add_missing(runs, tiles.absent(), dark_.empty() ? nullptr : tiles.absent_dark(),
                     missing[static_cast<std::size_t>(task)]);
@@ -546,10 +551,11 @@ bool Integrator::single(const T* frame, const CakeOutput<Out>& output, int n_thr
         dark -= missing_dark[b];
         factor = factor_of(output.area[b], output.pixels[b], normalize_);
       }
-      const std::int64_t first = map_->first_slot[b], n = map_->first_slot[b + 1] - first;
-      output.intensity[b] = static_cast<Out>((total(sums + first, n, many_tiles_a_bin_) - dark) * factor);
+      const std::int64_t n = map_->first_slot[b + 1] - map_->first_slot[b];
+      const std::int32_t* const runs = runs_of_bins_.data() + map_->first_slot[b];
+      output.intensity[b] = static_cast<Out>((total(sums, runs, n, many_tiles_a_bin_) - dark) * factor);
       if (!with_variance) continue;
-      output.variance[b] = static_cast<Out>(total(squares + first, n, many_tiles_a_bin_) * (factor * factor));
+      output.variance[b] = static_cast<Out>(total(squares, runs, n, many_tiles_a_bin_) * (factor * factor));
     }
   });
   give_back(std::move(work));

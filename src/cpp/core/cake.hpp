@@ -97,6 +97,7 @@ class Integrator {
   std::vector<double> bin_area_;
   std::vector<std::int32_t> bin_pixels_;
   std::vector<double> dark_sum_, factor_;    // of each bin: what its sum is lessened and then multiplied by
+  std::vector<std::int32_t> runs_of_bins_;   // bin by bin, as CakeMap::first_slot counts
   std::vector<std::uint8_t> first_of_bin_;   // whether a run is its bin's first
   std::vector<std::uint8_t> none_is_first_;  // 0 for as many runs as a tile has at most
   bool many_tiles_a_bin_;                    // so many that their sum wants double

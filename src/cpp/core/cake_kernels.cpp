@@ -88,24 +88,33 @@ template <int WIDTH, int SIDE, class Real, class Sum>
   }
 }
 
+// (c0 + c1) + (c2 + c3).
+template <class Real>
+[[gnu::always_inline]] inline Real total(const Lanes<Real, CHAINS>& chain) {
+  return (chain[0] + chain[1]) + (chain[2] + chain[3]);
+}
+
 template <bool SQUARES, class Real>
-[[gnu::always_inline]] inline void sum_runs(const TileRuns& runs, const std::int64_t* slot, const Real* tile,
-                                            const Real* variance, Real* sums, Real* squares) {
+[[gnu::always_inline]] inline void sum_runs(const TileRuns& runs, const Real* tile, const Real* variance, Real* sums,
+                                            Real* squares) {
+  using Group = Lanes<Real, CHAINS>;
   const std::uint8_t* pixel = runs.pixel;
   const float* area = runs.area;
   for (std::int64_t r = 0; r < runs.n; ++r) {
-    Real chain[CHAINS]{}, square[CHAINS]{};
+    Group chain{}, square{};
     const std::int64_t n = runs.groups[r] * GROUP;
     for (std::int64_t e = 0; e < n; e += GROUP) {
-#pragma GCC unroll 4
-      for (int k = 0; k < CHAINS; ++k) {
-        const auto weight = static_cast<Real>(area[e + k]);
-        chain[k] += weight * tile[pixel[e + k]];
-        if constexpr (SQUARES) square[k] += (weight * weight) * variance[pixel[e + k]];
+      const std::uint8_t* const p = pixel + e;
+      Lanes<float, CHAINS> areas;
+      std::memcpy(&areas, area + e, sizeof(areas));
+      const auto weight = __builtin_convertvector(areas, Group);
+      chain += weight * Group{tile[p[0]], tile[p[1]], tile[p[2]], tile[p[3]]};
+      if constexpr (SQUARES) {
+        square += (weight * weight) * Group{variance[p[0]], variance[p[1]], variance[p[2]], variance[p[3]]};
       }
     }
-    sums[slot[r]] = (chain[0] + chain[1]) + (chain[2] + chain[3]);
-    if constexpr (SQUARES) squares[slot[r]] = (square[0] + square[1]) + (square[2] + square[3]);
+    sums[r] = total<Real>(chain);
+    if constexpr (SQUARES) squares[r] = total<Real>(square);
     pixel += n;
     area += n;
   }
@@ -174,10 +183,10 @@ struct AddBoth {
 template <class Real>
 struct RunSums {
   template <int BYTES>
-  [[gnu::always_inline]] static inline void run(const TileRuns& runs, const std::int64_t* slot, const Real* tile,
-                                                const Real* variance, Real* sums, Real* squares) {
-    if (squares == nullptr) return sum_runs<false, Real>(runs, slot, tile, variance, sums, squares);
-    sum_runs<true, Real>(runs, slot, tile, variance, sums, squares);
+  [[gnu::always_inline]] static inline void run(const TileRuns& runs, const Real* tile, const Real* variance,
+                                                Real* sums, Real* squares) {
+    if (squares == nullptr) return sum_runs<false, Real>(runs, tile, variance, sums, squares);
+    sum_runs<true, Real>(runs, tile, variance, sums, squares);
   }
 };
 

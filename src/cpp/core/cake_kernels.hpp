@@ -42,10 +42,9 @@ struct CakeKernels {
   // Weights AREA into sums and AREA_SQUARED into squares, of the same tile.
   void (*add_both_float)(const TileRuns&, const Real* tile, float* sums, float* squares);
   void (*add_both_double)(const TileRuns&, const Real* tile, double* sums, double* squares);
-  // For one frame: the sum of each run of areas times `tile` goes to sums[slot of the run], and that of areas squared
-  // times `variance` to squares, unless that is null.
-  void (*run_sums)(const TileRuns&, const std::int64_t* slot, const Real* tile, const Real* variance, Real* sums,
-                   Real* squares);
+  // For one frame: the sum of each run of areas times `tile` goes to sums[run], and that of areas squared times
+  // `variance` to squares, unless that is null.
+  void (*run_sums)(const TileRuns&, const Real* tile, const Real* variance, Real* sums, Real* squares);
 };
 
 // out[frame][bin] = (sums[bin * LANES + frame] - dark[bin]) * factor[bin] in double, for n bins of n_frames frames.
