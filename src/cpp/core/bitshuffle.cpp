@@ -2,20 +2,18 @@
 #include "bitshuffle.hpp"
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 #include <limits>
 #include <string>
 #include <vector>
 
+#include "bit_unshuffle.hpp"
 #include "error.hpp"
 #include "parallel.hpp"
 
 namespace midas {
 
 namespace {
-
-constexpr std::int64_t AT_ONCE = 16;  // bytes of each row, 128 elements
 
 template <class T>
 std::int64_t big_endian(const std::uint8_t* p) {
@@ -24,55 +22,6 @@ std::int64_t big_endian(const std::uint8_t* p) {
   return value > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())
              ? -1
              : static_cast<std::int64_t>(value);
-}
-
-// The 8 x 8 bits of a word transposed: bit j of byte i becomes bit i of byte j (Hacker's Delight, section 7-3).
-std::uint64_t transposed(std::uint64_t x) {
-  std::uint64_t t = (x ^ (x >> 7)) & 0x00AA00AA00AA00AAull;
-  x ^= t ^ (t << 7);
-  t = (x ^ (x >> 14)) & 0x0000CCCC0000CCCCull;
-  x ^= t ^ (t << 14);
-  t = (x ^ (x >> 28)) & 0x00000000F0F0F0F0ull;
-  return x ^ t ^ (t << 28);
-}
-
-// Byte `k` of 8 * n_bytes elements, from the n_bytes bytes at `from` of each of its 8 rows.
-template <std::int64_t N>
-void unshuffle_byte(const std::uint8_t* from, std::int64_t row, std::int64_t n_bytes, std::uint64_t* to) {
-  const std::int64_t n = N > 0 ? N : n_bytes;
-  for (std::int64_t j = 0; j < n; ++j) {
-    std::uint64_t word = 0;
-    for (std::int64_t b = 0; b < 8; ++b) word |= static_cast<std::uint64_t>(from[b * row + j]) << (8 * b);
-    to[j] = transposed(word);
-  }
-}
-
-// Puts the bytes of elements side by side: bytes[k][i] is byte k of element i.
-template <std::int64_t SIZE>
-void merge(const std::array<std::array<std::uint64_t, AT_ONCE>, 8>& bytes, std::int64_t n, std::uint8_t* to) {
-  for (std::int64_t k = 0; k < SIZE; ++k) {
-    std::array<std::uint8_t, 8 * AT_ONCE> of_byte;
-    std::memcpy(of_byte.data(), bytes[static_cast<std::size_t>(k)].data(), of_byte.size());
-    for (std::int64_t i = 0; i < n; ++i) to[i * SIZE + k] = of_byte[static_cast<std::size_t>(i)];
-  }
-}
-
-template <std::int64_t SIZE>
-void unshuffle(const std::uint8_t* from, std::int64_t n, std::uint8_t* to) {
-  const std::int64_t row = n / 8;
-  std::array<std::array<std::uint64_t, AT_ONCE>, 8> bytes{};
-  for (std::int64_t j = 0; j < row; j += AT_ONCE) {
-    const std::int64_t here = std::min(AT_ONCE, row - j);
-    for (std::int64_t k = 0; k < SIZE; ++k) {
-      std::uint64_t* const words = bytes[static_cast<std::size_t>(k)].data();
-      if (here == AT_ONCE) {
-        unshuffle_byte<AT_ONCE>(from + 8 * k * row + j, row, here, words);
-      } else {
-        unshuffle_byte<0>(from + 8 * k * row + j, row, here, words);
-      }
-    }
-    merge<SIZE>(bytes, 8 * here, to + 8 * j * SIZE);
-  }
 }
 
 [[noreturn]] void refuse(std::int64_t chunk, const std::string& why) {
@@ -112,19 +61,6 @@ void unpack(const PackedChunk& chunk, std::int64_t number, std::int64_t n_elemen
 }
 
 }  // namespace
-
-void bit_unshuffle(const std::uint8_t* from, std::int64_t n, std::int64_t element_size, std::uint8_t* to) {
-  switch (element_size) {
-    case 1:
-      return unshuffle<1>(from, n, to);
-    case 2:
-      return unshuffle<2>(from, n, to);
-    case 4:
-      return unshuffle<4>(from, n, to);
-    default:
-      return unshuffle<8>(from, n, to);
-  }
-}
 
 void unpack_bitshuffle_lz4(const PackedChunk* chunks, std::int64_t n_chunks, std::int64_t n_elements,
                            std::int64_t element_size, Lz4Decompress decompress, std::uint8_t* out, int n_threads) {

@@ -27,9 +27,6 @@ struct PackedChunk {
 void unpack_bitshuffle_lz4(const PackedChunk* chunks, std::int64_t n_chunks, std::int64_t n_elements,
                            std::int64_t element_size, Lz4Decompress decompress, std::uint8_t* out, int n_threads);
 
-// Bits back to elements: one block, n a multiple of 8.
-void bit_unshuffle(const std::uint8_t* from, std::int64_t n, std::int64_t element_size, std::uint8_t* to);
-
 }  // namespace midas
 
 #endif
