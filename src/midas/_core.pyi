@@ -195,6 +195,22 @@ class Integrator:
         npt.NDArray[np.int32],
         npt.NDArray[np.uint8],
     ]: ...
+    def apply_packed(
+        self,
+        chunks: Sequence[bytes],
+        *,
+        dtype: np.dtype[Any],
+        decompress: int,
+        variance: bool = False,
+        single: bool = False,
+        n_threads: int = 0,
+    ) -> tuple[
+        npt.NDArray[np.floating],
+        npt.NDArray[np.floating] | None,
+        Float64,
+        npt.NDArray[np.int32],
+        npt.NDArray[np.uint8],
+    ]: ...
 
 class RobustIntegrator:
     def __init__(

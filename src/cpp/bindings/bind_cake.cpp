@@ -7,6 +7,7 @@
 #include "cake_map.hpp"
 #include "cake_map_check.hpp"
 #include "module.hpp"
+#include "packed.hpp"
 #include "parallel.hpp"
 
 namespace midas_bindings {
@@ -125,12 +126,9 @@ std::shared_ptr<midas::Integrator> prepare(const std::shared_ptr<midas::CakeMap>
   return std::make_shared<midas::Integrator>(map, input);
 }
 
-template <class T, class Out>
-py::tuple integrate(const midas::Integrator& integrator, const std::vector<py::array>& frames, bool variance,
-                    int n_threads) {
-  std::vector<const T*> data;
-  for (const py::array& frame : frames) data.push_back(static_cast<const T*>(frame.data()));
-  const auto n = static_cast<std::int64_t>(frames.size()), n_bins = integrator.map().n_bins();
+template <class T, class Out, class Apply>
+py::tuple integrate(const midas::Integrator& integrator, std::int64_t n, bool variance, const Apply& apply) {
+  const std::int64_t n_bins = integrator.map().n_bins();
   const std::vector<py::ssize_t> shape = {n, n_bins};
   Array<Out> intensity(shape), variances(variance ? shape : std::vector<py::ssize_t>{0});
   Array<double> area(shape);
@@ -140,14 +138,25 @@ py::tuple integrate(const midas::Integrator& integrator, const std::vector<py::a
                                       area.mutable_data(), pixels.mutable_data(), differs.mutable_data()};
   {
     py::gil_scoped_release release;
-    integrator.apply(data.data(), n, output, n_threads);
+    apply(T{}, output);
   }
   return py::make_tuple(intensity, variance ? py::object(variances) : py::none(), area, pixels, differs);
 }
 
-template <class T>
-bool holds(const py::array& frame) {
-  return py::isinstance<Array<T>>(frame);
+// Calls integrate for pixels of a dtype; apply(T, output) is to sum the frames.
+template <class Out, class Apply>
+py::tuple integrate_as(const py::dtype& dtype, const midas::Integrator& integrator, std::int64_t n, bool variance,
+                       const Apply& apply) {
+  const auto is = [&dtype](const py::dtype& other) { return dtype.equal(other); };
+  if (is(py::dtype::of<std::uint8_t>())) return integrate<std::uint8_t, Out>(integrator, n, variance, apply);
+  if (is(py::dtype::of<std::uint16_t>())) return integrate<std::uint16_t, Out>(integrator, n, variance, apply);
+  if (is(py::dtype::of<std::uint32_t>())) return integrate<std::uint32_t, Out>(integrator, n, variance, apply);
+  if (is(py::dtype::of<std::int16_t>())) return integrate<std::int16_t, Out>(integrator, n, variance, apply);
+  if (is(py::dtype::of<std::int32_t>())) return integrate<std::int32_t, Out>(integrator, n, variance, apply);
+  if (is(py::dtype::of<float>())) return integrate<float, Out>(integrator, n, variance, apply);
+  if (is(py::dtype::of<double>())) return integrate<double, Out>(integrator, n, variance, apply);
+  throw midas::InputError("the frame has dtype " + py::str(dtype).cast<std::string>() +
+                          "; expected uint8, uint16, uint32, int16, int32, float32 or float64");
 }
 
 template <class Out>
@@ -155,6 +164,7 @@ py::tuple apply_to(const midas::Integrator& integrator, const std::vector<py::ar
                    int n_threads) {
   if (frames.empty()) throw midas::InputError("there is no frame; expected at least one");
   const py::array& first = frames.front();
+  std::vector<const void*> data;
   for (const py::array& frame : frames) {
     if (frame.size() != integrator.map().n_pixels()) {
       throw midas::InputError("the frame has " + std::to_string(frame.size()) + " pixels; the map was built for " +
@@ -165,16 +175,28 @@ py::tuple apply_to(const midas::Integrator& integrator, const std::vector<py::ar
                               py::str(frame.dtype()).cast<std::string>() + "; expected one");
     }
     if ((frame.flags() & py::array::c_style) == 0) throw midas::InputError("a frame is not C-contiguous");
+    data.push_back(frame.data());
   }
-  if (holds<std::uint8_t>(first)) return integrate<std::uint8_t, Out>(integrator, frames, variance, n_threads);
-  if (holds<std::uint16_t>(first)) return integrate<std::uint16_t, Out>(integrator, frames, variance, n_threads);
-  if (holds<std::uint32_t>(first)) return integrate<std::uint32_t, Out>(integrator, frames, variance, n_threads);
-  if (holds<std::int16_t>(first)) return integrate<std::int16_t, Out>(integrator, frames, variance, n_threads);
-  if (holds<std::int32_t>(first)) return integrate<std::int32_t, Out>(integrator, frames, variance, n_threads);
-  if (holds<float>(first)) return integrate<float, Out>(integrator, frames, variance, n_threads);
-  if (holds<double>(first)) return integrate<double, Out>(integrator, frames, variance, n_threads);
-  throw midas::InputError("the frame has dtype " + py::str(first.dtype()).cast<std::string>() +
-                          "; expected uint8, uint16, uint32, int16, int32, float32 or float64");
+  const auto n = static_cast<std::int64_t>(frames.size());
+  return integrate_as<Out>(first.dtype(), integrator, n, variance, [&](auto type, const auto& output) {
+    using T = decltype(type);
+    std::vector<const T*> typed;
+    for (const void* frame : data) typed.push_back(static_cast<const T*>(frame));
+    integrator.apply(typed.data(), n, output, n_threads);
+  });
+}
+
+template <class Out>
+py::tuple apply_packed_to(const midas::Integrator& integrator, const std::vector<py::bytes>& chunks,
+                          const py::dtype& dtype, std::uintptr_t decompress, bool variance, int n_threads) {
+  if (chunks.empty()) throw midas::InputError("there is no frame; expected at least one");
+  if (decompress == 0) throw midas::InputError("there is no LZ4 to unpack with");
+  const std::vector<midas::PackedChunk> packed = packed_chunks(chunks);
+  const auto n = static_cast<std::int64_t>(packed.size());
+  const midas::PackedFrames frames{packed.data(), n, reinterpret_cast<midas::Lz4Decompress>(decompress)};
+  return integrate_as<Out>(dtype, integrator, n, variance, [&](auto type, const auto& output) {
+    integrator.apply<decltype(type)>(frames, output, n_threads);
+  });
 }
 
 }  // namespace
@@ -216,7 +238,16 @@ void bind_cake(py::module_& m) {
                           : apply_to<double>(self, frames, variance, n_threads);
           },
           py::arg("frames"), py::kw_only(), py::arg("variance") = false, py::arg("single") = false,
-          py::arg("n_threads") = 0);
+          py::arg("n_threads") = 0)
+      .def(
+          "apply_packed",
+          [](const Integrator& self, const std::vector<py::bytes>& chunks, const py::dtype& dtype,
+             std::uintptr_t decompress, bool variance, bool single, int n_threads) {
+            return single ? apply_packed_to<float>(self, chunks, dtype, decompress, variance, n_threads)
+                          : apply_packed_to<double>(self, chunks, dtype, decompress, variance, n_threads);
+          },
+          py::arg("chunks"), py::kw_only(), py::arg("dtype"), py::arg("decompress"), py::arg("variance") = false,
+          py::arg("single") = false, py::arg("n_threads") = 0);
 }
 
 }  // namespace midas_bindings

@@ -129,6 +129,9 @@ class Integrator::Tiles {
         absent_(work.absent.get(TILE_PIXELS * LANES)),
         absent_dark_(work.absent_dark.get(TILE_PIXELS * LANES)) {}
 
+  // The first row of the frames that `read` and `ask_for` are given.
+  void begin_strip(std::int64_t row) { strip_ = row; }
+
   // The tile's counts: corrected, and 0 where there are none. False for counts that Real would round.
   bool read(const T* const* frames, std::int64_t t, bool with_variance) {
     const std::int64_t row = t / map_.tiles_across() * TILE_ROWS, column = t % map_.tiles_across() * TILE_COLUMNS;
@@ -173,12 +176,13 @@ class Integrator::Tiles {
     for (std::int64_t f = 0; f < lanes_; ++f)
       for (std::int64_t r = row; r < last; ++r)
         for (std::int64_t c = 0; c < TILE_COLUMNS; c += STEP)
-          __builtin_prefetch(frames[f] + r * map_.n_columns + std::min(column + c, map_.n_columns - 1), 0, 2);
+          __builtin_prefetch(frames[f] + (r - strip_) * map_.n_columns + std::min(column + c, map_.n_columns - 1), 0,
+                             2);
   }
 
  private:
   TileState load(const T* const* frames, std::int64_t row, std::int64_t column) {
-    const std::int64_t offset = row * map_.n_columns + column;
+    const std::int64_t offset = (row - strip_) * map_.n_columns + column;
     std::array<const T*, LANES> from{};
     for (std::int64_t f = 0; f < lanes_; ++f) from[static_cast<std::size_t>(f)] = frames[f] + offset;
     std::int64_t stride = map_.n_columns;
@@ -287,7 +291,7 @@ class Integrator::Tiles {
   double *absent_, *absent_dark_;
   std::vector<T> padded_;
   std::array<bool, LANES> absent_lane_{};
-  std::int64_t row_ = 0, column_ = 0, tile_number_ = 0;
+  std::int64_t strip_ = 0, row_ = 0, column_ = 0, tile_number_ = 0;
   bool any_absent_ = false, own_variance_ = false;
 };
 
@@ -418,82 +422,136 @@ CakeOutput<Out> Integrator::of_frame(const CakeOutput<Out>& output, std::int64_t
           output.pixels + at, output.differs + frame};
 }
 
+// LANES frames, or fewer, summed side by side.
+template <class T, class Real, class Sum>
+class Integrator::Batch {
+ public:
+  Batch(const Integrator& integrator, Workspace& work, std::int64_t n, bool with_variance)
+      : integrator_(integrator),
+        map_(*integrator.map_),
+        work_(work),
+        kernels_(cake_kernels<Real>(integrator.set_)),
+        tiles_(integrator, work, LANES),
+        n_(n),
+        n_bins_(static_cast<std::size_t>(map_.n_bins())),
+        sums_(work.template sums<Sum>().sums.get(n_bins_ * LANES)),
+        squares_(with_variance ? work.template sums<Sum>().squares.get(n_bins_ * LANES) : nullptr) {}
+
+  // False where Real would round counts: nothing is to be written then.
+  bool add(Strips<T>& frames) {
+    for (std::int64_t row = 0; row < map_.n_rows; row += TILE_ROWS) {
+      const std::int64_t first = row / TILE_ROWS * map_.tiles_across(), end = first + map_.tiles_across();
+      if (map_.first_run[static_cast<std::size_t>(first)] == map_.first_run[static_cast<std::size_t>(end)]) continue;
+      if (!add_strip(frames, row, first, end)) return false;
+    }
+    frames.finish();
+    return true;
+  }
+
+  // A few bins at a time: their sums stay in the cache while each frame takes its own, and are 0 for the next use.
+  template <class Out>
+  void write(const CakeOutput<Out>& output) {
+    for (std::size_t first = 0; first < n_bins_; first += BLOCK) {
+      const std::size_t end = std::min(n_bins_, first + BLOCK);
+      for (std::int64_t f = 0; f < n_; ++f) write_frame(f, first, end, integrator_.of_frame(output, f));
+      for (Sum* of : {sums_, squares_})
+        if (of != nullptr) std::fill(of + first * LANES, of + end * LANES, Sum{0});
+      for (double* of : {missing_area_, missing_pixels_, missing_dark_})
+        if (of != nullptr) std::fill(of + first * LANES, of + end * LANES, 0.0);
+    }
+    for (std::int64_t f = 0; f < n_; ++f) output.differs[f] = differs_[static_cast<std::size_t>(f)] ? 1 : 0;
+  }
+
+ private:
+  static constexpr std::size_t BLOCK = 64;
+
+  bool add_strip(Strips<T>& frames, std::int64_t row, std::int64_t first, std::int64_t end) {
+    const typename Strips<T>::Rows rows = frames.rows(row, std::min(row + TILE_ROWS, map_.n_rows));
+    const auto n_tiles = static_cast<std::int64_t>(map_.first_run.size()) - 1;
+    const std::int64_t ask_to = frames.in_memory() ? n_tiles : 0;
+    tiles_.begin_strip(row);
+    for (std::int64_t t = first; t < end; ++t) {
+      const auto k = static_cast<std::size_t>(t);
+      if (map_.first_run[k] == map_.first_run[k + 1]) continue;
+      if (t + AHEAD < ask_to) tiles_.ask_for(rows.data(), t + AHEAD);
+      if (!tiles_.read(rows.data(), t, squares_ != nullptr)) return false;
+      add_tile();
+    }
+    return true;
+  }
+
+  void add_tile() {
+    const TileRuns runs = tiles_.runs();
+    if (squares_ != nullptr && !tiles_.own_variance()) {
+      add_both(runs);
+    } else {
+      add_one(runs, Weight::AREA, tiles_.tile(), sums_);
+      if (squares_ != nullptr) add_one(runs, Weight::AREA_SQUARED, tiles_.variance(), squares_);
+    }
+    if (tiles_.any_absent()) add_missing_of(runs);
+  }
+
+  void add_one(const TileRuns& runs, Weight weight, const Real* tile, Sum* sums) const {
+    if constexpr (std::is_same_v<Sum, float>) kernels_.add_float(runs, weight, tile, sums);
+    if constexpr (std::is_same_v<Sum, double>) kernels_.add_double(runs, weight, tile, sums);
+  }
+  void add_both(const TileRuns& runs) const {
+    if constexpr (std::is_same_v<Sum, float>) kernels_.add_both_float(runs, tiles_.tile(), sums_, squares_);
+    if constexpr (std::is_same_v<Sum, double>) kernels_.add_both_double(runs, tiles_.tile(), sums_, squares_);
+  }
+
+  void add_missing_of(const TileRuns& runs) {
+    const CakeKernels<double>& exact = cake_kernels<double>(integrator_.set_);
+    missing_area_ = work_.missing_area.get(n_bins_ * LANES);
+    missing_pixels_ = work_.missing_pixels.get(n_bins_ * LANES);
+    exact.add_double(runs, Weight::AREA, tiles_.absent(), missing_area_);
+    exact.add_double(runs, Weight::ONE, tiles_.absent(), missing_pixels_);
+    if (!integrator_.dark_.empty()) {
+      missing_dark_ = work_.missing_dark.get(n_bins_ * LANES);
+      exact.add_double(runs, Weight::AREA, tiles_.absent_dark(), missing_dark_);
+    }
+    for (std::int64_t f = 0; f < n_; ++f)
+      differs_[static_cast<std::size_t>(f)] = differs_[static_cast<std::size_t>(f)] || tiles_.is_absent(f);
+  }
+
+  template <class Out>
+  void write_frame(std::int64_t f, std::size_t first, std::size_t end, const CakeOutput<Out>& to) const {
+    std::array<double, BLOCK> own_dark{}, own_factor{};
+    const double *dark = integrator_.dark_sum_.data(), *factor = integrator_.factor_.data();
+    if (differs_[static_cast<std::size_t>(f)]) {
+      for (std::size_t b = first; b < end; ++b) {
+        const std::size_t i = b * LANES + static_cast<std::size_t>(f);
+        to.pixels[b] = integrator_.bin_pixels_[b] - static_cast<std::int32_t>(std::lround(missing_pixels_[i]));
+        to.area[b] = to.pixels[b] > 0 ? integrator_.bin_area_[b] - missing_area_[i] : 0.0;
+        own_dark[b - first] = dark[b] - (missing_dark_ == nullptr ? 0.0 : missing_dark_[i]);
+        own_factor[b - first] = factor_of(to.area[b], to.pixels[b], integrator_.normalize_);
+      }
+      dark = own_dark.data() - first;
+      factor = own_factor.data() - first;
+    }
+    take_frame(sums_, f, first, end, dark, factor, to.intensity);
+    if (squares_ != nullptr) take_variance(squares_, f, first, end, factor, to.variance);
+  }
+
+  const Integrator& integrator_;
+  const CakeMap& map_;
+  Workspace& work_;
+  const CakeKernels<Real>& kernels_;
+  Tiles<T, Real> tiles_;
+  std::int64_t n_;
+  std::size_t n_bins_;
+  Sum *sums_, *squares_;  // squares_: null without variance
+  double *missing_area_ = nullptr, *missing_pixels_ = nullptr, *missing_dark_ = nullptr;
+  std::array<bool, LANES> differs_{};
+};
+
 // False where Real would round counts; nothing is written then.
 template <class T, class Real, class Sum, class Out>
-bool Integrator::batch(const T* const* given, std::int64_t n, const CakeOutput<Out>& output) const {
+bool Integrator::batch(Strips<T>& frames, std::int64_t n, const CakeOutput<Out>& output) const {
   auto work = take();
-  const auto n_bins = static_cast<std::size_t>(map_->n_bins());
-  const bool with_variance = output.variance != nullptr;
-  Sum* const sums = work->template sums<Sum>().sums.get(n_bins * LANES);
-  Sum* const squares = with_variance ? work->template sums<Sum>().squares.get(n_bins * LANES) : nullptr;
-  double *missing_area = nullptr, *missing_pixels = nullptr, *missing_dark = nullptr;
-  const CakeKernels<Real>& kernels = cake_kernels<Real>(set_);
-  const auto add = [&kernels] {
-    if constexpr (std::is_same_v<Sum, float>) return kernels.add_float;
-    if constexpr (std::is_same_v<Sum, double>) return kernels.add_double;
-  }();
-  const auto add_both = [&kernels] {
-    if constexpr (std::is_same_v<Sum, float>) return kernels.add_both_float;
-    if constexpr (std::is_same_v<Sum, double>) return kernels.add_both_double;
-  }();
-  const CakeKernels<double>& exact = cake_kernels<double>(set_);
-  std::array<const T*, LANES> frames{};
-  for (std::int64_t f = 0; f < LANES; ++f) frames[static_cast<std::size_t>(f)] = given[std::min(f, n - 1)];
-  std::array<bool, LANES> differs{};
-  Tiles<T, Real> tiles(*this, *work, LANES);
-  const auto n_tiles = static_cast<std::int64_t>(map_->first_run.size()) - 1;
-  for (std::int64_t t = 0; t < n_tiles; ++t) {
-    const auto k = static_cast<std::size_t>(t);
-    if (map_->first_run[k] == map_->first_run[k + 1]) continue;
-    if (t + AHEAD < n_tiles) tiles.ask_for(frames.data(), t + AHEAD);
-    if (!tiles.read(frames.data(), t, with_variance)) return false;
-    const TileRuns runs = tiles.runs();
-    if (with_variance && !tiles.own_variance()) {
-      add_both(runs, tiles.tile(), sums, squares);
-    } else {
-      add(runs, Weight::AREA, tiles.tile(), sums);
-      if (with_variance) add(runs, Weight::AREA_SQUARED, tiles.variance(), squares);
-    }
-    if (!tiles.any_absent()) continue;
-    missing_area = work->missing_area.get(n_bins * LANES);
-    missing_pixels = work->missing_pixels.get(n_bins * LANES);
-    exact.add_double(runs, Weight::AREA, tiles.absent(), missing_area);
-    exact.add_double(runs, Weight::ONE, tiles.absent(), missing_pixels);
-    if (!dark_.empty()) {
-      missing_dark = work->missing_dark.get(n_bins * LANES);
-      exact.add_double(runs, Weight::AREA, tiles.absent_dark(), missing_dark);
-    }
-    for (std::int64_t f = 0; f < n; ++f)
-      differs[static_cast<std::size_t>(f)] = differs[static_cast<std::size_t>(f)] || tiles.is_absent(f);
-  }
-  // A few bins at a time: their sums stay in the cache while each frame takes its own, and are 0 for the next use.
-  constexpr std::size_t BLOCK = 64;
-  for (std::size_t first = 0; first < n_bins; first += BLOCK) {
-    const std::size_t end = std::min(n_bins, first + BLOCK);
-    for (std::int64_t f = 0; f < n; ++f) {
-      const CakeOutput<Out> to = of_frame(output, f);
-      std::array<double, BLOCK> own_dark{}, own_factor{};
-      const double *dark = dark_sum_.data(), *factor = factor_.data();
-      if (differs[static_cast<std::size_t>(f)]) {
-        for (std::size_t b = first; b < end; ++b) {
-          const std::size_t i = b * LANES + static_cast<std::size_t>(f);
-          to.pixels[b] = bin_pixels_[b] - static_cast<std::int32_t>(std::lround(missing_pixels[i]));
-          to.area[b] = to.pixels[b] > 0 ? bin_area_[b] - missing_area[i] : 0.0;
-          own_dark[b - first] = dark_sum_[b] - (missing_dark == nullptr ? 0.0 : missing_dark[i]);
-          own_factor[b - first] = factor_of(to.area[b], to.pixels[b], normalize_);
-        }
-        dark = own_dark.data() - first;
-        factor = own_factor.data() - first;
-      }
-      take_frame(sums, f, first, end, dark, factor, to.intensity);
-      if (with_variance) take_variance(squares, f, first, end, factor, to.variance);
-    }
-    for (Sum* of : {sums, squares})
-      if (of != nullptr) std::fill(of + first * LANES, of + end * LANES, Sum{0});
-    for (double* of : {missing_area, missing_pixels, missing_dark})
-      if (of != nullptr) std::fill(of + first * LANES, of + end * LANES, 0.0);
-  }
-  for (std::int64_t f = 0; f < n; ++f) output.differs[f] = differs[static_cast<std::size_t>(f)] ? 1 : 0;
+  Batch<T, Real, Sum> sums(*this, *work, n, output.variance != nullptr);
+  if (!sums.add(frames)) return false;  // with sums that are not 0: the workspace is not given back
+  sums.write(output);
   give_back(std::move(work));
   return true;
 }
@@ -574,11 +632,12 @@ bool Integrator::single(const T* frame, const CakeOutput<Out>& output, int n_thr
 }
 
 template <class T, class Out>
-void Integrator::batch_as(const T* const* frames, std::int64_t n, const CakeOutput<Out>& output) const {
+void Integrator::batch_as(Strips<T>& frames, std::int64_t n, const CakeOutput<Out>& output) const {
   if constexpr (!std::is_same_v<T, double>) {
     const bool done = many_tiles_a_bin_ ? batch<T, float, double, Out>(frames, n, output)
                                         : batch<T, float, float, Out>(frames, n, output);
     if (done) return;
+    frames.restart();
   }
   batch<T, double, double, Out>(frames, n, output);
 }
@@ -591,23 +650,50 @@ void Integrator::single_as(const T* frame, const CakeOutput<Out>& output, int n_
   single<T, double, Out>(frame, output, n_threads);
 }
 
+// Batches are cheaper a frame, but each keeps one thread only.
+bool Integrator::side_by_side(std::int64_t n_frames, int n_threads) const {
+  const std::int64_t n_batches = (n_frames + LANES - 1) / LANES;
+  const std::int64_t rounds = (n_batches + n_threads - 1) / n_threads;
+  return static_cast<double>(rounds * LANES * n_threads) < ALONE * static_cast<double>(n_frames);
+}
+
 template <class T, class Out>
 void Integrator::apply(const T* const* frames, std::int64_t n_frames, const CakeOutput<Out>& output,
                        int n_threads) const {
   const int threads = resolve_threads(n_threads);
-  const std::int64_t n_batches = (n_frames + LANES - 1) / LANES;
-  // Batches are cheaper a frame, but each keeps one thread only.
-  const std::int64_t rounds = (n_batches + threads - 1) / threads;
-  const bool side_by_side = static_cast<double>(rounds * LANES * threads) < ALONE * static_cast<double>(n_frames);
-  if (!side_by_side) {
+  if (!side_by_side(n_frames, threads)) {
     for (std::int64_t f = 0; f < n_frames; ++f) single_as(frames[f], of_frame(output, f), threads);
     return;
   }
-  parallel_for(n_batches, threads, [&](std::int64_t i) {
-    const std::int64_t first = i * LANES;
-    batch_as(frames + first, std::min(LANES, n_frames - first), of_frame(output, first));
+  parallel_for((n_frames + LANES - 1) / LANES, threads, [&](std::int64_t i) {
+    const std::int64_t first = i * LANES, n = std::min(LANES, n_frames - first);
+    ArrayStrips<T> strips(frames + first, n, map_->n_columns);
+    batch_as(strips, n, of_frame(output, first));
   });
 }
+
+template <class T, class Out>
+void Integrator::apply(const PackedFrames& frames, const CakeOutput<Out>& output, int n_threads) const {
+  const int threads = resolve_threads(n_threads);
+  if (!side_by_side(frames.n, threads)) {
+    const std::int64_t n_pixels = map_->n_pixels(), at_once = std::min<std::int64_t>(threads, frames.n);
+    std::vector<T> unpacked(static_cast<std::size_t>(at_once * n_pixels));
+    for (std::int64_t first = 0; first < frames.n; first += at_once) {
+      const std::int64_t n = std::min(at_once, frames.n - first);
+      unpack_bitshuffle_lz4(frames.chunks + first, n, n_pixels, sizeof(T), frames.decompress,
+                            reinterpret_cast<std::uint8_t*>(unpacked.data()), threads, first);
+      for (std::int64_t f = 0; f < n; ++f)
+        single_as(unpacked.data() + f * n_pixels, of_frame(output, first + f), threads);
+    }
+    return;
+  }
+  parallel_for((frames.n + LANES - 1) / LANES, threads, [&](std::int64_t i) {
+    const std::int64_t first = i * LANES, n = std::min(LANES, frames.n - first);
+    PackedStrips<T> strips(frames, first, n, map_->n_rows, map_->n_columns);
+    batch_as(strips, n, of_frame(output, first));
+  });
+}
+
 template void Integrator::apply(const std::uint8_t* const*, std::int64_t, const CakeOutput<float>&, int) const;
 template void Integrator::apply(const std::uint8_t* const*, std::int64_t, const CakeOutput<double>&, int) const;
 template void Integrator::apply(const std::uint16_t* const*, std::int64_t, const CakeOutput<float>&, int) const;
@@ -622,5 +708,19 @@ template void Integrator::apply(const float* const*, std::int64_t, const CakeOut
 template void Integrator::apply(const float* const*, std::int64_t, const CakeOutput<double>&, int) const;
 template void Integrator::apply(const double* const*, std::int64_t, const CakeOutput<float>&, int) const;
 template void Integrator::apply(const double* const*, std::int64_t, const CakeOutput<double>&, int) const;
+template void Integrator::apply<std::uint8_t>(const PackedFrames&, const CakeOutput<float>&, int) const;
+template void Integrator::apply<std::uint8_t>(const PackedFrames&, const CakeOutput<double>&, int) const;
+template void Integrator::apply<std::uint16_t>(const PackedFrames&, const CakeOutput<float>&, int) const;
+template void Integrator::apply<std::uint16_t>(const PackedFrames&, const CakeOutput<double>&, int) const;
+template void Integrator::apply<std::uint32_t>(const PackedFrames&, const CakeOutput<float>&, int) const;
+template void Integrator::apply<std::uint32_t>(const PackedFrames&, const CakeOutput<double>&, int) const;
+template void Integrator::apply<std::int16_t>(const PackedFrames&, const CakeOutput<float>&, int) const;
+template void Integrator::apply<std::int16_t>(const PackedFrames&, const CakeOutput<double>&, int) const;
+template void Integrator::apply<std::int32_t>(const PackedFrames&, const CakeOutput<float>&, int) const;
+template void Integrator::apply<std::int32_t>(const PackedFrames&, const CakeOutput<double>&, int) const;
+template void Integrator::apply<float>(const PackedFrames&, const CakeOutput<float>&, int) const;
+template void Integrator::apply<float>(const PackedFrames&, const CakeOutput<double>&, int) const;
+template void Integrator::apply<double>(const PackedFrames&, const CakeOutput<float>&, int) const;
+template void Integrator::apply<double>(const PackedFrames&, const CakeOutput<double>&, int) const;
 
 }  // namespace midas

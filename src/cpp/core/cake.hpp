@@ -23,6 +23,7 @@
 
 #include "cake_kernels.hpp"
 #include "cake_map.hpp"
+#include "packed_strips.hpp"
 
 namespace midas {
 
@@ -63,17 +64,23 @@ class Integrator {
   // T: std::uint8_t, uint16_t, uint32_t, int16_t, int32_t, float, double; Out: float or double.
   template <class T, class Out>
   void apply(const T* const* frames, std::int64_t n_frames, const CakeOutput<Out>& output, int n_threads) const;
+  // The same of frames that come packed. Each thread unpacks a strip of its frames and sums it before the next, so that
+  // they never lie in memory whole, unless they are too few to be summed side by side.
+  template <class T, class Out>
+  void apply(const PackedFrames& frames, const CakeOutput<Out>& output, int n_threads) const;
 
  private:
   struct Workspace;
   template <class T, class Real>
   class Tiles;
+  template <class T, class Real, class Sum>
+  class Batch;
   template <class T, class Real, class Sum, class Out>
-  bool batch(const T* const* frames, std::int64_t n, const CakeOutput<Out>& output) const;
+  bool batch(Strips<T>& frames, std::int64_t n, const CakeOutput<Out>& output) const;
   template <class T, class Real, class Out>
   bool single(const T* frame, const CakeOutput<Out>& output, int n_threads) const;
   template <class T, class Out>
-  void batch_as(const T* const* frames, std::int64_t n, const CakeOutput<Out>& output) const;
+  void batch_as(Strips<T>& frames, std::int64_t n, const CakeOutput<Out>& output) const;
   template <class T, class Out>
   void single_as(const T* frame, const CakeOutput<Out>& output, int n_threads) const;
   template <class Out>
@@ -82,6 +89,7 @@ class Integrator {
   double corrected_dark(std::size_t element) const {
     return dark_[element] * (scale_.empty() ? 1.0 : static_cast<double>(scale_[element]));
   }
+  bool side_by_side(std::int64_t n_frames, int n_threads) const;
   std::unique_ptr<Workspace> take() const;
   void give_back(std::unique_ptr<Workspace> workspace) const;
 
