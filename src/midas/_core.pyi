@@ -164,6 +164,14 @@ class CakeMap:
         self, *, n_threads: int = 0
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.float32]]: ...
 
+IntegratorResult = tuple[
+    npt.NDArray[np.floating],
+    npt.NDArray[np.floating] | None,
+    Float64,
+    npt.NDArray[np.int32],
+    npt.NDArray[np.uint8],
+]
+
 class Integrator:
     def __init__(
         self,
@@ -188,13 +196,7 @@ class Integrator:
         variance: bool = False,
         single: bool = False,
         n_threads: int = 0,
-    ) -> tuple[
-        npt.NDArray[np.floating],
-        npt.NDArray[np.floating] | None,
-        Float64,
-        npt.NDArray[np.int32],
-        npt.NDArray[np.uint8],
-    ]: ...
+    ) -> IntegratorResult: ...
     def apply_packed(
         self,
         chunks: Sequence[bytes],
@@ -204,13 +206,7 @@ class Integrator:
         variance: bool = False,
         single: bool = False,
         n_threads: int = 0,
-    ) -> tuple[
-        npt.NDArray[np.floating],
-        npt.NDArray[np.floating] | None,
-        Float64,
-        npt.NDArray[np.int32],
-        npt.NDArray[np.uint8],
-    ]: ...
+    ) -> IntegratorResult: ...
 
 class RobustIntegrator:
     def __init__(

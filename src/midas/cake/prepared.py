@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from midas import _core
-from midas.cake.pixels import native_frame
+from midas.cake.pixels import NATIVE, native_frame
 from midas.geometry import FloatArray
+from midas.io.hdf5_chunks import PackedFrames, lz4_address
 
 BATCH = 16
 """Frames that the core sums side by side."""
@@ -59,7 +60,7 @@ class PreparedMap:
 
     def apply(
         self,
-        frames: npt.NDArray[Any] | Sequence[npt.NDArray[Any]],
+        frames: npt.NDArray[Any] | Sequence[npt.NDArray[Any]] | PackedFrames,
         *,
         variance: bool = False,
         single: bool = False,
@@ -67,12 +68,26 @@ class PreparedMap:
     ) -> CakedFrames:
         """Return frames of one dtype summed over the bins; no variance of the dark.
 
-        `single` gives intensity and variance in single precision.
+        `single` gives intensity and variance in single precision. Of packed frames only strips are unpacked at a time.
         """
+        if isinstance(frames, PackedFrames):
+            if frames.for_core and frames.dtype.name in NATIVE:
+                return self._caked(
+                    self.core.apply_packed(
+                        frames.chunks,
+                        dtype=frames.dtype,
+                        decompress=lz4_address(),
+                        variance=variance,
+                        single=single,
+                        n_threads=n_threads,
+                    )
+                )
+            frames = frames.frames(n_threads=n_threads)
         arrays = [native_frame(frame, self.frame_shape) for frame in frames]
-        intensity, variances, area, pixels, differs = self.core.apply(
-            arrays, variance=variance, single=single, n_threads=n_threads
-        )
+        return self._caked(self.core.apply(arrays, variance=variance, single=single, n_threads=n_threads))
+
+    def _caked(self, found: _core.IntegratorResult) -> CakedFrames:
+        intensity, variances, area, pixels, differs = found
         own = differs.astype(bool)
         return CakedFrames(
             intensity.reshape(-1, *self.shape),
@@ -98,9 +113,15 @@ class Recipe:
     dark_variance: FloatArray | None
     n_threads: int
 
-    def apply(self, frames: npt.NDArray[Any] | Sequence[npt.NDArray[Any]]) -> CakedFrames:
-        """Return frames of one dtype summed over the bins, with the variance of the dark."""
-        result = self.prepared.apply(frames, variance=self.variance, n_threads=self.n_threads)
+    single: bool = False
+    """Intensity and variance in single precision."""
+
+    def apply(
+        self, frames: npt.NDArray[Any] | Sequence[npt.NDArray[Any]] | PackedFrames, n_threads: int | None = None
+    ) -> CakedFrames:
+        """Return frames of one dtype summed over the bins, with the variance of the dark; n_threads None: its own."""
+        threads = self.n_threads if n_threads is None else n_threads
+        result = self.prepared.apply(frames, variance=self.variance, single=self.single, n_threads=threads)
         if result.variance is None or self.dark_variance is None:
             return result
         return replace(result, variance=result.variance + self.dark_variance)
