@@ -164,6 +164,10 @@ class CakeMap:
         self, *, n_threads: int = 0
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.float32]]: ...
 
+OwnBins = tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int32], Float64]
+"""Bins of single frames whose valid pixels differ: frame, bin, number of pixels, area."""
+IntegratorResult = tuple[Float64 | Float32, Float64 | Float32 | None, OwnBins]
+
 class Integrator:
     def __init__(
         self,
@@ -176,6 +180,7 @@ class Integrator:
         saturation: float = ...,
         negative_counts: bool = False,
         normalize: bool = True,
+        n_threads: int = 0,
     ) -> None: ...
     @property
     def bin_area(self) -> Float64: ...
@@ -188,13 +193,17 @@ class Integrator:
         variance: bool = False,
         single: bool = False,
         n_threads: int = 0,
-    ) -> tuple[
-        npt.NDArray[np.floating],
-        npt.NDArray[np.floating] | None,
-        Float64,
-        npt.NDArray[np.int32],
-        npt.NDArray[np.uint8],
-    ]: ...
+    ) -> IntegratorResult: ...
+    def apply_packed(
+        self,
+        chunks: Sequence[bytes],
+        *,
+        dtype: np.dtype[Any],
+        decompress: int,
+        variance: bool = False,
+        single: bool = False,
+        n_threads: int = 0,
+    ) -> IntegratorResult: ...
 
 class RobustIntegrator:
     def __init__(

@@ -2,6 +2,7 @@
 #include <cstring>
 #include <vector>
 
+#include "bit_unshuffle.hpp"
 #include "bitshuffle.hpp"
 #include "check.hpp"
 #include "error.hpp"
@@ -45,19 +46,39 @@ void test_by_hand() {
 template <class T>
 std::vector<T> values(std::size_t n) {
   std::vector<T> out;
-  for (std::size_t i = 0; i < n; ++i) out.push_back(static_cast<T>(i * 2654435761u + (i << 7)));
+  for (std::size_t i = 0; i < n; ++i) out.push_back(static_cast<T>((i + 1) * 0x9E3779B97F4A7C15ull));
   return out;
 }
 
+// Every set of instructions that this processor has.
+std::vector<midas::InstructionSet> instruction_sets() {
+  std::vector<midas::InstructionSet> sets;
+  for (const auto set : {midas::InstructionSet::BASELINE, midas::InstructionSet::V3, midas::InstructionSet::V4})
+    if (set <= midas::best_instruction_set()) sets.push_back(set);
+  return sets;
+}
+
+// Blocks of any size, of counts that leave any number of their upper bytes 0, next to bytes that nobody may touch.
 template <class T>
 void test_blocks() {
-  for (const std::size_t n : {8u, 24u, 128u, 136u, 1000u, 4096u}) {
-    const auto expected = values<T>(n);
-    const auto rows = shuffled(expected);
-    std::vector<T> out(n);
-    midas::bit_unshuffle(rows.data(), static_cast<std::int64_t>(n), sizeof(T),
-                         reinterpret_cast<std::uint8_t*>(out.data()));
-    check(out == expected, "a block of any size");
+  constexpr std::size_t MARGIN = 64;
+  for (const std::size_t n : {8u, 24u, 128u, 136u, 256u, 504u, 512u, 520u, 1000u, 1536u, 4096u, 4104u}) {
+    for (std::size_t used = 1; used <= sizeof(T); ++used) {
+      auto expected = values<T>(n);
+      for (T& v : expected) v = static_cast<T>(static_cast<std::uint64_t>(v) & (~std::uint64_t{0} >> (64 - 8 * used)));
+      const auto rows = shuffled(expected);
+      const auto size = static_cast<std::int64_t>(n);
+      std::vector<T> out(n);
+      midas::bit_unshuffle_by_words(rows.data(), size, sizeof(T), reinterpret_cast<std::uint8_t*>(out.data()));
+      check(out == expected, "a block of any size, word by word");
+      for (const auto set : instruction_sets()) {
+        std::vector<std::uint8_t> bytes(n * sizeof(T) + 2 * MARGIN, 0xA5);
+        midas::bit_unshuffle(rows.data(), size, sizeof(T), bytes.data() + MARGIN, set);
+        check(std::memcmp(bytes.data() + MARGIN, expected.data(), n * sizeof(T)) == 0, "a block of any size");
+        for (std::size_t i = 0; i < MARGIN; ++i)
+          check(bytes[i] == 0xA5 && bytes[bytes.size() - 1 - i] == 0xA5, "nothing beside the block is written");
+      }
+    }
   }
 }
 

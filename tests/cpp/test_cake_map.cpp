@@ -235,20 +235,18 @@ Caked apply(const CakeMap& map, const std::vector<T>& frame, const midas::CakeIn
             std::size_t copies = 1, midas::InstructionSet set = midas::best_instruction_set()) {
   const midas::Integrator integrator(std::make_shared<CakeMap>(map), input, set);
   const auto n = static_cast<std::size_t>(map.n_bins());
-  Caked all{std::vector<double>(n * copies), std::vector<double>(n * copies), std::vector<double>(n * copies),
-            std::vector<std::int32_t>(n * copies)};
-  std::vector<std::uint8_t> differs(copies);
+  std::vector<double> intensity(n * copies), variance(n * copies);
   const std::vector<const T*> frames(copies, frame.data());
-  const midas::CakeOutput<double> output{all.intensity.data(), all.variance.data(), all.area.data(), all.pixels.data(),
-                                         differs.data()};
-  integrator.apply(frames.data(), static_cast<std::int64_t>(copies), output, n_threads);
-  Caked one{{all.intensity.end() - static_cast<std::ptrdiff_t>(n), all.intensity.end()},
-            {all.variance.end() - static_cast<std::ptrdiff_t>(n), all.variance.end()},
-            {all.area.end() - static_cast<std::ptrdiff_t>(n), all.area.end()},
-            {all.pixels.end() - static_cast<std::ptrdiff_t>(n), all.pixels.end()}};
-  if (differs.back() == 0) {
-    one.area = integrator.bin_area();
-    one.pixels = integrator.bin_pixels();
+  const midas::CakeOutput<double> output{intensity.data(), variance.data()};
+  const auto own = integrator.apply(frames.data(), static_cast<std::int64_t>(copies), output, n_threads);
+  Caked one{{intensity.end() - static_cast<std::ptrdiff_t>(n), intensity.end()},
+            {variance.end() - static_cast<std::ptrdiff_t>(n), variance.end()},
+            integrator.bin_area(),
+            integrator.bin_pixels()};
+  for (const midas::OwnBin& bin : own) {
+    if (bin.frame + 1 != static_cast<std::int64_t>(copies)) continue;
+    one.area[static_cast<std::size_t>(bin.bin)] = bin.area;
+    one.pixels[static_cast<std::size_t>(bin.bin)] = bin.pixels;
   }
   return one;
 }

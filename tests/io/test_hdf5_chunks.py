@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -14,8 +16,10 @@ from midas.errors import FormatError, InputError
 from midas.io import formats, hdf5_chunks
 
 
-def write(path: Path, data: np.ndarray, chunks: tuple[int, ...] | None = None, **options: object) -> Path:
-    filters = options or dict(hdf5plugin.Bitshuffle(cname="lz4"))
+def write(
+    path: Path, data: np.ndarray, chunks: tuple[int, ...] | None = None, *, chunked: bool = False, **options: object
+) -> Path:
+    filters = options if options or chunked else dict(hdf5plugin.Bitshuffle(cname="lz4"))
     with h5py.File(path, "w") as file:
         file.create_dataset("exchange/data", data=data, chunks=chunks or (1, *data.shape[1:]), **filters)
     return path
@@ -46,7 +50,9 @@ def test_frames_are_those_that_hdf5_reads(
 def test_any_number_of_threads(tmp_path: Path, n_threads: int) -> None:
     data = counts((9, 40, 50), "uint16")
     with h5py.File(write(tmp_path / "a.h5", data)) as file:
-        read = hdf5_chunks.read_packed(file["exchange/data"], 2, 9, n_threads=n_threads)
+        stack = hdf5_chunks.ChunkedStack.of([file["exchange/data"]])
+        assert stack is not None
+        read = stack.unpack(2, 9, n_threads=n_threads)
     np.testing.assert_array_equal(read, data[2:])
 
 
@@ -57,15 +63,62 @@ def test_transforms_are_applied(tmp_path: Path) -> None:
         np.testing.assert_array_equal(frames[:], np.stack([frames[i] for i in range(3)]))
 
 
+FILTERS = {
+    "none": {},
+    "gzip": {"compression": "gzip"},
+    "shuffle": {"shuffle": True},
+    "shuffle, gzip": {"shuffle": True, "compression": "gzip"},
+    "LZ4": dict(hdf5plugin.LZ4()),
+    "LZ4 in blocks": dict(hdf5plugin.LZ4(nbytes=1000)),
+    "Blosc": dict(hdf5plugin.Blosc()),
+    "Blosc LZ4, bits": dict(hdf5plugin.Blosc(cname="lz4", shuffle=hdf5plugin.Blosc.BITSHUFFLE)),
+}
+
+
+@pytest.mark.parametrize("name", FILTERS)
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32", "float64"])
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_other_filters(tmp_path: Path, name: str, dtype: str, n_threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = counts((5, 61, 47), dtype)
+    data[:, :20] = 0
+    if name.startswith("LZ4"):  # has a mark for blocks that it cannot make smaller; others leave the frame as it is
+        data[3] = np.random.default_rng(3).integers(0, 255, (61, 47))
+    path = write(tmp_path / "a.h5", data, (1, 61, 47), chunked=True, **FILTERS[name])
+    monkeypatch.setattr(formats.Hdf5Source, "read", lambda *_: pytest.fail("read one by one"))
+    with read_frames(path) as frames:
+        np.testing.assert_array_equal(frames.several(1, 5, n_threads=n_threads), data[1:])
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_damage_to_other_filters_is_refused(tmp_path: Path, name: str) -> None:
+    data = counts((1, 31, 33), "uint16")
+    with h5py.File(write(tmp_path / "a.h5", data, chunked=True, **FILTERS[name])) as file:
+        stack = hdf5_chunks.ChunkedStack.of([file["exchange/data"]])
+        assert stack is not None
+        packed = stack.read(0, 1)
+    assert packed is not None
+    whole = packed.chunks[0]
+    np.testing.assert_array_equal(packed.unpack(), data)
+    rng = np.random.default_rng(3)
+    for size in range(0, len(whole), 7):
+        with pytest.raises(FormatError, match="compressed chunk 0"):
+            replace(packed, chunks=(whole[:size],)).unpack()
+    for _ in range(300):
+        damaged = bytearray(whole)
+        damaged[int(rng.integers(len(whole)))] = int(rng.integers(256))
+        with contextlib.suppress(FormatError):
+            replace(packed, chunks=(bytes(damaged),)).unpack()
+
+
 @pytest.mark.parametrize(
     ("chunks", "filters"),
     [
         ((2, 20, 30), dict(hdf5plugin.Bitshuffle(cname="lz4"))),
         ((1, 10, 30), dict(hdf5plugin.Bitshuffle(cname="lz4"))),
         ((1, 20, 30), dict(hdf5plugin.Bitshuffle(cname="zstd"))),
-        ((1, 20, 30), dict(hdf5plugin.LZ4())),
-        ((1, 20, 30), {"compression": "gzip"}),
-        ((1, 20, 30), {"shuffle": True}),
+        ((1, 20, 30), dict(hdf5plugin.Zstd())),
+        ((1, 20, 30), {"compression": "lzf"}),
+        ((1, 20, 30), {"compression": "gzip", "fletcher32": True}),
     ],
 )
 def test_other_chunks_and_filters_are_left_to_hdf5(
@@ -74,7 +127,7 @@ def test_other_chunks_and_filters_are_left_to_hdf5(
     data = counts((4, 20, 30), "uint16")
     path = write(tmp_path / "a.h5", data, chunks, **filters)
     with h5py.File(path) as file:
-        assert not hdf5_chunks.is_unpackable(file["exchange/data"])
+        assert hdf5_chunks.ChunkedStack.of([file["exchange/data"]]) is None
     with read_frames(path) as frames:
         np.testing.assert_array_equal(frames[:], data)
 

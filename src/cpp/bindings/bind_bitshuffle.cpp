@@ -3,6 +3,7 @@
 #include "arrays.hpp"
 #include "bitshuffle.hpp"
 #include "module.hpp"
+#include "packed.hpp"
 
 namespace midas_bindings {
 
@@ -17,13 +18,7 @@ void unpack(const std::vector<py::bytes>& chunks, py::array out, std::uintptr_t 
                             " chunks; expected as many as the array's first " + "axis is long, and one at least");
   }
   if (decompress == 0) throw midas::InputError("there is no LZ4 to unpack with");
-  std::vector<midas::PackedChunk> packed;
-  for (const py::bytes& chunk : chunks) {
-    char* data = nullptr;
-    py::ssize_t size = 0;
-    if (PyBytes_AsStringAndSize(chunk.ptr(), &data, &size) != 0) throw py::error_already_set();
-    packed.push_back({reinterpret_cast<const std::uint8_t*>(data), size});
-  }
+  const std::vector<midas::PackedChunk> packed = packed_chunks(chunks);
   const std::int64_t n_elements = out.size() / n_chunks, element_size = out.itemsize();
   auto* const to = static_cast<std::uint8_t*>(out.mutable_data());
   py::gil_scoped_release release;

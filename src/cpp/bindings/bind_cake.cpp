@@ -7,6 +7,7 @@
 #include "cake_map.hpp"
 #include "cake_map_check.hpp"
 #include "module.hpp"
+#include "packed.hpp"
 #include "parallel.hpp"
 
 namespace midas_bindings {
@@ -112,7 +113,7 @@ std::shared_ptr<midas::Integrator> prepare(const std::shared_ptr<midas::CakeMap>
                                            const std::optional<Array<double>>& scale,
                                            const std::optional<Array<std::uint8_t>>& mask,
                                            const std::vector<double>& bad_values, double saturation,
-                                           bool negative_counts, bool normalize) {
+                                           bool negative_counts, bool normalize, int n_threads) {
   midas::CakeInput input;
   input.dark = data_for(*map, dark, "the dark");
   input.scale = data_for(*map, scale, "the correction");
@@ -122,32 +123,52 @@ std::shared_ptr<midas::Integrator> prepare(const std::shared_ptr<midas::CakeMap>
   input.negative_counts = negative_counts;
   input.normalize = normalize;
   py::gil_scoped_release release;
-  return std::make_shared<midas::Integrator>(map, input);
+  return std::make_shared<midas::Integrator>(map, input, midas::best_instruction_set(), n_threads);
 }
 
-template <class T, class Out>
-py::tuple integrate(const midas::Integrator& integrator, const std::vector<py::array>& frames, bool variance,
-                    int n_threads) {
-  std::vector<const T*> data;
-  for (const py::array& frame : frames) data.push_back(static_cast<const T*>(frame.data()));
-  const auto n = static_cast<std::int64_t>(frames.size()), n_bins = integrator.map().n_bins();
-  const std::vector<py::ssize_t> shape = {n, n_bins};
+// Arrays of the bins of single frames that differ from the others: frame, bin, pixels, area.
+py::tuple own_arrays(const std::vector<midas::OwnBin>& own) {
+  const auto n = static_cast<py::ssize_t>(own.size());
+  Array<std::int64_t> frame(n);
+  Array<std::int32_t> bin(n), pixels(n);
+  Array<double> area(n);
+  for (py::ssize_t i = 0; i < n; ++i) {
+    const midas::OwnBin& b = own[static_cast<std::size_t>(i)];
+    frame.mutable_data()[i] = b.frame;
+    bin.mutable_data()[i] = b.bin;
+    pixels.mutable_data()[i] = b.pixels;
+    area.mutable_data()[i] = b.area;
+  }
+  return py::make_tuple(frame, bin, pixels, area);
+}
+
+template <class T, class Out, class Apply>
+py::tuple integrate(const midas::Integrator& integrator, std::int64_t n, bool variance, const Apply& apply) {
+  const std::vector<py::ssize_t> shape = {n, integrator.map().n_bins()};
   Array<Out> intensity(shape), variances(variance ? shape : std::vector<py::ssize_t>{0});
-  Array<double> area(shape);
-  Array<std::int32_t> pixels(shape);
-  Array<std::uint8_t> differs(std::vector<py::ssize_t>{n});
-  const midas::CakeOutput<Out> output{intensity.mutable_data(), variance ? variances.mutable_data() : nullptr,
-                                      area.mutable_data(), pixels.mutable_data(), differs.mutable_data()};
+  const midas::CakeOutput<Out> output{intensity.mutable_data(), variance ? variances.mutable_data() : nullptr};
+  std::vector<midas::OwnBin> own;
   {
     py::gil_scoped_release release;
-    integrator.apply(data.data(), n, output, n_threads);
+    own = apply(T{}, output);
   }
-  return py::make_tuple(intensity, variance ? py::object(variances) : py::none(), area, pixels, differs);
+  return py::make_tuple(intensity, variance ? py::object(variances) : py::none(), own_arrays(own));
 }
 
-template <class T>
-bool holds(const py::array& frame) {
-  return py::isinstance<Array<T>>(frame);
+// Calls integrate for pixels of a dtype; apply(T, output) is to sum the frames.
+template <class Out, class Apply>
+py::tuple integrate_as(const py::dtype& dtype, const midas::Integrator& integrator, std::int64_t n, bool variance,
+                       const Apply& apply) {
+  const auto is = [&dtype](const py::dtype& other) { return dtype.equal(other); };
+  if (is(py::dtype::of<std::uint8_t>())) return integrate<std::uint8_t, Out>(integrator, n, variance, apply);
+  if (is(py::dtype::of<std::uint16_t>())) return integrate<std::uint16_t, Out>(integrator, n, variance, apply);
+  if (is(py::dtype::of<std::uint32_t>())) return integrate<std::uint32_t, Out>(integrator, n, variance, apply);
+  if (is(py::dtype::of<std::int16_t>())) return integrate<std::int16_t, Out>(integrator, n, variance, apply);
+  if (is(py::dtype::of<std::int32_t>())) return integrate<std::int32_t, Out>(integrator, n, variance, apply);
+  if (is(py::dtype::of<float>())) return integrate<float, Out>(integrator, n, variance, apply);
+  if (is(py::dtype::of<double>())) return integrate<double, Out>(integrator, n, variance, apply);
+  throw midas::InputError("the frame has dtype " + py::str(dtype).cast<std::string>() +
+                          "; expected uint8, uint16, uint32, int16, int32, float32 or float64");
 }
 
 template <class Out>
@@ -155,6 +176,7 @@ py::tuple apply_to(const midas::Integrator& integrator, const std::vector<py::ar
                    int n_threads) {
   if (frames.empty()) throw midas::InputError("there is no frame; expected at least one");
   const py::array& first = frames.front();
+  std::vector<const void*> data;
   for (const py::array& frame : frames) {
     if (frame.size() != integrator.map().n_pixels()) {
       throw midas::InputError("the frame has " + std::to_string(frame.size()) + " pixels; the map was built for " +
@@ -165,16 +187,28 @@ py::tuple apply_to(const midas::Integrator& integrator, const std::vector<py::ar
                               py::str(frame.dtype()).cast<std::string>() + "; expected one");
     }
     if ((frame.flags() & py::array::c_style) == 0) throw midas::InputError("a frame is not C-contiguous");
+    data.push_back(frame.data());
   }
-  if (holds<std::uint8_t>(first)) return integrate<std::uint8_t, Out>(integrator, frames, variance, n_threads);
-  if (holds<std::uint16_t>(first)) return integrate<std::uint16_t, Out>(integrator, frames, variance, n_threads);
-  if (holds<std::uint32_t>(first)) return integrate<std::uint32_t, Out>(integrator, frames, variance, n_threads);
-  if (holds<std::int16_t>(first)) return integrate<std::int16_t, Out>(integrator, frames, variance, n_threads);
-  if (holds<std::int32_t>(first)) return integrate<std::int32_t, Out>(integrator, frames, variance, n_threads);
-  if (holds<float>(first)) return integrate<float, Out>(integrator, frames, variance, n_threads);
-  if (holds<double>(first)) return integrate<double, Out>(integrator, frames, variance, n_threads);
-  throw midas::InputError("the frame has dtype " + py::str(first.dtype()).cast<std::string>() +
-                          "; expected uint8, uint16, uint32, int16, int32, float32 or float64");
+  const auto n = static_cast<std::int64_t>(frames.size());
+  return integrate_as<Out>(first.dtype(), integrator, n, variance, [&](auto type, const auto& output) {
+    using T = decltype(type);
+    std::vector<const T*> typed;
+    for (const void* frame : data) typed.push_back(static_cast<const T*>(frame));
+    return integrator.apply(typed.data(), n, output, n_threads);
+  });
+}
+
+template <class Out>
+py::tuple apply_packed_to(const midas::Integrator& integrator, const std::vector<py::bytes>& chunks,
+                          const py::dtype& dtype, std::uintptr_t decompress, bool variance, int n_threads) {
+  if (chunks.empty()) throw midas::InputError("there is no frame; expected at least one");
+  if (decompress == 0) throw midas::InputError("there is no LZ4 to unpack with");
+  const std::vector<midas::PackedChunk> packed = packed_chunks(chunks);
+  const auto n = static_cast<std::int64_t>(packed.size());
+  const midas::PackedFrames frames{packed.data(), n, reinterpret_cast<midas::Lz4Decompress>(decompress)};
+  return integrate_as<Out>(dtype, integrator, n, variance, [&](auto type, const auto& output) {
+    return integrator.apply<decltype(type)>(frames, output, n_threads);
+  });
 }
 
 }  // namespace
@@ -204,7 +238,7 @@ void bind_cake(py::module_& m) {
            py::arg("scale").noconvert() = py::none(), py::arg("mask").noconvert() = py::none(),
            py::arg("bad_values") = std::vector<double>(),
            py::arg("saturation") = std::numeric_limits<double>::infinity(), py::arg("negative_counts") = false,
-           py::arg("normalize") = true)
+           py::arg("normalize") = true, py::arg("n_threads") = 0)
       .def_property_readonly("bin_area",
                              [](const py::object& self) { return view(self, self.cast<Integrator&>().bin_area()); })
       .def_property_readonly("bin_pixels",
@@ -216,7 +250,16 @@ void bind_cake(py::module_& m) {
                           : apply_to<double>(self, frames, variance, n_threads);
           },
           py::arg("frames"), py::kw_only(), py::arg("variance") = false, py::arg("single") = false,
-          py::arg("n_threads") = 0);
+          py::arg("n_threads") = 0)
+      .def(
+          "apply_packed",
+          [](const Integrator& self, const std::vector<py::bytes>& chunks, const py::dtype& dtype,
+             std::uintptr_t decompress, bool variance, bool single, int n_threads) {
+            return single ? apply_packed_to<float>(self, chunks, dtype, decompress, variance, n_threads)
+                          : apply_packed_to<double>(self, chunks, dtype, decompress, variance, n_threads);
+          },
+          py::arg("chunks"), py::kw_only(), py::arg("dtype"), py::arg("decompress"), py::arg("variance") = false,
+          py::arg("single") = false, py::arg("n_threads") = 0);
 }
 
 }  // namespace midas_bindings

@@ -2,20 +2,17 @@
 #include "bitshuffle.hpp"
 
 #include <algorithm>
-#include <array>
-#include <cstring>
 #include <limits>
 #include <string>
 #include <vector>
 
+#include "bit_unshuffle.hpp"
 #include "error.hpp"
 #include "parallel.hpp"
 
 namespace midas {
 
 namespace {
-
-constexpr std::int64_t AT_ONCE = 16;  // bytes of each row, 128 elements
 
 template <class T>
 std::int64_t big_endian(const std::uint8_t* p) {
@@ -26,113 +23,77 @@ std::int64_t big_endian(const std::uint8_t* p) {
              : static_cast<std::int64_t>(value);
 }
 
-// The 8 x 8 bits of a word transposed: bit j of byte i becomes bit i of byte j (Hacker's Delight, section 7-3).
-std::uint64_t transposed(std::uint64_t x) {
-  std::uint64_t t = (x ^ (x >> 7)) & 0x00AA00AA00AA00AAull;
-  x ^= t ^ (t << 7);
-  t = (x ^ (x >> 14)) & 0x0000CCCC0000CCCCull;
-  x ^= t ^ (t << 14);
-  t = (x ^ (x >> 28)) & 0x00000000F0F0F0F0ull;
-  return x ^ t ^ (t << 28);
-}
-
-// Byte `k` of 8 * n_bytes elements, from the n_bytes bytes at `from` of each of its 8 rows.
-template <std::int64_t N>
-void unshuffle_byte(const std::uint8_t* from, std::int64_t row, std::int64_t n_bytes, std::uint64_t* to) {
-  const std::int64_t n = N > 0 ? N : n_bytes;
-  for (std::int64_t j = 0; j < n; ++j) {
-    std::uint64_t word = 0;
-    for (std::int64_t b = 0; b < 8; ++b) word |= static_cast<std::uint64_t>(from[b * row + j]) << (8 * b);
-    to[j] = transposed(word);
-  }
-}
-
-// Puts the bytes of elements side by side: bytes[k][i] is byte k of element i.
-template <std::int64_t SIZE>
-void merge(const std::array<std::array<std::uint64_t, AT_ONCE>, 8>& bytes, std::int64_t n, std::uint8_t* to) {
-  for (std::int64_t k = 0; k < SIZE; ++k) {
-    std::array<std::uint8_t, 8 * AT_ONCE> of_byte;
-    std::memcpy(of_byte.data(), bytes[static_cast<std::size_t>(k)].data(), of_byte.size());
-    for (std::int64_t i = 0; i < n; ++i) to[i * SIZE + k] = of_byte[static_cast<std::size_t>(i)];
-  }
-}
-
-template <std::int64_t SIZE>
-void unshuffle(const std::uint8_t* from, std::int64_t n, std::uint8_t* to) {
-  const std::int64_t row = n / 8;
-  std::array<std::array<std::uint64_t, AT_ONCE>, 8> bytes{};
-  for (std::int64_t j = 0; j < row; j += AT_ONCE) {
-    const std::int64_t here = std::min(AT_ONCE, row - j);
-    for (std::int64_t k = 0; k < SIZE; ++k) {
-      std::uint64_t* const words = bytes[static_cast<std::size_t>(k)].data();
-      if (here == AT_ONCE) {
-        unshuffle_byte<AT_ONCE>(from + 8 * k * row + j, row, here, words);
-      } else {
-        unshuffle_byte<0>(from + 8 * k * row + j, row, here, words);
-      }
-    }
-    merge<SIZE>(bytes, 8 * here, to + 8 * j * SIZE);
-  }
-}
-
-[[noreturn]] void refuse(std::int64_t chunk, const std::string& why) {
-  throw FormatError("compressed chunk " + std::to_string(chunk) + " " + why);
-}
-
-void unpack(const PackedChunk& chunk, std::int64_t number, std::int64_t n_elements, std::int64_t size,
-            Lz4Decompress decompress, std::uint8_t* out, std::vector<std::uint8_t>& shuffled) {
-  constexpr std::int64_t HEADER = 12, BLOCK_HEADER = 4;
-  if (chunk.size < HEADER) refuse(number, "has " + std::to_string(chunk.size) + " bytes; expected 12 at least");
-  const std::int64_t unpacked = big_endian<std::uint64_t>(chunk.data);
-  const std::int64_t block_bytes = big_endian<std::uint32_t>(chunk.data + 8);
-  if (unpacked != n_elements * size) {
-    refuse(number, "unpacks to " + std::to_string(unpacked) + " bytes; expected " + std::to_string(n_elements * size));
-  }
-  if (block_bytes <= 0 || block_bytes % (8 * size) != 0 || block_bytes > std::numeric_limits<int>::max())
-    refuse(number, "has blocks of " + std::to_string(block_bytes) + " bytes; expected a multiple of 8 elements");
-  shuffled.resize(static_cast<std::size_t>(block_bytes));
-  std::int64_t at = HEADER;
-  for (std::int64_t done = 0; n_elements - done >= 8;) {
-    const std::int64_t n = std::min(block_bytes / size, (n_elements - done) / 8 * 8);
-    if (chunk.size - at < BLOCK_HEADER) refuse(number, "is cut short");
-    const std::int64_t packed = big_endian<std::uint32_t>(chunk.data + at);
-    at += BLOCK_HEADER;
-    if (packed > chunk.size - at || packed > std::numeric_limits<int>::max()) refuse(number, "is cut short");
-    const int wrote =
-        decompress(reinterpret_cast<const char*>(chunk.data + at), reinterpret_cast<char*>(shuffled.data()),
-                   static_cast<int>(packed), static_cast<int>(n * size));
-    if (wrote != n * size) refuse(number, "holds a block that LZ4 cannot unpack");
-    bit_unshuffle(shuffled.data(), n, size, out + done * size);
-    at += packed;
-    done += n;
-  }
-  const std::int64_t left = n_elements % 8 * size;
-  if (chunk.size - at < left) refuse(number, "is cut short");
-  std::memcpy(out + (n_elements - n_elements % 8) * size, chunk.data + at, static_cast<std::size_t>(left));
-}
+constexpr std::int64_t HEADER = 12, BLOCK_HEADER = 4;
+constexpr std::int64_t GROUPED = 8;  // elements of which blocks hold a multiple
 
 }  // namespace
 
-void bit_unshuffle(const std::uint8_t* from, std::int64_t n, std::int64_t element_size, std::uint8_t* to) {
-  switch (element_size) {
-    case 1:
-      return unshuffle<1>(from, n, to);
-    case 2:
-      return unshuffle<2>(from, n, to);
-    case 4:
-      return unshuffle<4>(from, n, to);
-    default:
-      return unshuffle<8>(from, n, to);
+ChunkReader::ChunkReader(const PackedChunk& chunk, std::int64_t number, std::int64_t n_elements,
+                         std::int64_t element_size, Lz4Decompress decompress)
+    : number_(number), n_elements_(n_elements), element_size_(element_size), decompress_(decompress) {
+  if (chunk.size < HEADER) refuse("has " + std::to_string(chunk.size) + " bytes; expected 12 at least");
+  const auto unpacked = big_endian<std::uint64_t>(chunk.data), expected = n_elements * element_size;
+  if (unpacked != expected) {
+    refuse("unpacks to " + std::to_string(unpacked) + " bytes; expected " + std::to_string(expected));
   }
+  const auto block_bytes = big_endian<std::uint32_t>(chunk.data + 8);
+  if (block_bytes <= 0 || block_bytes % (GROUPED * element_size) != 0 || block_bytes > std::numeric_limits<int>::max())
+    refuse("has blocks of " + std::to_string(block_bytes) + " bytes; expected a multiple of 8 elements");
+  block_elements_ = std::min(block_bytes / element_size, std::max(n_elements, GROUPED));
+  rest_ = {chunk.data + HEADER, chunk.size - HEADER};
+}
+
+std::int64_t ChunkReader::next_elements() const {
+  const std::int64_t left = n_elements_ - at_;
+  return left < GROUPED ? left : std::min(block_elements_, left) / GROUPED * GROUPED;
+}
+
+// The bytes of the next n elements, packed unless they are those left over.
+PackedChunk ChunkReader::take(std::int64_t n) {
+  std::int64_t size = n * element_size_;
+  if (n >= GROUPED) {
+    if (rest_.size < BLOCK_HEADER) refuse("is cut short");
+    size = big_endian<std::uint32_t>(rest_.data);
+    rest_ = {rest_.data + BLOCK_HEADER, rest_.size - BLOCK_HEADER};
+  }
+  if (size > rest_.size || size > std::numeric_limits<int>::max()) refuse("is cut short");
+  const PackedChunk taken{rest_.data, size};
+  rest_ = {rest_.data + size, rest_.size - size};
+  at_ += n;
+  return taken;
+}
+
+void ChunkReader::next(std::uint8_t* to, std::vector<std::uint8_t>& shuffled) {
+  const std::int64_t n = next_elements();
+  const PackedChunk block = take(n);
+  if (n < GROUPED) {
+    std::copy(block.data, block.data + block.size, to);
+    return;
+  }
+  const auto size = static_cast<std::size_t>(n * element_size_);
+  if (shuffled.size() < size) shuffled.resize(size);
+  const int wrote = decompress_(reinterpret_cast<const char*>(block.data), reinterpret_cast<char*>(shuffled.data()),
+                                static_cast<int>(block.size), static_cast<int>(size));
+  if (wrote != static_cast<int>(size)) refuse("holds a block that LZ4 cannot unpack");
+  bit_unshuffle(shuffled.data(), n, element_size_, to);
+}
+
+void ChunkReader::skip() { take(next_elements()); }
+
+void ChunkReader::refuse(const std::string& why) const {
+  throw FormatError("compressed chunk " + std::to_string(number_) + " " + why);
 }
 
 void unpack_bitshuffle_lz4(const PackedChunk* chunks, std::int64_t n_chunks, std::int64_t n_elements,
-                           std::int64_t element_size, Lz4Decompress decompress, std::uint8_t* out, int n_threads) {
+                           std::int64_t element_size, Lz4Decompress decompress, std::uint8_t* out, int n_threads,
+                           std::int64_t first_number) {
   if (element_size != 1 && element_size != 2 && element_size != 4 && element_size != 8)
     throw InputError("elements have " + std::to_string(element_size) + " bytes; expected 1, 2, 4 or 8");
   parallel_for(n_chunks, resolve_threads(n_threads), [&](std::int64_t i) {
     std::vector<std::uint8_t> shuffled;
-    unpack(chunks[i], i, n_elements, element_size, decompress, out + i * n_elements * element_size, shuffled);
+    ChunkReader reader(chunks[i], first_number + i, n_elements, element_size, decompress);
+    std::uint8_t* const to = out + i * n_elements * element_size;
+    while (reader.at() < n_elements) reader.next(to + reader.at() * element_size, shuffled);
   });
 }
 

@@ -11,6 +11,8 @@
 #define MIDAS_BITSHUFFLE_HPP
 
 #include <cstdint>
+#include <string>
+#include <vector>
 
 namespace midas {
 
@@ -22,13 +24,38 @@ struct PackedChunk {
   std::int64_t size = 0;  // bytes
 };
 
-// Unpacks chunks of `n_elements` elements of `element_size` bytes (1, 2, 4 or 8), one after another, in n_threads.
+// Unpacks one chunk of `n_elements` elements of `element_size` bytes (1, 2, 4 or 8) from front to end. Throws
+// FormatError, naming the chunk by its number, where it is cut short, malformed or of another size.
+class ChunkReader {
+ public:
+  ChunkReader(const PackedChunk& chunk, std::int64_t number, std::int64_t n_elements, std::int64_t element_size,
+              Lz4Decompress decompress);
+  // The most elements that a call of `next` unpacks.
+  std::int64_t block_elements() const { return block_elements_; }
+  // How many have been unpacked or passed over.
+  std::int64_t at() const { return at_; }
+  // How many come next: those of a block, or what is left over at the end; 0 there.
+  std::int64_t next_elements() const;
+  // Unpacks them; `shuffled` is memory to work in.
+  void next(std::uint8_t* to, std::vector<std::uint8_t>& shuffled);
+  // Passes over them.
+  void skip();
+
+ private:
+  PackedChunk take(std::int64_t n_elements);
+  [[noreturn]] void refuse(const std::string& why) const;
+
+  PackedChunk rest_;
+  std::int64_t number_, n_elements_, element_size_, block_elements_, at_ = 0;
+  Lz4Decompress decompress_;
+};
+
+// Unpacks chunks of `n_elements` elements of `element_size` bytes (1, 2, 4 or 8), one after another, in n_threads;
+// they are numbered from `first_number`.
 // Throws FormatError, naming the chunk, where one is cut short, malformed or of another size.
 void unpack_bitshuffle_lz4(const PackedChunk* chunks, std::int64_t n_chunks, std::int64_t n_elements,
-                           std::int64_t element_size, Lz4Decompress decompress, std::uint8_t* out, int n_threads);
-
-// Bits back to elements: one block, n a multiple of 8.
-void bit_unshuffle(const std::uint8_t* from, std::int64_t n, std::int64_t element_size, std::uint8_t* to);
+                           std::int64_t element_size, Lz4Decompress decompress, std::uint8_t* out, int n_threads,
+                           std::int64_t first_number = 0);
 
 }  // namespace midas
 

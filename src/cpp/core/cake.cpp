@@ -1,615 +1,175 @@
-// Sums frames over the bins of a map, by tiles. Equations and source: cake.hpp; the loops: cake_kernels.hpp.
+// Sums frames over the bins of a map: many side by side, or one by several threads. Equations and source: cake.hpp.
 #include "cake.hpp"
 
 #include <algorithm>
 #include <array>
-#include <atomic>
-#include <cmath>
-#include <cstdlib>
-#include <string>
 #include <type_traits>
 #include <utility>
 
-#include "buffer.hpp"
-#include "error.hpp"
+#include "cake_batch.hpp"
+#include "cake_single.hpp"
 #include "parallel.hpp"
 
 namespace midas {
 
 namespace {
 
-constexpr std::int64_t FEW_TILES = 32;  // a bin's sum over as many tiles may be single precision
-constexpr std::int64_t TILES_A_TASK = 128;
-constexpr std::int64_t BINS_A_TASK = 4096;
-constexpr std::int64_t AHEAD = 2;  // tiles between asking for counts and reading them
 // How much longer one frame alone takes than one of LANES side by side, in one thread.
 constexpr double ALONE = 4.0;
 
-template <class Sum>
-struct Sums {
-  Buffer<Sum> sums, squares;  // of bins and frames side by side
-};
-
-template <class Real>
-struct Slots {
-  Buffer<Real> sums, squares;  // of each run
-};
-
-// What a bin's sum is multiplied by: NaN where it holds no pixel.
-double factor_of(double area, std::int32_t pixels, bool normalize) {
-  if (pixels <= 0) return std::numeric_limits<double>::quiet_NaN();
-  return normalize ? 1.0 / area : 1.0;
-}
-
-// What is taken from one bin of one frame alone.
-struct Missing {
-  std::int32_t bin, pixels;
-  double area, dark;
-};
-
 }  // namespace
 
-struct Integrator::Workspace {
-  Buffer<float> tile_float, variance_float;
-  Buffer<double> tile_double, variance_double, absent, absent_dark;
-  Sums<float> sums_float;
-  Sums<double> sums_double;
-  Buffer<double> missing_area, missing_pixels, missing_dark;  // of bins and frames side by side; all 0 between uses
-  Slots<float> slots_float;
-  Slots<double> slots_double;
-
-  template <class Real>
-  Real* tile() {
-    constexpr std::size_t SIZE = TILE_PIXELS * LANES;
-    if constexpr (std::is_same_v<Real, float>) return tile_float.get(SIZE);
-    if constexpr (std::is_same_v<Real, double>) return tile_double.get(SIZE);
-  }
-  template <class Real>
-  Real* variance() {
-    constexpr std::size_t SIZE = TILE_PIXELS * LANES;
-    if constexpr (std::is_same_v<Real, float>) return variance_float.get(SIZE);
-    if constexpr (std::is_same_v<Real, double>) return variance_double.get(SIZE);
-  }
-  template <class Sum>
-  Sums<Sum>& sums() {
-    if constexpr (std::is_same_v<Sum, float>) return sums_float;
-    if constexpr (std::is_same_v<Sum, double>) return sums_double;
-  }
-  template <class Real>
-  Slots<Real>& slots() {
-    if constexpr (std::is_same_v<Real, float>) return slots_float;
-    if constexpr (std::is_same_v<Real, double>) return slots_double;
-  }
-};
-
-// Reads tiles of some frames and makes them ready for the kernels.
-template <class T, class Real>
-class Integrator::Tiles {
- public:
-  Tiles(const Integrator& integrator, Workspace& work, std::int64_t lanes)
-      : integrator_(integrator),
-        map_(*integrator.map_),
-        lanes_(lanes),
-        valid_(valid_counts<T>(integrator.saturation_, integrator.negative_counts_, integrator.bad_values_)),
-        loader_(tile_loader<T, Real>(integrator.set_)),
-        tile_(work.tile<Real>()),
-        variance_(work.variance<Real>()),
-        absent_(work.absent.get(TILE_PIXELS * LANES)),
-        absent_dark_(work.absent_dark.get(TILE_PIXELS * LANES)) {}
-
-  // The tile's counts: corrected, and 0 where there are none. False for counts that Real would round.
-  bool read(const T* const* frames, std::int64_t t, bool with_variance) {
-    const std::int64_t row = t / map_.tiles_across() * TILE_ROWS, column = t % map_.tiles_across() * TILE_COLUMNS;
-    const TileState state = load(frames, row, column);
-    if (state.wide && std::is_same_v<Real, float>) return false;
-    row_ = row;
-    column_ = column;
-    tile_number_ = t;
-    any_absent_ = false;
-    const bool scaled = !integrator_.scale_.empty();
-    own_variance_ = with_variance && (scaled || integrator_.negative_counts_);
-    if (state.invalid) mark_absent();
-    if (any_absent_) clear_absent();
-    if (own_variance_) make_variance();
-    if (scaled) scale_counts();
-    if (integrator_.masked_tile_[static_cast<std::size_t>(t)] != 0) clear_masked();
-    return true;
-  }
-
-  const Real* tile() const { return tile_; }
-  // What stands for the counts in the variance; the counts themselves where they do.
-  const Real* variance() const { return own_variance_ ? variance_ : tile_; }
-  bool own_variance() const { return own_variance_; }
-  bool any_absent() const { return any_absent_; }
-  // 1 for each pixel and frame without a count.
-  const double* absent() const { return absent_; }
-  // The corrected dark of each of these.
-  const double* absent_dark() const { return absent_dark_; }
-  bool is_absent(std::int64_t lane) const { return absent_lane_[static_cast<std::size_t>(lane)]; }
-
-  TileRuns runs() const {
-    const auto t = static_cast<std::size_t>(tile_number_);
-    const auto run = static_cast<std::size_t>(map_.first_run[t]), entry = static_cast<std::size_t>(map_.first_entry[t]);
-    return {map_.run_bin.data() + run,
-            integrator_.first_of_bin_.data() + run,
-            map_.run_groups.data() + run,
-            map_.first_run[t + 1] - map_.first_run[t],
-            map_.pixel.data() + entry,
-            map_.area.data() + entry,
-            asked_.data(),
-            n_asked_};
-  }
-
-  void ask_for(const T* const* frames, std::int64_t t) {
-    const std::int64_t row = t / map_.tiles_across() * TILE_ROWS, column = t % map_.tiles_across() * TILE_COLUMNS;
-    const std::int64_t last = std::min(row + TILE_ROWS, map_.n_rows);
-    constexpr std::int64_t STEP = 64 / static_cast<std::int64_t>(sizeof(T));
-    n_asked_ = 0;
-    for (std::int64_t f = 0; f < lanes_; ++f)
-      for (std::int64_t r = row; r < last; ++r)
-        for (std::int64_t c = 0; c < TILE_COLUMNS; c += STEP)
-          asked_[static_cast<std::size_t>(n_asked_++)] =
-              frames[f] + r * map_.n_columns + std::min(column + c, map_.n_columns - 1);
-    if (lanes_ > 1) return;
-    for (std::int64_t i = 0; i < n_asked_; ++i) __builtin_prefetch(asked_[static_cast<std::size_t>(i)], 0, 2);
-    n_asked_ = 0;
-  }
-
- private:
-  TileState load(const T* const* frames, std::int64_t row, std::int64_t column) {
-    const std::int64_t offset = row * map_.n_columns + column;
-    std::array<const T*, LANES> from{};
-    for (std::int64_t f = 0; f < lanes_; ++f) from[static_cast<std::size_t>(f)] = frames[f] + offset;
-    std::int64_t stride = map_.n_columns;
-    if (row + TILE_ROWS > map_.n_rows || column + TILE_COLUMNS > map_.n_columns) {
-      pad(from, row, column);
-      stride = TILE_COLUMNS;
-    }
-    return lanes_ == 1 ? loader_.frame(from[0], stride, valid_, tile_)
-                       : loader_.frames(from.data(), stride, valid_, tile_);
-  }
-
-  // A tile that reaches over the edge of the image is copied, with zeros beyond.
-  void pad(std::array<const T*, LANES>& from, std::int64_t row, std::int64_t column) {
-    padded_.assign(static_cast<std::size_t>(TILE_PIXELS * lanes_), T{0});
-    const std::int64_t rows = std::min(TILE_ROWS, map_.n_rows - row),
-                       columns = std::min(TILE_COLUMNS, map_.n_columns - column);
-    for (std::int64_t f = 0; f < lanes_; ++f) {
-      T* const to = padded_.data() + f * TILE_PIXELS;
-      for (std::int64_t i = 0; i < rows; ++i) {
-        const T* const line = from[static_cast<std::size_t>(f)] + i * map_.n_columns;
-        std::copy(line, line + columns, to + i * TILE_COLUMNS);
-      }
-      from[static_cast<std::size_t>(f)] = to;
-    }
-  }
-
-  bool is_used(std::int64_t p) const {
-    const std::uint32_t bits = integrator_.used_[static_cast<std::size_t>(tile_number_ * TILE_ROWS + p / TILE_COLUMNS)];
-    return ((bits >> (p % TILE_COLUMNS)) & 1u) != 0;
-  }
-  std::size_t element(std::int64_t p) const {
-    return static_cast<std::size_t>((row_ + p / TILE_COLUMNS) * map_.n_columns + column_ + p % TILE_COLUMNS);
-  }
-
-  void mark_absent() {
-    absent_lane_.fill(false);
-    const auto low = static_cast<Real>(valid_.low), limit = static_cast<Real>(valid_.limit);
-    for (std::int64_t p = 0; p < TILE_PIXELS; ++p) {
-      Real* const counts = tile_ + p * lanes_;
-      double* const absent = absent_ + p * lanes_;
-      const bool used = is_used(p);
-      for (std::int64_t f = 0; f < lanes_; ++f) {
-        bool no_count = !(counts[f] >= low && counts[f] < limit);
-        for (const T bad : valid_.bad) no_count = no_count || counts[f] == static_cast<Real>(bad);
-        absent[f] = no_count ? 1.0 : 0.0;
-      }
-      if (!used) continue;
-      for (std::int64_t f = 0; f < lanes_; ++f) {
-        if (absent[f] == 0.0) continue;
-        any_absent_ = true;
-        absent_lane_[static_cast<std::size_t>(f)] = true;
-      }
-    }
-  }
-
-  void make_variance() {
-    for (std::int64_t p = 0; p < TILE_PIXELS; ++p) {
-      if (!is_used(p)) continue;
-      const Real s = integrator_.scale_.empty() ? Real{1} : static_cast<Real>(integrator_.scale_[element(p)]);
-      for (std::int64_t f = 0; f < lanes_; ++f) {
-        variance_[p * lanes_ + f] = s * s * std::max(tile_[p * lanes_ + f], Real{0});
-      }
-    }
-  }
-
-  void clear_absent() {
-    const bool has_dark = !integrator_.dark_.empty();
-    for (std::int64_t p = 0; p < TILE_PIXELS; ++p) {
-      if (!is_used(p)) continue;
-      const double dark = has_dark ? integrator_.corrected_dark(element(p)) : 0.0;
-      for (std::int64_t f = 0; f < lanes_; ++f) {
-        const std::int64_t i = p * lanes_ + f;
-        if (absent_[i] != 0.0) tile_[i] = Real{0};
-        if (has_dark) absent_dark_[i] = absent_[i] * dark;
-      }
-    }
-  }
-
-  void scale_counts() {
-    for (std::int64_t p = 0; p < TILE_PIXELS; ++p) {
-      if (!is_used(p)) continue;
-      const auto s = static_cast<Real>(integrator_.scale_[element(p)]);
-      for (std::int64_t f = 0; f < lanes_; ++f) tile_[p * lanes_ + f] *= s;
-    }
-  }
-
-  // Pixels that this run's mask leaves out have areas in the map all the same: their counts are made 0.
-  void clear_masked() {
-    for (std::int64_t p = 0; p < TILE_PIXELS; ++p) {
-      if (is_used(p)) continue;
-      for (std::int64_t f = 0; f < lanes_; ++f) {
-        tile_[p * lanes_ + f] = Real{0};
-        variance_[p * lanes_ + f] = Real{0};
-        absent_[p * lanes_ + f] = 0.0;
-        absent_dark_[p * lanes_ + f] = 0.0;
-      }
-    }
-  }
-
-  const Integrator& integrator_;
-  const CakeMap& map_;
-  std::int64_t lanes_;
-  Valid<T> valid_;
-  const TileLoader<T, Real>& loader_;
-  std::array<const void*, LANES * TILE_ROWS * 4> asked_{};
-  std::int64_t n_asked_ = 0;
-  Real *tile_, *variance_;
-  double *absent_, *absent_dark_;
-  std::vector<T> padded_;
-  std::array<bool, LANES> absent_lane_{};
-  std::int64_t row_ = 0, column_ = 0, tile_number_ = 0;
-  bool any_absent_ = false, own_variance_ = false;
-};
-
-Integrator::Integrator(std::shared_ptr<const CakeMap> map, const CakeInput& input, InstructionSet set)
-    : map_(std::move(map)),
-      set_(set),
-      saturation_(input.saturation),
-      negative_counts_(input.negative_counts),
-      normalize_(input.normalize),
-      bad_values_(input.bad_values),
-      bin_area_(map_->bin_area),
-      bin_pixels_(map_->bin_pixels),
-      dark_sum_(bin_area_.size(), 0.0) {
-  const auto n_pixels = static_cast<std::size_t>(map_->n_pixels());
-  if (input.dark != nullptr) dark_.assign(input.dark, input.dark + n_pixels);
-  if (input.scale != nullptr) scale_.assign(input.scale, input.scale + n_pixels);
-  std::int64_t most = 0;
-  for (std::size_t b = 0; b < bin_area_.size(); ++b)
-    most = std::max(most, map_->first_slot[b + 1] - map_->first_slot[b]);
-  many_tiles_a_bin_ = most > FEW_TILES;
-  runs_of_bins_.resize(map_->run_bin.size());
-  first_of_bin_.resize(map_->run_bin.size());
-  for (std::size_t r = 0; r < map_->run_bin.size(); ++r) {
-    const std::int64_t slot = map_->run_slot[r];
-    runs_of_bins_[static_cast<std::size_t>(slot)] = static_cast<std::int32_t>(r);
-    first_of_bin_[r] = slot == map_->first_slot[static_cast<std::size_t>(map_->run_bin[r])] ? 1 : 0;
-  }
-  const std::size_t n_tiles = map_->first_run.size() - 1;
-  used_.assign(n_tiles * TILE_ROWS, 0);
-  masked_tile_.assign(n_tiles, 0);
-  std::int64_t most_runs = 0;
-  for (std::size_t t = 0; t < n_tiles; ++t) {
-    most_runs = std::max(most_runs, map_->first_run[t + 1] - map_->first_run[t]);
-    const auto tile = static_cast<std::int64_t>(t);
-    const std::int64_t row = tile / map_->tiles_across() * TILE_ROWS,
-                       column = tile % map_->tiles_across() * TILE_COLUMNS;
-    auto e = static_cast<std::size_t>(map_->first_entry[t]);
-    for (auto r = static_cast<std::size_t>(map_->first_run[t]); r < static_cast<std::size_t>(map_->first_run[t + 1]);
-         ++r) {
-      const auto bin = static_cast<std::size_t>(map_->run_bin[r]);
-      for (const std::size_t end = e + static_cast<std::size_t>(map_->run_groups[r] * GROUP); e < end; ++e) {
-        const auto area = static_cast<double>(map_->area[e]);
-        if (!(area > 0.0)) continue;
-        const std::int64_t i = map_->pixel[e] / TILE_COLUMNS, j = map_->pixel[e] % TILE_COLUMNS;
-        const auto element = static_cast<std::size_t>((row + i) * map_->n_columns + column + j);
-        if (input.mask != nullptr && input.mask[element] != 0) {
-          masked_tile_[t] = 1;
-          bin_area_[bin] -= area;
-          --bin_pixels_[bin];
-          continue;
-        }
-        used_[t * TILE_ROWS + static_cast<std::size_t>(i)] |= std::uint32_t{1} << j;
-        if (!dark_.empty()) {
-          dark_sum_[bin] += area * corrected_dark(element);
-        }
-      }
-    }
-  }
-  none_is_first_.assign(static_cast<std::size_t>(most_runs), 0);
-  for (std::size_t b = 0; b < bin_area_.size(); ++b)
-    factor_.push_back(factor_of(bin_area_[b], bin_pixels_[b], normalize_));
-}
-
-Integrator::~Integrator() = default;
-
-std::unique_ptr<Integrator::Workspace> Integrator::take() const {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  if (idle_.empty()) return std::make_unique<Workspace>();
-  auto workspace = std::move(idle_.back());
-  idle_.pop_back();
-  return workspace;
-}
-
-void Integrator::give_back(std::unique_ptr<Workspace> workspace) const {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  idle_.push_back(std::move(workspace));
-}
-
-namespace {
-
-// The sum over a bin's runs, in the precision that batches add them up in.
-template <class Real>
-double total(const Real* sums, const std::int32_t* runs, std::int64_t n, bool in_double) {
-  if (in_double || std::is_same_v<Real, double>) {
-    double sum = 0.0;
-    for (std::int64_t i = 0; i < n; ++i) sum += static_cast<double>(sums[runs[i]]);
-    return sum;
-  }
-  Real sum{0};
-  for (std::int64_t i = 0; i < n; ++i) sum += sums[runs[i]];
-  return static_cast<double>(sum);
-}
-
-// Collects what each bin lacks in one tile of one frame, summed as the kernels sum; absent_dark may be null.
-void add_missing(const TileRuns& runs, const double* absent, const double* absent_dark, std::vector<Missing>& missing) {
-  const std::uint8_t* pixel = runs.pixel;
-  const float* area = runs.area;
-  const auto total = [](const std::array<double, GROUP>& c) { return (c[0] + c[1]) + (c[2] + c[3]); };
-  for (std::int64_t r = 0; r < runs.n; ++r) {
-    std::array<double, GROUP> areas{}, darks{};
-    std::int32_t n = 0;
-    for (std::int64_t e = 0; e < runs.groups[r] * GROUP; ++e) {
-      const auto chain = static_cast<std::size_t>(e % GROUP);
-      const auto weight = static_cast<double>(area[e]);
-      areas[chain] += weight * absent[pixel[e]];
-      if (absent_dark != nullptr) darks[chain] += weight * absent_dark[pixel[e]];
-      if (area[e] > 0.0f && absent[pixel[e]] != 0.0) ++n;
-    }
-    if (n > 0) missing.push_back({runs.bin[r], n, total(areas), total(darks)});
-    pixel += runs.groups[r] * GROUP;
-    area += runs.groups[r] * GROUP;
-  }
-}
-
-}  // namespace
-
-template <class Out>
-CakeOutput<Out> Integrator::of_frame(const CakeOutput<Out>& output, std::int64_t frame) const {
-  const std::int64_t at = frame * map_->n_bins();
-  return {output.intensity + at, output.variance == nullptr ? nullptr : output.variance + at, output.area + at,
-          output.pixels + at, output.differs + frame};
-}
+Integrator::Integrator(std::shared_ptr<const CakeMap> map, const CakeInput& input, InstructionSet set, int n_threads)
+    : cake_(std::move(map), input, set, n_threads) {}
 
 // False where Real would round counts; nothing is written then.
 template <class T, class Real, class Sum, class Out>
-bool Integrator::batch(const T* const* given, std::int64_t n, const CakeOutput<Out>& output) const {
-  auto work = take();
-  const auto n_bins = static_cast<std::size_t>(map_->n_bins());
-  const bool with_variance = output.variance != nullptr;
-  Sum* const sums = work->template sums<Sum>().sums.get(n_bins * LANES);
-  Sum* const squares = with_variance ? work->template sums<Sum>().squares.get(n_bins * LANES) : nullptr;
-  double *missing_area = nullptr, *missing_pixels = nullptr, *missing_dark = nullptr;
-  const CakeKernels<Real>& kernels = cake_kernels<Real>(set_);
-  const auto add = [&kernels] {
-    if constexpr (std::is_same_v<Sum, float>) return kernels.add_float;
-    if constexpr (std::is_same_v<Sum, double>) return kernels.add_double;
-  }();
-  const auto add_both = [&kernels] {
-    if constexpr (std::is_same_v<Sum, float>) return kernels.add_both_float;
-    if constexpr (std::is_same_v<Sum, double>) return kernels.add_both_double;
-  }();
-  const CakeKernels<double>& exact = cake_kernels<double>(set_);
-  std::array<const T*, LANES> frames{};
-  for (std::int64_t f = 0; f < LANES; ++f) frames[static_cast<std::size_t>(f)] = given[std::min(f, n - 1)];
-  std::array<bool, LANES> differs{};
-  Tiles<T, Real> tiles(*this, *work, LANES);
-  const auto n_tiles = static_cast<std::int64_t>(map_->first_run.size()) - 1;
-  for (std::int64_t t = 0; t < n_tiles; ++t) {
-    const auto k = static_cast<std::size_t>(t);
-    if (map_->first_run[k] == map_->first_run[k + 1]) continue;
-    if (t + AHEAD < n_tiles) tiles.ask_for(frames.data(), t + AHEAD);
-    if (!tiles.read(frames.data(), t, with_variance)) return false;
-    TileRuns runs = tiles.runs();
-    if (with_variance && !tiles.own_variance()) {
-      add_both(runs, tiles.tile(), sums, squares);
-    } else {
-      add(runs, Weight::AREA, tiles.tile(), sums);
-      if (with_variance) add(runs, Weight::AREA_SQUARED, tiles.variance(), squares);
-    }
-    if (!tiles.any_absent()) continue;
-    missing_area = work->missing_area.get(n_bins * LANES);
-    missing_pixels = work->missing_pixels.get(n_bins * LANES);
-    runs.first = none_is_first_.data();
-    exact.add_double(runs, Weight::AREA, tiles.absent(), missing_area);
-    exact.add_double(runs, Weight::ONE, tiles.absent(), missing_pixels);
-    if (!dark_.empty()) {
-      missing_dark = work->missing_dark.get(n_bins * LANES);
-      exact.add_double(runs, Weight::AREA, tiles.absent_dark(), missing_dark);
-    }
-    for (std::int64_t f = 0; f < n; ++f)
-      differs[static_cast<std::size_t>(f)] = differs[static_cast<std::size_t>(f)] || tiles.is_absent(f);
+bool Integrator::batch(Strips<T>& frames, std::int64_t first, std::int64_t n, const CakeOutput<Out>& output,
+                       std::vector<OwnBin>& own) const {
+  const auto work = pool_.take();
+  CakeBatch<T, Real, Sum> sums(cake_, *work, n, output.variance != nullptr);
+  if (!sums.add(frames)) return false;
+  std::array<Out*, LANES> intensity{}, variance{};
+  for (std::int64_t f = 0; f < n; ++f) {
+    const std::int64_t at = (first + f) * map().n_bins();
+    intensity[static_cast<std::size_t>(f)] = output.intensity + at;
+    if (output.variance != nullptr) variance[static_cast<std::size_t>(f)] = output.variance + at;
   }
-  // A few bins at a time: their sums stay in the cache.
-  const auto take = take_frames<Sum, Out>(set_);
-  constexpr std::size_t BLOCK = 64;
-  std::array<double, BLOCK> none{}, own_dark{}, own_factor{}, squared{};
-  std::array<Out*, LANES> to{}, to_variance{};
-  for (std::size_t first = 0; first < n_bins; first += BLOCK) {
-    const std::size_t end = std::min(n_bins, first + BLOCK);
-    const auto here = static_cast<std::int64_t>(end - first);
-    const auto squares_of = [&](const double* factor) {
-      for (std::size_t i = 0; i < end - first; ++i) squared[i] = factor[i] * factor[i];
-      return squared.data();
-    };
-    for (std::int64_t f = 0; f < n; ++f) {
-      const CakeOutput<Out> of = of_frame(output, f);
-      to[static_cast<std::size_t>(f)] = of.intensity + first;
-      if (with_variance) to_variance[static_cast<std::size_t>(f)] = of.variance + first;
-    }
-    take(sums + first * LANES, here, n, dark_sum_.data() + first, factor_.data() + first, to.data());
-    if (with_variance) {
-      take(squares + first * LANES, here, n, none.data(), squares_of(factor_.data() + first), to_variance.data());
-    }
-    for (std::int64_t f = 0; f < n; ++f) {
-      const auto k = static_cast<std::size_t>(f);
-      if (!differs[k]) continue;
-      const CakeOutput<Out> of = of_frame(output, f);
-      for (std::size_t b = first; b < end; ++b) {
-        const std::size_t i = b * LANES + k;
-        of.pixels[b] = bin_pixels_[b] - static_cast<std::int32_t>(std::lround(missing_pixels[i]));
-        of.area[b] = of.pixels[b] > 0 ? bin_area_[b] - missing_area[i] : 0.0;
-        own_dark[b - first] = dark_sum_[b] - (missing_dark == nullptr ? 0.0 : missing_dark[i]);
-        own_factor[b - first] = factor_of(of.area[b], of.pixels[b], normalize_);
-      }
-      take(sums + first * LANES + k, here, 1, own_dark.data(), own_factor.data(), &to[k]);
-      if (with_variance) {
-        take(squares + first * LANES + k, here, 1, none.data(), squares_of(own_factor.data()), &to_variance[k]);
-      }
-    }
-    for (double* of : {missing_area, missing_pixels, missing_dark})
-      if (of != nullptr) std::fill(of + first * LANES, of + end * LANES, 0.0);
-  }
-  for (std::int64_t f = 0; f < n; ++f) output.differs[f] = differs[static_cast<std::size_t>(f)] ? 1 : 0;
-  give_back(std::move(work));
+  sums.write(first, intensity, variance, own);
   return true;
 }
 
 template <class T, class Real, class Out>
-bool Integrator::single(const T* frame, const CakeOutput<Out>& output, int n_threads) const {
-  auto work = take();
-  const bool with_variance = output.variance != nullptr;
-  const std::size_t n_runs = map_->run_bin.size();
-  Real* const sums = work->template slots<Real>().sums.get(n_runs);
-  Real* const squares = with_variance ? work->template slots<Real>().squares.get(n_runs) : nullptr;
-  const auto n_tiles = static_cast<std::int64_t>(map_->first_run.size()) - 1;
-  const std::int64_t n_tasks = (n_tiles + TILES_A_TASK - 1) / TILES_A_TASK;
-  std::vector<std::vector<Missing>> missing(static_cast<std::size_t>(n_tasks));
-  std::atomic<bool> wide{false};
-  const CakeKernels<Real>& kernels = cake_kernels<Real>(set_);
-  parallel_for(n_tasks, n_threads, [&](std::int64_t task) {
-    auto own = take();
-    Tiles<T, Real> tiles(*this, *own, 1);
-    const std::int64_t end = std::min(n_tiles, (task + 1) * TILES_A_TASK);
-    for (std::int64_t t = task * TILES_A_TASK; t < end && !wide.load(std::memory_order_relaxed); ++t) {
-      const auto k = static_cast<std::size_t>(t);
-      if (map_->first_run[k] == map_->first_run[k + 1]) continue;
-      if (t + 4 * AHEAD < n_tiles) tiles.ask_for(&frame, t + 4 * AHEAD);
-      if (!tiles.read(&frame, t, with_variance)) {
-        wide = true;
-        break;
-      }
-      const TileRuns runs = tiles.runs();
-      const std::int64_t run = map_->first_run[k];
-      kernels.run_sums(runs, tiles.tile(), tiles.variance(), sums + run, with_variance ? squares + run : nullptr);
-      if (tiles.any_absent()) {
-        add_missing(runs, tiles.absent(), dark_.empty() ? nullptr : tiles.absent_dark(),
-                    missing[static_cast<std::size_t>(task)]);
-      }
-    }
-    give_back(std::move(own));
-  });
-  if (wide) {
-    give_back(std::move(work));
-    return false;
-  }
-  output.differs[0] = 0;
-  std::vector<double> missing_dark;
-  for (const auto& of_task : missing) {
-    if (of_task.empty()) continue;
-    if (output.differs[0] == 0) {
-      std::fill_n(output.area, bin_area_.size(), 0.0);
-      std::fill_n(output.pixels, bin_area_.size(), 0);
-      missing_dark.assign(dark_sum_.size(), 0.0);
-      output.differs[0] = 1;
-    }
-    for (const Missing& m : of_task) {  // what is missing, for now
-      output.area[m.bin] += m.area;
-      output.pixels[m.bin] += m.pixels;
-      missing_dark[static_cast<std::size_t>(m.bin)] += m.dark;
-    }
-  }
-  parallel_for((map_->n_bins() + BINS_A_TASK - 1) / BINS_A_TASK, n_threads, [&](std::int64_t task) {
-    const std::int64_t end = std::min(map_->n_bins(), (task + 1) * BINS_A_TASK);
-    for (std::int64_t bin_number = task * BINS_A_TASK; bin_number < end; ++bin_number) {
-      const auto b = static_cast<std::size_t>(bin_number);
-      double dark = dark_sum_[b], factor = factor_[b];
-      if (output.differs[0] != 0) {
-        output.pixels[b] = bin_pixels_[b] - output.pixels[b];
-        output.area[b] = output.pixels[b] > 0 ? bin_area_[b] - output.area[b] : 0.0;
-        dark -= missing_dark[b];
-        factor = factor_of(output.area[b], output.pixels[b], normalize_);
-      }
-      const std::int64_t n = map_->first_slot[b + 1] - map_->first_slot[b];
-      const std::int32_t* const runs = runs_of_bins_.data() + map_->first_slot[b];
-      output.intensity[b] = static_cast<Out>((total(sums, runs, n, many_tiles_a_bin_) - dark) * factor);
-      if (!with_variance) continue;
-      output.variance[b] = static_cast<Out>(total(squares, runs, n, many_tiles_a_bin_) * (factor * factor));
-    }
-  });
-  give_back(std::move(work));
+bool Integrator::single(const T* frame, std::int64_t number, const CakeOutput<Out>& output, int n_threads,
+                        std::vector<OwnBin>& own) const {
+  CakeSingle<T, Real> sums(cake_, pool_, output.variance != nullptr, n_threads);
+  if (!sums.add(frame)) return false;
+  const std::int64_t at = number * map().n_bins();
+  sums.write(number, output.intensity + at, output.variance == nullptr ? nullptr : output.variance + at, own);
   return true;
 }
 
 template <class T, class Out>
-void Integrator::batch_as(const T* const* frames, std::int64_t n, const CakeOutput<Out>& output) const {
+void Integrator::batch_as(Strips<T>& frames, std::int64_t first, std::int64_t n, const CakeOutput<Out>& output,
+                          std::vector<OwnBin>& own) const {
   if constexpr (!std::is_same_v<T, double>) {
-    const bool done = many_tiles_a_bin_ ? batch<T, float, double, Out>(frames, n, output)
-                                        : batch<T, float, float, Out>(frames, n, output);
+    const bool done = cake_.many_tiles_a_bin ? batch<T, float, double, Out>(frames, first, n, output, own)
+                                             : batch<T, float, float, Out>(frames, first, n, output, own);
     if (done) return;
+    frames.restart();
   }
-  batch<T, double, double, Out>(frames, n, output);
+  batch<T, double, double, Out>(frames, first, n, output, own);
 }
 
 template <class T, class Out>
-void Integrator::single_as(const T* frame, const CakeOutput<Out>& output, int n_threads) const {
+void Integrator::single_as(const T* frame, std::int64_t number, const CakeOutput<Out>& output, int n_threads,
+                           std::vector<OwnBin>& own) const {
   if constexpr (!std::is_same_v<T, double>) {
-    if (single<T, float, Out>(frame, output, n_threads)) return;
+    if (single<T, float, Out>(frame, number, output, n_threads, own)) return;
   }
-  single<T, double, Out>(frame, output, n_threads);
+  single<T, double, Out>(frame, number, output, n_threads, own);
 }
 
-template <class T, class Out>
-void Integrator::apply(const T* const* frames, std::int64_t n_frames, const CakeOutput<Out>& output,
-                       int n_threads) const {
-  const int threads = resolve_threads(n_threads);
+// Batches are cheaper a frame, but each keeps one thread only.
+bool Integrator::side_by_side(std::int64_t n_frames, int n_threads) const {
   const std::int64_t n_batches = (n_frames + LANES - 1) / LANES;
-  // Batches are cheaper a frame, but each keeps one thread only.
-  const std::int64_t rounds = (n_batches + threads - 1) / threads;
-  const bool side_by_side = static_cast<double>(rounds * LANES * threads) < ALONE * static_cast<double>(n_frames);
-  if (!side_by_side) {
-    for (std::int64_t f = 0; f < n_frames; ++f) single_as(frames[f], of_frame(output, f), threads);
-    return;
+  const std::int64_t rounds = (n_batches + n_threads - 1) / n_threads;
+  return static_cast<double>(rounds * LANES * n_threads) < ALONE * static_cast<double>(n_frames);
+}
+
+namespace {
+
+// Calls batch(first, n, own) for every LANES frames, in parallel.
+template <class Batch>
+std::vector<OwnBin> by_batches(std::int64_t n_frames, int n_threads, const Batch& batch) {
+  const std::int64_t n_batches = (n_frames + LANES - 1) / LANES;
+  std::vector<std::vector<OwnBin>> own(static_cast<std::size_t>(n_batches));
+  parallel_for(n_batches, n_threads, [&](std::int64_t i) {
+    batch(i * LANES, std::min(LANES, n_frames - i * LANES), own[static_cast<std::size_t>(i)]);
+  });
+  std::vector<OwnBin> all;
+  for (const auto& of_batch : own) all.insert(all.end(), of_batch.begin(), of_batch.end());
+  return all;
+}
+
+}  // namespace
+
+template <class T, class Out>
+std::vector<OwnBin> Integrator::apply(const T* const* frames, std::int64_t n_frames, const CakeOutput<Out>& output,
+                                      int n_threads) const {
+  const int threads = resolve_threads(n_threads);
+  if (!side_by_side(n_frames, threads)) {
+    std::vector<OwnBin> own;
+    for (std::int64_t f = 0; f < n_frames; ++f) single_as(frames[f], f, output, threads, own);
+    return own;
   }
-  parallel_for(n_batches, threads, [&](std::int64_t i) {
-    const std::int64_t first = i * LANES;
-    batch_as(frames + first, std::min(LANES, n_frames - first), of_frame(output, first));
+  return by_batches(n_frames, threads, [&](std::int64_t first, std::int64_t n, std::vector<OwnBin>& own) {
+    ArrayStrips<T> strips(frames + first, n, map().n_columns);
+    batch_as(strips, first, n, output, own);
   });
 }
-template void Integrator::apply(const std::uint8_t* const*, std::int64_t, const CakeOutput<float>&, int) const;
-template void Integrator::apply(const std::uint8_t* const*, std::int64_t, const CakeOutput<double>&, int) const;
-template void Integrator::apply(const std::uint16_t* const*, std::int64_t, const CakeOutput<float>&, int) const;
-template void Integrator::apply(const std::uint16_t* const*, std::int64_t, const CakeOutput<double>&, int) const;
-template void Integrator::apply(const std::uint32_t* const*, std::int64_t, const CakeOutput<float>&, int) const;
-template void Integrator::apply(const std::uint32_t* const*, std::int64_t, const CakeOutput<double>&, int) const;
-template void Integrator::apply(const std::int16_t* const*, std::int64_t, const CakeOutput<float>&, int) const;
-template void Integrator::apply(const std::int16_t* const*, std::int64_t, const CakeOutput<double>&, int) const;
-template void Integrator::apply(const std::int32_t* const*, std::int64_t, const CakeOutput<float>&, int) const;
-template void Integrator::apply(const std::int32_t* const*, std::int64_t, const CakeOutput<double>&, int) const;
-template void Integrator::apply(const float* const*, std::int64_t, const CakeOutput<float>&, int) const;
-template void Integrator::apply(const float* const*, std::int64_t, const CakeOutput<double>&, int) const;
-template void Integrator::apply(const double* const*, std::int64_t, const CakeOutput<float>&, int) const;
-template void Integrator::apply(const double* const*, std::int64_t, const CakeOutput<double>&, int) const;
+
+template <class T, class Out>
+std::vector<OwnBin> Integrator::apply(const PackedFrames& frames, const CakeOutput<Out>& output, int n_threads) const {
+  const int threads = resolve_threads(n_threads);
+  if (!side_by_side(frames.n, threads)) {
+    std::vector<OwnBin> own;
+    const std::int64_t n_pixels = map().n_pixels(), at_once = std::min<std::int64_t>(threads, frames.n);
+    std::vector<T> unpacked(static_cast<std::size_t>(at_once * n_pixels));
+    for (std::int64_t first = 0; first < frames.n; first += at_once) {
+      const std::int64_t n = std::min(at_once, frames.n - first);
+      unpack_bitshuffle_lz4(frames.chunks + first, n, n_pixels, sizeof(T), frames.decompress,
+                            reinterpret_cast<std::uint8_t*>(unpacked.data()), threads, first);
+      for (std::int64_t f = 0; f < n; ++f) single_as(unpacked.data() + f * n_pixels, first + f, output, threads, own);
+    }
+    return own;
+  }
+  return by_batches(frames.n, threads, [&](std::int64_t first, std::int64_t n, std::vector<OwnBin>& own) {
+    PackedStrips<T> strips(frames, first, n, map().n_rows, map().n_columns);
+    batch_as(strips, first, n, output, own);
+  });
+}
+
+template std::vector<OwnBin> Integrator::apply(const std::uint8_t* const*, std::int64_t, const CakeOutput<float>&,
+                                               int) const;
+template std::vector<OwnBin> Integrator::apply(const std::uint8_t* const*, std::int64_t, const CakeOutput<double>&,
+                                               int) const;
+template std::vector<OwnBin> Integrator::apply(const std::uint16_t* const*, std::int64_t, const CakeOutput<float>&,
+                                               int) const;
+template std::vector<OwnBin> Integrator::apply(const std::uint16_t* const*, std::int64_t, const CakeOutput<double>&,
+                                               int) const;
+template std::vector<OwnBin> Integrator::apply(const std::uint32_t* const*, std::int64_t, const CakeOutput<float>&,
+                                               int) const;
+template std::vector<OwnBin> Integrator::apply(const std::uint32_t* const*, std::int64_t, const CakeOutput<double>&,
+                                               int) const;
+template std::vector<OwnBin> Integrator::apply(const std::int16_t* const*, std::int64_t, const CakeOutput<float>&,
+                                               int) const;
+template std::vector<OwnBin> Integrator::apply(const std::int16_t* const*, std::int64_t, const CakeOutput<double>&,
+                                               int) const;
+template std::vector<OwnBin> Integrator::apply(const std::int32_t* const*, std::int64_t, const CakeOutput<float>&,
+                                               int) const;
+template std::vector<OwnBin> Integrator::apply(const std::int32_t* const*, std::int64_t, const CakeOutput<double>&,
+                                               int) const;
+template std::vector<OwnBin> Integrator::apply(const float* const*, std::int64_t, const CakeOutput<float>&, int) const;
+template std::vector<OwnBin> Integrator::apply(const float* const*, std::int64_t, const CakeOutput<double>&, int) const;
+template std::vector<OwnBin> Integrator::apply(const double* const*, std::int64_t, const CakeOutput<float>&, int) const;
+template std::vector<OwnBin> Integrator::apply(const double* const*, std::int64_t, const CakeOutput<double>&,
+                                               int) const;
+template std::vector<OwnBin> Integrator::apply<std::uint8_t>(const PackedFrames&, const CakeOutput<float>&, int) const;
+template std::vector<OwnBin> Integrator::apply<std::uint8_t>(const PackedFrames&, const CakeOutput<double>&, int) const;
+template std::vector<OwnBin> Integrator::apply<std::uint16_t>(const PackedFrames&, const CakeOutput<float>&, int) const;
+template std::vector<OwnBin> Integrator::apply<std::uint16_t>(const PackedFrames&, const CakeOutput<double>&,
+                                                              int) const;
+template std::vector<OwnBin> Integrator::apply<std::uint32_t>(const PackedFrames&, const CakeOutput<float>&, int) const;
+template std::vector<OwnBin> Integrator::apply<std::uint32_t>(const PackedFrames&, const CakeOutput<double>&,
+                                                              int) const;
+template std::vector<OwnBin> Integrator::apply<std::int16_t>(const PackedFrames&, const CakeOutput<float>&, int) const;
+template std::vector<OwnBin> Integrator::apply<std::int16_t>(const PackedFrames&, const CakeOutput<double>&, int) const;
+template std::vector<OwnBin> Integrator::apply<std::int32_t>(const PackedFrames&, const CakeOutput<float>&, int) const;
+template std::vector<OwnBin> Integrator::apply<std::int32_t>(const PackedFrames&, const CakeOutput<double>&, int) const;
+template std::vector<OwnBin> Integrator::apply<float>(const PackedFrames&, const CakeOutput<float>&, int) const;
+template std::vector<OwnBin> Integrator::apply<float>(const PackedFrames&, const CakeOutput<double>&, int) const;
+template std::vector<OwnBin> Integrator::apply<double>(const PackedFrames&, const CakeOutput<float>&, int) const;
+template std::vector<OwnBin> Integrator::apply<double>(const PackedFrames&, const CakeOutput<double>&, int) const;
 
 }  // namespace midas

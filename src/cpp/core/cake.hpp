@@ -16,93 +16,62 @@
 #define MIDAS_CAKE_HPP
 
 #include <cstdint>
-#include <limits>
 #include <memory>
-#include <mutex>
 #include <vector>
 
-#include "cake_kernels.hpp"
-#include "cake_map.hpp"
+#include "cake_workspace.hpp"
+#include "missing_counts.hpp"
+#include "packed_strips.hpp"
+#include "prepared_cake.hpp"
 
 namespace midas {
-
-// What frames are combined with; arrays are laid out as the stored frame, or null.
-struct CakeInput {
-  const double* dark = nullptr;        // counts, finite
-  const double* scale = nullptr;       // s, finite
-  const std::uint8_t* mask = nullptr;  // non-zero leaves the pixel out
-  std::vector<double> bad_values;      // values that mark a pixel without counts
-  double saturation = std::numeric_limits<double>::infinity();
-  bool negative_counts = false;  // negative values are counts (frames whose dark is subtracted), not marks
-  bool normalize = true;
-};
 
 // Where the cakes of some frames go: n_bins elements a frame, one frame after another. A bin without a valid pixel is
 // NaN.
 template <class Out>
 struct CakeOutput {
   Out* intensity = nullptr;
-  Out* variance = nullptr;          // or null
-  double* area = nullptr;           // of the valid pixels [px^2]; only of frames that differ, see below
-  std::int32_t* pixels = nullptr;   // how many those are, likewise
-  std::uint8_t* differs = nullptr;  // of each frame: 1 where some of its pixels are no counts; else area and pixels are
-                                    // not written, being the integrator's own
+  Out* variance = nullptr;  // or null
 };
 
 // A map and all that its frames are combined with. Immutable from outside; safe to use from several threads.
 class Integrator {
  public:
-  Integrator(std::shared_ptr<const CakeMap> map, const CakeInput& input, InstructionSet set = best_instruction_set());
-  ~Integrator();
+  Integrator(std::shared_ptr<const CakeMap> map, const CakeInput& input, InstructionSet set = best_instruction_set(),
+             int n_threads = 0);
 
-  const CakeMap& map() const { return *map_; }
+  const CakeMap& map() const { return *cake_.map; }
   // Without the pixels of the mask.
-  const std::vector<double>& bin_area() const { return bin_area_; }  // [px^2]
-  const std::vector<std::int32_t>& bin_pixels() const { return bin_pixels_; }
+  const std::vector<double>& bin_area() const { return cake_.bin_area; }  // [px^2]
+  const std::vector<std::int32_t>& bin_pixels() const { return cake_.bin_pixels; }
 
+  // Returns the bins whose valid pixels are not those above, by frame and bin.
   // T: std::uint8_t, uint16_t, uint32_t, int16_t, int32_t, float, double; Out: float or double.
   template <class T, class Out>
-  void apply(const T* const* frames, std::int64_t n_frames, const CakeOutput<Out>& output, int n_threads) const;
+  std::vector<OwnBin> apply(const T* const* frames, std::int64_t n_frames, const CakeOutput<Out>& output,
+                            int n_threads) const;
+  // The same of frames that come packed. Each thread unpacks a strip of its frames and sums it before the next, so that
+  // they never lie in memory whole, unless they are too few to be summed side by side.
+  template <class T, class Out>
+  std::vector<OwnBin> apply(const PackedFrames& frames, const CakeOutput<Out>& output, int n_threads) const;
 
  private:
-  struct Workspace;
-  template <class T, class Real>
-  class Tiles;
   template <class T, class Real, class Sum, class Out>
-  bool batch(const T* const* frames, std::int64_t n, const CakeOutput<Out>& output) const;
+  bool batch(Strips<T>& frames, std::int64_t first, std::int64_t n, const CakeOutput<Out>& output,
+             std::vector<OwnBin>& own) const;
   template <class T, class Real, class Out>
-  bool single(const T* frame, const CakeOutput<Out>& output, int n_threads) const;
+  bool single(const T* frame, std::int64_t number, const CakeOutput<Out>& output, int n_threads,
+              std::vector<OwnBin>& own) const;
   template <class T, class Out>
-  void batch_as(const T* const* frames, std::int64_t n, const CakeOutput<Out>& output) const;
+  void batch_as(Strips<T>& frames, std::int64_t first, std::int64_t n, const CakeOutput<Out>& output,
+                std::vector<OwnBin>& own) const;
   template <class T, class Out>
-  void single_as(const T* frame, const CakeOutput<Out>& output, int n_threads) const;
-  template <class Out>
-  CakeOutput<Out> of_frame(const CakeOutput<Out>& output, std::int64_t frame) const;
+  void single_as(const T* frame, std::int64_t number, const CakeOutput<Out>& output, int n_threads,
+                 std::vector<OwnBin>& own) const;
+  bool side_by_side(std::int64_t n_frames, int n_threads) const;
 
-  double corrected_dark(std::size_t element) const {
-    return dark_[element] * (scale_.empty() ? 1.0 : static_cast<double>(scale_[element]));
-  }
-  std::unique_ptr<Workspace> take() const;
-  void give_back(std::unique_ptr<Workspace> workspace) const;
-
-  std::shared_ptr<const CakeMap> map_;
-  InstructionSet set_;
-  double saturation_;
-  bool negative_counts_, normalize_;
-  std::vector<double> bad_values_;
-  std::vector<double> dark_;               // of each element of the stored image, or empty
-  std::vector<float> scale_;               // likewise
-  std::vector<std::uint8_t> masked_tile_;  // whether a tile has pixels that the mask leaves out
-  std::vector<std::uint32_t> used_;        // of each tile's row: a bit for each column whose pixel is in a bin
-  std::vector<double> bin_area_;
-  std::vector<std::int32_t> bin_pixels_;
-  std::vector<double> dark_sum_, factor_;    // of each bin: what its sum is lessened and then multiplied by
-  std::vector<std::int32_t> runs_of_bins_;   // bin by bin, as CakeMap::first_slot counts
-  std::vector<std::uint8_t> first_of_bin_;   // whether a run is its bin's first
-  std::vector<std::uint8_t> none_is_first_;  // 0 for as many runs as a tile has at most
-  bool many_tiles_a_bin_;                    // so many that their sum wants double
-  mutable std::mutex mutex_;
-  mutable std::vector<std::unique_ptr<Workspace>> idle_;
+  PreparedCake cake_;
+  mutable WorkspacePool pool_;
 };
 
 }  // namespace midas

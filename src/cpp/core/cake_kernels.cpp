@@ -29,15 +29,15 @@ template <int WIDTH, int SIDE, bool SUMS, bool SQUARES, bool ONES, class Real, c
   const std::int64_t at_once = (runs.n_asked + runs.n - 1) / runs.n;
   for (std::int64_t r = 0; r < runs.n; ++r) {
     for (std::int64_t i = 0; i < at_once && asked < asked_end; ++i) __builtin_prefetch(*asked++, 0, 3);
-    const std::int64_t later = runs.bin[r + AHEAD < runs.n ? r + AHEAD : runs.n - 1] * LANES;
+    const std::int64_t later = runs.bin[r + AHEAD < runs.n ? r + AHEAD : runs.n - 1] * runs.stride;
     for (std::int64_t byte = 0; byte < LANES * static_cast<std::int64_t>(sizeof(Sum)); byte += 64) {
       if constexpr (SUMS) __builtin_prefetch(reinterpret_cast<const char*>(sums + later) + byte, 1, 3);
       if constexpr (SQUARES) __builtin_prefetch(reinterpret_cast<const char*>(squares + later) + byte, 1, 3);
     }
     const std::int64_t n = runs.groups[r] * GROUP;
-    Sum* const into = sums + runs.bin[r] * LANES;
+    Sum* const into = sums + runs.bin[r] * runs.stride;
     const Sum* const before = runs.first[r] != 0 ? NOTHING<Sum> : into;
-    Sum* const into_squares = SQUARES ? squares + runs.bin[r] * LANES : nullptr;
+    Sum* const into_squares = SQUARES ? squares + runs.bin[r] * runs.stride : nullptr;
     const Sum* const squares_before = SQUARES && runs.first[r] == 0 ? into_squares : NOTHING<Sum>;
     for (std::int64_t part = 0; part < LANES; part += WIDTH * SIDE) {
       V chain[CHAINS][SIDE]{}, square[CHAINS][SIDE]{};
@@ -122,8 +122,9 @@ template <bool SQUARES, class Real>
 
 // A square of sums at a time: N bins of N frames, turned in registers. Returns how many bins are done.
 template <int N, class Out>
-[[gnu::always_inline]] inline std::int64_t take_squares(const float* sums, std::int64_t n, std::int64_t n_frames,
-                                                        const double* dark, const double* factor, Out* const* out) {
+[[gnu::always_inline]] inline std::int64_t take_squares(const float* sums, std::int64_t stride, std::int64_t n,
+                                                        std::int64_t n_frames, const double* dark, const double* factor,
+                                                        Out* const* out) {
   using Wide = Lanes<double, N>;
   std::int64_t b = 0;
   for (; b + N <= n; b += N) {
@@ -133,7 +134,7 @@ template <int N, class Out>
     for (std::int64_t group = 0; group < n_frames; group += N) {
       Words<N> v[N];
 #pragma GCC unroll 16
-      for (std::int64_t i = 0; i < N; ++i) std::memcpy(&v[i], sums + (b + i) * LANES + group, sizeof(v[i]));
+      for (std::int64_t i = 0; i < N; ++i) std::memcpy(&v[i], sums + (b + i) * stride + group, sizeof(v[i]));
       transpose<N>(v);
 #pragma GCC unroll 16
       for (std::int64_t i = 0; i < N; ++i) {
@@ -150,13 +151,15 @@ template <int N, class Out>
 template <class Sum, class Out>
 struct Take {
   template <int BYTES>
-  [[gnu::always_inline]] static inline void run(const Sum* sums, std::int64_t n, std::int64_t n_frames,
-                                                const double* dark, const double* factor, Out* const* out) {
+  [[gnu::always_inline]] static inline void run(const Sum* sums, std::int64_t stride, std::int64_t n,
+                                                std::int64_t n_frames, const double* dark, const double* factor,
+                                                Out* const* out) {
     std::int64_t done = 0;
-    if constexpr (std::is_same_v<Sum, float>) done = take_squares<BYTES / 4>(sums, n, n_frames, dark, factor, out);
+    if constexpr (std::is_same_v<Sum, float>)
+      done = take_squares<BYTES / 4>(sums, stride, n, n_frames, dark, factor, out);
     for (std::int64_t f = 0; f < n_frames; ++f)
       for (std::int64_t b = done; b < n; ++b)
-        out[f][b] = static_cast<Out>((static_cast<double>(sums[b * LANES + f]) - dark[b]) * factor[b]);
+        out[f][b] = static_cast<Out>((static_cast<double>(sums[b * stride + f]) - dark[b]) * factor[b]);
   }
 };
 

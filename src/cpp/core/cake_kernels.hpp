@@ -22,6 +22,7 @@ namespace midas {
 // for.
 struct TileRuns {
   const std::int32_t* bin;
+  std::int64_t stride;        // from the sums of one bin to those of the next
   const std::uint8_t* first;  // 1 where the run is its bin's first: what stood for its sum before is not read
   const std::uint8_t* groups;
   std::int64_t n;
@@ -36,7 +37,7 @@ enum class Weight { AREA, AREA_SQUARED, ONE };  // ONE: for every entry of an ar
 // Real: float, or double where float would lose bits; `tile` holds TILE_PIXELS pixels of LANES frames each.
 template <class Real>
 struct CakeKernels {
-  // sums[bin * LANES + frame] += sum over the run, or = for the first.
+  // sums[bin * stride + frame] += sum over the run, or = for the first.
   void (*add_float)(const TileRuns&, Weight, const Real* tile, float* sums);
   void (*add_double)(const TileRuns&, Weight, const Real* tile, double* sums);
   // Weights AREA into sums and AREA_SQUARED into squares, of the same tile.
@@ -47,10 +48,10 @@ struct CakeKernels {
   void (*run_sums)(const TileRuns&, const Real* tile, const Real* variance, Real* sums, Real* squares);
 };
 
-// out[frame][bin] = (sums[bin * LANES + frame] - dark[bin]) * factor[bin] in double, for n bins of n_frames frames.
+// out[frame][bin] = (sums[bin * stride + frame] - dark[bin]) * factor[bin] in double, for n bins of n_frames frames.
 template <class Sum, class Out>
-using TakeFrames = void (*)(const Sum* sums, std::int64_t n, std::int64_t n_frames, const double* dark,
-                            const double* factor, Out* const* out);
+using TakeFrames = void (*)(const Sum* sums, std::int64_t stride, std::int64_t n, std::int64_t n_frames,
+                            const double* dark, const double* factor, Out* const* out);
 
 template <class Real>
 const CakeKernels<Real>& cake_kernels(InstructionSet set);

@@ -17,7 +17,9 @@ from midas.io.frames import Frames
 Frame = npt.NDArray[Any]
 
 
-def read_blocks(frames: Any, shape: tuple[int, int], size: int, *, n_threads: int = 0) -> Iterator[list[Frame]]:
+def read_blocks(
+    frames: Any, shape: tuple[int, int], size: int, *, part: range | None = None, n_threads: int = 0
+) -> Iterator[list[Frame]]:
     """Yield the frames of a source ready for the core, at most `size` of one dtype at a time.
 
     Data sets in chunks are read by whole chunks, the next ones by another thread while the present ones are in use.
@@ -32,6 +34,8 @@ def read_blocks(frames: Any, shape: tuple[int, int], size: int, *, n_threads: in
         Rows and columns that each must have.
     size
         Frames in a block.
+    part
+        Which frames of a stack; None: all.
     n_threads
         Threads that may unpack compressed frames; 0 for all.
 
@@ -41,10 +45,12 @@ def read_blocks(frames: Any, shape: tuple[int, int], size: int, *, n_threads: in
         It is nothing of these, or has no frame; or a frame, which is named by its number, cannot be read or used. An
         error of midas keeps its type.
     """
-    return _prepared(numbered_frames(frames, shape, size, n_threads), shape, size)
+    return _prepared(numbered_frames(frames, shape, size, part, n_threads), shape, size)
 
 
-def numbered_frames(frames: Any, shape: tuple[int, int], size: int, n_threads: int = 0) -> Iterator[tuple[int, Any]]:
+def numbered_frames(
+    frames: Any, shape: tuple[int, int], size: int, part: range | None = None, n_threads: int = 0
+) -> Iterator[tuple[int, Any]]:
     """Return an iterator over the numbers and frames of a source, which is checked as far as it can be."""
     source = as_source(frames)
     if not hasattr(source, "shape"):
@@ -53,7 +59,7 @@ def numbered_frames(frames: Any, shape: tuple[int, int], size: int, n_threads: i
     check_shape(found, shape)
     if len(found) == 2:
         source = np.asanyarray(source[:])[None]
-    return _of_stack(source, _step(source, size), n_threads)
+    return _of_stack(source, part or range(int(source.shape[0])), _step(source, size), n_threads)
 
 
 def as_source(frames: Any) -> Any:
@@ -139,14 +145,14 @@ def _of_iterator(frames: Iterator[Any]) -> Iterator[tuple[int, Any]]:
         number += 1
 
 
-def _of_stack(source: Any, step: int, n_threads: int) -> Iterator[tuple[int, Any]]:
-    n = int(source.shape[0])
+def _of_stack(source: Any, part: range, step: int, n_threads: int) -> Iterator[tuple[int, Any]]:
+    n = part.stop
     # What has chunks (HDF5, zarr, dask) may be read by several threads; other things perhaps not, and whoever asked for
     # these frames may be reading some, too.
     in_advance = hasattr(source, "chunks")
     ahead: Future[Frame] | None = None
     with ThreadPoolExecutor(1, thread_name_prefix="midas frames") as reader:
-        for first in range(0, n, step):
+        for first in range(part.start, n, step):
             end = min(first + step, n)
             try:
                 block = _block(source, first, end, n_threads) if ahead is None else ahead.result()

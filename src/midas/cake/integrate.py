@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,17 +11,19 @@ import numpy as np
 import numpy.typing as npt
 
 from midas.cake.corrections import pixel_scale
-from midas.cake.frame_source import are_transformed, read_blocks
+from midas.cake.frame_source import are_transformed
 from midas.cake.map import CakeMap, build_map
 from midas.cake.options import IntegrationOptions
 from midas.cake.pixels import Dark, FrameInput, prepare_dark, prepare_mask
 from midas.cake.prepared import CakedFrames, PreparedMap
 from midas.cake.result import CONDITIONS, Cake
 from midas.cake.robust import PreparedRobust, prepare_robust
+from midas.cake.stream import caked_blocks
 from midas.detector import Detector, transform_image
 from midas.errors import InputError
 from midas.geometry import FloatArray, Geometry
 from midas.grid import CakeGrid
+from midas.io.hdf5_chunks import PackedFrames
 
 _SUSPICIOUS_NEGATIVES = 0.2  # fraction of a float frame; gaps and bad pixels are a few per cent
 
@@ -173,11 +175,12 @@ def _prepare(
     )
 
 
-def _warn_of_negatives(frame: npt.NDArray[Any], options: IntegrationOptions) -> None:
-    if frame.dtype.kind != "f" or options.negative_counts:
-        return
-    fraction = float(np.count_nonzero(frame < 0)) / frame.size
-    if fraction > _SUSPICIOUS_NEGATIVES:
+def _negative_fraction(frame: npt.NDArray[Any]) -> float:
+    return float(np.count_nonzero(frame < 0)) / frame.size if frame.dtype.kind == "f" else 0.0
+
+
+def _warn_of_negatives(fraction: float, options: IntegrationOptions) -> None:
+    if fraction > _SUSPICIOUS_NEGATIVES and not options.negative_counts:
         warnings.warn(
             f"{100 * fraction:.0f} % of the pixels of the first frame are negative and are left out as bad pixels; if "
             "the dark was subtracted before, pass IntegrationOptions(negative_counts=True)",
@@ -191,14 +194,19 @@ class _GroupSum:
     def __init__(self, shape: tuple[int, int]) -> None:
         self.intensity = np.zeros(shape)
         self.variance = np.zeros(shape)
-        self.n_valid = np.zeros(shape)
+        self.emptied = np.zeros(shape)
+        """In how many frames a bin has no valid pixel; bins that never have one are NaN."""
 
     def add(self, caked: CakedFrames) -> None:
-        valid = caked.bin_area > 0.0
-        self.intensity += np.where(valid, caked.intensity, 0.0).sum(axis=0)
-        if caked.variance is not None:
-            self.variance += np.where(valid, caked.variance, 0.0).sum(axis=0)
-        self.n_valid += valid.sum(axis=0)
+        """Add one frame: one after another, so that the sum does not depend on how many are read at once."""
+        _, empty = caked.valid.emptied()
+        self.emptied.reshape(-1)[empty] += 1.0
+        for total, values in ((self.intensity, caked.intensity), (self.variance, caked.variance)):
+            if values is None:
+                continue
+            before = total.reshape(-1)[empty]
+            np.add(total, values, out=total)
+            total.reshape(-1)[empty] = before
 
     def total(
         self, n_frames: int, dark_variance: FloatArray | None, *, holds_dark: bool
@@ -207,7 +215,8 @@ class _GroupSum:
 
         `holds_dark`: the variance of each frame includes the dark's.
         """
-        filled = np.divide(n_frames, self.n_valid, out=np.full(self.n_valid.shape, np.nan), where=self.n_valid > 0)
+        n_valid = n_frames - self.emptied
+        filled = np.divide(n_frames, n_valid, out=np.full(n_valid.shape, np.nan), where=n_valid > 0)
         variance = self.variance * filled**2
         if dark_variance is not None:
             variance += (n_frames**2 - n_frames * holds_dark) * dark_variance
@@ -231,30 +240,36 @@ def _run(run: _Run, frames: Any, n: int) -> Cake:
     individual = np.empty((n, *n_bins)) if options.individual else None
     area = np.zeros(n_bins)
     group = _GroupSum(n_bins)
-    k = done = 0
     n_threads = run.inputs.n_threads
-    size = run.cake_map.block_size(n_threads)
-    for block in read_blocks(frames, run.cake_map.frame_shape, size, n_threads=n_threads):
-        if done == 0:
-            _warn_of_negatives(block[0], options)
-        caked = prepared.apply(block, variance=options.variance, n_threads=n_threads)
-        area += caked.bin_area.sum(axis=0)
+    negative: list[float] = []
+
+    def apply(block: Sequence[npt.NDArray[Any]] | PackedFrames, threads: int) -> CakedFrames:
+        if isinstance(prepared, PreparedMap):
+            return prepared.apply(block, variance=options.variance, n_threads=threads)
+        unpacked = block.frames(n_threads=threads) if isinstance(block, PackedFrames) else block
+        return prepared.apply(unpacked, variance=options.variance, n_threads=threads)
+
+    blocks = caked_blocks(
+        apply,
+        frames,
+        run.cake_map.frame_shape,
+        run.cake_map.block_size(n_threads),
+        look=lambda frame: negative.append(_negative_fraction(frame)),
+        n_threads=n_threads,
+    )
+    k = 0
+    for done, caked in enumerate((block[i] for block in blocks for i in range(len(block))), 1):
+        if done == 1:
+            _warn_of_negatives(max(negative, default=0.0), options)
+        area += caked.valid.total_area()
         if individual is not None:
-            individual[done : done + len(block)] = caked.intensity
-        first = 0
-        while first < len(block):
-            end = min(len(block), groups[k][1] - done)
-            group.add(caked[first:end])
-            if done + end == groups[k][1]:
-                intensity[k], variance[k] = group.total(
-                    groups[k][1] - groups[k][0], dark_variance, holds_dark=holds_dark
-                )
-                group, k = _GroupSum(n_bins), k + 1
-            first = end
-        for _ in block:
-            done += 1
-            if options.progress is not None:
-                options.progress(done, n)
+            individual[done - 1] = caked.intensity
+        group.add(caked)
+        if done == groups[k][1]:
+            intensity[k], variance[k] = group.total(groups[k][1] - groups[k][0], dark_variance, holds_dark=holds_dark)
+            group, k = _GroupSum(n_bins), k + 1
+        if options.progress is not None:
+            options.progress(done, n)
     return _result(run, frames, groups, (intensity, variance, area / n), individual)
 
 

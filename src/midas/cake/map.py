@@ -14,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from midas import _core
-from midas.cake.frame_source import are_transformed, as_stack, read_blocks
+from midas.cake.frame_source import are_transformed, as_stack
 from midas.cake.map_file import keep_map, load_or_none, map_path, write_map
 from midas.cake.pixels import Dark, FrameInput, RawLayout, check_stack, prepare_dark, prepare_mask
 from midas.cake.prepared import BATCH, CakedFrames, PreparedMap, Recipe
+from midas.cake.stream import caked_blocks
 from midas.detector import Detector
 from midas.errors import InputError
 from midas.geometry import FloatArray, Geometry
@@ -145,7 +146,8 @@ class CakeMap:
         """Return an iterator over the frames' cakes, reading some frames at a time: 16 for each thread.
 
         The cakes are those of `apply`, one after another without the axis of frames. Data sets in chunks are read by
-        whole chunks, the next ones while the present ones are summed. Frames before one that fails come out first.
+        whole chunks, the next ones while the present ones are summed; compressed frames of HDF5, one to a chunk, are
+        unpacked and summed by all threads. Frames before one that fails come out first.
 
         Parameters
         ----------
@@ -171,8 +173,8 @@ class CakeMap:
         """
         self._check_transforms(frames)
         recipe = self._recipe(dark, mask, variance, normalize, negative_counts, n_threads)
-        blocks = read_blocks(frames, self.frame_shape, self.block_size(n_threads), n_threads=n_threads)
-        return (caked for block in blocks for caked in map(recipe.apply(block).__getitem__, range(len(block))))
+        blocks = caked_blocks(recipe.apply, frames, self.frame_shape, self.block_size(n_threads), n_threads=n_threads)
+        return (caked[i] for caked in blocks for i in range(len(caked)))
 
     def block_size(self, n_threads: int) -> int:
         """Return how many frames to read and sum at once: 16 a thread, as far as they and their cakes fit in 1 GB."""
@@ -275,7 +277,7 @@ class CakeMap:
 
     def prepare(self, inputs: FrameInput) -> PreparedMap:
         """Return the map with all that frames are combined with, checked already."""
-        core = _core.Integrator(self.core, **inputs.of_core())
+        core = _core.Integrator(self.core, **inputs.of_core(), n_threads=inputs.n_threads)
         return PreparedMap(core, self.shape, self.frame_shape)
 
     def dark_variance(self, dark: Dark, inputs: FrameInput) -> FloatArray:

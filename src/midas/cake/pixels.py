@@ -14,7 +14,8 @@ from midas.geometry import FloatArray
 
 Bytes = npt.NDArray[np.uint8]
 
-_NATIVE = ("uint8", "uint16", "uint32", "int16", "int32", "float32", "float64")
+NATIVE = ("uint8", "uint16", "uint32", "int16", "int32", "float32", "float64")
+"""Types of pixels that the core reads as they are."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ def native_frame(frame: npt.ArrayLike, shape: tuple[int, int]) -> npt.NDArray[An
         raise InputError(f"the frame has dtype {frame.dtype}; expected integers or floating point numbers")
     masked = np.ma.getmask(frame)
     frame = np.asarray(frame)
-    if frame.dtype.name in _NATIVE and not masked.any():
+    if frame.dtype.name in NATIVE and not masked.any():
         return np.ascontiguousarray(frame, dtype=frame.dtype.newbyteorder("="))
     wide = frame.astype(np.float64, order="C")
     if kind == "u":

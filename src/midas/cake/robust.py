@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from midas import _core
 from midas.cake.pixels import FrameInput, native_frame
-from midas.cake.prepared import CakedFrames
+from midas.cake.prepared import CakedFrames, ValidPixels
 from midas.errors import InputError
 
 if TYPE_CHECKING:
@@ -119,8 +119,7 @@ class PreparedRobust:
         return CakedFrames(
             intensity.reshape(-1, *self.shape),
             None if variances is None else variances.reshape(-1, *self.shape),
-            area.reshape(-1, *self.shape),
-            pixels.reshape(-1, *self.shape),
+            ValidPixels(area.reshape(-1, *self.shape), pixels.reshape(-1, *self.shape), len(intensity)),
         )
 
 

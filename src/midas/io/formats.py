@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from midas.errors import FormatError, InputError
-from midas.io.hdf5_chunks import is_unpackable, read_packed
+from midas.io.hdf5_chunks import ChunkedStack
 from midas.io.headers import header_hints, tree_hints
 from midas.io.library_log import ErrorsOf
 
@@ -63,6 +63,8 @@ class FrameSource(ABC):
     shape: tuple[int, int, int]
     """Frames, rows, columns."""
     dtype: np.dtype[Any]
+    chunked: ChunkedStack | None = None
+    """The frames as they stand in the file, compressed, where we can unpack them."""
     metadata: Mapping[str, object] = MappingProxyType({})
     """What the file says of itself, beside `format`; of `CONDITIONS` a number or an array of one for each frame; of the
     instrument `hints`, a tuple of `midas.io.headers.Hint`."""
@@ -256,6 +258,7 @@ class Hdf5Source(FrameSource):
             raise FormatError(f"the datasets under {where} differ in shape or type: {shapes}")
         self._parts = parts
         self._where = where
+        self.chunked = ChunkedStack.of(parts)
         self._starts = np.cumsum([0] + [s[0] for s in shapes])
         self.shape = (int(self._starts[-1]), *shapes[0][1:])
         self.dtype = parts[0].dtype
@@ -274,12 +277,10 @@ class Hdf5Source(FrameSource):
 
     def read_several(self, first: int, end: int, n_threads: int) -> Image | None:
         """Return frames whose chunks can be unpacked in parallel; None where they cannot, or one of them is damaged."""
-        k = int(np.searchsorted(self._starts, first, side="right")) - 1
-        start = int(self._starts[k])
-        if end > int(self._starts[k + 1]) or not is_unpackable(self._parts[k]):
+        if self.chunked is None:
             return None
         try:
-            return read_packed(self._parts[k], first - start, end - start, n_threads=n_threads)
+            return self.chunked.unpack(first, end, n_threads=n_threads)
         except (FormatError, OSError):  # HDF5 says of the frame what is wrong
             return None
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from midas.detector import transform_image
 from midas.errors import FormatError, InputError, MidasError
 from midas.io.formats import CONDITIONS, FORMATS, ArraySource, FrameSource, Image, Opener, ReadOptions
+from midas.io.hdf5_chunks import PackedFrames
 
 Mask = npt.NDArray[np.bool_]
 
@@ -111,6 +112,22 @@ class Frames:
         for k in range(end - first):
             stack[k] = self._read(first + k) if known is None else transform_image(known[k], self.image_transforms)
         return stack
+
+    def packed(self, first: int, end: int) -> PackedFrames | None:
+        """Return frames `first` to `end` as they stand in the file; None where `is_packed` is False or HDF5 must read.
+
+        Raises
+        ------
+        OSError
+            They cannot be read.
+        """
+        chunked = self._source.chunked if self.is_packed else None
+        return None if chunked is None else chunked.read(first + self.skip_frames, end + self.skip_frames)
+
+    @property
+    def is_packed(self) -> bool:
+        """True where frames stand in the file one by one, compressed, and are used as they are."""
+        return self._source.chunked is not None and not self.image_transforms
 
     def __iter__(self) -> Iterator[Image]:
         """Yield each frame in turn."""

@@ -1,24 +1,37 @@
-"""Chunks of HDF5 files unpacked in parallel: HDF5 itself unpacks one at a time, whatever the number of cores."""
+"""Chunks of HDF5 files unpacked by ourselves: HDF5 unpacks one at a time, whatever the number of cores.
+
+To add a filter, enter what undoes it in `_DECODERS`; it should let go of the GIL. Everything else is left to HDF5.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import ctypes.util
 import functools
+import zlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from midas import _core
+from midas.errors import FormatError
 
 if TYPE_CHECKING:
     import h5py
 
-_BITSHUFFLE = 32008  # the filter's number, registered with the HDF Group
-_BY_LZ4 = 2
-_AT_MOST = 1 << 30  # bytes unpacked at once
+# Numbers of filters as registered with the HDF Group.
+_DEFLATE, _SHUFFLE, _BLOSC, _LZ4, _BITSHUFFLE = 1, 2, 32001, 32004, 32008
+_BY_LZ4 = 2  # option of bitshuffle
+_AT_ONCE = 1 << 28  # bytes of unpacked frames whose chunks are held at once
+
+Filter = tuple[int, tuple[int, ...]]
+"""A filter's number and options."""
 
 
 @functools.cache
@@ -37,41 +50,202 @@ def lz4_address() -> int:
     return 0
 
 
-def is_unpackable(dataset: h5py.Dataset) -> bool:
-    """Return whether `read_packed` can read a dataset: one frame a chunk, bitshuffled and packed with LZ4."""
-    if dataset.chunks is None or dataset.ndim != 3 or dataset.chunks != (1, *dataset.shape[1:]):
-        return False
-    if dataset.dtype.kind not in "uif" or not dataset.dtype.isnative or dataset.is_virtual:
-        return False
-    created = dataset.id.get_create_plist()
-    if created.get_nfilters() != 1:
-        return False
-    number, _, options, _ = created.get_filter(0)
-    return bool(number == _BITSHUFFLE and len(options) > 4 and options[4] == _BY_LZ4 and lz4_address())
+def _inflate(packed: bytes, n_bytes: int, item_bytes: int) -> bytes:
+    inflate = zlib.decompressobj()
+    # One byte more than expected, so that a longer chunk shows and none grows without bounds.
+    unpacked = inflate.decompress(packed, n_bytes + 1)
+    if not inflate.eof:
+        raise ValueError("it does not end where it should")
+    return unpacked
 
 
-def read_packed(dataset: h5py.Dataset, first: int, end: int, *, n_threads: int = 0) -> npt.NDArray[Any] | None:
-    """Return frames `first` to `end` of a dataset that `is_unpackable`, shape (end - first, n_z, n_y).
+def _unshuffle(packed: bytes, n_bytes: int, item_bytes: int) -> bytes:
+    """Undo HDF5's shuffle: first the first bytes of all elements, then the second ones."""
+    return np.frombuffer(packed, np.uint8).reshape(item_bytes, -1).T.tobytes()
 
-    None where a chunk was never written or stands unfiltered, which HDF5 reads better.
 
-    Raises
-    ------
-    FormatError
-        A chunk is cut short or malformed.
+def _unpack_blosc(packed: bytes, n_bytes: int, item_bytes: int) -> bytes:
+    from numcodecs import blosc
+
+    # The header of a Blosc chunk: 4 bytes of versions and flags, then sizes unpacked, of a block, and packed.
+    if len(packed) < 16 or (_little(packed[4:8]), _little(packed[12:16])) != (n_bytes, len(packed)):
+        raise ValueError("its header does not give its sizes")
+    return bytes(blosc.decompress(packed))
+
+
+def _unpack_lz4(packed: bytes, n_bytes: int, item_bytes: int) -> bytearray:
+    """Undo the LZ4 filter: 8 bytes of size, 4 of block size, then 4 bytes of size and the data of each block.
+
+    All big-endian; a block that is not smaller than unpacked stands as it is. Source: "LZ4 filter format" in the HDF
+    Group's registered filter plugins (RegisteredFilterPlugins, number 32004).
     """
-    frame_bytes = int(np.prod(dataset.shape[1:])) * dataset.dtype.itemsize
-    out = np.empty((end - first, *dataset.shape[1:]), dtype=dataset.dtype)
-    step = max(1, _AT_MOST // frame_bytes)
-    for start in range(first, end, step):
+    total, block = _big(packed[:8]), _big(packed[8:12])
+    if len(packed) < 12 or total != n_bytes or block < 1:
+        raise ValueError("its header does not give its size")
+    decompress = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_int)(
+        lz4_address()
+    )
+    out = bytearray(total)
+    to = ctypes.addressof(ctypes.c_char.from_buffer(out))
+    given = np.frombuffer(packed, np.uint8)
+    at = 12
+    for done in range(0, total, block):
+        n, size = min(block, total - done), _big(packed[at : at + 4])
+        at += 4
+        if at + size > len(packed):
+            raise ValueError("it is cut short")
+        if size == n:
+            out[done : done + n] = packed[at : at + n]
+        elif decompress(given.ctypes.data + at, to + done, size, n) != n:
+            raise ValueError("it holds a block that LZ4 cannot unpack")
+        at += size
+    return out
+
+
+def _big(value: bytes) -> int:
+    return int.from_bytes(value, "big")
+
+
+def _little(value: bytes) -> int:
+    return int.from_bytes(value, "little")
+
+
+_Decoder = Callable[[bytes, int, int], "bytes | bytearray"]
+_DECODERS: MappingProxyType[int, _Decoder] = MappingProxyType(
+    {_DEFLATE: _inflate, _SHUFFLE: _unshuffle, _BLOSC: _unpack_blosc, _LZ4: _unpack_lz4}
+)
+"""What undoes a filter: from a chunk, its bytes unpacked and those of an element to the bytes unpacked."""
+_DECODING_ERRORS = (ValueError, RuntimeError, zlib.error)
+
+
+@dataclass(frozen=True, eq=False)
+class PackedFrames:
+    """Frames as they stand in a file, compressed."""
+
+    chunks: tuple[bytes, ...]
+    """One a frame."""
+    shape: tuple[int, int]
+    """Rows and columns of each."""
+    dtype: np.dtype[Any]
+    filters: tuple[Filter, ...]
+    """What was done to each, in this order."""
+
+    def __len__(self) -> int:
+        """Return the number of frames."""
+        return len(self.chunks)
+
+    @property
+    def for_core(self) -> bool:
+        """Whether the core unpacks them: bitshuffled and packed with LZ4."""
+        return bool(self.filters) and self.filters[0][0] == _BITSHUFFLE
+
+    def unpack(self, *, n_threads: int = 0) -> npt.NDArray[Any]:
+        """Return the frames, shape (n, n_z, n_y).
+
+        Raises
+        ------
+        FormatError
+            A chunk is cut short or malformed.
+        """
+        out = np.empty((len(self), *self.shape), dtype=self.dtype)
+        self._unpack_into(out, n_threads)
+        return out
+
+    def _unpack_into(self, out: npt.NDArray[Any], n_threads: int) -> None:
+        if self.for_core:
+            _core.unpack_bitshuffle_lz4(self.chunks, out, lz4_address(), n_threads=n_threads)
+        elif n_threads == 1 or len(self) == 1:
+            for k, chunk in enumerate(self.chunks):
+                out[k] = self._decode(k, chunk)
+        else:
+            with ThreadPoolExecutor(n_threads or _core.max_threads(), "midas chunks") as pool:
+                for k, frame in enumerate(pool.map(self._decode, range(len(self)), self.chunks)):
+                    out[k] = frame
+
+    def frames(self, *, n_threads: int = 0) -> Sequence[npt.NDArray[Any]]:
+        """Return the frames as arrays of their own, which may be read-only."""
+        if self.for_core:
+            return list(self.unpack(n_threads=n_threads))
+        return [self._decode(k, chunk) for k, chunk in enumerate(self.chunks)]
+
+    def _decode(self, number: int, chunk: bytes) -> npt.NDArray[Any]:
+        item_bytes = self.dtype.itemsize
+        n_bytes = self.shape[0] * self.shape[1] * item_bytes
+        unpacked: bytes | bytearray = chunk
+        try:
+            for filter_number, _ in reversed(self.filters):
+                unpacked = _DECODERS[filter_number](bytes(unpacked), n_bytes, item_bytes)
+            if len(unpacked) != n_bytes:
+                raise ValueError(f"it unpacks to {len(unpacked)} bytes; expected {n_bytes}")
+        except _DECODING_ERRORS as error:
+            raise FormatError(f"compressed chunk {number} cannot be unpacked: {error}") from error
+        return np.frombuffer(unpacked, dtype=self.dtype).reshape(self.shape)
+
+
+class ChunkedStack:
+    """Data sets joined to one stack, each with one frame to a chunk, whose chunks can be read as they stand."""
+
+    def __init__(self, parts: Sequence[h5py.Dataset], filters: tuple[Filter, ...]) -> None:
+        """Take data sets that fit; use `ChunkedStack.of`."""
+        self._parts = parts
+        self._filters = filters
+        self._starts = np.cumsum([0] + [len(part) for part in parts])
+        self.shape = (int(self._starts[-1]), *(int(n) for n in parts[0].shape[1:]))
+        self.dtype = parts[0].dtype
+
+    @classmethod
+    def of(cls, parts: Sequence[h5py.Dataset]) -> ChunkedStack | None:
+        """Return a stack of data sets of one shape and type; None where HDF5 must read them."""
+        found = [_filters(part) for part in parts]
+        if not found or any(filters is None or filters != found[0] for filters in found):
+            return None
+        assert found[0] is not None
+        return cls(parts, found[0])
+
+    def read(self, first: int, end: int) -> PackedFrames | None:
+        """Return frames `first` to `end` as they stand; None where a chunk was never written or stands unfiltered.
+
+        Raises
+        ------
+        OSError
+            A chunk cannot be read.
+        """
         chunks = []
-        for i in range(start, min(end, start + step)):
-            if dataset.id.get_chunk_info_by_coord((i, 0, 0)).byte_offset is None:
+        for i in range(first, end):
+            k = int(np.searchsorted(self._starts, i, side="right")) - 1
+            try:
+                left_out, chunk = self._parts[k].id.read_direct_chunk((i - int(self._starts[k]), 0, 0))
+            except (RuntimeError, KeyError):  # there is none
                 return None
-            left_out, chunk = dataset.id.read_direct_chunk((i, 0, 0))
             if left_out:
                 return None
             chunks.append(chunk)
-        part = out[start - first : start - first + len(chunks)]
-        _core.unpack_bitshuffle_lz4(chunks, part, lz4_address(), n_threads=n_threads)
-    return out
+        return PackedFrames(tuple(chunks), (self.shape[1], self.shape[2]), self.dtype, self._filters)
+
+    def unpack(self, first: int, end: int, *, n_threads: int = 0) -> npt.NDArray[Any] | None:
+        """Return frames `first` to `end`, shape (end - first, n_z, n_y); None and errors as of `read` and `unpack`."""
+        out = np.empty((end - first, *self.shape[1:]), dtype=self.dtype)
+        step = max(1, _AT_ONCE // max(1, out[:1].nbytes))
+        for start in range(first, end, step):
+            stop = min(end, start + step)
+            packed = self.read(start, stop)
+            if packed is None:
+                return None
+            packed._unpack_into(out[start - first : stop - first], n_threads)
+        return out
+
+
+def _filters(dataset: h5py.Dataset) -> tuple[Filter, ...] | None:
+    """Return the filters of a data set that we can undo, with one frame to a chunk; None for others."""
+    if dataset.chunks is None or dataset.ndim != 3 or dataset.chunks != (1, *dataset.shape[1:]):
+        return None
+    if dataset.dtype.kind not in "uif" or not dataset.dtype.isnative or dataset.is_virtual:
+        return None
+    created = dataset.id.get_create_plist()
+    found = tuple((n, options) for n, _, options, _ in map(created.get_filter, range(created.get_nfilters())))
+    if found and found[0][0] == _BITSHUFFLE:
+        options = found[0][1]
+        usable = len(found) == 1 and len(options) > 4 and options[4] == _BY_LZ4 and lz4_address() != 0
+        return found if usable else None
+    known = all(number in _DECODERS and (number != _LZ4 or lz4_address() != 0) for number, _ in found)
+    return found if known else None

@@ -1,0 +1,141 @@
+"""Cakes of a stack, some frames at a time and in order: reading, unpacking, summing and what comes after overlap."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from midas import _core
+from midas.cake.frame_source import Frame, read_blocks
+from midas.cake.pixels import check_shape
+from midas.cake.prepared import BATCH, CakedFrames
+from midas.errors import FormatError
+from midas.io.frames import Frames
+from midas.io.hdf5_chunks import ChunkedStack, PackedFrames
+
+Apply = Callable[[Sequence[Frame] | PackedFrames, int], CakedFrames]
+"""From frames and the number of threads to their cakes."""
+
+
+def caked_blocks(
+    apply: Apply,
+    frames: Any,
+    shape: tuple[int, int],
+    size: int,
+    *,
+    look: Callable[[Frame], None] | None = None,
+    n_threads: int = 0,
+) -> Iterator[CakedFrames]:
+    """Return an iterator over the cakes of a source's frames in order, at most `size` at a time.
+
+    Frames that stand compressed in an HDF5 file, one to a chunk, are read, unpacked and summed by as many threads as
+    asked for, each its own batch of 16, while the caller is busy with those that are done; of others the next block is
+    read in advance. What lies in memory does not grow with the stack. Where a frame fails, those before it come first.
+
+    Parameters
+    ----------
+    apply
+        Cakes frames. May be called by several threads, then with one thread each.
+    frames, shape, size, n_threads
+        As `midas.cake.frame_source.read_blocks`.
+    look
+        Called with the first frame, before it is caked.
+
+    Raises
+    ------
+    InputError, FormatError
+        As `read_blocks`, and what `apply` raises.
+    """
+    threads = n_threads or _core.max_threads()
+    batch = min(BATCH, max(1, size // threads))
+    n = _packed_length(frames, shape)
+    if n >= batch * threads:
+        return _by_batches(
+            apply, frames, shape, [range(k, min(n, k + batch)) for k in range(0, n, batch)], look, threads
+        )
+    return _by_blocks(apply, read_blocks(frames, shape, size, n_threads=n_threads), look, n_threads)
+
+
+def _by_blocks(
+    apply: Apply, blocks: Iterator[list[Frame]], look: Callable[[Frame], None] | None, n_threads: int
+) -> Iterator[CakedFrames]:
+    for block in blocks:
+        if look is not None:
+            look(block[0])
+            look = None
+        yield apply(block, n_threads)
+
+
+def _by_batches(
+    apply: Apply,
+    frames: Any,
+    shape: tuple[int, int],
+    parts: Sequence[range],
+    look: Callable[[Frame], None] | None,
+    threads: int,
+) -> Iterator[CakedFrames]:
+    """Yield the cakes of packed frames, each part read, unpacked and summed by one of the threads."""
+
+    def work(part: range) -> CakedFrames | None:
+        packed = _read(frames, part)
+        try:
+            return None if packed is None else apply(packed if packed.for_core else packed.frames(n_threads=1), 1)
+        except FormatError:
+            return None
+
+    if look is not None:
+        _look(look, frames)
+    waiting: deque[tuple[range, Future[CakedFrames | None]]] = deque()
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="midas batches")
+    try:
+        for k in range(len(parts) + threads):
+            if k < len(parts):
+                waiting.append((parts[k], pool.submit(work, parts[k])))
+            if k < threads or not waiting:
+                continue
+            part, future = waiting.popleft()
+            caked = future.result()
+            if caked is not None:
+                yield caked
+            else:  # HDF5 finds out which frame it is and what is wrong
+                yield from _by_blocks(apply, read_blocks(frames, shape, len(part), part=part), None, threads)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _packed_length(frames: Any, shape: tuple[int, int]) -> int:
+    """Return how many frames there are that can be unpacked by ourselves; 0 where they cannot."""
+    if not (frames.is_packed if isinstance(frames, Frames) else _chunked(frames) is not None):
+        return 0
+    check_shape(frames.shape, shape)
+    return int(frames.shape[0])
+
+
+def _chunked(frames: Any) -> ChunkedStack | None:
+    """Return a data set of an HDF5 file as a stack of chunks."""
+    import h5py
+
+    return ChunkedStack.of([frames]) if isinstance(frames, h5py.Dataset) else None
+
+
+def _read(frames: Any, part: range) -> PackedFrames | None:
+    """Return frames as they stand in their file; None where HDF5 must read them."""
+    try:
+        if isinstance(frames, Frames):
+            return frames.packed(part.start, part.stop)
+        chunked = _chunked(frames)
+        return None if chunked is None else chunked.read(part.start, part.stop)
+    except OSError:  # HDF5 says of the frame what is wrong
+        return None
+
+
+def _look(look: Callable[[Frame], None], frames: Any) -> None:
+    """Show the first frame, where it can be read: if not, its error comes in its turn."""
+    packed = _read(frames, range(1))
+    try:
+        if packed is not None:
+            look(packed.frames(n_threads=1)[0])
+    except FormatError:
+        return
