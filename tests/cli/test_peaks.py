@@ -68,6 +68,12 @@ def test_no_table_unless_it_is_asked_for(image, tmp_path):
     assert not list(tmp_path.glob("*.peaks.csv"))
 
 
+def test_one_bin_of_radius_is_refused_before_the_work(image, tmp_path, capsys):
+    assert run(image, tmp_path, "DoPeakFit 1\nRBinSize 1000\n") == 2
+    assert "is one bin; expected several a peak" in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["ps.txt"]
+
+
 def test_a_location_outside_of_the_bins_is_refused_before_the_work(image, tmp_path, capsys):
     assert run(image, tmp_path, "DoPeakFit 1\nPeakLocation 60\nPeakLocation 400\n") == 2
     assert "PeakLocation 400 px is outside of the bins" in capsys.readouterr().err

@@ -8,20 +8,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from midas import _core
+from midas.cake.result import Cake, sigma_above_0
 from midas.crystal.rings import Rings
 from midas.errors import InputError
 from midas.geometry import FloatArray, Geometry
 from midas.io.atomic import atomic_path
 from midas.units import CENTIDEGREE
-
-if TYPE_CHECKING:
-    from midas.cake.result import Cake
 
 IntArray = npt.NDArray[np.int64]
 
@@ -262,7 +260,7 @@ def fit_peaks(
         )
     found = _core.fit_lineouts(
         np.ascontiguousarray(cake.intensity, dtype=np.float64),
-        np.ascontiguousarray(_sigma(cake)),
+        np.ascontiguousarray(sigma_above_0(cake.sigma, cake.bin_area, normalized=cake.normalized)),
         edges,
         positions=at,
         fwhm=_positive(options.fwhm, "fwhm"),
@@ -308,13 +306,6 @@ def _count(n: int) -> int:
     if n < 1:
         raise InputError(f"n_peaks is {n}; expected 1 or more, or None for all")
     return int(n)
-
-
-def _sigma(cake: Cake) -> FloatArray:
-    """Return the cake's sigma, that of a single count where all pixels of a bin count 0."""
-    assert cake.sigma is not None
-    one_count = 1.0 / cake.bin_area.clip(min=1.0) if cake.normalized else np.ones_like(cake.bin_area)
-    return np.where(cake.sigma > 0.0, cake.sigma, np.where(cake.sigma == 0.0, one_count, np.nan))
 
 
 def _shared(widths: FloatArray) -> FloatArray:

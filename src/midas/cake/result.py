@@ -57,6 +57,12 @@ class Profile(RadialAxes):
     """The geometry it was made with."""
 
 
+def sigma_above_0(sigma: FloatArray, bin_area: FloatArray, *, normalized: bool) -> FloatArray:
+    """Return sigma, or that of a single count where every pixel of a bin counted 0: for what divides by it."""
+    one_count = 1.0 / bin_area.clip(min=1.0) if normalized else np.ones_like(bin_area)
+    return np.where(sigma == 0.0, one_count, sigma)
+
+
 @dataclass(frozen=True, eq=False)
 class Cake(RadialAxes):
     """Intensity over radius and eta, summed over groups of frames.
@@ -233,9 +239,8 @@ class Cake(RadialAxes):
         profile = self.profile()
         if profile.sigma is None:
             raise InputError("the cake has no sigma, which the third column needs; integrate with variance=True")
-        one_count = 1.0 / profile.bin_area.clip(min=1.0) if self.normalized else np.ones_like(profile.bin_area)
-        intensity, sigma = profile.intensity[index], profile.sigma[index]
-        sigma = np.where(sigma > 0.0, sigma, one_count)
+        intensity = profile.intensity[index]
+        sigma = sigma_above_0(profile.sigma[index], profile.bin_area, normalized=self.normalized)
         keep = np.isfinite(intensity)
         rows = np.column_stack([profile.two_theta, intensity, sigma])[keep]
         path = Path(path)

@@ -299,11 +299,16 @@ def _instrument(parameters: Parameters) -> dict[str, float]:
 
 
 def _check_peaks(parameters: Parameters) -> None:
-    """Refuse a peak outside of the bins before anything is caked."""
+    """Refuse bins that peaks cannot be fitted in, or that a peak is outside of, before anything is caked."""
     if not _flag(parameters, "DoPeakFit"):
         return
     bins = parameters.bins
     low, high = bins.radius_min, bins.radius_max
+    if parameters.grid.shape[0] < 2:
+        raise InputError(
+            f"{parameters.name}: DoPeakFit 1, but RMin {low:g} to RMax {high:g} px by RBinSize {bins.radius_step:g} is "
+            "one bin; expected several a peak: make RBinSize smaller"
+        )
     for radius in parameters.peak_locations:
         if not low <= radius <= high:
             raise InputError(
