@@ -31,84 +31,81 @@ Strip cut_strip(const CakeJob& job, std::int64_t row) {
   return strip;
 }
 
-// Where each run stands when all are ordered by bin, and what the bins hold.
-void order_by_bin(CakeMap& map, int n_threads) {
+// Where each run stands when all are ordered by bin, and what the bins hold. Each thread has bins of its own, for which
+// it goes through all runs in their order.
+void order_by_bin(const std::vector<Strip>& strips, CakeMap& map, int n_threads) {
   const auto n_bins = static_cast<std::size_t>(map.n_bins());
   map.first_slot.assign(n_bins + 1, 0);
-  for (const std::int32_t bin : map.run_bin) ++map.first_slot[static_cast<std::size_t>(bin) + 1];
-  for (std::size_t b = 1; b <= n_bins; ++b) map.first_slot[b] += map.first_slot[b - 1];
-  std::vector<std::int64_t> next(map.first_slot.begin(), map.first_slot.end() - 1);
-  map.run_slot.resize(map.run_bin.size());
-  for (std::size_t r = 0; r < map.run_bin.size(); ++r) {
-    map.run_slot[r] = next[static_cast<std::size_t>(map.run_bin[r])]++;
-  }
-  std::vector<double> run_area(map.run_bin.size());
-  std::vector<std::int32_t> run_pixels(map.run_bin.size());
-  const auto n_tiles = static_cast<std::int64_t>(map.first_run.size()) - 1;
-  parallel_for((n_tiles + 255) / 256, n_threads, [&](std::int64_t block) {
-    for (std::int64_t t = block * 256; t < std::min(n_tiles, (block + 1) * 256); ++t) {
-      auto e = static_cast<std::size_t>(map.first_entry[static_cast<std::size_t>(t)]);
-      for (auto r = static_cast<std::size_t>(map.first_run[static_cast<std::size_t>(t)]);
-           r < static_cast<std::size_t>(map.first_run[static_cast<std::size_t>(t) + 1]); ++r) {
-        double sum = 0.0;
-        std::int32_t n = 0;
-        for (const std::size_t end = e + static_cast<std::size_t>(map.run_groups[r] * GROUP); e < end; ++e) {
-          sum += static_cast<double>(map.area[e]);
-          n += map.area[e] > 0.0f ? 1 : 0;
-        }
-        run_area[static_cast<std::size_t>(map.run_slot[r])] = sum;
-        run_pixels[static_cast<std::size_t>(map.run_slot[r])] = n;
-      }
-    }
-  });
+  map.run_slot.resize(static_cast<std::size_t>(map.first_run.back()));
   map.bin_area.assign(n_bins, 0.0);
   map.bin_pixels.assign(n_bins, 0);
-  for (std::size_t b = 0; b < n_bins; ++b) {
-    for (auto s = static_cast<std::size_t>(map.first_slot[b]); s < static_cast<std::size_t>(map.first_slot[b + 1]);
-         ++s) {
-      map.bin_area[b] += run_area[s];
-      map.bin_pixels[b] += run_pixels[s];
-    }
-  }
+  const auto for_each_run = [&](const auto& visit) {
+    parallel_for(n_threads, n_threads, [&](std::int64_t part) {
+      const auto first = static_cast<std::int32_t>(map.n_bins() * part / n_threads),
+                 end = static_cast<std::int32_t>(map.n_bins() * (part + 1) / n_threads);
+      std::size_t run = 0;
+      for (const Strip& strip : strips) {
+        for (std::size_t i = 0; i < strip.run_bin.size(); ++i, ++run) {
+          const std::int32_t bin = strip.run_bin[i];
+          if (bin >= first && bin < end) visit(strip, i, run, static_cast<std::size_t>(bin));
+        }
+      }
+    });
+  };
+  for_each_run([&](const Strip& strip, std::size_t i, std::size_t, std::size_t bin) {
+    ++map.first_slot[bin + 1];
+    map.bin_area[bin] += strip.run_area[i];
+    map.bin_pixels[bin] += strip.run_pixels[i];
+  });
+  for (std::size_t b = 1; b <= n_bins; ++b) map.first_slot[b] += map.first_slot[b - 1];
+  std::vector<std::int64_t> next(map.first_slot.begin(), map.first_slot.end() - 1);
+  for_each_run([&](const Strip&, std::size_t, std::size_t run, std::size_t bin) { map.run_slot[run] = next[bin]++; });
 }
 
-template <class T>
-void place(std::vector<T>& from, std::int64_t at, std::vector<T>& to) {
-  std::copy(from.begin(), from.end(), to.begin() + at);
-  std::vector<T>().swap(from);
-}
-
-void join(std::vector<Strip>& strips, CakeMap& map, int n_threads) {
+void number_tiles(const std::vector<Strip>& strips, CakeMap& map) {
   map.first_run.push_back(0);
   map.first_entry.push_back(0);
-  std::vector<std::int64_t> run_at, entry_at;
   for (const Strip& strip : strips) {
-    run_at.push_back(map.first_run.back());
-    entry_at.push_back(map.first_entry.back());
     for (std::size_t t = 0; t < strip.n_runs.size(); ++t) {
       map.first_run.push_back(map.first_run.back() + strip.n_runs[t]);
       map.first_entry.push_back(map.first_entry.back() + strip.n_entries[t]);
     }
   }
-  map.run_bin.resize(static_cast<std::size_t>(map.first_run.back()));
-  map.run_groups.resize(map.run_bin.size());
-  map.pixel.resize(static_cast<std::size_t>(map.first_entry.back()));
-  map.area.resize(map.pixel.size());
-  parallel_for(static_cast<std::int64_t>(strips.size()), n_threads, [&](std::int64_t i) {
-    const auto k = static_cast<std::size_t>(i);
-    place(strips[k].run_bin, run_at[k], map.run_bin);
-    place(strips[k].run_groups, run_at[k], map.run_groups);
-    place(strips[k].pixel, entry_at[k], map.pixel);
-    place(strips[k].area, entry_at[k], map.area);
-  });
-  for (std::size_t k = 0; k < static_cast<std::size_t>(map.n_radius); ++k) {
-    double square = 0.0, shared = 0.0;
-    for (const Strip& strip : strips) {
-      square += strip.square[k];
-      shared += strip.shared[k];
+}
+
+void find_overlap(const std::vector<Strip>& strips, CakeMap& map) {
+  std::vector<double> square(static_cast<std::size_t>(map.n_radius), 0.0), shared = square;
+  for (const Strip& strip : strips) {
+    for (std::size_t k = 0; k < square.size(); ++k) {
+      square[k] += strip.square[k];
+      shared[k] += strip.shared[k];
     }
-    map.eta_overlap.push_back(square > 0.0 ? 1.0 + shared / square : 1.0);
   }
+  for (std::size_t k = 0; k < square.size(); ++k) {
+    map.eta_overlap.push_back(square[k] > 0.0 ? 1.0 + shared[k] / square[k] : 1.0);
+  }
+}
+
+// Appends one array of every strip in their order, each freed at once: no memory is touched before it is written.
+template <class T>
+void join(std::vector<Strip>& strips, std::vector<T> Strip::* array, std::int64_t size, std::vector<T>& joined) {
+  joined.reserve(static_cast<std::size_t>(size));
+  for (Strip& strip : strips) {
+    std::vector<T> part;
+    part.swap(strip.*array);
+    joined.insert(joined.end(), part.begin(), part.end());
+  }
+}
+
+// Four arrays, of which one holds most of the bytes.
+void join_all(std::vector<Strip>& strips, CakeMap& map, int n_threads) {
+  const std::int64_t n_runs = map.first_run.back(), n_entries = map.first_entry.back();
+  parallel_for(4, n_threads, [&](std::int64_t array) {
+    if (array == 0) join(strips, &Strip::area, n_entries, map.area);
+    if (array == 1) join(strips, &Strip::pixel, n_entries, map.pixel);
+    if (array == 2) join(strips, &Strip::run_bin, n_runs, map.run_bin);
+    if (array == 3) join(strips, &Strip::run_groups, n_runs, map.run_groups);
+  });
 }
 
 }  // namespace
@@ -133,8 +130,10 @@ CakeMap build_cake_map(const Projection& projection, const PixelLayout& layout, 
   std::vector<Strip> strips(static_cast<std::size_t>(map.tiles_down()));
   parallel_for(map.tiles_down(), threads,
                [&](std::int64_t i) { strips[static_cast<std::size_t>(i)] = cut_strip(job, i * TILE_ROWS); });
-  join(strips, map, threads);
-  order_by_bin(map, threads);
+  number_tiles(strips, map);
+  find_overlap(strips, map);
+  order_by_bin(strips, map, threads);
+  join_all(strips, map, threads);
   return map;
 }
 

@@ -22,7 +22,7 @@ const std::vector<Part>& PixelCutter::cut(const std::array<Corner, 4>& corners) 
   }
   if (!(nearest - reach < radii_.back())) return parts_;
   const bool at_origin = nearest <= reach;  // which may lie inside, on an edge or on a corner
-  split(corners, at_origin);
+  split(corners);
   const Point diagonal = {corners[2].at.x - corners[0].at.x, corners[2].at.y - corners[0].at.y};
   const Point other = {corners[3].at.x - corners[1].at.x, corners[3].at.y - corners[1].at.y};
   const double sign = cross(diagonal, other) < 0.0 ? -1.0 : 1.0;
@@ -36,17 +36,16 @@ const std::vector<Part>& PixelCutter::cut(const std::array<Corner, 4>& corners) 
   return parts_;
 }
 
-void PixelCutter::split(const std::array<Corner, 4>& corners, bool at_origin) {
+void PixelCutter::split(const std::array<Corner, 4>& corners) {
   pieces_.clear();
   for (std::size_t i = 0; i < 4; ++i) {
     const Corner &a = corners[i], &b = corners[(i + 1) % 4];
     if (zones_.n_zones() == 1 || (a.zone >= 0 && a.zone == b.zone)) {
       pieces_.push_back(make_piece(zones_.n_zones() == 1 ? 0 : a.zone, a.at, b.at, a.radius, b.radius));
-    } else if (!at_origin && a.zone >= 0 && b.zone >= 0 && zones_.are_neighbours(a.zone, b.zone)) {
-      zones_.split_once(a.at, b.at, a.zone, b.zone, pieces_);  // the edge subtends at most 60 deg: the short way
-    } else {
-      zones_.split(a.at, b.at, std::atan2(a.at.y, a.at.x), pieces_);
+      continue;
     }
+    if (a.zone >= 0 && b.zone >= 0 && zones_.split_at_border(a.at, b.at, a.zone, b.zone, pieces_)) continue;
+    zones_.split(a.at, b.at, std::atan2(a.at.y, a.at.x), pieces_);
   }
   sort_by_zone();
 }

@@ -36,7 +36,7 @@ class PixelCutter {
   const std::vector<Part>& cut(const std::array<Corner, 4>& corners);
 
  private:
-  void split(const std::array<Corner, 4>& corners, bool at_origin);
+  void split(const std::array<Corner, 4>& corners);
   void sort_by_zone();
   void cut_zone(const EdgePiece* begin, const EdgePiece* end, double sign, bool at_origin);
 

@@ -52,20 +52,12 @@ Edges::Edges(std::vector<double> edges) : edges_(std::move(edges)) {
   if (uniform) per_step_ = 1.0 / step;
 }
 
-std::int64_t Edges::locate(double x) const {
-  if (!(x >= edges_.front())) return -1;
-  if (x >= edges_.back()) return n_bins();
-  if (per_step_ == 0.0) return std::upper_bound(edges_.begin(), edges_.end(), x) - edges_.begin() - 1;
-  auto k = std::min(static_cast<std::int64_t>((x - edges_.front()) * per_step_), n_bins() - 1);
-  while ((*this)[k] > x) --k;
-  while ((*this)[k + 1] <= x) ++k;
-  return k;
-}
-
 double EdgePiece::area_in_disk(double radius) const {
   if (farthest <= radius) return 0.5 * edge.cross;
   if (nearest >= radius) return 0.5 * radius * radius * edge.angle;
-  return 0.5 * edge.cross - edge.beyond(radius);
+  double area = 0.5 * edge.cross - swept_beyond(edge.foot, edge.far_end, radius, angle_between);
+  if (edge.near_end > 0.0) area -= swept_beyond(edge.foot, edge.near_end, radius, angle_between);
+  return area;
 }
 
 EdgePiece make_piece(std::int64_t zone, const Point& start, const Point& end) {
@@ -112,14 +104,18 @@ double AngularZones::crossing(std::int64_t boundary, const Point& start, const P
   return side_step != 0.0 ? -side_start / side_step : otherwise;
 }
 
-void AngularZones::split_once(const Point& start, const Point& end, std::int64_t zone, std::int64_t next,
-                              std::vector<EdgePiece>& pieces) const {
+bool AngularZones::split_at_border(const Point& start, const Point& end, std::int64_t zone, std::int64_t next,
+                                   std::vector<EdgePiece>& pieces) const {
+  const bool is_forward = after(zone) == next;
+  if (n_zones() < 3 || (!is_forward && after(next) != zone)) return false;
   const Point step = {end.x - start.x, end.y - start.y};
-  const std::int64_t boundary = after(zone) == next ? next : zone;
-  const double t = std::min(1.0, std::max(0.0, crossing(boundary, start, step, 0.0)));
+  const std::int64_t boundary = is_forward ? next : zone;
+  const double t = crossing(boundary, start, step, 0.0);
   const Point middle = {start.x + t * step.x, start.y + t * step.y};
+  if (!(t > 0.0 && t < 1.0 && dot(rays_[static_cast<std::size_t>(boundary)], middle) > 0.0)) return false;
   pieces.push_back(make_piece(zone, start, middle));
   pieces.push_back(make_piece(next, middle, end));
+  return true;
 }
 
 void AngularZones::split(const Point& start, const Point& end, double start_angle,

@@ -62,7 +62,15 @@ class Edges {
   double back() const { return edges_.back(); }
 
   // The largest k with edges[k] <= x: -1 below the first edge, n_bins() at and above the last.
-  std::int64_t locate(double x) const;
+  std::int64_t locate(double x) const {
+    if (!(x >= edges_.front())) return -1;
+    if (x >= edges_.back()) return n_bins();
+    if (per_step_ == 0.0) return std::upper_bound(edges_.begin(), edges_.end(), x) - edges_.begin() - 1;
+    auto k = std::min(static_cast<std::int64_t>((x - edges_.front()) * per_step_), n_bins() - 1);
+    while ((*this)[k] > x) --k;
+    while ((*this)[k + 1] <= x) ++k;
+    return k;
+  }
 
  private:
   std::vector<double> edges_;
@@ -75,36 +83,29 @@ struct SweptEdge {
   double angle;     // from start to end [rad]
   double foot;      // p
   double far_end;   // |s| of the end farther from the foot
-  double near_end;  // |s| of the other where the foot is between them, else -1
-
-  // B of both ends: the signed area swept beyond the disk, for a radius above the edge's smallest distance.
-  double beyond(double radius) const {
-    return beyond(radius, far_end) + (near_end > 0.0 ? beyond(radius, near_end) : 0.0);
-  }
-  // The same for a radius that is smaller.
-  double beyond_short(double radius) const { return 0.5 * (cross - radius * radius * angle); }
-
- private:
-  double beyond(double radius, double end) const {
-    const double root = std::sqrt(std::max(0.0, (radius - std::abs(foot)) * (radius + std::abs(foot))));
-    if (!(end > root)) return 0.0;
-    const double swept = foot * (end - root);
-    return 0.5 * (swept - radius * radius * angle_between(swept, foot * foot + end * root));
-  }
+  double near_end;  // |s| of the other where the foot is between them, else below 0
 };
 
 // The edge from start to end, but for its angle; a point for no length.
 inline SweptEdge swept_edge(const Point& start, const Point& end) {
   const Point step = {end.x - start.x, end.y - start.y};
-  const double length2 = dot(step, step), per_length = length2 > 0.0 ? 1.0 / std::sqrt(length2) : 0.0;
-  SweptEdge edge;
-  edge.cross = cross(start, step);
-  edge.angle = 0.0;
-  edge.foot = edge.cross * per_length;
-  const double from = dot(start, step) * per_length, to = from + length2 * per_length;
-  edge.far_end = std::max(std::abs(from), std::abs(to));
-  edge.near_end = from < 0.0 && to > 0.0 ? std::min(-from, to) : -1.0;
-  return edge;
+  // Without a branch, for loops over many edges: no length makes all of it 0.
+  const double length2 = dot(step, step), per_length = 1.0 / std::sqrt(std::max(length2, 1e-300));
+  const double along = cross(start, step), from = dot(start, step) * per_length, to = from + length2 * per_length;
+  return {along, 0.0, along * per_length, std::max(std::abs(from), std::abs(to)), std::min(-from, to)};
+}
+
+// B(p, s, R) for R > |p|, with `angle` of a cross and a dot product: angle_between or, vectorised, small_angle.
+template <class Angle>
+double swept_beyond(double foot, double end, double radius, const Angle& angle) {
+  const double root = std::sqrt(std::max(0.0, (radius - std::abs(foot)) * (radius + std::abs(foot))));
+  const double reach = std::max(end, root), swept = foot * (reach - root);
+  return 0.5 * (swept - radius * radius * angle(swept, foot * foot + reach * root));
+}
+
+// What an edge sweeps beyond a disk that is smaller than its distance from the origin.
+inline double swept_beyond_short(double cross, double angle, double radius) {
+  return 0.5 * (cross - radius * radius * angle);
 }
 
 // The part of a polygon's edge that lies in one zone of angle.
@@ -143,13 +144,10 @@ class AngularZones {
 
   // Cuts the edge start -> end at every ray and appends its pieces; start_angle is the direction of start [rad].
   void split(const Point& start, const Point& end, double start_angle, std::vector<EdgePiece>& pieces) const;
-  // The same for an edge from one zone to a neighbour, over the border that they share.
-  void split_once(const Point& start, const Point& end, std::int64_t zone, std::int64_t next,
-                  std::vector<EdgePiece>& pieces) const;
-  // Whether two zones share one border; two zones that make up a turn share two.
-  bool are_neighbours(std::int64_t zone, std::int64_t next) const {
-    return n_zones() > 2 && (after(zone) == next || after(next) == zone);
-  }
+  // The same, faster, for an edge between two neighbours that passes their common border: false where it does not (the
+  // short way from one wide zone to the next may be by others between them), or they have two.
+  bool split_at_border(const Point& start, const Point& end, std::int64_t zone, std::int64_t next,
+                       std::vector<EdgePiece>& pieces) const;
   std::int64_t after(std::int64_t zone) const { return zone + 1 < n_zones() ? zone + 1 : 0; }
   std::int64_t before(std::int64_t zone) const { return zone > 0 ? zone - 1 : n_zones() - 1; }
 

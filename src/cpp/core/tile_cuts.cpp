@@ -67,18 +67,21 @@ bool TileCutter::is_masked(std::int64_t row, std::int64_t column) const {
 
 // Whether all are before the sample.
 bool TileCutter::map_corners(const PixelBlock& block) {
+  const StoredImage& image = job_.image;
   const std::int32_t panel = panel_of(block.row, block.column);
-  const double pixel_size = job_.projection.geometry().pixel_size;
+  const double pixel_size = job_.projection.geometry().pixel_size, column = static_cast<double>(block.column) - 0.5;
+  const auto n = static_cast<std::size_t>(block.n_columns) + 1;
   double sum = 0.0;
   for (std::int64_t i = 0; i <= block.n_rows; ++i) {
-    for (std::int64_t j = 0; j <= block.n_columns; ++j) {
-      const double r = static_cast<double>(block.row + i) - 0.5, c = static_cast<double>(block.column + j) - 0.5;
-      const PlanePoint p = job_.projection.on_plane(job_.image.y(r, c), job_.image.z(r, c), panel);
-      const std::size_t at = index(i, j);
-      u_[at] = p.vertical / pixel_size;
-      v_[at] = p.horizontal / pixel_size;
-      radius_[at] = std::abs(p.radius) / pixel_size;
-      sum += radius_[at];
+    const double row = static_cast<double>(block.row + i) - 0.5;
+    double *u = &u_[index(i, 0)], *v = &v_[index(i, 0)], *radius = &radius_[index(i, 0)];
+    job_.projection.on_plane(image.y(row, column), image.z(row, column), static_cast<double>(image.y_column),
+                             static_cast<double>(image.z_column), n, panel, u, v, radius);
+    for (std::size_t j = 0; j < n; ++j) {
+      u[j] /= pixel_size;
+      v[j] /= pixel_size;
+      radius[j] = std::abs(radius[j]) / pixel_size;
+      sum += radius[j];
     }
   }
   return std::isfinite(sum);
@@ -111,41 +114,47 @@ void TileCutter::find_zones(const PixelBlock& block) {
   const auto holds = [&](std::int64_t zone, const Point& p) {
     return (is_small_ || zones.is_convex(zone)) && zones.contains(zone, p);
   };
-  std::int64_t last = zones.locate(point(0));
+  std::int64_t zone = zones.locate(point(0));
   for (std::int64_t i = 0; i <= block.n_rows; ++i) {
-    for (std::int64_t j = 0; j <= block.n_columns; ++j) {
-      const Point p = point(index(i, j));
-      std::int64_t zone = last;
-      if (!holds(zone, p)) zone = zones.after(last);
-      if (!holds(zone, p)) zone = zones.before(last);
-      if (!holds(zone, p)) zone = zones.locate(p);
-      last = zone;
-      zone_[index(i, j)] = holds(zone, p) ? static_cast<std::int32_t>(zone) : -1;
+    for (std::size_t a = index(i, 0), end = a + static_cast<std::size_t>(block.n_columns) + 1; a < end;) {
+      const std::int64_t last = zone;
+      if (!holds(zone, point(a))) zone = zones.after(last);
+      if (!holds(zone, point(a))) zone = zones.before(last);
+      if (!holds(zone, point(a))) zone = zones.locate(point(a));
+      if (!holds(zone, point(a)))
+        zone_[a++] = -1;
+      else
+        for (; a < end && holds(zone, point(a)); ++a) zone_[a] = static_cast<std::int32_t>(zone);
     }
   }
 }
 
 void TileCutter::measure_edges(const PixelBlock& block) {
-  const auto measure = [&](EdgeSet& edges, std::size_t first, std::size_t n, std::size_t to_end) {
-    for (std::size_t i = first; i < first + n; ++i) {
-      const Point a = point(i), b = point(i + to_end);
-      const SweptEdge edge = swept_edge(a, b);
-      edges.cross[i] = edge.cross;
-      edges.foot[i] = edge.foot;
-      edges.far_end[i] = edge.far_end;
-      edges.near_end[i] = edge.near_end;
-      edges.angle[i] = dot(a, b);
-    }
-    if (is_small_) {
-      for (std::size_t i = first; i < first + n; ++i) edges.angle[i] = small_angle(edges.cross[i] / edges.angle[i]);
-    } else {
-      for (std::size_t i = first; i < first + n; ++i) edges.angle[i] = angle_between(edges.cross[i], edges.angle[i]);
-    }
-  };
   const auto n = static_cast<std::size_t>(block.n_columns);
   for (std::int64_t i = 0; i <= block.n_rows; ++i) {
-    measure(along_rows_, index(i, 0), n, 1);
-    if (i < block.n_rows) measure(along_columns_, index(i, 0), n + 1, ACROSS);
+    measure_edges(along_rows_, index(i, 0), n, 1);
+    if (i < block.n_rows) measure_edges(along_columns_, index(i, 0), n + 1, ACROSS);
+  }
+}
+
+void TileCutter::measure_edges(EdgeSet& edges, std::size_t first, std::size_t n, std::size_t to_end) {
+  const double *u = u_.data() + first, *v = v_.data() + first;
+  double *cross = edges.cross.data() + first, *angle = edges.angle.data() + first, *foot = edges.foot.data() + first,
+         *far_end = edges.far_end.data() + first, *near_end = edges.near_end.data() + first;
+#pragma omp simd
+  for (std::size_t i = 0; i < n; ++i) {
+    const Point a = {u[i], v[i]}, b = {u[i + to_end], v[i + to_end]};
+    const SweptEdge edge = swept_edge(a, b);
+    cross[i] = edge.cross;
+    foot[i] = edge.foot;
+    far_end[i] = edge.far_end;
+    near_end[i] = edge.near_end;
+    angle[i] = dot(a, b);
+  }
+  if (is_small_) {
+    for (std::size_t i = 0; i < n; ++i) angle[i] = small_angle(cross[i] / angle[i]);
+  } else {
+    for (std::size_t i = 0; i < n; ++i) angle[i] = angle_between(cross[i], angle[i]);
   }
 }
 
@@ -178,60 +187,93 @@ void TileCutter::find_radii(const PixelBlock& block) {
 
 // What each edge sweeps beyond the circles that cut one of its pixels.
 void TileCutter::cut_edges(const PixelBlock& block) {
-  n_beyond_ = 0;
+  reserve(block);
   // The pixels before and after the edge, one of which may be beyond the block.
   const auto cut = [&](EdgeSet& edges, std::size_t edge, bool has_before, bool has_after, std::size_t to_before) {
     const std::size_t before = has_before ? edge - to_before : edge, after = has_after ? edge : edge - to_before;
     cut_edge(edges, edge, std::min(first_k_[before], first_k_[after]), std::max(end_k_[before], end_k_[after]));
   };
   for (std::int64_t i = 0; i <= block.n_rows; ++i) {
-    for (std::int64_t j = 0; j <= block.n_columns; ++j) {
-      const std::size_t a = index(i, j);
-      if (j < block.n_columns) cut(along_rows_, a, i > 0, i < block.n_rows, ACROSS);
-      if (i < block.n_rows) cut(along_columns_, a, j > 0, j < block.n_columns, 1);
-    }
+    for (std::int64_t j = 0; j < block.n_columns; ++j) cut(along_rows_, index(i, j), i > 0, i < block.n_rows, ACROSS);
+    if (i == block.n_rows) break;
+    for (std::int64_t j = 0; j <= block.n_columns; ++j) cut(along_columns_, index(i, j), j > 0, j < block.n_columns, 1);
   }
+  const double *foot = crossings_.foot.data(), *end = crossings_.end.data();
+  double* radius = crossings_.radius.data();
+  const std::size_t n = crossings_.n;
+  if (is_small_) {
+#pragma omp simd
+    for (std::size_t i = 0; i < n; ++i) {
+      radius[i] =
+          swept_beyond(foot[i], end[i], radius[i], [](double swept, double dot) { return small_angle(swept / dot); });
+    }
+  } else {
+    for (std::size_t i = 0; i < n; ++i) radius[i] = swept_beyond(foot[i], end[i], radius[i], angle_between);
+  }
+  for (std::size_t i = 0; i < n; ++i) beyond_[crossings_.target[i]] += radius[i];
 }
 
+// Room for every edge: its radii are some of its two pixels', and a circle cuts it at most twice.
+void TileCutter::reserve(const PixelBlock& block) {
+  std::size_t n = 0;
+  for (std::int64_t i = 0; i < block.n_rows; ++i)
+    for (std::int64_t j = 0; j < block.n_columns; ++j)
+      n += 4 * static_cast<std::size_t>(end_k_[index(i, j)] - first_k_[index(i, j)]);
+  if (beyond_.size() < n) beyond_.resize(n);
+  if (crossings_.foot.size() < 2 * n) crossings_.resize(2 * n);
+  n_beyond_ = crossings_.n = 0;
+}
+
+// Leaves what the circles that cut the edge itself give for later, all at once.
 void TileCutter::cut_edge(EdgeSet& edges, std::size_t i, std::int32_t first_k, std::int32_t end_k) {
-  const auto n = static_cast<std::size_t>(end_k - first_k);
-  if (n_beyond_ + n > beyond_.size()) beyond_.resize(2 * (n_beyond_ + n));
-  edges.at[i] = static_cast<std::int64_t>(n_beyond_) - first_k;
+  const std::int32_t first_cut = edges.first_k[i], end_cut = edges.end_k[i];
   double* out = beyond_.data() + n_beyond_;
-  n_beyond_ += n;
-  const SweptEdge edge = edges.edge(i);
-  std::int32_t k = first_k;
-  for (; k < edges.first_k[i]; ++k) *out++ = edge.beyond_short(job_.radii[k]);
-  for (; k < edges.end_k[i]; ++k) *out++ = edge.beyond(job_.radii[k]);
-  for (; k < end_k; ++k) *out++ = 0.0;
+  for (std::int32_t k = first_k; k < first_cut; ++k) {
+    out[k - first_k] = swept_beyond_short(edges.cross[i], edges.angle[i], job_.radii[k]);
+  }
+  for (std::int32_t k = first_cut; k < end_k; ++k) out[k - first_k] = 0.0;
+  const double foot = edges.foot[i], far_end = edges.far_end[i], near_end = edges.near_end[i];
+  std::size_t target = n_beyond_ + static_cast<std::size_t>(first_cut - first_k);
+  for (std::int32_t k = first_cut; k < end_cut; ++k, ++target) {
+    crossings_.add(foot, far_end, job_.radii[k], target);
+    if (near_end > 0.0) crossings_.add(foot, near_end, job_.radii[k], target);
+  }
+  edges.at[i] = static_cast<std::int64_t>(n_beyond_) - first_k;
+  n_beyond_ += static_cast<std::size_t>(end_k - first_k);
 }
 
 void TileCutter::cut_pixel(std::size_t corner, std::int64_t pixel, Strip& strip) {
-  const std::int64_t zone = zone_[corner];
-  if (zone >= job_.zones.n_bins()) return;
+  const std::int64_t zone = zone_[corner], first = first_k_[corner], end = end_k_[corner];
+  const std::int64_t last = std::min(end, job_.radii.n_bins());
+  if (zone >= job_.zones.n_bins() || first > last) return;
   const Point a = point(corner), b = point(corner + 1), c = point(corner + ACROSS + 1), d = point(corner + ACROSS);
   const double doubled = cross({c.x - a.x, c.y - a.y}, {d.x - b.x, d.y - b.y}), sign = doubled < 0.0 ? -1.0 : 1.0;
   const double* top = beyond_.data() + along_rows_.at[corner];
   const double* bottom = beyond_.data() + along_rows_.at[corner + ACROSS];
   const double* left = beyond_.data() + along_columns_.at[corner];
   const double* right = beyond_.data() + along_columns_.at[corner + 1];
-  const std::int64_t end = end_k_[corner], last = std::min(end, job_.radii.n_bins());
-  const std::int32_t sector = entries_.sector(zone);
+  double* square = strip.square.data();
+  TileEntries::Writer writer = entries_.write(zone, first - 1, last, pixel);
   double within = 0.5 * std::abs(doubled);  // of the pixel, beyond R_(k - 1)
-  for (std::int64_t k = first_k_[corner]; k <= last; ++k) {
+  for (std::int64_t k = first; k <= last; ++k) {
     const double further = k < end ? sign * ((top[k] - bottom[k]) + (right[k] - left[k])) : 0.0;
     const double area = within - further;
     within = further;
     if (k == 0 || !(area > SLIVER)) continue;
-    entries_.add(k - 1, sector, pixel, area);
-    strip.square[static_cast<std::size_t>(k - 1)] += area * area;
+    writer.add(k - 1, area);
+    square[k - 1] += area * area;
   }
+  entries_.keep(writer);
 }
 
 void TileCutter::cut_alone(std::size_t corner, std::int64_t pixel, Strip& strip) {
   const auto at = [&](std::size_t i) { return Corner{point(i), radius_[i], zone_[i]}; };
   by_radius_ = cutter_.cut({at(corner), at(corner + 1), at(corner + ACROSS + 1), at(corner + ACROSS)});
-  for (const Part& part : by_radius_) entries_.add(part.k, entries_.sector(part.zone), pixel, part.area);
+  for (const Part& part : by_radius_) {
+    TileEntries::Writer writer = entries_.write(part.zone, part.k, part.k + 1, pixel);
+    writer.add(part.k, part.area);
+    entries_.keep(writer);
+  }
   // Squares of the bins' areas, and of pairs with the same R.
   std::sort(by_radius_.begin(), by_radius_.end(),
             [](const Part& p, const Part& q) { return p.k != q.k ? p.k < q.k : p.zone < q.zone; });

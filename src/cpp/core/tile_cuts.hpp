@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -53,7 +54,24 @@ class TileCutter {
     std::array<double, CORNERS> cross, angle, foot, far_end, near_end;
     std::array<std::int32_t, CORNERS> first_k, end_k;  // the radii R_k that cut the edge
     std::array<std::int64_t, CORNERS> at;              // beyond_[at + k] belongs to R_k
-    SweptEdge edge(std::size_t i) const { return {cross[i], angle[i], foot[i], far_end[i], near_end[i]}; }
+  };
+  // Arguments of swept_beyond and the place in beyond_ to add the result to, which takes the place of the radius.
+  struct Crossings {
+    std::vector<double> foot, end, radius;
+    std::vector<std::size_t> target;
+    std::size_t n = 0;
+    void resize(std::size_t size) {
+      foot.resize(size);
+      end.resize(size);
+      radius.resize(size);
+      target.resize(size);
+    }
+    void add(double p, double s, double r, std::size_t to) {
+      foot[n] = p;
+      end[n] = s;
+      radius[n] = r;
+      target[n++] = to;
+    }
   };
 
   static std::size_t index(std::int64_t i, std::int64_t j) {
@@ -68,8 +86,10 @@ class TileCutter {
   bool measure(const PixelBlock& block);
   void find_zones(const PixelBlock& block);
   void measure_edges(const PixelBlock& block);
+  void measure_edges(EdgeSet& edges, std::size_t first, std::size_t n, std::size_t to_end);
   void find_radii(const PixelBlock& block);
   void cut_edges(const PixelBlock& block);
+  void reserve(const PixelBlock& block);
   void cut_edge(EdgeSet& edges, std::size_t i, std::int32_t first_k, std::int32_t end_k);
   // Whether the pixel after a corner is in one zone and does not hold the beam.
   bool is_plain(std::size_t corner) const {
@@ -93,6 +113,7 @@ class TileCutter {
   std::array<std::int32_t, CORNERS> first_k_, end_k_;  // of each pixel: the radii that cut it
   std::vector<double> beyond_;                         // swept areas, see EdgeSet::at
   std::size_t n_beyond_ = 0;
+  Crossings crossings_;
   std::vector<Part> by_radius_;
 };
 

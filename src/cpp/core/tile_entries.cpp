@@ -19,14 +19,14 @@ std::size_t groups_of(std::int32_t size) { return (static_cast<std::size_t>(size
 void TileEntries::clear() {
   ++tile_;
   sectors_.clear();
-  entries_.clear();
+  n_entries_ = 0;
   first_k_ = std::numeric_limits<std::int64_t>::max();
-  last_k_ = -1;
+  end_k_ = -1;
 }
 
 void TileEntries::append_to(Strip& strip) {
   const std::size_t runs = strip.run_bin.size(), entries = strip.pixel.size();
-  if (!entries_.empty()) {
+  if (n_entries_ > 0) {
     number_bins();
     place_runs(strip);
     fill_runs(strip);
@@ -37,6 +37,7 @@ void TileEntries::append_to(Strip& strip) {
 
 // Gives the bins that the tile may have numbers from 0 on, ascending as they do, and counts their entries.
 void TileEntries::number_bins() {
+  Entry *begin = entries_.data(), *end = begin + n_entries_;
   const std::size_t n = sectors_.size();
   etas_ = sectors_;
   std::sort(etas_.begin(), etas_.end());
@@ -45,25 +46,25 @@ void TileEntries::number_bins() {
     rank_[i] = static_cast<std::int32_t>(std::lower_bound(etas_.begin(), etas_.end(), sectors_[i]) - etas_.begin());
   }
   bins_.clear();
-  auto n_keys = static_cast<std::size_t>(last_k_ - first_k_ + 1) * n;
-  if (n_keys <= 16 * entries_.size() + 1024) {
+  auto n_keys = static_cast<std::size_t>(end_k_ - first_k_) * n;
+  if (n_keys <= 16 * n_entries_ + 1024) {
     const auto step = static_cast<std::int32_t>(n), first = static_cast<std::int32_t>(first_k_);
-    for (Entry& e : entries_) e.key = (e.key - first) * step + rank_[static_cast<std::size_t>(e.sector)];
+    for (Entry* e = begin; e != end; ++e) e->key = (e->key - first) * step + rank_[static_cast<std::size_t>(e->sector)];
   } else {  // most of them empty: those with entries alone, found by sorting
-    for (Entry& e : entries_) {
-      const std::int64_t eta = sectors_[static_cast<std::size_t>(e.sector)];
-      e.key = static_cast<std::int32_t>(e.key * n_eta_ + eta);
-      bins_.push_back(e.key);
+    for (Entry* e = begin; e != end; ++e) {
+      const std::int64_t eta = sectors_[static_cast<std::size_t>(e->sector)];
+      e->key = static_cast<std::int32_t>(e->key * n_eta_ + eta);
+      bins_.push_back(e->key);
     }
     std::sort(bins_.begin(), bins_.end());
     bins_.erase(std::unique(bins_.begin(), bins_.end()), bins_.end());
-    for (Entry& e : entries_) {
-      e.key = static_cast<std::int32_t>(std::lower_bound(bins_.begin(), bins_.end(), e.key) - bins_.begin());
+    for (Entry* e = begin; e != end; ++e) {
+      e->key = static_cast<std::int32_t>(std::lower_bound(bins_.begin(), bins_.end(), e->key) - bins_.begin());
     }
     n_keys = bins_.size();
   }
   size_.assign(n_keys, 0);
-  for (const Entry& e : entries_) ++size_[static_cast<std::size_t>(e.key)];
+  for (const Entry* e = begin; e != end; ++e) ++size_[static_cast<std::size_t>(e->key)];
 }
 
 std::int32_t TileEntries::bin(std::size_t key) const {
@@ -102,11 +103,12 @@ void TileEntries::place_runs(Strip& strip) {
 }
 
 void TileEntries::fill_runs(Strip& strip) {
-  for (const Entry& e : entries_) {
-    Place& place = place_[static_cast<std::size_t>(e.key)];
-    strip.pixel[place.entry] = e.pixel;
-    strip.area[place.entry] = e.area;
-    strip.run_area[place.run] += static_cast<double>(e.area);
+  const Entry *begin = entries_.data(), *end = begin + n_entries_;
+  for (const Entry* e = begin; e != end; ++e) {
+    Place& place = place_[static_cast<std::size_t>(e->key)];
+    strip.pixel[place.entry] = e->pixel;
+    strip.area[place.entry] = e->area;
+    strip.run_area[place.run] += static_cast<double>(e->area);
     ++place.entry;
   }
   // To whole groups: areas of 0, of the run's last pixel.

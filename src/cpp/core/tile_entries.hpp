@@ -25,22 +25,29 @@ class TileEntries {
 
   void clear();
 
-  // The number in this tile of a bin of eta, for `add`.
-  std::int32_t sector(std::int64_t eta) {
-    Seen& seen = seen_[static_cast<std::size_t>(eta)];
-    if (seen.tile != tile_) {
-      seen = {tile_, static_cast<std::int32_t>(sectors_.size())};
-      sectors_.push_back(eta);
+  struct Entry {
+    std::int32_t key, sector;  // key: first k of R, then number_bins
+    float area;
+    std::uint8_t pixel;
+  };
+  // Takes the areas [px^2] of one pixel (row * TILE_COLUMNS + column) in the bins (k of R) of one eta.
+  struct Writer {
+    Entry* next;
+    std::int32_t sector;
+    std::uint8_t pixel;
+    void add(std::int64_t k, double area) {
+      *next++ = {static_cast<std::int32_t>(k), sector, static_cast<float>(area), pixel};
     }
-    return seen.sector;
+  };
+  // For bins first_k <= k < end_k, each at most once; to be kept before the next one is made.
+  Writer write(std::int64_t eta, std::int64_t first_k, std::int64_t end_k, std::int64_t pixel) {
+    first_k_ = std::min(first_k_, first_k);
+    end_k_ = std::max(end_k_, end_k);
+    const std::size_t most = n_entries_ + static_cast<std::size_t>(end_k - first_k);
+    if (most > entries_.size()) entries_.resize(2 * most);
+    return {entries_.data() + n_entries_, sector(eta), static_cast<std::uint8_t>(pixel)};
   }
-  // The area [px^2] that a pixel (row * TILE_COLUMNS + column) has in the bin (k of R, the sector's of eta).
-  void add(std::int64_t k, std::int32_t sector, std::int64_t pixel, double area) {
-    first_k_ = std::min(first_k_, k);
-    last_k_ = std::max(last_k_, k);
-    entries_.push_back(
-        {static_cast<std::int32_t>(k), sector, static_cast<float>(area), static_cast<std::uint8_t>(pixel)});
-  }
+  void keep(const Writer& writer) { n_entries_ = static_cast<std::size_t>(writer.next - entries_.data()); }
 
   // Runs: short ones first, since a loop whose length seldom changes is predicted, then by bin.
   void append_to(Strip& strip);
@@ -50,14 +57,18 @@ class TileEntries {
     std::int64_t tile;
     std::int32_t sector;
   };
-  struct Entry {
-    std::int32_t key, sector;  // key: first k of R, then number_bins
-    float area;
-    std::uint8_t pixel;
-  };
   struct Place {
     std::size_t run, entry;  // in the strip; the entry that comes next
   };
+  // The number in this tile of a bin of eta.
+  std::int32_t sector(std::int64_t eta) {
+    Seen& seen = seen_[static_cast<std::size_t>(eta)];
+    if (seen.tile != tile_) {
+      seen = {tile_, static_cast<std::int32_t>(sectors_.size())};
+      sectors_.push_back(eta);
+    }
+    return seen.sector;
+  }
   void number_bins();
   std::int32_t bin(std::size_t key) const;
   void place_runs(Strip& strip);
@@ -68,8 +79,9 @@ class TileEntries {
   std::vector<Seen> seen_;             // of each bin of eta
   std::vector<std::int64_t> sectors_;  // their bins of eta, as they came
   std::vector<std::int64_t> etas_;     // the same, ascending
-  std::int64_t first_k_ = 0, last_k_ = 0;
-  std::vector<Entry> entries_;
+  std::int64_t first_k_ = 0, end_k_ = 0;
+  std::vector<Entry> entries_;  // the first n_entries_ of them
+  std::size_t n_entries_ = 0;
   std::vector<std::int32_t> rank_;  // of each sector: its place in etas_
   std::vector<std::int32_t> bins_;  // of each key; empty where it follows from the key
   std::vector<std::int32_t> size_;  // of each key: its entries
