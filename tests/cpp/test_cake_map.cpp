@@ -58,21 +58,25 @@ CakeMap build(const midas::Geometry& g, const std::vector<double>& radii, const 
   return midas::build_cake_map(midas::Projection(g), rows(), radii, etas, mask, n_threads);
 }
 
+// The corners of each pixel [px].
+std::vector<std::vector<midas::Point>> quadrilaterals(const midas::Geometry& g) {
+  const midas::Projection projection(g);
+  std::vector<std::vector<midas::Point>> all;
+  for (std::int64_t i = 0; i < N * N; ++i) {
+    const auto y = static_cast<double>(i % N), z = static_cast<double>(i / N);
+    const auto corner = [&](double a, double b) {
+      const midas::Polar p = projection.to_polar(y + a, z + b, projection.panel_at(y, z));
+      return midas::Point{p.radius / g.pixel_size * std::cos(p.eta), p.radius / g.pixel_size * std::sin(p.eta)};
+    };
+    all.push_back({corner(-0.5, -0.5), corner(0.5, -0.5), corner(0.5, 0.5), corner(-0.5, 0.5)});
+  }
+  return all;
+}
+
 // The mapped area of each pixel, from its corners alone.
 std::vector<double> pixel_areas(const midas::Geometry& g) {
-  const midas::Projection projection(g);
-  const auto corner = [&](double y, double z) {
-    const midas::Polar p = projection.to_polar(y, z);
-    return midas::Point{p.radius / g.pixel_size * std::cos(p.eta), p.radius / g.pixel_size * std::sin(p.eta)};
-  };
   std::vector<double> areas;
-  for (std::int64_t z = 0; z < N; ++z) {
-    for (std::int64_t y = 0; y < N; ++y) {
-      const double a = static_cast<double>(y) - 0.5, b = static_cast<double>(z) - 0.5;
-      areas.push_back(std::abs(
-          midas::polygon_area({corner(a, b), corner(a + 1.0, b), corner(a + 1.0, b + 1.0), corner(a, b + 1.0)})));
-    }
-  }
+  for (const auto& q : quadrilaterals(g)) areas.push_back(std::abs(midas::polygon_area(q)));
   return areas;
 }
 
@@ -103,6 +107,75 @@ void test_every_pixel_whole() {
         }
       }
     }
+  }
+}
+
+// Three panels by two, shifted and turned, whose borders are no borders of tiles.
+midas::Geometry panelled(double y, double z) {
+  midas::Geometry g = tilted(y, z);
+  g.panels = std::make_shared<midas::PanelLayout>(std::vector<midas::Span>{{0, 18}, {20, 39}, {41, 60}},
+                                                  std::vector<midas::Span>{{0, 28}, {30, 60}});
+  for (int k = 0; k < 6; ++k) g.panel_shifts.push_back({0.1 * k, -0.2 * k, 0.004 * k, 30.0 * k, 1e-4 * k});
+  return g;
+}
+
+// Each part of each pixel against the pixel cut alone by its bin; no part is missing, since they add up to the pixel.
+void check_against_sectors(const midas::Geometry& g, const std::vector<double>& radii,
+                           const std::vector<double>& etas) {
+  const auto pixels = quadrilaterals(g);
+  const CakeMap map = build(g, radii, etas, 2);
+  const CakeRows rows = midas::cake_rows(map, 1);
+  double largest = 0.0;
+  for (std::size_t b = 0; b + 1 < rows.offsets.size(); ++b) {
+    const std::size_t k = b / (etas.size() - 1), e = b % (etas.size() - 1);
+    for (auto i = static_cast<std::size_t>(rows.offsets[b]); i < static_cast<std::size_t>(rows.offsets[b + 1]); ++i) {
+      const double area = midas::polygon_sector_area(pixels[static_cast<std::size_t>(rows.pixels[i])], radii[k],
+                                                     radii[k + 1], etas[e], etas[e + 1]);
+      largest = std::max(largest, std::abs(std::abs(area) - static_cast<double>(rows.areas[i])));
+    }
+  }
+  check_close(largest, 0.0, 2e-7, "each part is the pixel's own, cut by its bin [px^2]");
+  check_close(largest_error(g, map), 0.0, 1e-6, "the parts of a pixel add up to its mapped area [px^2]");
+}
+
+// Near the beam and far from it (where angles are small), rings of any width, zones of half a turn and more, one narrow
+// gap, neighbours that are wide and have narrow ones between them on the short way.
+void test_against_sectors() {
+  const double deg = PI / 180.0;
+  std::vector<double> uneven = {0.0, 0.2, 0.21, 1.5, 1.7, 9.0, 9.05, 30.0};
+  for (double r = 31.0; r < 700.0; r += 0.3 + 0.01 * (r - 31.0)) uneven.push_back(r);
+  uneven.push_back(5000.0);
+  std::vector<std::vector<double>> all_etas = {{-180.0, -21.127711, 15.363642, 15.514576, 180.0},
+                                               {-180.0, 179.9, 180.0},
+                                               {-90.0, 90.0, 270.0},
+                                               {10.0, 230.0, 231.0, 370.0}};
+  for (auto& etas : all_etas)
+    for (double& eta : etas) eta *= deg;
+  all_etas.push_back(steps(-PI, 2.0 * PI / 180.0, 180));
+  const std::array<std::array<double, 2>, 6> centres = {
+      {{30.0, 30.0}, {30.0, 30.5}, {30.5, 30.5}, {30.2, 29.9}, {-300.0, 20.0}, {25.0, 190.5}}};
+  bool is_even = true;  // 15 combinations a centre: both kinds of radii meet each of them
+  for (const auto& c : centres) {
+    for (midas::Geometry g : {flat(c[0], c[1]), tilted(c[0], c[1]), panelled(c[0], c[1])}) {
+      g.distortion_radius = 3e4;  // of the farthest pixels: no pixel grows beyond 2 px^2
+      for (const auto& etas : all_etas) {
+        check_against_sectors(g, is_even ? steps(0.0, 0.7, 1000) : uneven, etas);
+        is_even = !is_even;
+      }
+    }
+  }
+}
+
+// So many bins near the beam that most of a tile's are empty.
+void test_finest_bins() {
+  std::vector<double> radii = steps(0.0, 0.02, 60);
+  radii.push_back(900.0);
+  const midas::Geometry g = flat(30.1, 29.7);
+  const CakeMap map = build(g, radii, steps(-PI, 2.0 * PI / 3600.0, 3600));
+  check_close(largest_error(g, map), 0.0, 2e-5, "thousands of parts add up to a pixel [px^2]");
+  for (std::size_t b = 10 * 3600; b < 60 * 3600; ++b) {
+    const auto k = static_cast<double>(b / 3600);
+    check_close(map.bin_area[b], PI / 3600.0 * 4e-4 * (2.0 * k + 1.0), 1e-9, "the area of a tiny bin [px^2]");
   }
 }
 
@@ -358,6 +431,8 @@ void test_refused() {
 
 int main() {
   test_every_pixel_whole();
+  test_against_sectors();
+  test_finest_bins();
   test_by_hand();
   test_partial_range_and_mask();
   test_behind_the_sample();

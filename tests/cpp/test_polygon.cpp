@@ -1,4 +1,6 @@
 // Areas of polygons cut by circles and rays: by hand, by additivity, and against a count of points.
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <random>
 #include <vector>
@@ -119,9 +121,73 @@ void test_edges() {
   }
 }
 
+// What an edge sweeps beyond a circle, against the integral 1/2 (r^2 - R^2) dtheta along it by the midpoint rule, with
+// both ends beyond the circle, one, or none.
+void test_swept_beyond() {
+  const std::vector<std::array<Point, 2>> edges = {{{{3.0, -2.0}, {3.0, 2.5}}},
+                                                   {{{3.0, 0.5}, {3.5, 2.0}}},
+                                                   {{{-1.0, 0.1}, {2.0, 0.3}}},
+                                                   {{{200.0, 150.0}, {200.6, 150.8}}}};
+  for (const auto& [a, b] : edges) {
+    const midas::SweptEdge edge = midas::swept_edge(a, b);
+    const double nearest =
+        edge.near_end > 0.0 ? std::abs(edge.foot) : std::min(std::hypot(a.x, a.y), std::hypot(b.x, b.y));
+    const double farthest = std::max(std::hypot(a.x, a.y), std::hypot(b.x, b.y));
+    for (int i = 1; i < 10; ++i) {
+      const double radius = nearest + 0.1 * i * (farthest - nearest);
+      double expected = 0.0;
+      const int n = 400000;
+      for (int j = 0; j < n; ++j) {
+        const double t = (j + 0.5) / n, x = a.x + t * (b.x - a.x), y = a.y + t * (b.y - a.y), r2 = x * x + y * y;
+        if (r2 > radius * radius) expected += 0.5 * (r2 - radius * radius) * edge.cross / r2 / n;
+      }
+      const auto small = [](double swept, double dot) { return midas::small_angle(swept / dot); };
+      double found = midas::swept_beyond(edge.foot, edge.far_end, radius, midas::angle_between);
+      if (edge.near_end > 0.0) found += midas::swept_beyond(edge.foot, edge.near_end, radius, midas::angle_between);
+      check_close(found, expected, 1e-8, "what an edge sweeps beyond a circle");
+      if (a.x > 100.0) {
+        check_close(midas::swept_beyond(edge.foot, edge.far_end, radius, small), expected, 1e-8,
+                    "the same by the series");
+      }
+    }
+    // For a circle within the edge's distance: all of it less the sector.
+    const double angle = midas::angle_between(edge.cross, midas::dot(a, b)), radius = 0.9 * nearest;
+    check_close(midas::swept_beyond_short(edge.cross, angle, radius), 0.5 * (edge.cross - radius * radius * angle),
+                1e-12, "a circle that does not reach the edge");
+  }
+  const midas::SweptEdge point = midas::swept_edge({3.0, 4.0}, {3.0, 4.0});
+  check(point.cross == 0.0 && point.foot == 0.0, "an edge of no length sweeps nothing");
+  check(midas::swept_beyond(point.foot, point.far_end, 6.0, midas::angle_between) == 0.0, "beyond no circle");
+}
+
+// An edge over the border of two zones is cut once; one that takes the short way by other zones is not.
+void test_split_at_border() {
+  const double deg = PI / 180.0;
+  const midas::AngularZones zones({-180.0 * deg, -21.0 * deg, 15.4 * deg, 15.5 * deg});  // and the gap, zone 3
+  const Point low = {1.0, -0.5}, high = {1.0, 0.5}, middle = {1.0, 0.1};
+  std::vector<midas::EdgePiece> pieces;
+  check(zones.contains(0, low) && zones.contains(3, high) && zones.contains(1, middle), "the zones of three points");
+  check(!zones.split_at_border(low, high, 0, 3, pieces) && pieces.empty(), "zones 0 and 3 meet on the other side");
+  check(zones.split_at_border(low, middle, 0, 1, pieces) && pieces.size() == 2, "zones 0 and 1 meet at -21 deg");
+  check_close(pieces[0].edge.cross + pieces[1].edge.cross, midas::cross(low, middle), 1e-15, "the pieces are the edge");
+  check_close(pieces[1].edge.angle, (std::atan(0.1) / deg + 21.0) * deg, 1e-14,
+              "the second piece begins at the border");
+  pieces.clear();
+  check(zones.split_at_border({-1.0, 0.2}, {-1.0, -0.2}, 3, 0, pieces) && pieces.size() == 2, "and at 180 deg");
+  // A wide zone is narrowed for `contains`.
+  const midas::AngularZones half({0.0, PI});
+  check(half.contains(0, {0.0, 1.0}) && half.contains(1, {0.0, -1.0}), "the middle of half a turn");
+  check(!half.contains(0, {1.0, 0.01}) && !half.contains(1, {1.0, 0.01}), "near its border");
+  const midas::AngularZones wide({0.0, 1.9 * PI});
+  check(wide.contains(0, {-1.0, -0.1}) && !wide.contains(0, {1.0, 0.01}) && !wide.contains(0, {1.0, -0.01}),
+        "a zone of 342 deg, away from the gap");
+}
+
 }  // namespace
 
 int main() {
+  test_swept_beyond();
+  test_split_at_border();
   test_by_hand();
   test_far_pixel();
   test_signs_and_shapes();

@@ -152,6 +152,16 @@ PlanePoint Projection::on_plane(double y, double z, std::int32_t panel) const {
   return {radius * r.sin_angle(), radius * r.cos_angle(), radius};
 }
 
+void Projection::on_plane(double y, double z, double step_y, double step_z, std::size_t n, std::int32_t panel,
+                          double* vertical, double* horizontal, double* radius) const {
+  for (std::size_t i = 0; i < n; ++i) {
+    const PlanePoint p = on_plane(y + static_cast<double>(i) * step_y, z + static_cast<double>(i) * step_z, panel);
+    vertical[i] = p.vertical;
+    horizontal[i] = p.horizontal;
+    radius[i] = p.radius;
+  }
+}
+
 double Projection::radius(double y, double z, std::int32_t panel) const {
   return with_parallax(distorted(ray(y, z, panel), panel));
 }

@@ -97,6 +97,9 @@ class Projection {
 
   // The same as a point, at half the cost.
   PlanePoint on_plane(double y, double z, std::int32_t panel) const;
+  // The same for the n positions (y + i step_y, z + i step_z).
+  void on_plane(double y, double z, double step_y, double step_z, std::size_t n, std::int32_t panel, double* vertical,
+                double* horizontal, double* radius) const;
 
   // The radius alone [um], at a fraction of the cost of to_polar.
   double radius(double y, double z) const { return radius(y, z, panel_at(y, z)); }

@@ -36,15 +36,6 @@ std::vector<double> zone_edges(const std::vector<double>& edges) {
 
 }  // namespace
 
-double angle_between(double cross_ab, double dot_ab) {
-  // A pixel far from the beam subtends a small angle: the series is exact to rounding below 0.02 (next term x^10 / 11).
-  if (std::abs(cross_ab) < 0.02 * dot_ab) {
-    const double x = cross_ab / dot_ab, s = x * x;
-    return x * (1.0 - s * (1.0 / 3.0 - s * (1.0 / 5.0 - s * (1.0 / 7.0 - s * (1.0 / 9.0)))));
-  }
-  return std::atan2(cross_ab, dot_ab);
-}
-
 Edges::Edges(std::vector<double> edges) : edges_(std::move(edges)) {
   if (edges_.size() < 2)
     throw InputError("there are " + std::to_string(edges_.size()) + " bin edges; expected at least 2");
@@ -61,38 +52,11 @@ Edges::Edges(std::vector<double> edges) : edges_(std::move(edges)) {
   if (uniform) per_step_ = 1.0 / step;
 }
 
-std::int64_t Edges::locate(double x) const {
-  if (!(x >= edges_.front())) return -1;
-  if (x >= edges_.back()) return n_bins();
-  if (per_step_ == 0.0) return std::upper_bound(edges_.begin(), edges_.end(), x) - edges_.begin() - 1;
-  auto k = std::min(static_cast<std::int64_t>((x - edges_.front()) * per_step_), n_bins() - 1);
-  while ((*this)[k] > x) --k;
-  while ((*this)[k + 1] <= x) ++k;
-  return k;
-}
-
-double EdgePiece::angle() const { return angle_between(cross, start_radius * start_radius + dot(start, step)); }
-
 double EdgePiece::area_in_disk(double radius) const {
-  if (farthest <= radius) return 0.5 * cross;
-  const double sector = 0.5 * radius * radius;
-  if (nearest >= radius) return sector * angle();
-  // |start + t step| = radius: a t^2 + 2 b t + c = 0, each root without cancellation
-  const double a = dot(step, step), b = dot(start, step);
-  const double c = (start_radius - radius) * (start_radius + radius);
-  const double discriminant = b * b - a * c;
-  if (!(discriminant > 0.0)) return sector * angle();
-  const double q = -(b + std::copysign(std::sqrt(discriminant), b));
-  const double t1 = q / a, t2 = c / q;
-  const double enter = std::max(0.0, std::min(t1, t2)), leave = std::min(1.0, std::max(t1, t2));
-  if (!(enter < leave)) return sector * angle();
-  double area = 0.5 * (leave - enter) * cross;
-  const double start2 = start_radius * start_radius;
-  if (enter > 0.0) area += sector * angle_between(enter * cross, start2 + enter * b);
-  if (leave < 1.0) {
-    const double to_end = 1.0 - leave;  // dot(start + leave step, start + step)
-    area += sector * angle_between(to_end * cross, start2 + (1.0 + leave) * b + leave * a);
-  }
+  if (farthest <= radius) return 0.5 * edge.cross;
+  if (nearest >= radius) return 0.5 * radius * radius * edge.angle;
+  double area = 0.5 * edge.cross - swept_beyond(edge.foot, edge.far_end, radius, angle_between);
+  if (edge.near_end > 0.0) area -= swept_beyond(edge.foot, edge.near_end, radius, angle_between);
   return area;
 }
 
@@ -103,21 +67,24 @@ EdgePiece make_piece(std::int64_t zone, const Point& start, const Point& end) {
 EdgePiece make_piece(std::int64_t zone, const Point& start, const Point& end, double start_radius, double end_radius) {
   EdgePiece piece;
   piece.zone = zone;
-  piece.start = start;
-  piece.step = {end.x - start.x, end.y - start.y};
-  piece.cross = cross(start, piece.step);
-  piece.start_radius = start_radius;
-  piece.farthest = std::max(piece.start_radius, end_radius);
-  piece.nearest = std::min(piece.start_radius, end_radius);
-  const double length2 = dot(piece.step, piece.step), along = -dot(start, piece.step);
-  if (along > 0.0 && along < length2) piece.nearest = std::abs(piece.cross) / std::sqrt(length2);
+  piece.edge = swept_edge(start, end);
+  piece.edge.angle = angle_between(piece.edge.cross, dot(start, end));
+  piece.farthest = std::max(start_radius, end_radius);
+  piece.nearest = piece.edge.near_end > 0.0 ? std::abs(piece.edge.foot) : std::min(start_radius, end_radius);
   return piece;
 }
 
 AngularZones::AngularZones(std::vector<double> edges)
     : n_bins_(Edges(edges).n_bins()), first_(edges.front()), zones_(zone_edges(edges)) {
-  for (std::int64_t k = 0; k < n_zones(); ++k)
-    rays_.push_back({std::cos(first_ + zones_[k]), std::sin(first_ + zones_[k])});
+  const auto ray = [](double angle) { return Point{std::cos(angle), std::sin(angle)}; };
+  for (std::int64_t k = 0; k < n_zones(); ++k) rays_.push_back(ray(first_ + zones_[k]));
+  for (std::int64_t k = 0; k < n_zones(); ++k) {
+    const bool is_wide = !(zones_[k + 1] - zones_[k] < 3.14);
+    const double from = zones_[k] + WIDE_MARGIN, to = zones_[k + 1] - WIDE_MARGIN;
+    wedges_.push_back({is_wide ? ray(first_ + from) : rays_[static_cast<std::size_t>(k)],
+                       is_wide ? ray(first_ + to) : rays_[static_cast<std::size_t>(after(k))],
+                       is_wide && to - from > PI});
+  }
 }
 
 double AngularZones::relative(double angle) const {
@@ -129,6 +96,27 @@ double AngularZones::relative(double angle) const {
 std::int64_t AngularZones::locate(double angle) const { return zones_.locate(relative(angle)); }
 
 std::int64_t AngularZones::locate(const Point& p) const { return n_zones() == 1 ? 0 : locate(std::atan2(p.y, p.x)); }
+
+// Where start + t step meets the line of a ray.
+double AngularZones::crossing(std::int64_t boundary, const Point& start, const Point& step, double otherwise) const {
+  const Point& ray = rays_[static_cast<std::size_t>(boundary)];
+  const double side_start = cross(ray, start), side_step = cross(ray, step);
+  return side_step != 0.0 ? -side_start / side_step : otherwise;
+}
+
+bool AngularZones::split_at_border(const Point& start, const Point& end, std::int64_t zone, std::int64_t next,
+                                   std::vector<EdgePiece>& pieces) const {
+  const bool is_forward = after(zone) == next;
+  if (n_zones() < 3 || (!is_forward && after(next) != zone)) return false;
+  const Point step = {end.x - start.x, end.y - start.y};
+  const std::int64_t boundary = is_forward ? next : zone;
+  const double t = crossing(boundary, start, step, 0.0);
+  const Point middle = {start.x + t * step.x, start.y + t * step.y};
+  if (!(t > 0.0 && t < 1.0 && dot(rays_[static_cast<std::size_t>(boundary)], middle) > 0.0)) return false;
+  pieces.push_back(make_piece(zone, start, middle));
+  pieces.push_back(make_piece(next, middle, end));
+  return true;
+}
 
 void AngularZones::split(const Point& start, const Point& end, double start_angle,
                          std::vector<EdgePiece>& pieces) const {
@@ -144,10 +132,7 @@ void AngularZones::split(const Point& start, const Point& end, double start_angl
     const std::int64_t boundary = forward ? zone + 1 : zone;
     const double limit = zones_[boundary] + turns;
     if (forward ? to <= limit : to >= limit) break;
-    const Point& ray = rays_[static_cast<std::size_t>(boundary % n_zones())];
-    const double side_start = cross(ray, start), side_step = cross(ray, step);
-    const double crossing = side_step != 0.0 ? -side_start / side_step : t;
-    const double next_t = std::min(1.0, std::max(t, crossing));
+    const double next_t = std::min(1.0, std::max(t, crossing(boundary % n_zones(), start, step, t)));
     const Point next = {start.x + next_t * step.x, start.y + next_t * step.y};
     if (next_t > t) pieces.push_back(make_piece(zone, here, next));
     t = next_t;

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from midas.cake.robust import RobustOptions
 
-_ALGORITHM = 3  # goes up when a change of the core moves the areas
+_ALGORITHM = 4  # goes up when a change of the core moves the areas
 _PIXEL_SIZE_TOLERANCE = 1e-6  # relative
 _MOST_BYTES = 1 << 30  # of the frames of a block and their cakes
 _BYTES_A_BIN = 40  # of a frame: intensity, variance, area and pixels, and what adding them up takes
