@@ -39,3 +39,15 @@ def test_caking_is_right_at_small_sizes(tmp_path):
         "map",
         "accuracy",
     }
+
+
+@pytest.mark.skipif(not PROGRAMS, reason="the benchmarks are not here; run from a clone of the project")
+def test_throughput_is_measured_at_small_sizes(tmp_path):
+    command = [sys.executable, str(FOLDER / "throughput.py"), "--quick", "--no-peer"]
+    done = subprocess.run(
+        [*command, "--out", str(tmp_path / "throughput.json")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = json.loads((tmp_path / "throughput.json").read_text())["rows"]
+    assert {row["group"] for row in rows} == {"rate", "memory", "stage"}
+    assert all(row["value"] > 0.0 for row in rows if row["group"] in ("rate", "memory"))

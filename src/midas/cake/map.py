@@ -16,6 +16,7 @@ import numpy.typing as npt
 from midas import _core
 from midas.cake.frame_source import are_transformed, as_stack
 from midas.cake.map_file import keep_map, load_or_none, map_path, write_map
+from midas.cake.nexus import file_of, write_cakes
 from midas.cake.pixels import Dark, FrameInput, RawLayout, check_stack, prepare_dark, prepare_mask
 from midas.cake.prepared import BATCH, CakedFrames, PreparedMap, Recipe
 from midas.cake.stream import caked_blocks
@@ -175,6 +176,58 @@ class CakeMap:
         recipe = self._recipe(dark, mask, variance, normalize, negative_counts, n_threads)
         blocks = caked_blocks(recipe.apply, frames, self.frame_shape, self.block_size(n_threads), n_threads=n_threads)
         return (caked[i] for caked in blocks for i in range(len(caked)))
+
+    def apply_to_file(
+        self,
+        frames: Any,
+        path: Path | str,
+        *,
+        dark: npt.ArrayLike | None = None,
+        mask: npt.ArrayLike | None = None,
+        variance: bool = False,
+        normalize: bool = True,
+        negative_counts: bool = False,
+        n_threads: int = 0,
+    ) -> Path:
+        """Write the cakes of frames to an HDF5 file, in memory that does not grow with the stack; return its path.
+
+        The file holds one NeXus NXdata, `entry/cake`: `intensity` and, with `variance`, `sigma`, each of shape
+        (n_frames, n_radius, n_eta), float32, NaN where a bin has no valid pixel; `bin_area`, shape (n_radius, n_eta),
+        the mean over frames of the area of the valid pixels [px²]; the axes `frame`, `radius` [px], `two_theta` [deg],
+        `q` [Å⁻¹] and `eta` [deg], bin centres, each but `frame` with its `_edges`. The attribute `geometry` is JSON, in
+        the units of `Geometry`. The file appears when it is whole; after an error nothing is left.
+
+        Parameters
+        ----------
+        frames
+            As for `apply_each`.
+        path
+            The file; one that is there is replaced.
+        dark, mask, variance, normalize, negative_counts, n_threads
+            As for `apply`.
+
+        Raises
+        ------
+        InputError, FormatError
+            As `apply_each`; also where no bin holds a valid pixel, or `path` is the file that the frames come from.
+        OutputError
+            The folder is missing or cannot be written to, or the disk is full.
+
+        Examples
+        --------
+        >>> import h5py, tempfile
+        >>> g = Geometry(distance=1e6, beam_center=(10, 10), pixel_size=200, wavelength=0.18)
+        >>> cake_map = build_map(g, Detector((21, 21), 200), CakeGrid(0, 9, 3, eta_step=90))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = cake_map.apply_to_file(np.full((5, 21, 21), 7, dtype=np.uint16), Path(folder) / "cakes.h5")
+        ...     with h5py.File(path) as file:
+        ...         file["entry/cake/intensity"].shape
+        (5, 3, 4)
+        """
+        self._check_transforms(frames)
+        recipe = replace(self._recipe(dark, mask, variance, normalize, negative_counts, n_threads), single=True)
+        blocks = caked_blocks(recipe.apply, frames, self.frame_shape, self.block_size(n_threads), n_threads=n_threads)
+        return write_cakes(path, blocks, self.grid, self.geometry, normalized=normalize, source=file_of(frames))
 
     def block_size(self, n_threads: int) -> int:
         """Return how many frames to read and sum at once: 16 a thread, as far as they and their cakes fit in 1 GB."""

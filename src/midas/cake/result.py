@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from midas.axes import RadialAxes
+from midas.cake.nexus import geometry_record
 from midas.errors import InputError
 from midas.geometry import FloatArray, Geometry
 from midas.io.atomic import atomic_path
 from midas.io.gsas_zarr import INSTRUMENT_DEFAULTS, CakeFile, write_cake_file
-from midas.panels import panels_as_dict
 from midas.version import version
 
 if TYPE_CHECKING:
@@ -208,20 +208,7 @@ class Cake(RadialAxes):
         )
 
     def _metadata(self) -> dict[str, Any]:
-        g = self.geometry
-        geometry = {
-            "distance": g.distance,
-            "beam_center": list(g.beam_center),
-            "pixel_size": float(g.pixel_size),
-            "wavelength": float(g.wavelength),
-            "tilts": list(g.tilts),
-            "distortion": dict(g.distortion),
-            "distortion_radius": g.distortion_radius,
-            "image_transforms": list(g.image_transforms),
-            "parallax": g.parallax,
-            "panels": None if g.panels is None else panels_as_dict(g.panels),
-        }
-        return {"version": version(), "geometry": geometry, "normalized": self.normalized}
+        return {"version": version(), "geometry": geometry_record(self.geometry), "normalized": self.normalized}
 
     def to_xye(self, path: Path | str, *, index: int = 0) -> Path:
         """Write the profile of one sum as text, 2θ [deg], intensity and sigma a line, and return its path.
