@@ -38,6 +38,7 @@ Matrix rotation(std::size_t axis, double angle, bool derivative) {
 std::array<double, 3> column(const Matrix& m, std::size_t j) { return {m[0][j], m[1][j], m[2][j]}; }
 
 constexpr int MAX_NEWTON = 50;
+constexpr std::int64_t POSITIONS = 256;  // that a thread takes at a time
 constexpr double NAN_VALUE = std::numeric_limits<double>::quiet_NaN();
 
 double wrapped(double eta) { return eta >= PI ? eta - 2.0 * PI : eta; }
@@ -326,23 +327,18 @@ void Projection::to_pixel(double radius, double eta, std::int32_t panel, double&
 
 void to_polar(const Projection& projection, const double* y, const double* z, std::int64_t n, double* radius,
               double* two_theta, double* eta, int n_threads) {
-  const int threads = resolve_threads(n_threads);
-  (void)threads;
-#pragma omp parallel for num_threads(threads) schedule(static)
-  for (std::int64_t i = 0; i < n; ++i) {
+  parallel_for_blocks(n, POSITIONS, resolve_threads(n_threads), [&](std::int64_t i) {
     const Polar p = projection.to_polar(y[i], z[i]);
     if (radius != nullptr) radius[i] = p.radius;
     if (two_theta != nullptr) two_theta[i] = p.two_theta;
     if (eta != nullptr) eta[i] = p.eta;
-  }
+  });
 }
 
 void to_pixel(const Projection& projection, const double* radius, const double* eta, std::int64_t n, double* y,
               double* z, int n_threads) {
-  const int threads = resolve_threads(n_threads);
-  (void)threads;
-#pragma omp parallel for num_threads(threads) schedule(static)
-  for (std::int64_t i = 0; i < n; ++i) projection.to_pixel(radius[i], eta[i], y[i], z[i]);
+  parallel_for_blocks(n, POSITIONS, resolve_threads(n_threads),
+                      [&](std::int64_t i) { projection.to_pixel(radius[i], eta[i], y[i], z[i]); });
 }
 
 }  // namespace midas

@@ -356,10 +356,7 @@ PatternTable tabulate(const std::vector<Peak>& peaks, double end, int n_threads)
   PatternTable table(0.0, end / cells, static_cast<std::int64_t>(cells) + 1);
   const std::int64_t size = table.size();
   double* values = table.values();
-  const int threads = resolve_threads(n_threads);
-  (void)threads;
-#pragma omp parallel for num_threads(threads) schedule(static)
-  for (std::int64_t i = 0; i < size; ++i) {
+  parallel_for_blocks(size, 256, resolve_threads(n_threads), [&](std::int64_t i) {
     double sum = 0.0, density = 0.0;
     for (const Peak& p : peaks) {
       const double x = (table.node(i) - p.center) / p.fwhm;
@@ -368,7 +365,7 @@ PatternTable tabulate(const std::vector<Peak>& peaks, double end, int n_threads)
     }
     values[2 * i] = sum;
     values[2 * i + 1] = density * table.step();
-  }
+  });
   return table;
 }
 
@@ -390,10 +387,8 @@ void render(const Projection& projection, const Scene& scene, std::int64_t n_z, 
   const PatternTable table = tabulate(scene.peaks, end, n_threads);
   const TexturedPeaks textured = scene.texture.factors == nullptr ? TexturedPeaks() : textured_peaks(scene, table);
   const Renderer renderer(projection, scene, table, textured);
-  const int threads = resolve_threads(n_threads);
-  (void)threads;
-#pragma omp parallel for num_threads(threads) schedule(dynamic, 8)
-  for (std::int64_t z = 0; z < n_z; ++z) renderer.row(z, n_y, image + z * n_y);
+  parallel_for_blocks(n_z, 8, resolve_threads(n_threads),
+                      [&](std::int64_t z) { renderer.row(z, n_y, image + z * n_y); });
 }
 
 }  // namespace midas

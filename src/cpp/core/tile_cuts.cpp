@@ -248,15 +248,17 @@ void TileCutter::cut_pixel(std::size_t corner, std::int64_t pixel, Strip& strip)
   if (zone >= job_.zones.n_bins() || first > last) return;
   const Point a = point(corner), b = point(corner + 1), c = point(corner + ACROSS + 1), d = point(corner + ACROSS);
   const double doubled = cross({c.x - a.x, c.y - a.y}, {d.x - b.x, d.y - b.y}), sign = doubled < 0.0 ? -1.0 : 1.0;
-  const double* top = beyond_.data() + along_rows_.at[corner];
-  const double* bottom = beyond_.data() + along_rows_.at[corner + ACROSS];
-  const double* left = beyond_.data() + along_columns_.at[corner];
-  const double* right = beyond_.data() + along_columns_.at[corner + 1];
+  // From the first radius on.
+  const double* top = beyond_.data() + (along_rows_.at[corner] + first);
+  const double* bottom = beyond_.data() + (along_rows_.at[corner + ACROSS] + first);
+  const double* left = beyond_.data() + (along_columns_.at[corner] + first);
+  const double* right = beyond_.data() + (along_columns_.at[corner + 1] + first);
   double* square = strip.square.data();
   TileEntries::Writer writer = entries_.write(zone, first - 1, last, pixel);
   double within = 0.5 * std::abs(doubled);  // of the pixel, beyond R_(k - 1)
   for (std::int64_t k = first; k <= last; ++k) {
-    const double further = k < end ? sign * ((top[k] - bottom[k]) + (right[k] - left[k])) : 0.0;
+    const std::int64_t i = k - first;
+    const double further = k < end ? sign * ((top[i] - bottom[i]) + (right[i] - left[i])) : 0.0;
     const double area = within - further;
     within = further;
     if (k == 0 || !(area > SLIVER)) continue;
