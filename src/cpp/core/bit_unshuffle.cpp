@@ -12,6 +12,8 @@
 #include <cstring>
 #include <utility>
 
+#include "vectors.hpp"
+
 namespace midas {
 
 namespace {
@@ -19,14 +21,9 @@ namespace {
 constexpr int LANE = 16;  // bytes within which vectors are interleaved
 
 template <int W>
-struct Vector {
-  typedef std::uint8_t Bytes __attribute__((vector_size(W)));
-  typedef std::uint64_t Words __attribute__((vector_size(W)));
-};
+using Bytes = Lanes<std::uint8_t, W>;
 template <int W>
-using Bytes = typename Vector<W>::Bytes;
-template <int W>
-using Words = typename Vector<W>::Words;
+using Words64 = Lanes<std::uint64_t, W / 8>;
 
 // Where byte i of two interleaved vectors comes from: the lower or the upper half of each lane of either, UNIT bytes of
 // one and UNIT of the other.
@@ -55,14 +52,14 @@ template <int W, int UNIT>
 
 // Exchanges the bits of `a` above SHIFT, by mask, with those of `b` below.
 template <int W, int SHIFT>
-[[gnu::always_inline]] inline void exchange(Words<W>& a, Words<W>& b, std::uint64_t mask) {
-  const Words<W> t = ((a >> SHIFT) ^ b) & mask;
+[[gnu::always_inline]] inline void exchange(Words64<W>& a, Words64<W>& b, std::uint64_t mask) {
+  const Words64<W> t = ((a >> SHIFT) ^ b) & mask;
   b ^= t;
   a ^= t << SHIFT;
 }
 
 template <int W>
-[[gnu::always_inline]] inline void transpose_bits(Words<W>* v) {
+[[gnu::always_inline]] inline void transpose_bits(Words64<W>* v) {
   for (int i = 0; i < 4; ++i) exchange<W, 4>(v[i], v[i + 4], 0x0F0F0F0F0F0F0F0Full);
   for (const int i : {0, 1, 4, 5}) exchange<W, 2>(v[i], v[i + 2], 0x3333333333333333ull);
   for (int i = 0; i < 8; i += 2) exchange<W, 1>(v[i], v[i + 1], 0x5555555555555555ull);
@@ -103,7 +100,7 @@ template <int W, int USED, int SIZE>
     Bytes<W> all[8 * USED];  // of i and, within it, byte k
 #pragma GCC unroll 8
     for (int k = 0; k < USED; ++k) {
-      Words<W> bits[8];
+      Words64<W> bits[8];
 #pragma GCC unroll 8
       for (int b = 0; b < 8; ++b) std::memcpy(&bits[b], from + (8 * k + b) * row + j, W);
       transpose_bits<W>(bits);
@@ -146,22 +143,17 @@ template <int W>
   return unshuffle_vectors<W, 8, 8>(from, row, to);
 }
 
-#if defined(__x86_64__)
-[[gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi2")]] std::int64_t unshuffle_v4(const std::uint8_t* from,
-                                                                                              std::int64_t row,
-                                                                                              std::int64_t size,
-                                                                                              std::uint8_t* to) {
-  return unshuffle<64>(from, row, size, to);
-}
-[[gnu::target("avx2,fma,bmi2")]] std::int64_t unshuffle_v3(const std::uint8_t* from, std::int64_t row,
-                                                           std::int64_t size, std::uint8_t* to) {
-  return unshuffle<32>(from, row, size, to);
-}
-#endif
+struct Unshuffle {
+  template <int BYTES>
+  [[gnu::always_inline]] static inline std::int64_t run(const std::uint8_t* from, std::int64_t row, std::int64_t size,
+                                                        std::uint8_t* to) {
+    return unshuffle<BYTES>(from, row, size, to);
+  }
+};
 
-std::int64_t unshuffle_baseline(const std::uint8_t* from, std::int64_t row, std::int64_t size, std::uint8_t* to) {
-  return unshuffle<16>(from, row, size, to);
-}
+using UnshuffleVectors = std::int64_t (*)(const std::uint8_t*, std::int64_t, std::int64_t, std::uint8_t*);
+template <class Set>
+constexpr UnshuffleVectors UNSHUFFLE = Set::template run<Unshuffle, std::int64_t>;
 
 // The 8 x 8 bits of a word transposed: bit j of byte i becomes bit i of byte j (Hacker's Delight, section 7-3).
 std::uint64_t transposed(std::uint64_t x) {
@@ -191,12 +183,7 @@ void unshuffle_words(const std::uint8_t* from, std::int64_t row, std::int64_t fi
 void bit_unshuffle(const std::uint8_t* from, std::int64_t n, std::int64_t element_size, std::uint8_t* to,
                    InstructionSet set) {
   const std::int64_t row = n / 8;
-  auto vectors = unshuffle_baseline;
-#if defined(__x86_64__)
-  if (set == InstructionSet::V4) vectors = unshuffle_v4;
-  if (set == InstructionSet::V3) vectors = unshuffle_v3;
-#endif
-  (void)set;
+  const auto vectors = choose(set, UNSHUFFLE<Baseline>, UNSHUFFLE<V3>, UNSHUFFLE<V4>);
   unshuffle_words(from, row, vectors(from, row, element_size, to), element_size, to);
 }
 

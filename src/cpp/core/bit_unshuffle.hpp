@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "cake_kernels.hpp"
+#include "instruction_set.hpp"
 
 namespace midas {
 
