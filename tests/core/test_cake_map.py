@@ -314,3 +314,18 @@ def test_threads_share_one_map() -> None:
     expected = prepared.apply(stack).intensity.tobytes()
     with ThreadPoolExecutor(4) as pool:
         assert set(pool.map(lambda _: prepared.apply(stack, n_threads=2).intensity.tobytes(), range(12))) == {expected}
+
+
+def test_results_that_somebody_holds_are_left_alone() -> None:
+    """Large results take memory of dropped ones: never of a result, or of a view into one, that is still held."""
+    geometry = midas.Geometry(distance=1e6, beam_center=(60, 60), pixel_size=200, wavelength=0.18)
+    cake_map = midas.build_map(geometry, midas.Detector((120, 120), 200), midas.CakeGrid(0, 80, 0.5, eta_step=1))
+    stacks = [np.full((24, 120, 120), value, dtype=np.uint16) for value in range(1, 9)]
+    held = []
+    for stack in stacks:
+        intensity = cake_map.apply(stack, variance=True).intensity
+        assert intensity.nbytes > 2**23
+        held.append((stack[0, 0, 0], intensity if len(held) % 2 else intensity[3]))
+        cake_map.apply(stack, variance=True)
+    for value, intensity in held:
+        np.testing.assert_allclose(intensity[np.isfinite(intensity)], value, rtol=1e-6)

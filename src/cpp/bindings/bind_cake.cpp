@@ -9,6 +9,7 @@
 #include "module.hpp"
 #include "packed.hpp"
 #include "parallel.hpp"
+#include "result_memory.hpp"
 
 namespace midas_bindings {
 
@@ -145,7 +146,8 @@ py::tuple own_arrays(const std::vector<midas::OwnBin>& own) {
 template <class T, class Out, class Apply>
 py::tuple integrate(const midas::Integrator& integrator, std::int64_t n, bool variance, const Apply& apply) {
   const std::vector<py::ssize_t> shape = {n, integrator.map().n_bins()};
-  Array<Out> intensity(shape), variances(variance ? shape : std::vector<py::ssize_t>{0});
+  auto intensity = result_array<Out>(shape);
+  auto variances = result_array<Out>(variance ? shape : std::vector<py::ssize_t>{0});
   const midas::CakeOutput<Out> output{intensity.mutable_data(), variance ? variances.mutable_data() : nullptr};
   std::vector<midas::OwnBin> own;
   {
