@@ -318,8 +318,8 @@ def test_threads_share_one_map() -> None:
 
 def test_results_that_somebody_holds_are_left_alone() -> None:
     """Large results take memory of dropped ones: never of a result, or of a view into one, that is still held."""
-    geometry = midas.Geometry(distance=1e6, beam_center=(60, 60), pixel_size=200, wavelength=0.18)
-    cake_map = midas.build_map(geometry, midas.Detector((120, 120), 200), midas.CakeGrid(0, 80, 0.5, eta_step=1))
+    g = Geometry(distance=1e6, beam_center=(60, 60), pixel_size=200, wavelength=0.18)
+    cake_map = build_map(g, Detector((120, 120), 200), CakeGrid(0, 80, 0.5, eta_step=1))
     stacks = [np.full((24, 120, 120), value, dtype=np.uint16) for value in range(1, 9)]
     held = []
     for stack in stacks:
