@@ -10,6 +10,7 @@
 - bandwidth: a stack's time per frame over that of reading its bytes from memory once. Bandwidth is the best of many
   reads by as many threads, each summing an array of 256 MiB of its own with numpy (np.add.reduce and np.maximum.reduce
   over uint64; the quicker counts), taken between the runs.
+- threads: midas with one thread and with as many as asked for.
 - map: seconds to build the map in a new process and the peak memory of that process (VmHWM), imports and all.
 - accuracy: caking_accuracy.py.
 
@@ -38,7 +39,7 @@ import caking_programs as cp
 import main_job
 import numpy as np
 
-GROUPS = ("speed", "bandwidth", "map", "accuracy")
+GROUPS = ("speed", "bandwidth", "threads", "map", "accuracy")
 N_FRAMES = 32
 MOST_BYTES = 2**31  # of a stack
 READ_BYTES = 2**28  # that each thread reads from memory
@@ -205,6 +206,32 @@ def bandwidth(runs: int, threads: int, quick: bool) -> list[Row]:
     return rows
 
 
+# --- threads ---------------------------------------------------------------------------------------------------------
+
+
+def scaling(runs: int, threads: int, quick: bool) -> list[Row]:
+    """Return times of midas with one thread and with several, by turns."""
+    rows: list[Row] = []
+    shrink = 10 if quick else 1
+    for case in (cp.panel(2880 // shrink), cp.eiger(*(n // shrink for n in cp.EIGERS["4M"]), "Eiger 4M")):
+        stack = cp.frames(case, "uint16", 4 if quick else N_FRAMES)
+        programs = {n: cp.midas_programs(case, n)[0] for n in (1, threads)}
+        times: dict[tuple[int, str], list[float]] = {(n, what): [] for n in programs for what in ("frame", "stack")}
+        for program in programs.values():
+            program.many(stack)  # type: ignore[misc]
+        for r in range(runs):
+            for n, program in programs.items():
+                frame = stack[r % len(stack)]
+                times[n, "frame"].append(seconds_of(lambda p=program, frame=frame: p.one(frame)))
+                times[n, "stack"].append(seconds_of(lambda p=program, stack=stack: p.many(stack)) / len(stack))
+        for what in ("frame", "stack"):
+            one, several = (statistics.median(times[n, what]) for n in (1, threads))
+            row = {"group": "threads", "name": f"{case.bins}: {what}, 1 over {threads} threads", "unit": "ratio"}
+            row |= {"value": one / several, "one_ms": 1e3 * one, "several_ms": 1e3 * several, "ok": None}
+            rows.append(row)
+    return rows
+
+
 # --- maps ------------------------------------------------------------------------------------------------------------
 
 
@@ -262,6 +289,8 @@ def line(row: Row) -> str:
         more = f"  stack {row['stack']:.3f} ms a frame"
     elif "of_best" in row:
         more = f"  of the best runs {row['of_best']:.4g}"
+    elif "one_ms" in row:
+        more = f"  {row['one_ms']:.2f} and {row['several_ms']:.2f} ms a frame"
     elif "ms" in row:
         more = f"  {row['ms']:.2f} ms a frame, floor {row['floor_ms']:.2f}"
     elif "share_within" in row:
@@ -282,6 +311,7 @@ def measure(args: argparse.Namespace, peers: dict[str, str]) -> list[Row]:
         for case in speed_cases(args.quick)
     ]
     steps.append(("bandwidth", lambda: bandwidth(runs, args.threads, args.quick)))
+    steps.append(("threads", lambda: scaling(runs, args.threads, args.quick)))
     for case, most in map_cases(args.quick):
         for program in ("midas", *(p for p in ("pyFAI", "midas-integrate") if not cp.absent(peers, p))):
             job = functools.partial(maps, case, most, program, runs, args.threads, args.quick)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +18,8 @@ from midas.io.hdf5_chunks import ChunkedStack, PackedFrames
 
 Apply = Callable[[Sequence[Frame] | PackedFrames, int], CakedFrames]
 """From frames and the number of threads to their cakes."""
+ReadPacked = Callable[[range], PackedFrames | None]
+"""From numbers of frames to these as they stand in their file; None where HDF5 must read them."""
 
 
 def caked_blocks(
@@ -50,11 +53,13 @@ def caked_blocks(
     """
     threads = n_threads or _core.max_threads()
     batch = min(BATCH, max(1, size // threads))
-    n = _packed_length(frames, shape)
-    if n >= batch * threads:
-        return _by_batches(
-            apply, frames, shape, [range(k, min(n, k + batch)) for k in range(0, n, batch)], look, threads
-        )
+    read = _packed_reader(frames)
+    if read is not None:
+        check_shape(frames.shape, shape)
+        n = int(frames.shape[0])
+        if n >= batch * threads:
+            parts = [range(k, min(n, k + batch)) for k in range(0, n, batch)]
+            return _by_batches(apply, frames, shape, parts, read, look, threads)
     return _by_blocks(apply, read_blocks(frames, shape, size, n_threads=n_threads), look, n_threads)
 
 
@@ -73,20 +78,21 @@ def _by_batches(
     frames: Any,
     shape: tuple[int, int],
     parts: Sequence[range],
+    read: ReadPacked,
     look: Callable[[Frame], None] | None,
     threads: int,
 ) -> Iterator[CakedFrames]:
     """Yield the cakes of packed frames, each part read, unpacked and summed by one of the threads."""
 
     def work(part: range) -> CakedFrames | None:
-        packed = _read(frames, part)
+        packed = read(part)
         try:
             return None if packed is None else apply(packed if packed.for_core else packed.frames(n_threads=1), 1)
         except FormatError:
             return None
 
     if look is not None:
-        _look(look, frames)
+        _look(look, read(range(1)))
     waiting: deque[tuple[range, Future[CakedFrames | None]]] = deque()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="midas batches")
     try:
@@ -105,35 +111,33 @@ def _by_batches(
         pool.shutdown(cancel_futures=True)
 
 
-def _packed_length(frames: Any, shape: tuple[int, int]) -> int:
-    """Return how many frames there are that can be unpacked by ourselves; 0 where they cannot."""
-    if not (frames.is_packed if isinstance(frames, Frames) else _chunked(frames) is not None):
-        return 0
-    check_shape(frames.shape, shape)
-    return int(frames.shape[0])
+def _packed_reader(frames: Any) -> ReadPacked | None:
+    """Return what reads frames as they stand in their file, or None where we cannot unpack them by ourselves.
+
+    It returns None of frames that HDF5 must read, or of which it must say what is wrong.
+    """
+    h5py = sys.modules.get("h5py")  # imported, if this is a data set of its
+    if isinstance(frames, Frames):
+        packed: Callable[[int, int], PackedFrames | None] = frames.packed
+        if not frames.is_packed:
+            return None
+    else:
+        chunked = ChunkedStack.of([frames]) if h5py is not None and isinstance(frames, h5py.Dataset) else None
+        if chunked is None:
+            return None
+        packed = chunked.read
+
+    def read(part: range) -> PackedFrames | None:
+        try:
+            return packed(part.start, part.stop)
+        except OSError:
+            return None
+
+    return read
 
 
-def _chunked(frames: Any) -> ChunkedStack | None:
-    """Return a data set of an HDF5 file as a stack of chunks."""
-    import h5py
-
-    return ChunkedStack.of([frames]) if isinstance(frames, h5py.Dataset) else None
-
-
-def _read(frames: Any, part: range) -> PackedFrames | None:
-    """Return frames as they stand in their file; None where HDF5 must read them."""
-    try:
-        if isinstance(frames, Frames):
-            return frames.packed(part.start, part.stop)
-        chunked = _chunked(frames)
-        return None if chunked is None else chunked.read(part.start, part.stop)
-    except OSError:  # HDF5 says of the frame what is wrong
-        return None
-
-
-def _look(look: Callable[[Frame], None], frames: Any) -> None:
+def _look(look: Callable[[Frame], None], packed: PackedFrames | None) -> None:
     """Show the first frame, where it can be read: if not, its error comes in its turn."""
-    packed = _read(frames, range(1))
     try:
         if packed is not None:
             look(packed.frames(n_threads=1)[0])

@@ -8,6 +8,8 @@ from __future__ import annotations
 import ctypes
 import ctypes.util
 import functools
+import os
+import threading
 import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -182,6 +184,46 @@ class PackedFrames:
         return np.frombuffer(unpacked, dtype=self.dtype).reshape(self.shape)
 
 
+class _Places:
+    """Where the chunks of a data set lie in its file: read from there, threads do not wait for HDF5's one lock."""
+
+    def __init__(self, path: str, table: npt.NDArray[np.int64]) -> None:
+        self._table = table
+        self._file = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+
+    @classmethod
+    def of(cls, dataset: h5py.Dataset) -> _Places | None:
+        """Return those of a data set; None where only HDF5 knows, or the file may still change."""
+        file = dataset.file
+        on_disk = file.driver == "sec2" and file.userblock_size == 0 and Path(file.filename).is_file()
+        if not on_disk or file.mode != "r" or file.swmr_mode or not hasattr(os, "pread"):
+            return None
+        if not hasattr(dataset.id, "chunk_iter"):
+            return None
+        table = np.full((len(dataset), 2), -1, dtype=np.int64)
+
+        def note(chunk: Any) -> None:
+            if chunk.filter_mask == 0 and chunk.byte_offset is not None:
+                table[chunk.chunk_offset[0]] = (chunk.byte_offset, chunk.size)
+
+        dataset.id.chunk_iter(note)
+        return cls(file.filename, table)
+
+    def read(self, i: int) -> bytes | None:
+        """Return a chunk; None where there is none or it stands unfiltered. Raises OSError where the file is short."""
+        at, size = (int(n) for n in self._table[i])
+        if at < 0:
+            return None
+        chunk = os.pread(self._file, size, at)
+        if len(chunk) != size:
+            raise OSError(f"{len(chunk)} of {size} bytes of chunk {i} are there")
+        return chunk
+
+    def __del__(self) -> None:
+        if hasattr(self, "_file"):
+            os.close(self._file)
+
+
 class ChunkedStack:
     """Data sets joined to one stack, each with one frame to a chunk, whose chunks can be read as they stand."""
 
@@ -190,6 +232,8 @@ class ChunkedStack:
         self._parts = parts
         self._filters = filters
         self._starts = np.cumsum([0] + [len(part) for part in parts])
+        self._places: dict[int, _Places | None] = {}
+        self._lock = threading.Lock()
         self.shape = (int(self._starts[-1]), *(int(n) for n in parts[0].shape[1:]))
         self.dtype = parts[0].dtype
 
@@ -213,14 +257,24 @@ class ChunkedStack:
         chunks = []
         for i in range(first, end):
             k = int(np.searchsorted(self._starts, i, side="right")) - 1
-            try:
-                left_out, chunk = self._parts[k].id.read_direct_chunk((i - int(self._starts[k]), 0, 0))
-            except (RuntimeError, KeyError):  # there is none
-                return None
-            if left_out:
+            chunk = self._read_chunk(k, i - int(self._starts[k]))
+            if chunk is None:
                 return None
             chunks.append(chunk)
         return PackedFrames(tuple(chunks), (self.shape[1], self.shape[2]), self.dtype, self._filters)
+
+    def _read_chunk(self, part: int, i: int) -> bytes | None:
+        with self._lock:
+            if part not in self._places:
+                self._places[part] = _Places.of(self._parts[part])
+            places = self._places[part]
+        if places is not None:
+            return places.read(i)
+        try:
+            left_out, chunk = self._parts[part].id.read_direct_chunk((i, 0, 0))
+        except (RuntimeError, KeyError):  # there is none
+            return None
+        return None if left_out else bytes(chunk)
 
     def unpack(self, first: int, end: int, *, n_threads: int = 0) -> npt.NDArray[Any] | None:
         """Return frames `first` to `end`, shape (end - first, n_z, n_y); None and errors as of `read` and `unpack`."""
