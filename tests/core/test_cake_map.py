@@ -245,6 +245,7 @@ def test_stacks_with_bad_pixels_against_the_sparse_matrix(dtype: str, corrected:
     stack = rng.poisson(40.0, (n, *shape)).astype(dtype)
     valid = np.ones(stack.shape, dtype=bool)
     valid[3, 20:30, 40:80] = False  # of one frame
+    valid[n - 1] &= rng.random(shape) < 0.2
     valid[:, 50, 60:64] = False  # of every frame
     stack[~valid] = 250  # saturated
     if dtype.startswith(("int", "float")):
@@ -256,7 +257,7 @@ def test_stacks_with_bad_pixels_against_the_sparse_matrix(dtype: str, corrected:
     mask = rng.random(shape) < 0.02
     valid &= ~mask
     scale = 1.0 + rng.random(shape) if corrected else np.ones(shape)
-    dark = rng.poisson(9.0, shape).astype(float) if corrected else np.zeros(shape)
+    dark = rng.normal(9.0, 2.0, shape) if corrected else np.zeros(shape)
     prepared = cake_map.prepare(
         FrameInput(
             dark=dark if corrected else None,
@@ -314,6 +315,17 @@ def test_threads_share_one_map() -> None:
     expected = prepared.apply(stack).intensity.tobytes()
     with ThreadPoolExecutor(4) as pool:
         assert set(pool.map(lambda _: prepared.apply(stack, n_threads=2).intensity.tobytes(), range(12))) == {expected}
+
+
+def test_a_wide_count_leaves_the_other_frames_alone() -> None:
+    stack = np.random.default_rng(7).poisson(100.0, (32, N, N)).astype(np.uint32)
+    stack[5, 20, 30] = 1 << 25  # single precision would round it
+    stack[5, 40, 30] = stack[6, 40, 30] = np.iinfo(np.uint32).max
+    cake_map = build_map(geometry("centre on the panel"), Detector((N, N), 200), CakeGrid(0, 60, 1))
+    alone = [caked_bytes(cake_map.apply(frame, variance=True)) for frame in stack]
+    for n_threads in (1, 2, 16):
+        together = cake_map.apply(stack, variance=True, n_threads=n_threads)
+        assert [caked_bytes(together[i]) for i in range(len(stack))] == alone
 
 
 def test_results_that_somebody_holds_are_left_alone() -> None:

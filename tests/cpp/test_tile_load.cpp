@@ -40,11 +40,12 @@ bool arrives(const Frames<T>& frames, const midas::Valid<T>& valid, midas::Instr
   std::vector<const T*> at;
   for (const auto& frame : frames) at.push_back(frame.data());
   const midas::TileState all = loader.frames(at.data(), STRIDE, valid, tile);
-  bool ok = all.invalid == invalid && all.wide == wide, any_invalid = false, any_wide = false;
+  bool ok = all.invalid == invalid && (all.wide != 0) == wide, any_invalid = false, any_wide = false;
   for (std::int64_t f = 0; f < LANES; ++f) {
     const midas::TileState one = loader.frame(at[static_cast<std::size_t>(f)], STRIDE, valid, alone);
     any_invalid = any_invalid || one.invalid;
-    any_wide = any_wide || one.wide;
+    any_wide = any_wide || one.wide != 0;
+    ok = ok && (all.wide >> f & 1u) == one.wide;
     for (std::int64_t p = 0; p < TILE_PIXELS; ++p) {
       const T v = at[static_cast<std::size_t>(f)][p / TILE_COLUMNS * STRIDE + p % TILE_COLUMNS];
       const bool lost = std::is_integral_v<T> && std::is_same_v<Real, float> && static_cast<double>(v) >= 1 << 24;
@@ -71,8 +72,10 @@ void test_type(const char* what) {
   for (const auto set : {midas::InstructionSet::BASELINE, midas::InstructionSet::V3, midas::InstructionSet::V4}) {
     if (set > midas::best_instruction_set()) continue;
     const auto passes = [&](const Frames<T>& frames, const midas::Valid<T>& valid, bool invalid, bool wide) {
-      return arrives<T, float>(frames, valid, set, invalid, wide) &&
-             arrives<T, double>(frames, valid, set, invalid, wide);
+      if constexpr (sizeof(T) < 8) {
+        if (!arrives<T, float>(frames, valid, set, invalid, wide)) return false;
+      }
+      return arrives<T, double>(frames, valid, set, invalid, wide);
     };
     check(passes(small, plain, false, false), what);
     check(passes(small, midas::valid_counts<T>(0.0, false, {}), true, false), "nothing is a count");

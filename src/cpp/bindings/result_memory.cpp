@@ -38,6 +38,7 @@ class Pool {
   }
 
   void give_back(const Block& block) noexcept {
+    if (block.data == nullptr) return;
     try {
       const std::lock_guard<std::mutex> lock(mutex_);
       idle_.push_back(block);
@@ -74,13 +75,17 @@ Pool& pool() {
 }  // namespace
 
 ResultMemory take_result_memory(std::size_t size) {
-  auto block = std::make_unique<Block>(pool().take(size));
-  const auto give_back = [](void* taken) {
+  const auto give_back = [](Block* taken) {
+    pool().give_back(*taken);
+    delete taken;
+  };
+  std::unique_ptr<Block, void (*)(Block*)> block(new Block{nullptr, 0}, give_back);
+  *block = pool().take(size);
+  void* const data = block->data;
+  py::capsule owner(block.get(), [](void* taken) {
     const std::unique_ptr<Block> own(static_cast<Block*>(taken));
     pool().give_back(*own);
-  };
-  void* const data = block->data;
-  py::capsule owner(block.get(), give_back);
+  });
   block.release();  // the capsule's now
   return {data, std::move(owner)};
 }

@@ -6,7 +6,8 @@
 // bytes of a vector. Interleaving the vectors of all bytes and all i puts the elements in order, within each 16 bytes
 // of c, so that no instruction crosses lanes.
 //
-// Counts are small: bytes of the elements whose rows are all 0, the upper ones, are not transposed but filled in.
+// Counts are small: bytes of the elements whose rows are all 0, the upper ones, are not transposed but filled in (one
+// of 2 bytes, two or three of 4).
 #include "bit_unshuffle.hpp"
 
 #include <cstring>
@@ -133,14 +134,14 @@ template <int W, int USED, int SIZE>
 template <int W>
 [[gnu::always_inline]] inline std::int64_t unshuffle(const std::uint8_t* from, std::int64_t row, std::int64_t size,
                                                      std::uint8_t* to) {
-  const std::int64_t used = used_bytes(from, row, size);
   if (size == 1) return unshuffle_vectors<W, 1, 1>(from, row, to);
+  if (size == 8) return unshuffle_vectors<W, 8, 8>(from, row, to);
+  const std::int64_t used = used_bytes(from, row, size);
   if (size == 2)
     return used == 1 ? unshuffle_vectors<W, 1, 2>(from, row, to) : unshuffle_vectors<W, 2, 2>(from, row, to);
   if (size == 4 && used == 1) return unshuffle_vectors<W, 1, 4>(from, row, to);
   if (size == 4 && used == 2) return unshuffle_vectors<W, 2, 4>(from, row, to);
-  if (size == 4) return unshuffle_vectors<W, 4, 4>(from, row, to);
-  return unshuffle_vectors<W, 8, 8>(from, row, to);
+  return unshuffle_vectors<W, 4, 4>(from, row, to);
 }
 
 struct Unshuffle {

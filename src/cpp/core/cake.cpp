@@ -22,21 +22,22 @@ constexpr double ALONE = 4.0;
 Integrator::Integrator(std::shared_ptr<const CakeMap> map, const CakeInput& input, InstructionSet set, int n_threads)
     : cake_(std::move(map), input, set, n_threads) {}
 
-// False where Real would round counts; nothing is written then.
+// Writes the wanted frames, a bit for each, but for those that Real would round, and returns these.
 template <class T, class Real, class Sum, class Out>
-bool Integrator::batch(Strips<T>& frames, std::int64_t first, std::int64_t n, const CakeOutput<Out>& output,
-                       std::vector<OwnBin>& own) const {
+std::uint32_t Integrator::batch(Strips<T>& frames, std::uint32_t wanted, std::int64_t first, std::int64_t n,
+                                const CakeOutput<Out>& output, std::vector<OwnBin>& own) const {
   const auto work = pool_.take();
   CakeBatch<T, Real, Sum> sums(cake_, *work, n, output.variance != nullptr);
-  if (!sums.add(frames)) return false;
+  const std::uint32_t wide = sums.add(frames) & wanted;
+  if (wide == wanted) return wide;
   std::array<Out*, LANES> intensity{}, variance{};
   for (std::int64_t f = 0; f < n; ++f) {
     const std::int64_t at = (first + f) * map().n_bins();
     intensity[static_cast<std::size_t>(f)] = output.intensity + at;
     if (output.variance != nullptr) variance[static_cast<std::size_t>(f)] = output.variance + at;
   }
-  sums.write(first, intensity, variance, own);
-  return true;
+  sums.write(wanted & ~wide, first, intensity, variance, own);
+  return wide;
 }
 
 template <class T, class Real, class Out>
@@ -52,13 +53,15 @@ bool Integrator::single(const T* frame, std::int64_t number, const CakeOutput<Ou
 template <class T, class Out>
 void Integrator::batch_as(Strips<T>& frames, std::int64_t first, std::int64_t n, const CakeOutput<Out>& output,
                           std::vector<OwnBin>& own) const {
+  std::uint32_t wanted = all_frames(n);
   if constexpr (!std::is_same_v<T, double>) {
-    const bool done = cake_.many_tiles_a_bin ? batch<T, float, double, Out>(frames, first, n, output, own)
-                                             : batch<T, float, float, Out>(frames, first, n, output, own);
-    if (done) return;
+    wanted = cake_.many_tiles_a_bin ? batch<T, float, double, Out>(frames, wanted, first, n, output, own)
+                                    : batch<T, float, float, Out>(frames, wanted, first, n, output, own);
+    if (wanted == 0) return;
     frames.restart();
   }
-  batch<T, double, double, Out>(frames, first, n, output, own);
+  batch<T, double, double, Out>(frames, wanted, first, n, output, own);
+  std::stable_sort(own.begin(), own.end(), [](const OwnBin& a, const OwnBin& b) { return a.frame < b.frame; });
 }
 
 template <class T, class Out>

@@ -57,8 +57,8 @@ class Integrator {
 
  private:
   template <class T, class Real, class Sum, class Out>
-  bool batch(Strips<T>& frames, std::int64_t first, std::int64_t n, const CakeOutput<Out>& output,
-             std::vector<OwnBin>& own) const;
+  std::uint32_t batch(Strips<T>& frames, std::uint32_t wanted, std::int64_t first, std::int64_t n,
+                      const CakeOutput<Out>& output, std::vector<OwnBin>& own) const;
   template <class T, class Real, class Out>
   bool single(const T* frame, std::int64_t number, const CakeOutput<Out>& output, int n_threads,
               std::vector<OwnBin>& own) const;

@@ -18,6 +18,9 @@
 
 namespace midas {
 
+// A bit for each of n frames.
+inline std::uint32_t all_frames(std::int64_t n) { return (1u << n) - 1u; }
+
 template <class T, class Real, class Sum>
 class CakeBatch {
  public:
@@ -32,23 +35,25 @@ class CakeBatch {
         stride_(with_variance ? 2 * LANES : LANES),
         sums_(work.sums.get<Sum>(cake.n_bins() * static_cast<std::size_t>(stride_))) {}
 
-  // False where Real would round counts.
-  bool add(Strips<T>& frames) {
+  // Returns a bit for each frame that has counts which Real has rounded; where all have, the rest is left out.
+  std::uint32_t add(Strips<T>& frames) {
     for (std::int64_t row = 0; row < map_.n_rows; row += TILE_ROWS) {
       const std::int64_t first = row / TILE_ROWS * map_.tiles_across(), end = first + map_.tiles_across();
       if (map_.first_run[static_cast<std::size_t>(first)] == map_.first_run[static_cast<std::size_t>(end)]) continue;
-      if (!add_strip(frames, row, first, end)) return false;
+      add_strip(frames, row, first, end);
+      if (wide_ == all_frames(n_)) return wide_;
     }
     frames.finish();
-    return true;
+    return wide_;
   }
 
-  // The cakes of the frames, the first of which is number `number` of all; `variance` may hold null pointers.
+  // The cakes of some frames, a bit for each; the first of all is number `number`. `variance` may hold null pointers.
   template <class Out>
-  void write(std::int64_t number, const std::array<Out*, LANES>& intensity, const std::array<Out*, LANES>& variance,
-             std::vector<OwnBin>& own) {
-    write_common(intensity, variance);
+  void write(std::uint32_t frames, std::int64_t number, const std::array<Out*, LANES>& intensity,
+             const std::array<Out*, LANES>& variance, std::vector<OwnBin>& own) {
+    write_common(frames, intensity, variance);
     for (std::int64_t f = 0; f < n_; ++f) {
+      if ((frames >> f & 1u) == 0) continue;
       const auto k = static_cast<std::size_t>(f);
       const auto sum_of = [&](std::size_t b) { return static_cast<double>(of_bin(b)[k]); };
       const auto square_of = [&](std::size_t b) { return static_cast<double>(of_bin(b)[LANES + k]); };
@@ -62,7 +67,7 @@ class CakeBatch {
 
   const Sum* of_bin(std::size_t b) const { return sums_ + static_cast<std::int64_t>(b) * stride_; }
 
-  bool add_strip(Strips<T>& frames, std::int64_t row, std::int64_t first, std::int64_t end) {
+  void add_strip(Strips<T>& frames, std::int64_t row, std::int64_t first, std::int64_t end) {
     const typename Strips<T>::Rows rows = frames.rows(row, std::min(row + TILE_ROWS, map_.n_rows));
     const auto n_tiles = static_cast<std::int64_t>(map_.first_run.size()) - 1;
     const std::int64_t ask_to = frames.in_memory() ? n_tiles : 0;
@@ -72,10 +77,9 @@ class CakeBatch {
       const auto k = static_cast<std::size_t>(t);
       if (map_.first_run[k] == map_.first_run[k + 1]) continue;
       if (t + AHEAD < ask_to) tiles_.ask_for(rows.data(), t + AHEAD);
-      if (!tiles_.read(rows.data(), t, with_variance_)) return false;
+      wide_ |= tiles_.read(rows.data(), t, with_variance_) & all_frames(n_);
       add_tile();
     }
-    return true;
   }
 
   // The sums of a bin and, with the variance, their squares' beside them.
@@ -128,16 +132,19 @@ class CakeBatch {
   }
 
   template <class Out>
-  void write_common(const std::array<Out*, LANES>& intensity, const std::array<Out*, LANES>& variance) const {
+  void write_common(std::uint32_t frames, const std::array<Out*, LANES>& intensity,
+                    const std::array<Out*, LANES>& variance) const {
     const auto take = take_frames<Sum, Out>(cake_.set);
     std::array<double, BLOCK> none{}, squared{};
+    std::array<Out, BLOCK> unwanted{};
     std::array<Out*, LANES> to{}, to_variance{};
     for (std::size_t first = 0; first < cake_.n_bins(); first += BLOCK) {
       const std::size_t n = std::min(cake_.n_bins() - first, BLOCK);
       const double* const factor = cake_.factor.data() + first;
       for (std::size_t f = 0; f < static_cast<std::size_t>(n_); ++f) {
-        to[f] = intensity[f] + first;
-        if (with_variance_) to_variance[f] = variance[f] + first;
+        const bool wanted = (frames >> f & 1u) != 0;
+        to[f] = wanted ? intensity[f] + first : unwanted.data();
+        if (with_variance_) to_variance[f] = wanted ? variance[f] + first : unwanted.data();
       }
       const auto n_bins = static_cast<std::int64_t>(n);
       take(of_bin(first), stride_, n_bins, n_, cake_.dark_sum.data() + first, factor, to.data());
@@ -156,6 +163,7 @@ class CakeBatch {
   bool with_variance_;
   std::int64_t stride_;
   Sum* sums_;
+  std::uint32_t wide_ = 0;
   std::array<std::vector<Missing>, LANES> missing_;
   std::vector<std::int32_t> run_numbers_;  // 0, 1, .. for as many runs as a tile has at most
   std::vector<std::uint8_t> all_first_;

@@ -18,23 +18,20 @@
 
 namespace midas {
 
-// Collects what each bin lacks in one tile of one frame, summed as the kernels sum; absent_dark may be null.
-inline void add_missing(const TileRuns& runs, const double* absent, const double* absent_dark,
-                        std::vector<Missing>& missing) {
+// Collects what each bin lacks in one tile of one frame, summed as batches sum; absent_dark may be null. `sums` has
+// room for two numbers a run.
+inline void add_missing(const CakeKernels<double>& kernels, const TileRuns& runs, const double* absent,
+                        const double* absent_dark, double* sums, std::vector<Missing>& missing) {
+  double *const areas = sums, *const darks = sums + runs.n;
+  kernels.run_sums(runs, absent, absent, areas, nullptr);
+  if (absent_dark != nullptr) kernels.run_sums(runs, absent_dark, absent_dark, darks, nullptr);
   const std::uint8_t* pixel = runs.pixel;
   const float* area = runs.area;
-  const auto total = [](const std::array<double, GROUP>& c) { return (c[0] + c[1]) + (c[2] + c[3]); };
   for (std::int64_t r = 0; r < runs.n; ++r) {
-    std::array<double, GROUP> areas{}, darks{};
     std::int32_t n = 0;
-    for (std::int64_t e = 0; e < runs.groups[r] * GROUP; ++e) {
-      const auto chain = static_cast<std::size_t>(e % GROUP);
-      const auto weight = static_cast<double>(area[e]);
-      areas[chain] += weight * absent[pixel[e]];
-      if (absent_dark != nullptr) darks[chain] += weight * absent_dark[pixel[e]];
+    for (std::int64_t e = 0; e < runs.groups[r] * GROUP; ++e)
       if (area[e] > 0.0f && absent[pixel[e]] != 0.0) ++n;
-    }
-    if (n > 0) missing.push_back({runs.bin[r], n, total(areas), total(darks)});
+    if (n > 0) missing.push_back({runs.bin[r], n, areas[r], absent_dark == nullptr ? 0.0 : darks[r]});
     pixel += runs.groups[r] * GROUP;
     area += runs.groups[r] * GROUP;
   }
@@ -65,11 +62,11 @@ class CakeSingle {
         const auto k = static_cast<std::size_t>(t);
         if (map_.first_run[k] == map_.first_run[k + 1]) continue;
         if (t + AHEAD < n_tiles) tiles.ask_for(&frame, t + AHEAD);
-        if (!tiles.read(&frame, t, squares_ != nullptr)) {
+        if (tiles.read(&frame, t, squares_ != nullptr) != 0) {
           wide_ = true;
           return;
         }
-        add_tile(tiles, map_.first_run[k], missing_of_task_[static_cast<std::size_t>(task)]);
+        add_tile(*own, tiles, map_.first_run[k], missing_of_task_[static_cast<std::size_t>(task)]);
       }
     });
     return !wide_;
@@ -98,12 +95,15 @@ class CakeSingle {
   static constexpr std::int64_t BINS_A_TASK = 4096;
   static constexpr std::int64_t AHEAD = 8;  // tiles between asking for counts and reading them
 
-  void add_tile(const TileReader<T, Real>& tiles, std::int64_t run, std::vector<Missing>& missing) {
+  void add_tile(CakeWorkspace& work, const TileReader<T, Real>& tiles, std::int64_t run,
+                std::vector<Missing>& missing) {
     const TileRuns runs = tiles.runs(1);
     cake_kernels<Real>(cake_.set).run_sums(runs, tiles.tile(), tiles.variance(), sums_ + run,
                                            squares_ == nullptr ? nullptr : squares_ + run);
     if (!tiles.any_absent()) return;
-    add_missing(runs, tiles.absent(), cake_.dark.empty() ? nullptr : tiles.absent_dark(), missing);
+    add_missing(cake_kernels<double>(cake_.set), runs, tiles.absent(),
+                cake_.dark.empty() ? nullptr : tiles.absent_dark(),
+                work.missing.get(2 * static_cast<std::size_t>(cake_.most_runs)), missing);
   }
 
   // The sum over a bin's runs, in the precision that batches add them up in.

@@ -2,7 +2,6 @@
 #include "prepared_cake.hpp"
 
 #include <algorithm>
-#include <array>
 #include <utility>
 
 #include "parallel.hpp"

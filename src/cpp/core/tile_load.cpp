@@ -51,17 +51,17 @@ class Watch {
     }
   }
 
-  // `wide` is for the caller to find out where something is invalid.
+  // `wide` is 1 where some value is, whether it is a count or not: the caller is to find out of which frames.
   [[gnu::always_inline]] inline TileState state() const {
     TileState found;
     found.invalid = valid_.low > valid_.high;
     for (int i = 0; i < N; ++i) {
       found.invalid = found.invalid || marks_[i] != 0;
       if constexpr (std::is_integral_v<T>) found.invalid = found.invalid || most_[i] > valid_.high;
-      if constexpr (CAN_BE_WIDE<T>) found.wide = found.wide || is_wide(most_[i]);
+      if constexpr (CAN_BE_WIDE<T>) found.wide |= is_wide(most_[i]) ? 1u : 0u;
       if constexpr (std::is_integral_v<T> && std::is_signed_v<T>) {
         found.invalid = found.invalid || least_[i] < valid_.low;
-        if constexpr (CAN_BE_WIDE<T>) found.wide = found.wide || is_wide(least_[i]);
+        if constexpr (CAN_BE_WIDE<T>) found.wide |= is_wide(least_[i]) ? 1u : 0u;
       }
     }
     return found;
@@ -73,16 +73,17 @@ class Watch {
   decltype(V{} < V{}) marks_{};
 };
 
-// Whether a count is wide, where other values are no counts and may be anything.
+// Which frames have a wide count.
 template <class T>
-bool any_wide(const T* const* frames, std::int64_t n, std::int64_t stride, const Valid<T>& valid) {
+std::uint32_t wide_frames(const T* const* frames, std::int64_t n, std::int64_t stride, const Valid<T>& valid) {
+  std::uint32_t wide = 0;
   for (std::int64_t f = 0; f < n; ++f)
     for (std::int64_t row = 0; row < TILE_ROWS; ++row)
       for (std::int64_t column = 0; column < TILE_COLUMNS; ++column) {
         const T v = frames[f][row * stride + column];
-        if (is_wide(v) && is_count(v, valid)) return true;
+        if (is_wide(v) && is_count(v, valid)) wide |= 1u << f;
       }
-  return false;
+  return wide;
 }
 
 // As wide as words: bytes become 16 bits.
@@ -175,7 +176,7 @@ struct LoadFrames {
       TileState found = valid.bad.empty() ? load_words<BYTES, false>(frames, stride, valid, tile)
                                           : load_words<BYTES, true>(frames, stride, valid, tile);
       if constexpr (CAN_BE_WIDE<T>) {
-        if (found.invalid && found.wide) found.wide = any_wide(frames, LANES, stride, valid);
+        if (found.wide != 0) found.wide = wide_frames(frames, LANES, stride, valid);
       }
       return found;
     }
@@ -202,7 +203,7 @@ struct LoadFrame {
       }
       TileState found = watch.state();
       if constexpr (CAN_BE_WIDE<T>) {
-        if (found.invalid && found.wide) found.wide = any_wide(&frame, 1, stride, valid);
+        if (found.wide != 0) found.wide = wide_frames(&frame, 1, stride, valid);
       }
       return found;
     }
@@ -232,7 +233,6 @@ template const TileLoader<std::int32_t, float>& tile_loader(InstructionSet);
 template const TileLoader<std::int32_t, double>& tile_loader(InstructionSet);
 template const TileLoader<float, float>& tile_loader(InstructionSet);
 template const TileLoader<float, double>& tile_loader(InstructionSet);
-template const TileLoader<double, float>& tile_loader(InstructionSet);
 template const TileLoader<double, double>& tile_loader(InstructionSet);
 
 }  // namespace midas

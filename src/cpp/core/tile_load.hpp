@@ -14,11 +14,12 @@ constexpr std::int64_t LANES = 16;  // frames that are summed side by side
 
 // What reading a tile has found.
 struct TileState {
-  bool invalid = false;  // a value that is no count
-  bool wide = false;     // a count of 2^24 or more: float would round it
+  bool invalid = false;    // a value that is no count
+  std::uint32_t wide = 0;  // a bit for each frame with a count of 2^24 or more, which float would round
 };
 
-// TILE_ROWS rows of TILE_COLUMNS pixels, rows `stride` elements apart. Where the state is wide, float has lost bits.
+// TILE_ROWS rows of TILE_COLUMNS pixels, rows `stride` elements apart. Where a frame is wide, float has lost bits of
+// it.
 template <class T, class Real>
 struct TileLoader {
   // Of LANES frames: tile[pixel * LANES + frame].

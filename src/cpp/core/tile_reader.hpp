@@ -33,11 +33,10 @@ class TileReader {
   // The first row of the frames that `read` and `ask_for` are given.
   void begin_strip(std::int64_t row) { strip_ = row; }
 
-  // The tile's counts: corrected, and 0 where there are none. False for counts that Real would round.
-  bool read(const T* const* frames, std::int64_t t, bool with_variance) {
+  // The tile's counts: corrected, and 0 where there are none. Returns a bit for each frame that Real has rounded.
+  std::uint32_t read(const T* const* frames, std::int64_t t, bool with_variance) {
     const std::int64_t row = t / map_.tiles_across() * TILE_ROWS, column = t % map_.tiles_across() * TILE_COLUMNS;
     const TileState state = load(frames, row, column);
-    if (state.wide && std::is_same_v<Real, float>) return false;
     row_ = row;
     column_ = column;
     tile_number_ = t;
@@ -49,7 +48,7 @@ class TileReader {
     if (own_variance_) make_variance();
     if (scaled) scale_counts();
     if (cake_.masked_tile[static_cast<std::size_t>(t)] != 0) clear_masked();
-    return true;
+    return std::is_same_v<Real, float> ? state.wide : 0;
   }
 
   const Real* tile() const { return tile_; }
@@ -61,7 +60,6 @@ class TileReader {
   const double* absent() const { return absent_; }
   // The corrected dark of each of these.
   const double* absent_dark() const { return absent_dark_; }
-  bool is_absent(std::int64_t lane) const { return absent_lane_[static_cast<std::size_t>(lane)]; }
 
   // The sums of bins stand `stride` apart.
   TileRuns runs(std::int64_t stride) const {
@@ -133,7 +131,6 @@ class TileReader {
   }
 
   void mark_absent() {
-    absent_lane_.fill(false);
     const auto low = static_cast<Real>(valid_.low), limit = static_cast<Real>(valid_.limit);
     for (std::int64_t p = 0; p < TILE_PIXELS; ++p) {
       Real* const counts = tile_ + p * lanes_;
@@ -145,11 +142,7 @@ class TileReader {
         absent[f] = no_count ? 1.0 : 0.0;
       }
       if (!used) continue;
-      for (std::int64_t f = 0; f < lanes_; ++f) {
-        if (absent[f] == 0.0) continue;
-        any_absent_ = true;
-        absent_lane_[static_cast<std::size_t>(f)] = true;
-      }
+      for (std::int64_t f = 0; f < lanes_; ++f) any_absent_ = any_absent_ || absent[f] != 0.0;
     }
   }
 
@@ -207,7 +200,6 @@ class TileReader {
   Real *tile_, *variance_;
   double *absent_, *absent_dark_;
   std::vector<T> padded_;
-  std::array<bool, LANES> absent_lane_{};
   std::int64_t strip_ = 0, row_ = 0, column_ = 0, tile_number_ = 0;
   bool any_absent_ = false, own_variance_ = false;
 };
