@@ -50,9 +50,9 @@ class ChunkReader {
   Lz4Decompress decompress_;
 };
 
-// Unpacks chunks of `n_elements` elements of `element_size` bytes (1, 2, 4 or 8), one after another, in n_threads;
-// they are numbered from `first_number`.
-// Throws FormatError, naming the chunk, where one is cut short, malformed or of another size.
+// Unpacks chunks of `n_elements` elements of `element_size` bytes (1, 2, 4 or 8), one after another, in n_threads; they
+// are numbered from `first_number`. Throws FormatError, naming the chunk, where one is cut short, malformed or of
+// another size.
 void unpack_bitshuffle_lz4(const PackedChunk* chunks, std::int64_t n_chunks, std::int64_t n_elements,
                            std::int64_t element_size, Lz4Decompress decompress, std::uint8_t* out, int n_threads,
                            std::int64_t first_number = 0);

@@ -1,8 +1,7 @@
 // Frames into cakes: sums of counts over the bins of a CakeMap.
 //
 //   intensity = sum(area s (raw - dark)) / sum(area)           over the valid pixels of the bin
-//   variance  = sum(area^2 s^2 max(raw, 0)) / sum(area)^2      Poisson: the variance of a count is the count, without a
-//   floor
+//   variance  = sum(area^2 s^2 max(raw, 0)) / sum(area)^2      Poisson: the variance of a count is the count
 //
 // s is a correction per pixel (1 without). Without `normalize` both sums stand undivided. A pixel is valid unless it is
 // masked, not finite, negative (detectors mark gaps and bad pixels with -1 and -2), at the largest value of an unsigned

@@ -3,8 +3,7 @@
 // A disk and a wedge about the origin are both star-shaped seen from it, so by Green's theorem the area of a polygon
 // inside them is a sum over its edges of the signed area that the ray from the origin to the edge sweeps:
 //
-//   A(P, disk R, wedge W) = sum over edges of  integral over theta in W along the edge of  1/2 min(r_edge(theta), R)^2
-//   dtheta
+//   A(P, disk R, wedge W) = sum over edges of  1/2 integral of min(r_edge(theta), R)^2 dtheta  over theta in W
 //
 // Each edge is cut where it crosses a ray. Of each of these pieces, what is swept beyond the circle is taken away from
 // its triangle 1/2 cross(a, b): with the foot p of the origin on the edge's line (signed as the cross product) and s
