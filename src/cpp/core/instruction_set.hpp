@@ -3,9 +3,11 @@
 //
 // A kernel is a type with an inlined `template <int BYTES> static Result run(Args...)`, BYTES being the width of a
 // vector. Everything it calls is inlined into it, since a function shared between instruction sets would be compiled
-// for one of them. A table of kernels, `template <class Set> constexpr Table TABLE = {Set::template run<Kernel,
-// Result>,
-// ...}`, is then chosen by `choose(set, TABLE<Baseline>, TABLE<V3>, TABLE<V4>)`.
+// for one of them. Of a table
+//
+//   template <class Set> constexpr Table TABLE = {Set::template run<Kernel, Result>, ...};
+//
+// one is chosen by `choose(set, TABLE<Baseline>, TABLE<V3>, TABLE<V4>)`.
 #ifndef MIDAS_INSTRUCTION_SET_HPP
 #define MIDAS_INSTRUCTION_SET_HPP
 
