@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +45,8 @@ class Detector:
         if len(shape) != 2 or min(shape) < 1:
             raise InputError(f"detector shape is {self.shape!r}; expected (rows, columns), both at least 1")
         object.__setattr__(self, "shape", shape)
+        if self.saturation is not None and not (isinstance(self.saturation, Real) and self.saturation > 0.0):
+            raise InputError(f"saturation is {self.saturation!r}; expected counts above 0, or None")
         if self.mask is not None:
             mask = np.ascontiguousarray(np.asarray(self.mask) != 0)
             if mask.shape != shape:

@@ -11,12 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import h5py
+import hdf5plugin
 import numpy as np
 import pytest
 import zarr
 from caked import caked_bytes
 
-from midas import CakeGrid, Detector, FormatError, Frames, Geometry, InputError, build_map
+from midas import CakeGrid, Detector, FormatError, Frames, Geometry, InputError, build_map, read_frames
 from midas.cake import CakedFrames, CakeMap
 from midas.cake.frame_source import read_blocks
 
@@ -290,3 +291,46 @@ def test_geometry_grid_and_map_travel(cake_map: CakeMap) -> None:
     assert again[1] == cake_map.grid
     assert build_map(again[0], again[2], again[1]).key == cake_map.key == again[3].key
     np.testing.assert_array_equal(again[3].apply(STACK[0]).intensity, cake_map.apply(STACK[0]).intensity)
+
+
+def test_a_generator_may_use_its_memory_again(cake_map: CakeMap) -> None:
+    def frames() -> Iterator[np.ndarray]:
+        buffer = np.empty(STACK.shape[1:], dtype=STACK.dtype)
+        for frame in STACK:
+            buffer[:] = frame
+            yield buffer
+
+    found = list(cake_map.apply_each(frames()))
+    assert len(found) == len(STACK)
+    for caked, frame in zip(found, STACK, strict=True):
+        assert caked_bytes(caked) == caked_bytes(cake_map.apply(frame))
+
+
+def test_a_list_of_masked_arrays_keeps_their_masks(cake_map: CakeMap) -> None:
+    masked = [np.ma.masked_greater(frame, int(frame.max()) - 2) for frame in STACK[:2]]
+    together = cake_map.apply(masked)
+    for i, frame in enumerate(masked):
+        assert caked_bytes(together[i]) == caked_bytes(cake_map.apply(frame))
+        assert caked_bytes(together[i]) != caked_bytes(cake_map.apply(frame.data))
+
+
+@pytest.mark.parametrize("n", [3, 80])
+def test_a_chunk_of_noise_is_refused(tmp_path: Path, cake_map: CakeMap, n: int) -> None:
+    """HDF5's own filter for bitshuffle may crash on one."""
+    path = tmp_path / "noise.h5"
+    stack = np.resize(STACK, (n, *SHAPE))
+    with h5py.File(path, "w") as file:
+        made = file.create_dataset("exchange/data", data=stack, chunks=(1, *SHAPE), **hdf5plugin.Bitshuffle())
+        place = made.id.get_chunk_info(2)
+    content = bytearray(path.read_bytes())
+    content[place.byte_offset + 16 : place.byte_offset + place.size] = np.random.default_rng(5).bytes(place.size - 16)
+    path.write_bytes(content)
+    with h5py.File(path) as file, read_frames(path) as frames:
+        for source in (file["exchange/data"], frames):
+            found = cake_map.apply_each(source)
+            with pytest.raises(FormatError, match="frame 2"):
+                for i, caked in enumerate(found):
+                    assert caked_bytes(caked) == caked_bytes(cake_map.apply(stack[i])), i
+        with pytest.raises(FormatError, match="frame 2"):
+            _ = frames[2]
+        assert frames[1].tobytes() == stack[1].tobytes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -13,6 +14,7 @@ from midas.cake.pixels import check_shape, native_frame
 from midas.errors import InputError, MidasError
 from midas.geometry import Geometry
 from midas.io.frames import Frames
+from midas.io.hdf5_chunks import ChunkedStack
 
 Frame = npt.NDArray[Any]
 
@@ -54,7 +56,7 @@ def numbered_frames(
     """Return an iterator over the numbers and frames of a source, which is checked as far as it can be."""
     source = as_source(frames)
     if not hasattr(source, "shape"):
-        return _of_iterator(iter(source))
+        return _of_iterator(iter(source), isinstance(source, Iterator))
     found = tuple(int(n) for n in source.shape)
     check_shape(found, shape)
     if len(found) == 2:
@@ -65,7 +67,7 @@ def numbered_frames(
 def as_source(frames: Any) -> Any:
     """Return frames as something that has a shape and slices to arrays, or else as an iterable of frames."""
     if hasattr(frames, "shape") and hasattr(frames, "__getitem__") and not isinstance(frames, memoryview):
-        return frames
+        return _PackedDataset.of(frames) or frames
     if any(hasattr(frames, name) for name in ("__array__", "__array_interface__")):
         return np.asarray(frames)
     try:
@@ -86,6 +88,8 @@ def as_stack(frames: Any) -> Frame:
     if not hasattr(source, "shape") and not isinstance(source, list | tuple):
         raise InputError(f"the frames are a {type(frames).__name__}; expected an array; apply_each takes any iterable")
     try:
+        if isinstance(source, list | tuple) and any(isinstance(frame, np.ma.MaskedArray) for frame in source):
+            return np.ma.stack([np.ma.asanyarray(frame) for frame in source])  # numpy's own functions drop the masks
         # Data sets give an array when sliced; of some, asking for the array would go through it value by value.
         return np.asanyarray(source[:] if getattr(source, "shape", ()) else source)
     except ValueError as error:
@@ -132,7 +136,7 @@ def _prepared(numbered: Iterable[tuple[int, Any]], shape: tuple[int, int], size:
     yield kept
 
 
-def _of_iterator(frames: Iterator[Any]) -> Iterator[tuple[int, Any]]:
+def _of_iterator(frames: Iterator[Any], only_once: bool) -> Iterator[tuple[int, Any]]:
     number = 0
     while True:
         try:
@@ -141,8 +145,37 @@ def _of_iterator(frames: Iterator[Any]) -> Iterator[tuple[int, Any]]:
             return
         except Exception as error:
             raise _explained(error, number) from error
-        yield number, frame
+        # The next one may come in the same memory.
+        yield number, frame.copy() if isinstance(frame, np.ndarray) and only_once else frame
         number += 1
+
+
+class _PackedDataset:
+    """A data set of an HDF5 file whose bitshuffled frames we unpack: HDF5's filter may crash on a damaged one."""
+
+    def __init__(self, dataset: Any, stack: ChunkedStack) -> None:
+        self._dataset, self._stack = dataset, stack
+        self.shape, self.dtype, self.chunks = dataset.shape, dataset.dtype, dataset.chunks
+
+    @classmethod
+    def of(cls, frames: Any) -> _PackedDataset | None:
+        """Return a data set of that kind; None of anything else."""
+        h5py = sys.modules.get("h5py")  # imported, if this is a data set of its
+        stack = ChunkedStack.of([frames]) if h5py is not None and isinstance(frames, h5py.Dataset) else None
+        return cls(frames, stack) if stack is not None and stack.for_core else None
+
+    def several(self, first: int, end: int, n_threads: int) -> Frame:
+        """Return frames `first` to `end`."""
+        found = self._stack.unpack_safely(first, end, n_threads=n_threads)
+        return np.asanyarray(self._dataset[first:end]) if found is None else found
+
+    def __getitem__(self, item: int | slice) -> Frame:
+        """Return a frame or some."""
+        if isinstance(item, slice):
+            first, end, _ = item.indices(len(self._dataset))
+            return self.several(first, end, 0)
+        frame: Frame = self.several(item, item + 1, 1)[0]
+        return frame
 
 
 def _of_stack(source: Any, part: range, step: int, n_threads: int) -> Iterator[tuple[int, Any]]:
@@ -166,7 +199,7 @@ def _of_stack(source: Any, part: range, step: int, n_threads: int) -> Iterator[t
 
 
 def _block(source: Any, first: int, end: int, n_threads: int) -> Frame:
-    if isinstance(source, Frames):
+    if isinstance(source, Frames | _PackedDataset):
         return source.several(first, end, n_threads=n_threads)
     block: Frame = np.asanyarray(source[first:end])
     if len(block) != end - first:

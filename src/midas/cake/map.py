@@ -58,6 +58,8 @@ class CakeMap:
     """The compiled map."""
     layout: RawLayout = field(repr=False)
     """Where each pixel is in the frames given to `apply`."""
+    _plain: dict[tuple[Any, ...] | None, PreparedMap] = field(default_factory=dict, init=False, repr=False)
+    """Kept: the map made ready for frames without arrays of their own (dark, mask, corrections)."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -330,8 +332,14 @@ class CakeMap:
 
     def prepare(self, inputs: FrameInput) -> PreparedMap:
         """Return the map with all that frames are combined with, checked already."""
+        key = inputs.plain_key
+        if key in self._plain:
+            return self._plain[key]
         core = _core.Integrator(self.core, **inputs.of_core(), n_threads=inputs.n_threads)
-        return PreparedMap(core, self.shape, self.frame_shape)
+        prepared = PreparedMap(core, self.shape, self.frame_shape)
+        if key is not None:
+            self._plain[key] = prepared
+        return prepared
 
     def dark_variance(self, dark: Dark, inputs: FrameInput) -> FloatArray:
         """Return what a dark adds to the variance of each bin of one frame, shape (n_radius, n_eta)."""

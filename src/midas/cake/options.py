@@ -54,7 +54,8 @@ class IntegrationOptions:
     dark_frames: int = 1
     """Frames that the dark is the mean of; its variance is dark / dark_frames."""
     robust: RobustOptions | None = None
-    """A robust statistic of each bin's pixels, frame by frame, in place of their mean; None takes the mean."""
+    """A robust statistic of each bin's pixels, frame by frame, in place of their mean; None takes the mean. A method's
+    name stands for its defaults."""
     progress: Callable[[int, int], None] | None = None
     """Called with (frames done, frames in all) after each frame."""
 
@@ -70,6 +71,10 @@ class IntegrationOptions:
             raise InputError(f"dark_frames is {self.dark_frames}; expected 1 or more")
         if self.polarization is not None and not 0.0 <= self.polarization <= 1.0:
             raise InputError(f"polarization is {self.polarization:g}; expected a fraction from 0 to 1, or None")
+        if isinstance(self.robust, str):
+            from midas.cake.robust import RobustOptions
+
+            object.__setattr__(self, "robust", RobustOptions(self.robust))
         if self.robust is not None and not self.normalize:
             raise InputError("robust statistics are intensities per area; expected normalize=True, or robust=None")
 

@@ -81,6 +81,13 @@ class FrameInput:
             "normalize": self.normalize,
         }
 
+    @property
+    def plain_key(self) -> tuple[Any, ...] | None:
+        """What tells inputs without arrays apart; None of those that have one."""
+        if self.dark is not None or self.scale is not None or self.mask is not None:
+            return None
+        return self.bad_values, self.saturation, self.negative_counts, self.normalize
+
     def for_dark(self) -> FrameInput:
         """Return the input with which a dark is caked as if it were a frame, for its variance."""
         return replace(self, dark=None, saturation=None, bad_values=(), negative_counts=True)

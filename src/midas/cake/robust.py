@@ -75,7 +75,11 @@ class RobustOptions:
         """Check names and numbers."""
         _check_name("method", self.method, METHODS)
         _check_name("sigma", self.sigma, SIGMAS)
-        if len(self.trim) != 2 or not (min(self.trim) >= 0.0 and sum(self.trim) < 1.0):
+        if (
+            not isinstance(self.trim, Sequence)
+            or len(self.trim) != 2
+            or not (min(self.trim) >= 0.0 and sum(self.trim) < 1.0)
+        ):
             raise InputError(f"trim is {self.trim}; expected two fractions of 0 or more, together below 1")
         if not (math.isfinite(self.threshold) and self.threshold > 0.0):
             raise InputError(f"threshold is {self.threshold:g}; expected a number of sigma above 0")

@@ -36,7 +36,7 @@ def atomic_path(final: Path | str) -> Iterator[Path]:
     Raises
     ------
     OutputError
-        The folder is missing or read-only, or the disk is full.
+        The folder is missing or read-only, the disk is full, or a device is in the way.
 
     Examples
     --------
@@ -48,6 +48,10 @@ def atomic_path(final: Path | str) -> Iterator[Path]:
     'whole'
     """
     final = Path(final)
+    if final.is_symlink():  # what it points to is replaced, not the link
+        final = final.resolve()
+    if not final.name or (final.exists() and not final.is_dir() and not final.is_file()):
+        raise OutputError(f"cannot write {final}: it is no file; name another file")
     temporary = final.with_name(f".writing-{os.urandom(4).hex()}-{final.name}")
     try:
         if final.is_dir():

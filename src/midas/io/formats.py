@@ -271,18 +271,17 @@ class Hdf5Source(FrameSource):
 
     def read(self, index: int) -> Image:
         """Return frame `index`."""
+        if self.chunked is not None and self.chunked.for_core:
+            found = self.read_several(index, index + 1, 1)
+            if found is not None:
+                return np.asarray(found[0])
         k = int(np.searchsorted(self._starts, index, side="right")) - 1
         part = self._parts[k]
         return np.asarray(part[index - int(self._starts[k])] if part.ndim == 3 else part[()])
 
     def read_several(self, first: int, end: int, n_threads: int) -> Image | None:
-        """Return frames whose chunks can be unpacked in parallel; None where they cannot, or one of them is damaged."""
-        if self.chunked is None:
-            return None
-        try:
-            return self.chunked.unpack(first, end, n_threads=n_threads)
-        except (FormatError, OSError):  # HDF5 says of the frame what is wrong
-            return None
+        """Return frames whose chunks can be unpacked in parallel; None where HDF5 must read them."""
+        return None if self.chunked is None else self.chunked.unpack_safely(first, end, n_threads=n_threads)
 
     def read_mask(self) -> Image | None:
         """Return `exchange/mask`."""

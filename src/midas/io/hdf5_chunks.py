@@ -139,7 +139,7 @@ class PackedFrames:
     @property
     def for_core(self) -> bool:
         """Whether the core unpacks them: bitshuffled and packed with LZ4."""
-        return bool(self.filters) and self.filters[0][0] == _BITSHUFFLE
+        return _is_for_core(self.filters)
 
     def unpack(self, *, n_threads: int = 0) -> npt.NDArray[Any]:
         """Return the frames, shape (n, n_z, n_y).
@@ -263,6 +263,28 @@ class ChunkedStack:
             chunks.append(chunk)
         return PackedFrames(tuple(chunks), (self.shape[1], self.shape[2]), self.dtype, self._filters)
 
+    def unpack_safely(self, first: int, end: int, *, n_threads: int = 0) -> npt.NDArray[Any] | None:
+        """Return frames as `unpack`; None also where HDF5 can say better what is wrong with them.
+
+        Raises
+        ------
+        FormatError
+            A chunk of bitshuffle is malformed: HDF5's filter for it may crash on that.
+        """
+        try:
+            return self.unpack(first, end, n_threads=n_threads)
+        except OSError:
+            return None
+        except FormatError:
+            if self.for_core:
+                raise
+            return None
+
+    @property
+    def for_core(self) -> bool:
+        """Whether the core unpacks the frames: bitshuffled and packed with LZ4."""
+        return _is_for_core(self._filters)
+
     def _read_chunk(self, part: int, i: int) -> bytes | None:
         with self._lock:
             if part not in self._places:
@@ -287,6 +309,10 @@ class ChunkedStack:
                 return None
             packed._unpack_into(out[start - first : stop - first], n_threads)
         return out
+
+
+def _is_for_core(filters: tuple[Filter, ...]) -> bool:
+    return bool(filters) and filters[0][0] == _BITSHUFFLE
 
 
 def _filters(dataset: h5py.Dataset) -> tuple[Filter, ...] | None:
