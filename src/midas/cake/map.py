@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -226,13 +227,15 @@ class CakeMap:
         """
         self._check_transforms(frames)
         recipe = replace(self._recipe(dark, mask, variance, normalize, negative_counts, n_threads), single=True)
-        blocks = caked_blocks(recipe.apply, frames, self.frame_shape, self.block_size(n_threads), n_threads=n_threads)
-        return write_cakes(path, blocks, self.grid, self.geometry, normalized=normalize, source=file_of(frames))
+        size = self.block_size(n_threads)
+        with closing(caked_blocks(recipe.apply, frames, self.frame_shape, size, n_threads=n_threads)) as blocks:
+            return write_cakes(path, blocks, self.grid, self.geometry, normalized=normalize, source=file_of(frames))
 
     def block_size(self, n_threads: int) -> int:
         """Return how many frames to read and sum at once: 16 a thread, as far as they and their cakes fit in 1 GB."""
+        threads = n_threads if n_threads > 0 else _core.max_threads()
         n_bytes = 4 * math.prod(self.frame_shape) + _BYTES_A_BIN * math.prod(self.shape)
-        return max(1, min(BATCH * (n_threads or _core.max_threads()), _MOST_BYTES // n_bytes))
+        return max(1, min(BATCH * threads, _MOST_BYTES // n_bytes))
 
     def _check_transforms(self, frames: Any) -> None:
         """Raise InputError where frames that know of their image transforms are not as the map takes them."""
