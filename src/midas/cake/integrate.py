@@ -269,7 +269,7 @@ def _run(run: _Run, frames: Any, n: int) -> Cake:
         for done, caked in enumerate((block[i] for block in blocks for i in range(len(block))), 1):
             if done == 1:
                 _warn_of_negatives(max(negative, default=0.0), options)
-            area += caked.valid.total_area()
+            caked.valid.add_areas_to(area)
             if individual is not None:
                 individual[done - 1] = caked.intensity
             group.add(caked)
