@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from midas import _core
 from midas.errors import GeometryError, InputError
-from midas.panels import Panels
+from midas.panels import Panels, panels_as_dict
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -219,6 +219,29 @@ class Geometry:
     def two_theta_of(self, radius: npt.ArrayLike) -> FloatArray:
         """Return 2θ [deg] of a ring radius [px]: the inverse of `radius_of`."""
         return np.degrees(np.arctan(np.asarray(radius, dtype=np.float64) * self.pixel_size / self.distance))
+
+    def as_record(self, panel_esds: FloatArray | None = None) -> dict[str, Any]:
+        """Return the geometry as JSON holds it: lengths µm, positions px, angles deg, wavelength Å.
+
+        The panels' esds go with their table where they are given, shape (n_panels, 5).
+
+        Examples
+        --------
+        >>> Geometry(distance=1e5, beam_center=(10, 20), pixel_size=100, wavelength=1.0).as_record()["beam_center"]
+        [10.0, 20.0]
+        """
+        return {
+            "distance": self.distance,
+            "beam_center": list(self.beam_center),
+            "tilts": list(self.tilts),
+            "distortion": {k: v for k, v in self.distortion.items() if v != 0.0},
+            "distortion_radius": self.distortion_radius,
+            "pixel_size": float(self.pixel_size),
+            "wavelength": float(self.wavelength),
+            "image_transforms": list(self.image_transforms),
+            "parallax": self.parallax,
+            "panels": None if self.panels is None else panels_as_dict(self.panels, panel_esds),
+        }
 
     def __getstate__(self) -> dict[str, object]:
         """Leave the compiled form behind: it is made again where it is needed."""

@@ -1,4 +1,7 @@
-"""Cakes written as they come are those of `apply`, read back with h5py; the file is whole or not there."""
+"""Cakes written as they come are those of `apply`, read back with h5py; the file is whole or not there.
+
+The tests of memory see what Python and numpy allocate: neither the core's work space nor results that it uses again.
+"""
 
 from __future__ import annotations
 
@@ -125,13 +128,53 @@ def test_nothing_is_left_of_a_file_that_failed(tmp_path: Path, stored: Path, cak
 def test_targets_that_cannot_be(tmp_path: Path, stored: Path, cake_map: CakeMap) -> None:
     before = stored.read_bytes()
     with read_frames(stored) as frames:
-        with pytest.raises(InputError, match="the file that the frames come from"):
+        with pytest.raises(InputError, match="a file that the frames come from"):
             cake_map.apply_to_file(frames, stored)
         with pytest.raises(OutputError, match="its folder does not exist"):
             cake_map.apply_to_file(frames, tmp_path / "none" / "b.h5")
-    with h5py.File(stored) as file, pytest.raises(InputError, match="the file that the frames come from"):
+    with h5py.File(stored) as file, pytest.raises(InputError, match="a file that the frames come from"):
         cake_map.apply_to_file(file["exchange/data"], str(stored))
     assert stored.read_bytes() == before
+
+
+@pytest.mark.parametrize("kind", ["linked", "virtual", "raw"])
+def test_files_that_a_master_refers_to_are_kept(tmp_path: Path, stored: Path, cake_map: CakeMap, kind: str) -> None:
+    if kind == "raw":
+        stored = tmp_path / "a.raw"
+        STACK.tofile(stored)
+    (tmp_path / "in").mkdir()
+    with h5py.File(tmp_path / "m.h5", "w") as file:
+        if kind == "linked":
+            file["entry/data/data_000001"] = h5py.ExternalLink(stored.name, "exchange/data")
+        elif kind == "virtual":
+            layout = h5py.VirtualLayout(STACK.shape, STACK.dtype)
+            layout[:] = h5py.VirtualSource(stored.name, "exchange/data", STACK.shape)
+            file.create_virtual_dataset("entry/data/data_000001", layout)
+        else:
+            external = [(str(stored), 0, h5py.h5f.UNLIMITED)]
+            file.create_dataset("entry/data/data_000001", STACK.shape, STACK.dtype, external=external)
+    before = stored.read_bytes()
+    target = tmp_path / "in" / ".." / stored.name
+    with read_frames(tmp_path / "m.h5") as frames:
+        assert {p.resolve() for p in frames.files} == {tmp_path.resolve() / "m.h5", stored.resolve()}
+        with pytest.raises(InputError, match="a file that the frames come from"):
+            cake_map.apply_to_file(frames, target)
+        path = cake_map.apply_to_file(frames, tmp_path / "b.h5")
+    with h5py.File(tmp_path / "m.h5", locking=False) as file:  # as read_frames opens those that it links to
+        dataset = file["entry/data/data_000001"]
+        with pytest.raises(InputError, match="a file that the frames come from"):
+            cake_map.apply_to_file(dataset, target)
+    assert stored.read_bytes() == before
+    with h5py.File(path) as file:
+        assert file["entry/cake"].attrs["source"] == str(tmp_path / "m.h5")
+
+
+def test_a_name_inside_an_archive_is_no_file(tmp_path: Path, cake_map: CakeMap) -> None:
+    class Named(np.ndarray):
+        path = "exchange/data"  # as arrays of zarr have it
+
+    with h5py.File(cake_map.apply_to_file(STACK.view(Named), tmp_path / "b.h5")) as file:
+        assert "source" not in file["entry/cake"].attrs
 
 
 def test_memory_does_not_grow_with_the_stack(tmp_path: Path, cake_map: CakeMap) -> None:

@@ -154,6 +154,45 @@ def test_threads_end_with_the_iterator(tmp_path: Path, cake_map: CakeMap) -> Non
     assert not [t for t in threading.enumerate() if t.name.startswith("midas")]
 
 
+@pytest.mark.parametrize("packed", [True, False])
+def test_threads_end_with_an_error_of_the_caller(tmp_path: Path, cake_map: CakeMap, packed: bool) -> None:
+    def stop(done: int, n: int) -> None:
+        raise RuntimeError(f"stopped at {done} of {n}")
+
+    data = stack("uint16")
+    with read_frames(write(tmp_path / "a.h5", data, **BITSHUFFLE)) as frames, pytest.raises(RuntimeError) as kept:
+        integrate_with_map(frames if packed else data, cake_map, options=IntegrationOptions(progress=stop), n_threads=2)
+    assert kept.value.__traceback__ is not None  # which holds the frames of the call
+    assert not [t for t in threading.enumerate() if t.name.startswith("midas")]
+
+
+@pytest.mark.parametrize("name", ["array", "bitshuffle", "gzip"])
+@pytest.mark.parametrize("n_threads", [-1, -7])
+def test_negative_numbers_of_threads_are_all(tmp_path: Path, cake_map: CakeMap, name: str, n_threads: int) -> None:
+    data = stack("uint16")
+    expected = integrate_with_map(data, cake_map)
+    with read_frames(write(tmp_path / "a.h5", data, **FILTERS.get(name, {}))) as frames:
+        source = data if name == "array" else frames
+        found = list(cake_map.apply_each(source, n_threads=n_threads))
+        cake_map.apply_to_file(source, tmp_path / "b.h5", n_threads=n_threads)
+        cake = integrate_with_map(source, cake_map, n_threads=n_threads)
+    assert len(found) == N
+    assert cake_map.block_size(n_threads) == cake_map.block_size(0)
+    np.testing.assert_array_equal(cake.intensity, expected.intensity)
+
+
+@pytest.mark.parametrize("filtered", [True, False])
+def test_a_first_frame_that_hdf5_must_read_is_looked_at(tmp_path: Path, cake_map: CakeMap, filtered: bool) -> None:
+    data = stack("float32")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        made = file.create_dataset("exchange/data", data.shape, "f4", chunks=(1, *SHAPE), fillvalue=-1, **BITSHUFFLE)
+        made[1:] = data[1:]
+        if not filtered:
+            made.id.write_direct_chunk((0, 0, 0), np.full(SHAPE, -1, "f4").tobytes(), filter_mask=1)
+    with read_frames(tmp_path / "a.h5") as frames, pytest.warns(UserWarning, match="100 % of the pixels of the first"):
+        integrate_with_map(frames, cake_map, n_threads=2)
+
+
 def test_another_shape_is_refused_at_once(tmp_path: Path, cake_map: CakeMap) -> None:
     data = stack("uint16")[:, :-1]
     with read_frames(write(tmp_path / "a.h5", data, **BITSHUFFLE)) as frames, pytest.raises(InputError, match="shape"):

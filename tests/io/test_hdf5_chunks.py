@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,6 +55,31 @@ def test_any_number_of_threads(tmp_path: Path, n_threads: int) -> None:
         assert stack is not None
         read = stack.unpack(2, 9, n_threads=n_threads)
     np.testing.assert_array_equal(read, data[2:])
+
+
+@pytest.mark.parametrize("n_threads", [-1, 0])
+def test_all_threads(tmp_path: Path, n_threads: int) -> None:
+    data = counts((9, 40, 50), "uint16")
+    with read_frames(write(tmp_path / "a.h5", data, compression="gzip")) as frames:
+        np.testing.assert_array_equal(frames.several(0, 9, n_threads=n_threads), data)
+
+
+def test_frames_of_other_filters_are_unpacked_by_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = counts((9, 40, 50), "uint16")
+    with read_frames(write(tmp_path / "a.h5", data, compression="gzip")) as frames:
+        given = frames.packed(2, 9)
+    assert given is not None
+    seen = []
+    decode = hdf5_chunks.PackedFrames._decode
+    monkeypatch.setattr(
+        hdf5_chunks.PackedFrames,
+        "_decode",
+        lambda *arguments: (seen.append(threading.current_thread().name), decode(*arguments))[1],
+    )
+    for n_threads in (1, 3):
+        np.testing.assert_array_equal(np.stack(given.frames(n_threads=n_threads)), data[2:])
+    assert seen[:7] == [threading.current_thread().name] * 7
+    assert all(name.startswith("midas chunks") for name in seen[7:])
 
 
 def test_transforms_are_applied(tmp_path: Path) -> None:

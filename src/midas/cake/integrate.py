@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from midas.cake.pixels import Dark, FrameInput, prepare_dark, prepare_mask
 from midas.cake.prepared import CakedFrames, PreparedMap
 from midas.cake.result import CONDITIONS, Cake
 from midas.cake.robust import PreparedRobust, prepare_robust
-from midas.cake.stream import caked_blocks
+from midas.cake.stream import Apply, caked_blocks
 from midas.detector import Detector, transform_image
 from midas.errors import InputError
 from midas.geometry import FloatArray, Geometry
@@ -223,16 +224,28 @@ class _GroupSum:
         return self.intensity * filled, variance
 
 
+def _caker(run: _Run) -> Apply:
+    """Return what cakes frames in the way that the options ask for."""
+    prepared: PreparedMap | PreparedRobust
+    if run.options.robust is None:
+        prepared = run.cake_map.prepare(run.inputs)
+    else:
+        prepared = prepare_robust(run.cake_map, run.options.robust, run.inputs)
+
+    def apply(block: Sequence[npt.NDArray[Any]] | PackedFrames, threads: int) -> CakedFrames:
+        if isinstance(prepared, PreparedMap):
+            return prepared.apply(block, variance=run.options.variance, n_threads=threads)
+        unpacked = block.frames(n_threads=threads) if isinstance(block, PackedFrames) else block
+        return prepared.apply(unpacked, variance=run.options.variance, n_threads=threads)
+
+    return apply
+
+
 def _run(run: _Run, frames: Any, n: int) -> Cake:
     options, n_bins = run.options, run.cake_map.shape
     dark_variance = None
     if run.dark is not None and options.variance:
         dark_variance = run.cake_map.dark_variance(run.dark, run.inputs)
-    prepared: PreparedMap | PreparedRobust
-    if options.robust is None:
-        prepared = run.cake_map.prepare(run.inputs)
-    else:
-        prepared = prepare_robust(run.cake_map, options.robust, run.inputs)
     holds_dark = options.robust is not None and options.robust.error_holds_dark
     groups = options.groups(n)
     intensity = np.empty((len(groups), *n_bins))
@@ -243,14 +256,8 @@ def _run(run: _Run, frames: Any, n: int) -> Cake:
     n_threads = run.inputs.n_threads
     negative: list[float] = []
 
-    def apply(block: Sequence[npt.NDArray[Any]] | PackedFrames, threads: int) -> CakedFrames:
-        if isinstance(prepared, PreparedMap):
-            return prepared.apply(block, variance=options.variance, n_threads=threads)
-        unpacked = block.frames(n_threads=threads) if isinstance(block, PackedFrames) else block
-        return prepared.apply(unpacked, variance=options.variance, n_threads=threads)
-
-    blocks = caked_blocks(
-        apply,
+    source = caked_blocks(
+        _caker(run),
         frames,
         run.cake_map.frame_shape,
         run.cake_map.block_size(n_threads),
@@ -258,18 +265,20 @@ def _run(run: _Run, frames: Any, n: int) -> Cake:
         n_threads=n_threads,
     )
     k = 0
-    for done, caked in enumerate((block[i] for block in blocks for i in range(len(block))), 1):
-        if done == 1:
-            _warn_of_negatives(max(negative, default=0.0), options)
-        area += caked.valid.total_area()
-        if individual is not None:
-            individual[done - 1] = caked.intensity
-        group.add(caked)
-        if done == groups[k][1]:
-            intensity[k], variance[k] = group.total(groups[k][1] - groups[k][0], dark_variance, holds_dark=holds_dark)
-            group, k = _GroupSum(n_bins), k + 1
-        if options.progress is not None:
-            options.progress(done, n)
+    with closing(source) as blocks:
+        for done, caked in enumerate((block[i] for block in blocks for i in range(len(block))), 1):
+            if done == 1:
+                _warn_of_negatives(max(negative, default=0.0), options)
+            caked.valid.add_areas_to(area)
+            if individual is not None:
+                individual[done - 1] = caked.intensity
+            group.add(caked)
+            first, end = groups[k]
+            if done == end:
+                intensity[k], variance[k] = group.total(end - first, dark_variance, holds_dark=holds_dark)
+                group, k = _GroupSum(n_bins), k + 1
+            if options.progress is not None:
+                options.progress(done, n)
     return _result(run, frames, groups, (intensity, variance, area / n), individual)
 
 

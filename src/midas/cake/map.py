@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +14,8 @@ import numpy.typing as npt
 
 from midas import _core
 from midas.cake.frame_source import are_transformed, as_stack
-from midas.cake.map_file import keep_map, load_or_none, map_path, write_map
-from midas.cake.nexus import file_of, write_cakes
+from midas.cake.map_file import keep_map, load_or_none, map_key, map_path, write_map
+from midas.cake.nexus import files_of, write_cakes
 from midas.cake.pixels import Dark, FrameInput, RawLayout, check_stack, prepare_dark, prepare_mask
 from midas.cake.prepared import BATCH, CakedFrames, PreparedMap, Recipe
 from midas.cake.stream import caked_blocks
@@ -30,10 +29,10 @@ if TYPE_CHECKING:
 
     from midas.cake.robust import RobustOptions
 
-_ALGORITHM = 4  # goes up when a change of the core moves the areas
 _PIXEL_SIZE_TOLERANCE = 1e-6  # relative
 _MOST_BYTES = 1 << 30  # of the frames of a block and their cakes
-_BYTES_A_BIN = 40  # of a frame: intensity, variance, area and pixels, and what adding them up takes
+# Of a frame: intensity and variance 16, sums of frames side by side up to 16, and what adding up takes.
+_BYTES_A_BIN = 40
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,7 +161,7 @@ class CakeMap:
 
         Raises
         ------
-        InputError
+        InputError, FormatError
             As `apply`, and where a frame cannot be read; the message says its number, counted from 0. At once where
             that can be seen without reading; else from the iterator.
 
@@ -211,7 +210,7 @@ class CakeMap:
         Raises
         ------
         InputError, FormatError
-            As `apply_each`; also where no bin holds a valid pixel, or `path` is the file that the frames come from.
+            As `apply_each`; also where no bin holds a valid pixel, or `path` is a file that the frames come from.
         OutputError
             The folder is missing or cannot be written to, or the disk is full.
 
@@ -228,13 +227,15 @@ class CakeMap:
         """
         self._check_transforms(frames)
         recipe = replace(self._recipe(dark, mask, variance, normalize, negative_counts, n_threads), single=True)
-        blocks = caked_blocks(recipe.apply, frames, self.frame_shape, self.block_size(n_threads), n_threads=n_threads)
-        return write_cakes(path, blocks, self.grid, self.geometry, normalized=normalize, source=file_of(frames))
+        size = self.block_size(n_threads)
+        with closing(caked_blocks(recipe.apply, frames, self.frame_shape, size, n_threads=n_threads)) as blocks:
+            return write_cakes(path, blocks, self.grid, self.geometry, normalized=normalize, sources=files_of(frames))
 
     def block_size(self, n_threads: int) -> int:
         """Return how many frames to read and sum at once: 16 a thread, as far as they and their cakes fit in 1 GB."""
+        threads = n_threads if n_threads > 0 else _core.max_threads()
         n_bytes = 4 * math.prod(self.frame_shape) + _BYTES_A_BIN * math.prod(self.shape)
-        return max(1, min(BATCH * (n_threads or _core.max_threads()), _MOST_BYTES // n_bytes))
+        return max(1, min(BATCH * threads, _MOST_BYTES // n_bytes))
 
     def _check_transforms(self, frames: Any) -> None:
         """Raise InputError where frames that know of their image transforms are not as the map takes them."""
@@ -450,7 +451,7 @@ def build_map(
     if mask is not None and mask.all():
         raise InputError("every pixel of the detector is masked; check the sense of the mask: True leaves a pixel out")
     layout = RawLayout.of(detector.shape, () if transformed else geometry.image_transforms)
-    key = _key(geometry, detector, grid, layout)
+    key = map_key(geometry, detector, grid, layout)
     path = None if cache is None else map_path(cache, key)
     core = None
     if path is not None:
@@ -483,28 +484,3 @@ def _cut(geometry: Geometry, detector: Detector, grid: CakeGrid, layout: RawLayo
 
 def _rebuild(geometry: Geometry, detector: Detector, grid: CakeGrid, transformed: bool) -> CakeMap:
     return build_map(geometry, detector, grid, transformed=transformed)
-
-
-def _key(geometry: Geometry, detector: Detector, grid: CakeGrid, layout: RawLayout) -> str:
-    """Return a SHA-256 over everything that changes the map."""
-    # repr of a float is exact, so two geometries share a key only when every bit agrees.
-    panels = geometry.panels
-    shape = {
-        "algorithm": _ALGORITHM,
-        "distance": geometry.distance,
-        "beam_center": geometry.beam_center,
-        "pixel_size": float(geometry.pixel_size),
-        "tilts": geometry.tilts,
-        "distortion": sorted((k, v) for k, v in geometry.distortion.items() if v != 0.0),
-        "distortion_radius": geometry.distortion_radius,
-        "parallax": geometry.parallax,
-        "panels": None if panels is None else (panels.layout.columns, panels.layout.rows, panels.table.tolist()),
-        "layout": (layout.first, layout.step_z, layout.step_y),
-        "detector": detector.shape,
-    }
-    digest = hashlib.sha256(json.dumps(shape, sort_keys=True).encode())
-    for array in (grid.radius_edges(geometry), grid.eta_edges):
-        digest.update(b"edges" + array.tobytes())
-    if detector.mask is not None:
-        digest.update(b"mask" + np.packbits(detector.mask).tobytes())
-    return digest.hexdigest()

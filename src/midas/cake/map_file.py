@@ -12,6 +12,7 @@ of 64 bytes on:
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -26,7 +27,11 @@ import numpy as np
 import numpy.typing as npt
 
 from midas import _core
+from midas.cake.pixels import RawLayout
+from midas.detector import Detector
 from midas.errors import FormatError, InputError, OutputError
+from midas.geometry import Geometry
+from midas.grid import CakeGrid
 from midas.io.atomic import atomic_path, output_folder
 from midas.version import version
 
@@ -34,6 +39,7 @@ SUFFIX = ".cakemap"
 
 _log = logging.getLogger(__name__)
 
+_ALGORITHM = 4  # goes up when a change of the core moves the areas
 _MAGIC = b"midasmap"
 _FORMAT = 1
 _START = struct.Struct("<8sIIQ")
@@ -47,6 +53,31 @@ Shape = tuple[int, int]
 
 class StaleMapError(FormatError):
     """The file holds the map of something else."""
+
+
+def map_key(geometry: Geometry, detector: Detector, grid: CakeGrid, layout: RawLayout) -> str:
+    """Return a SHA-256 over everything that changes the map."""
+    # repr of a float is exact, so two geometries share a key only when every bit agrees.
+    panels = geometry.panels
+    shape = {
+        "algorithm": _ALGORITHM,
+        "distance": geometry.distance,
+        "beam_center": geometry.beam_center,
+        "pixel_size": float(geometry.pixel_size),
+        "tilts": geometry.tilts,
+        "distortion": sorted((k, v) for k, v in geometry.distortion.items() if v != 0.0),
+        "distortion_radius": geometry.distortion_radius,
+        "parallax": geometry.parallax,
+        "panels": None if panels is None else (panels.layout.columns, panels.layout.rows, panels.table.tolist()),
+        "layout": (layout.first, layout.step_z, layout.step_y),
+        "detector": detector.shape,
+    }
+    digest = hashlib.sha256(json.dumps(shape, sort_keys=True).encode())
+    for array in (grid.radius_edges(geometry), grid.eta_edges):
+        digest.update(b"edges" + array.tobytes())
+    if detector.mask is not None:
+        digest.update(b"mask" + np.packbits(detector.mask).tobytes())
+    return digest.hexdigest()
 
 
 def map_path(place: Path | str, key: str) -> Path:

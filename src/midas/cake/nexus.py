@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,8 @@ from midas.errors import InputError
 from midas.geometry import FloatArray, Geometry
 from midas.grid import CakeGrid
 from midas.io.atomic import atomic_path
-from midas.panels import panels_as_dict
+from midas.io.formats import hdf5_files
+from midas.io.frames import Frames
 from midas.version import version
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ def write_cakes(
     geometry: Geometry,
     *,
     normalized: bool,
-    source: Path | None = None,
+    sources: Sequence[Path] = (),
 ) -> Path:
     """Write cakes to an HDF5 file, which is there whole or not at all, and return its path.
 
@@ -41,15 +43,15 @@ def write_cakes(
     Raises
     ------
     InputError
-        No bin of any frame holds a valid pixel, or `path` is `source`, the file that the frames come from.
+        No bin of any frame holds a valid pixel, or `path` is one of `sources`, the files that the frames come from.
     OutputError
         The folder is missing or cannot be written to, or the disk is full.
     """
     import h5py
 
     path = Path(path)
-    if source is not None and source.resolve() == path.resolve():
-        raise InputError(f"{path} is the file that the frames come from; name another for the cakes")
+    if path.resolve() in [source.resolve() for source in sources]:
+        raise InputError(f"{path} is a file that the frames come from; name another for the cakes")
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         group = file.create_group(_WHERE)
         area, n = _write_blocks(group, blocks, grid.shape)
@@ -60,14 +62,16 @@ def write_cakes(
         _write_axes(group, grid, geometry, n)
         bin_area = group.create_dataset("bin_area", data=area / n)
         bin_area.attrs.update({"units": "pixel^2", "long_name": "area of the valid pixels, mean over frames"})
-        _write_attributes(file, group, geometry, normalized, source)
+        _write_attributes(file, group, geometry, normalized, sources[0] if sources else None)
     return path
 
 
-def file_of(frames: Any) -> Path | None:
-    """Return the file that frames come from, where they say so."""
-    path = getattr(frames, "path", None) or getattr(getattr(frames, "file", None), "filename", None)
-    return Path(path) if isinstance(path, str | Path) else None
+def files_of(frames: Any) -> tuple[Path, ...]:
+    """Return the files that frames come from, where they say so: first the one that was opened."""
+    if isinstance(frames, Frames):
+        return frames.files
+    h5py = sys.modules.get("h5py")  # imported, if this is a data set of its
+    return hdf5_files(frames) if h5py is not None and isinstance(frames, h5py.Dataset) else ()
 
 
 def _write_blocks(group: h5py.Group, blocks: Iterator[CakedFrames], shape: tuple[int, int]) -> tuple[FloatArray, int]:
@@ -78,8 +82,7 @@ def _write_blocks(group: h5py.Group, blocks: Iterator[CakedFrames], shape: tuple
         _append(group, "intensity", caked.intensity, n)
         if caked.variance is not None:
             _append(group, "sigma", np.sqrt(caked.variance), n)
-        for of_frame in caked.bin_area:  # one after another: the same sum for blocks of any size
-            area += of_frame
+        caked.valid.add_areas_to(area)
         n = end
     return area, n
 
@@ -116,7 +119,7 @@ def _write_attributes(
     file.attrs["HDF5_version"] = h5py.version.hdf5_version
     file["entry"].attrs.update({"NX_class": "NXentry", "default": "cake"})
     group.attrs.update({"NX_class": "NXdata", "signal": "intensity", "axes": ["frame", "radius", "eta"]})
-    group.attrs.update({"geometry": json.dumps(geometry_record(geometry)), "normalized": normalized})
+    group.attrs.update({"geometry": json.dumps(geometry.as_record()), "normalized": normalized})
     if source is not None:
         group.attrs["source"] = str(source)
     group["intensity"].attrs["units"] = "counts/pixel^2" if normalized else "counts"
@@ -124,20 +127,3 @@ def _write_attributes(
     if "sigma" in group:
         group["sigma"].attrs["units"] = group["intensity"].attrs["units"]
         group["intensity_errors"] = group["sigma"]  # the name by which NXdata finds it
-
-
-def geometry_record(geometry: Geometry) -> dict[str, Any]:
-    """Return a geometry as plain numbers for JSON, in the units of `Geometry`."""
-    g = geometry
-    return {
-        "distance": g.distance,
-        "beam_center": list(g.beam_center),
-        "pixel_size": float(g.pixel_size),
-        "wavelength": float(g.wavelength),
-        "tilts": list(g.tilts),
-        "distortion": dict(g.distortion),
-        "distortion_radius": g.distortion_radius,
-        "image_transforms": list(g.image_transforms),
-        "parallax": g.parallax,
-        "panels": None if g.panels is None else panels_as_dict(g.panels),
-    }

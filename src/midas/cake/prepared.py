@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from midas import _core
-from midas.cake.pixels import NATIVE, native_frame
+from midas.cake.pixels import NATIVE, check_shape, native_frame
 from midas.geometry import FloatArray
 from midas.io.hdf5_chunks import PackedFrames, lz4_address
 
@@ -31,12 +31,15 @@ class ValidPixels:
     pixels: npt.NDArray[np.int32]
     """Shape of `area`: number of valid pixels with a part in the bin."""
     n_frames: int
+    """Number of frames."""
     own_frame: IntArray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
-    """Shape (n,): frame of each bin that differs, ascending."""
+    """Shape (n,): frame of each bin that differs; ascending."""
     own_bin: IntArray = field(default_factory=lambda: np.empty(0, dtype=np.int32))
     """Shape (n,): its number, radius·n_eta + eta."""
     own_pixels: npt.NDArray[np.int32] = field(default_factory=lambda: np.empty(0, dtype=np.int32))
+    """Shape (n,): valid pixels in it."""
     own_area: FloatArray = field(default_factory=lambda: np.empty(0))
+    """Shape (n,): their area in it [px²]; 0 where none is left."""
 
     def __getitem__(self, frames: slice) -> ValidPixels:
         """Return those of some frames."""
@@ -44,7 +47,9 @@ class ValidPixels:
         full = self.area.ndim == 3
         place = np.full(self.n_frames, -1)
         place[numbers] = np.arange(len(numbers))
-        chosen = place[self.own_frame] >= 0
+        chosen = np.flatnonzero(place[self.own_frame] >= 0)
+        if frames.step is not None and frames.step < 0:
+            chosen = chosen[np.argsort(place[self.own_frame[chosen]], kind="stable")]
         return ValidPixels(
             self.area[frames] if full else self.area,
             self.pixels[frames] if full else self.pixels,
@@ -63,16 +68,22 @@ class ValidPixels:
         """Return the numbers of pixels of every frame, shape (n_frames, n_radius, n_eta)."""
         return self._of_frames(self.pixels, self.own_pixels)
 
-    def total_area(self) -> FloatArray:
-        """Return the sum of the areas over the frames, shape (n_radius, n_eta)."""
-        if self.area.ndim == 3:
-            return np.asarray(self.area.sum(axis=0))
-        total = self.area * self.n_frames
-        np.add.at(total.reshape(-1), self.own_bin, self.own_area - self.area.reshape(-1)[self.own_bin])
-        return total
+    def add_areas_to(self, total: FloatArray) -> None:
+        """Add the areas to `total`, shape (n_radius, n_eta), C-contiguous, frame by frame: the same for any blocks."""
+        ends = np.searchsorted(self.own_frame, np.arange(self.n_frames + 1))
+        bins = total.reshape(-1)
+        for i in range(self.n_frames):
+            own = slice(ends[i], ends[i + 1])
+            numbers = self.own_bin[own]
+            with_own = bins[numbers] + self.own_area[own]
+            total += self.area[i] if self.area.ndim == 3 else self.area
+            bins[numbers] = with_own
 
     def emptied(self) -> tuple[IntArray, IntArray]:
-        """Return frame and number of the bins without a valid pixel; not those that have none in any frame."""
+        """Return frame and number of the bins without a valid pixel.
+
+        Of areas common to all frames, bins that never have one are left out: their intensity is NaN.
+        """
         if self.area.ndim == 3:
             frame, number = np.nonzero(self.area.reshape(self.n_frames, -1) == 0.0)
             return frame, number
@@ -116,6 +127,7 @@ class CakedFrames:
 
     def __getitem__(self, frame: int | slice) -> CakedFrames:
         """Return some frames of a stack."""
+        self._check_is_stack()
         variance = None if self.variance is None else self.variance[frame]
         if not isinstance(frame, slice):
             number = range(len(self))[frame]
@@ -124,7 +136,12 @@ class CakedFrames:
 
     def __len__(self) -> int:
         """Return the number of frames of a stack."""
+        self._check_is_stack()
         return len(self.intensity)
+
+    def _check_is_stack(self) -> None:
+        if self.intensity.ndim != 3:
+            raise TypeError("these are the cakes of one frame, not of a stack; give apply a stack of one")
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,6 +167,7 @@ class PreparedMap:
         `single` gives intensity and variance in single precision. Of packed frames only strips are unpacked at a time.
         """
         if isinstance(frames, PackedFrames):
+            check_shape((len(frames), *frames.shape), self.frame_shape)
             if frames.for_core and frames.dtype.name in NATIVE:
                 return self._caked(
                     self.core.apply_packed(
@@ -165,14 +183,20 @@ class PreparedMap:
         arrays = [native_frame(frame, self.frame_shape) for frame in frames]
         return self._caked(self.core.apply(arrays, variance=variance, single=single, n_threads=n_threads))
 
+    @functools.cached_property
+    def _common(self) -> tuple[FloatArray, npt.NDArray[np.int32]]:
+        """Area and pixels of the bins, copied: the core's own would keep the whole map alive for as long as a cake."""
+        area, pixels = self.core.bin_area.reshape(self.shape).copy(), self.core.bin_pixels.reshape(self.shape).copy()
+        area.flags.writeable = pixels.flags.writeable = False
+        return area, pixels
+
     def _caked(self, found: _core.IntegratorResult) -> CakedFrames:
         intensity, variances, (frame, number, pixels, area) = found
         return CakedFrames(
             intensity.reshape(-1, *self.shape),
             None if variances is None else variances.reshape(-1, *self.shape),
             ValidPixels(
-                self.core.bin_area.reshape(self.shape),
-                self.core.bin_pixels.reshape(self.shape),
+                *self._common,
                 len(intensity),
                 frame,
                 number,

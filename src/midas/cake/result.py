@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from midas.axes import RadialAxes
-from midas.cake.nexus import geometry_record
 from midas.errors import InputError
 from midas.geometry import FloatArray, Geometry
 from midas.io.atomic import atomic_path
@@ -208,7 +207,7 @@ class Cake(RadialAxes):
         )
 
     def _metadata(self) -> dict[str, Any]:
-        return {"version": version(), "geometry": geometry_record(self.geometry), "normalized": self.normalized}
+        return {"version": version(), "geometry": self.geometry.as_record(), "normalized": self.normalized}
 
     def to_xye(self, path: Path | str, *, index: int = 0) -> Path:
         """Write the profile of one sum as text, 2θ [deg], intensity and sigma a line, and return its path.

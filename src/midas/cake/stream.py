@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -12,7 +13,7 @@ from midas import _core
 from midas.cake.frame_source import Frame, read_blocks
 from midas.cake.pixels import check_shape
 from midas.cake.prepared import BATCH, CakedFrames
-from midas.errors import FormatError
+from midas.errors import FormatError, InputError
 from midas.io.frames import Frames
 from midas.io.hdf5_chunks import ChunkedStack, PackedFrames
 
@@ -30,8 +31,10 @@ def caked_blocks(
     *,
     look: Callable[[Frame], None] | None = None,
     n_threads: int = 0,
-) -> Iterator[CakedFrames]:
-    """Return an iterator over the cakes of a source's frames in order, at most `size` at a time.
+) -> Generator[CakedFrames, None, None]:
+    """Return a generator of the cakes of a source's frames in order, at most `size` at a time.
+
+    Close it where it is not used up: until then its threads live, even after an error of the caller.
 
     Frames that stand compressed in an HDF5 file, one to a chunk, are read, unpacked and summed by as many threads as
     asked for, each its own batch of 16, while the caller is busy with those that are done; of others the next block is
@@ -51,7 +54,7 @@ def caked_blocks(
     InputError, FormatError
         As `read_blocks`, and what `apply` raises.
     """
-    threads = n_threads or _core.max_threads()
+    threads = n_threads if n_threads > 0 else _core.max_threads()
     batch = min(BATCH, max(1, size // threads))
     read = _packed_reader(frames)
     if read is not None:
@@ -65,7 +68,7 @@ def caked_blocks(
 
 def _by_blocks(
     apply: Apply, blocks: Iterator[list[Frame]], look: Callable[[Frame], None] | None, n_threads: int
-) -> Iterator[CakedFrames]:
+) -> Generator[CakedFrames, None, None]:
     for block in blocks:
         if look is not None:
             look(block[0])
@@ -81,7 +84,7 @@ def _by_batches(
     read: ReadPacked,
     look: Callable[[Frame], None] | None,
     threads: int,
-) -> Iterator[CakedFrames]:
+) -> Generator[CakedFrames, None, None]:
     """Yield the cakes of packed frames, each part read, unpacked and summed by one of the threads."""
 
     def work(part: range) -> CakedFrames | None:
@@ -92,7 +95,9 @@ def _by_batches(
             return None
 
     if look is not None:
-        _look(look, read(range(1)))
+        # Whether or not its chunk was written; where the frame cannot be read, its error comes in its turn.
+        with contextlib.suppress(FormatError, InputError):
+            look(next(read_blocks(frames, shape, 1, part=range(1)))[0])
     waiting: deque[tuple[range, Future[CakedFrames | None]]] = deque()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="midas batches")
     try:
@@ -134,12 +139,3 @@ def _packed_reader(frames: Any) -> ReadPacked | None:
             return None
 
     return read
-
-
-def _look(look: Callable[[Frame], None], packed: PackedFrames | None) -> None:
-    """Show the first frame, where it can be read: if not, its error comes in its turn."""
-    try:
-        if packed is not None:
-            look(packed.frames(n_threads=1)[0])
-    except FormatError:
-        return

@@ -23,7 +23,6 @@ from midas.geometry import FloatArray
 from midas.grid import CakeGrid
 from midas.io.atomic import atomic_path
 from midas.io.exchange import write_geometry
-from midas.io.exchange.own import geometry_record
 from midas.io.panel_shifts import FILE_NAME as PANEL_SHIFTS_NAME
 from midas.io.parameters import Parameters
 from midas.io.refined_params import write_refined_params
@@ -58,8 +57,8 @@ def summary(calibration: Calibration) -> dict[str, Any]:
             "reasons": list(calibration.reasons),
             "converged": calibration.converged,
             "reason": calibration.reason,
-            "geometry": geometry_record(
-                calibration.geometry, None if panels is None else panel_esds(by_name, len(panels.layout))
+            "geometry": calibration.geometry.as_record(
+                None if panels is None else panel_esds(by_name, len(panels.layout))
             ),
             "esd": dict(calibration.esd),
             "parameters": list(calibration.parameters),

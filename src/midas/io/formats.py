@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,9 @@ from midas.errors import FormatError, InputError
 from midas.io.hdf5_chunks import ChunkedStack
 from midas.io.headers import header_hints, tree_hints
 from midas.io.library_log import ErrorsOf
+
+if TYPE_CHECKING:
+    import h5py
 
 Image = npt.NDArray[Any]
 
@@ -63,6 +66,7 @@ class FrameSource(ABC):
     shape: tuple[int, int, int]
     """Frames, rows, columns."""
     dtype: np.dtype[Any]
+    files: tuple[Path, ...] = ()
     chunked: ChunkedStack | None = None
     """The frames as they stand in the file, compressed, where we can unpack them."""
     metadata: Mapping[str, object] = MappingProxyType({})
@@ -230,6 +234,14 @@ class TiffSource(FrameSource):
         self._file.close()
 
 
+def hdf5_files(dataset: h5py.Dataset) -> tuple[Path, ...]:
+    """Return the files that hold a data set's values: its own, then those that it refers to."""
+    own = Path(dataset.file.filename)
+    named = [source.file_name for source in dataset.virtual_sources()] if dataset.is_virtual else []
+    named += [name for name, _, _ in dataset.external or ()]
+    return tuple(dict.fromkeys((own, *(own.parent / name for name in named if name != "."))))
+
+
 class Hdf5Source(FrameSource):
     """HDF5: one dataset, or the numbered `data_000001`.. of an Eiger master file joined."""
 
@@ -258,6 +270,7 @@ class Hdf5Source(FrameSource):
             raise FormatError(f"the datasets under {where} differ in shape or type: {shapes}")
         self._parts = parts
         self._where = where
+        self.files = tuple(dict.fromkeys(file for part in parts for file in hdf5_files(part)))
         self.chunked = ChunkedStack.of(parts)
         self._starts = np.cumsum([0] + [s[0] for s in shapes])
         self.shape = (int(self._starts[-1]), *shapes[0][1:])

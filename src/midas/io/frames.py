@@ -125,6 +125,11 @@ class Frames:
         return None if chunked is None else chunked.read(first + self.skip_frames, end + self.skip_frames)
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        """Every file that holds a part of them: `path`, then those that it refers to; none for an array."""
+        return () if self.path is None else tuple(dict.fromkeys((self.path, *self._source.files)))
+
+    @property
     def is_packed(self) -> bool:
         """True where frames stand in the file one by one, compressed, and are used as they are."""
         return self._source.chunked is not None and not self.image_transforms

@@ -11,7 +11,7 @@ import functools
 import os
 import threading
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,19 +156,23 @@ class PackedFrames:
     def _unpack_into(self, out: npt.NDArray[Any], n_threads: int) -> None:
         if self.for_core:
             _core.unpack_bitshuffle_lz4(self.chunks, out, lz4_address(), n_threads=n_threads)
-        elif n_threads == 1 or len(self) == 1:
-            for k, chunk in enumerate(self.chunks):
-                out[k] = self._decode(k, chunk)
         else:
-            with ThreadPoolExecutor(n_threads or _core.max_threads(), "midas chunks") as pool:
-                for k, frame in enumerate(pool.map(self._decode, range(len(self)), self.chunks)):
-                    out[k] = frame
+            for k, frame in enumerate(self._decoded(n_threads)):
+                out[k] = frame
 
     def frames(self, *, n_threads: int = 0) -> Sequence[npt.NDArray[Any]]:
         """Return the frames as arrays of their own, which may be read-only."""
         if self.for_core:
             return list(self.unpack(n_threads=n_threads))
-        return [self._decode(k, chunk) for k, chunk in enumerate(self.chunks)]
+        return list(self._decoded(n_threads))
+
+    def _decoded(self, n_threads: int) -> Iterator[npt.NDArray[Any]]:
+        threads = min(len(self), n_threads if n_threads > 0 else _core.max_threads())
+        if threads < 2:
+            yield from map(self._decode, range(len(self)), self.chunks)
+            return
+        with ThreadPoolExecutor(threads, "midas chunks") as pool:
+            yield from pool.map(self._decode, range(len(self)), self.chunks)
 
     def _decode(self, number: int, chunk: bytes) -> npt.NDArray[Any]:
         item_bytes = self.dtype.itemsize

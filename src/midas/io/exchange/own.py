@@ -8,38 +8,14 @@ from typing import Any
 
 from midas.detector import Detector
 from midas.errors import FormatError
-from midas.geometry import FloatArray, Geometry
+from midas.geometry import Geometry
 from midas.io.atomic import atomic_path
 from midas.io.panel_shifts import write_panel_shifts
 from midas.io.parameter_text import format_value, geometry_pairs, panel_pairs
 from midas.io.parameters import read_params
-from midas.panels import PanelLayout, Panels, panels_as_dict
+from midas.panels import PanelLayout, Panels
 
 _FIELDS = ("distance", "beam_center", "pixel_size", "wavelength", "tilts", "distortion", "distortion_radius")
-
-
-def geometry_record(geometry: Geometry, panel_esds: FloatArray | None = None) -> dict[str, Any]:
-    """Return a geometry as JSON holds it: lengths µm, positions px, angles deg, wavelength Å.
-
-    The panels' esds go with their table where they are given, shape (n_panels, 5).
-
-    Examples
-    --------
-    >>> geometry_record(Geometry(distance=1e5, beam_center=(10, 20), pixel_size=100, wavelength=1.0))["beam_center"]
-    [10.0, 20.0]
-    """
-    return {
-        "distance": geometry.distance,
-        "beam_center": list(geometry.beam_center),
-        "tilts": list(geometry.tilts),
-        "distortion": {k: v for k, v in geometry.distortion.items() if v != 0.0},
-        "distortion_radius": geometry.distortion_radius,
-        "pixel_size": geometry.pixel_size,
-        "wavelength": geometry.wavelength,
-        "image_transforms": list(geometry.image_transforms),
-        "parallax": geometry.parallax,
-        "panels": None if geometry.panels is None else panels_as_dict(geometry.panels, panel_esds),
-    }
 
 
 def _panels(record: dict[str, Any]) -> Panels:
@@ -49,7 +25,7 @@ def _panels(record: dict[str, Any]) -> Panels:
 
 def write_record(path: Path, geometry: Geometry, detector: Detector | None) -> list[Path]:
     """Write a geometry as JSON and return the file."""
-    record: dict[str, Any] = {"geometry": geometry_record(geometry)}
+    record: dict[str, Any] = {"geometry": geometry.as_record()}
     if detector is not None:
         record["shape"] = list(detector.shape)
     with atomic_path(path) as temporary:
