@@ -36,6 +36,7 @@ def test_caking_is_right_at_small_sizes(tmp_path):
     assert {row["group"] for row in json.loads((tmp_path / "caking.json").read_text())["rows"]} == {
         "speed",
         "bandwidth",
+        "threads",
         "map",
         "accuracy",
     }

@@ -325,12 +325,13 @@ def test_a_chunk_of_noise_is_refused(tmp_path: Path, cake_map: CakeMap, n: int) 
     content = bytearray(path.read_bytes())
     content[place.byte_offset + 16 : place.byte_offset + place.size] = np.random.default_rng(5).bytes(place.size - 16)
     path.write_bytes(content)
-    with h5py.File(path) as file, read_frames(path) as frames:
+    with h5py.File(path, locking=False) as file, read_frames(path) as frames:
         for source in (file["exchange/data"], frames):
             found = cake_map.apply_each(source)
+            for i in range(2):
+                assert caked_bytes(next(found)) == caked_bytes(cake_map.apply(stack[i]))
             with pytest.raises(FormatError, match="frame 2"):
-                for i, caked in enumerate(found):
-                    assert caked_bytes(caked) == caked_bytes(cake_map.apply(stack[i])), i
+                next(found)
         with pytest.raises(FormatError, match="frame 2"):
             _ = frames[2]
         assert frames[1].tobytes() == stack[1].tobytes()
