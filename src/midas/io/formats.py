@@ -285,7 +285,10 @@ class Hdf5Source(FrameSource):
     def read(self, index: int) -> Image:
         """Return frame `index`."""
         if self.chunked is not None and self.chunked.for_core:
-            found = self.read_several(index, index + 1, 1)
+            try:
+                found = self.read_several(index, index + 1, 1)
+            except FormatError as error:
+                raise FormatError(f"frame {index} cannot be read: {error}") from error
             if found is not None:
                 return np.asarray(found[0])
         k = int(np.searchsorted(self._starts, index, side="right")) - 1
