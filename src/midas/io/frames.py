@@ -105,7 +105,10 @@ class Frames:
 
         Compressed frames are unpacked in n_threads (0: all) where the format allows it.
         """
-        known = self._source.read_several(first + self.skip_frames, end + self.skip_frames, n_threads)
+        try:
+            known = self._source.read_several(first + self.skip_frames, end + self.skip_frames, n_threads)
+        except FormatError:  # one by one, to find out which it is
+            known = None
         if known is not None and not self.image_transforms:
             return known.astype(self.dtype, copy=False)
         stack = np.empty((end - first, *self.shape[1:]), dtype=self.dtype)
