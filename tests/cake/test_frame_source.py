@@ -6,9 +6,10 @@ import array
 import gc
 import pickle
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import h5py
 import hdf5plugin
@@ -293,12 +294,13 @@ def test_geometry_grid_and_map_travel(cake_map: CakeMap) -> None:
     np.testing.assert_array_equal(again[3].apply(STACK[0]).intensity, cake_map.apply(STACK[0]).intensity)
 
 
-def test_a_generator_may_use_its_memory_again(cake_map: CakeMap) -> None:
-    def frames() -> Iterator[np.ndarray]:
+@pytest.mark.parametrize("given", [np.asarray, memoryview])
+def test_a_generator_may_use_its_memory_again(cake_map: CakeMap, given: Callable[[np.ndarray], Any]) -> None:
+    def frames() -> Iterator[Any]:
         buffer = np.empty(STACK.shape[1:], dtype=STACK.dtype)
         for frame in STACK:
             buffer[:] = frame
-            yield buffer
+            yield given(buffer)
 
     found = list(cake_map.apply_each(frames()))
     assert len(found) == len(STACK)

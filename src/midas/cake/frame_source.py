@@ -141,12 +141,13 @@ def _of_iterator(frames: Iterator[Any], only_once: bool) -> Iterator[tuple[int, 
     while True:
         try:
             frame = next(frames)
+            if only_once:  # the next one may come in the same memory
+                frame = np.array(frame, subok=True)
         except StopIteration:
             return
         except Exception as error:
             raise _explained(error, number) from error
-        # The next one may come in the same memory.
-        yield number, frame.copy() if isinstance(frame, np.ndarray) and only_once else frame
+        yield number, frame
         number += 1
 
 
