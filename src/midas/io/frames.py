@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from midas.detector import transform_image
 from midas.errors import FormatError, InputError, MidasError
-from midas.io.formats import CONDITIONS, FORMATS, ArraySource, FrameSource, Image, Opener, ReadOptions
+from midas.io.formats import FORMATS, Opener
 from midas.io.hdf5_chunks import PackedFrames
+from midas.io.image_source import CONDITIONS, ArraySource, FrameSource, Image, ReadOptions
 
 Mask = npt.NDArray[np.bool_]
 
