@@ -14,11 +14,12 @@ from midas.axes import axis_of_radius
 from midas.cake.map import CakeMap
 from midas.cake.options import IntegrationOptions
 from midas.cake.prepared import Floats
-from midas.cake.result import CONDITIONS, Cake, cake_metadata, described, instrument_parameters, map_rows
+from midas.cake.result import Cake, cake_metadata, described, instrument_parameters, map_rows
 from midas.cake.sums import Run, about_sums, prepare_run, sum_frames
 from midas.geometry import FloatArray, Geometry
 from midas.grid import CakeGrid
 from midas.io.gsas_zarr import CakeFileWriter, FrameSum, cake_file_writer, read_cake_file
+from midas.io.image_source import CONDITIONS
 
 
 @dataclass(frozen=True)

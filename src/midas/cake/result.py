@@ -16,6 +16,7 @@ from midas.errors import InputError
 from midas.geometry import FloatArray, Geometry
 from midas.io.atomic import atomic_path
 from midas.io.gsas_zarr import INSTRUMENT_DEFAULTS, CakeFile, write_cake_file
+from midas.io.image_source import CONDITIONS
 from midas.version import version
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
     from midas.cake.peaks import PeakFits, PeakOptions
     from midas.crystal.rings import Rings
-
-CONDITIONS = ("temperature", "pressure", "i", "i0")
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,6 +22,7 @@ from midas.io.atomic import output_folder
 from midas.io.frames import Frames, mean_frame, read_frames
 from midas.io.gsas_zarr import SUFFIX, require_suffix
 from midas.io.parameters import Parameters
+from midas.io.tree_formats import DARK_LOCATION, HDF5_SUFFIXES, ZARR_SUFFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,11 +30,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _INSTRUMENT_KEYS = {"Polariz": "Polariz", "SH_L": "SHpL", **{k: k for k in ("U", "V", "W", "X", "Y", "Z")}}
-_DARK_LOCATION = "exchange/dark"
 PEAKS_SUFFIX = ".peaks.csv"
 _SMOOTHING = 7  # bins of the filter that `DoSmoothing 1` asks for: a Gaussian 5 bins wide keeps 93 % of its height
-_HDF5 = (".h5", ".hdf5", ".hdf", ".nxs", ".nx5")
-_ZARR = (".zip", ".zarr")
 _IMAGE_SUFFIXES = (".MIDAS.zip", ".zarr.zip", ".nxs.h5")
 
 
@@ -253,7 +251,7 @@ def _read_dark(files: SeriesFiles, data: Path, parameters: Parameters) -> tuple[
         # Nobody asked for the dark inside the image file: it need not be there, but it must be read where it is.
         if not _has_dark(data):
             return None, 1
-        location = _DARK_LOCATION
+        location = DARK_LOCATION
     with _open(path or data, location, parameters, 0) as frames:
         return (frames[0] if len(frames) == 1 else mean_frame(frames)), len(frames)
 
@@ -261,19 +259,19 @@ def _read_dark(files: SeriesFiles, data: Path, parameters: Parameters) -> tuple[
 def _has_dark(data: Path) -> bool:
     """Return whether an image file, which can be opened, has something at `exchange/dark`."""
     name = data.name.lower()
-    if name.endswith(_HDF5):
+    if name.endswith(HDF5_SUFFIXES):
         import h5py
 
         with h5py.File(data, "r", locking=False) as file:
-            return _DARK_LOCATION in file
-    if not name.endswith(_ZARR):
+            return DARK_LOCATION in file
+    if not name.endswith(ZARR_SUFFIXES):
         return False
     import zarr
 
     store = zarr.storage.ZipStore(str(data), mode="r") if data.is_file() else None
     try:
         root = zarr.open(store if store is not None else str(data), mode="r")
-        return isinstance(root, zarr.Group) and _DARK_LOCATION in root
+        return isinstance(root, zarr.Group) and DARK_LOCATION in root
     finally:
         if store is not None:
             store.close()

@@ -17,13 +17,13 @@ from midas.cake.map import CakeMap
 from midas.cake.options import IntegrationOptions
 from midas.cake.pixels import Dark, FrameInput, prepare_dark, prepare_mask
 from midas.cake.prepared import CakedFrames, Floats, PreparedMap
-from midas.cake.result import CONDITIONS
 from midas.cake.robust import PreparedRobust, prepare_robust
 from midas.cake.stream import Apply, caked_blocks
 from midas.detector import transform_image
 from midas.errors import InputError
 from midas.geometry import FloatArray, Geometry
 from midas.io.hdf5_chunks import PackedFrames
+from midas.io.image_source import CONDITIONS
 
 _SUSPICIOUS_NEGATIVES = 0.2  # fraction of a float frame; gaps and bad pixels are a few per cent
 

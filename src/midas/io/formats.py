@@ -21,7 +21,7 @@ from midas.errors import FormatError, InputError
 from midas.io.headers import header_hints
 from midas.io.image_source import ArraySource, FrameSource, Image, ReadOptions, stack_shape
 from midas.io.library_log import ErrorsOf
-from midas.io.tree_formats import Hdf5Source, ZarrSource
+from midas.io.tree_formats import HDF5_SUFFIXES, ZARR_SUFFIXES, Hdf5Source, ZarrSource
 
 CBF_MARK = b"\x0c\x1a\x04\xd5"
 """Bytes before the binary section of a CBF (imgCIF/CBF definition, section "Binary sections")."""
@@ -197,10 +197,10 @@ Opener = Callable[[Path, ReadOptions], FrameSource]
 FORMATS: Mapping[str, Opener] = MappingProxyType(
     {
         **dict.fromkeys((".tif", ".tiff"), TiffSource),
-        **dict.fromkeys((".h5", ".hdf5", ".hdf", ".nxs", ".nx5"), Hdf5Source),
+        **dict.fromkeys(HDF5_SUFFIXES, Hdf5Source),
         **dict.fromkeys(_GE, GeSource),
         ".npy": NumpySource,
-        **dict.fromkeys((".zip", ".zarr"), ZarrSource),
+        **dict.fromkeys(ZARR_SUFFIXES, ZarrSource),
         **dict.fromkeys(FABIO_SUFFIXES, FabioSource),
         **{f"{suffix}{packed}": FabioSource for suffix in (".cbf", ".edf") for packed in (".gz", ".bz2")},
     }

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from midas.errors import FormatError, InputError
 from midas.geometry import FloatArray
 from midas.io.atomic import atomic_path
+from midas.io.image_source import CONDITIONS
 from midas.io.zarr_zip import ZarrZip
 
 SUFFIX = ".zarr.zip"
@@ -31,7 +32,6 @@ INSTRUMENT_DEFAULTS: Mapping[str, float] = MappingProxyType(
 """GSAS-II's instrument parameters where nothing better is known (SPEC section 6); widths in centidegrees."""
 
 _INSTRUMENT_ORDER = ("Polariz", "Lam", "SH_L", "U", "V", "W", "X", "Y", "Z", "Distance")
-_CONDITIONS = (("temperature", "Temperature"), ("pressure", "Pressure"), ("i", "I"), ("i0", "I0"))
 _MAP_ROWS = ("radius", "two_theta", "eta", "bin_area")
 _SUMS, _VARIANCES, _INDIVIDUAL = "OmegaSumFrame", "OmegaSumFrameVariance", "IntegrationResult"
 _NEVER = np.iinfo(np.int64).max
@@ -94,12 +94,12 @@ class CakeFile:
         if self.intensity.ndim != 3 or 0 in self.intensity.shape:
             raise InputError(f"intensity has shape {self.intensity.shape}; expected (n_sums, n_radius, n_eta)")
         n_sums, *bins = self.intensity.shape
-        for name, _ in _CONDITIONS:
+        for name in CONDITIONS:
             if getattr(self, name) is None:
                 object.__setattr__(self, name, np.full(n_sums, np.nan))
         for name in _MAP_ROWS:
             self._require(name, tuple(bins))
-        for name in ("frames", "first_omega", "last_omega", "frame_numbers", *(n for n, _ in _CONDITIONS)):
+        for name in ("frames", "first_omega", "last_omega", "frame_numbers", *CONDITIONS):
             self._require(name, (n_sums,))
         if self.variance is not None:
             self._require("variance", self.intensity.shape)
@@ -170,7 +170,7 @@ def write_cake_file(path: Path | str, cake_file: CakeFile) -> Path:
                 frame_number=int(number),
                 first_omega=float(cake_file.first_omega[k]),
                 last_omega=float(cake_file.last_omega[k]),
-                **{name: float(getattr(cake_file, name)[k]) for name, _ in _CONDITIONS},
+                **{name: float(getattr(cake_file, name)[k]) for name in CONDITIONS},
             )
             writer.add_sum(total)
         if cake_file.individual is not None and cake_file.individual_omega is not None:
@@ -308,7 +308,7 @@ def _attributes(total: FrameSum) -> dict[str, Any]:
         "LastFrameNumber": total.frame_number,
         "Number Of Frames Summed": total.frames,
     }
-    conditions = {label: getattr(total, name) for name, label in _CONDITIONS}
+    conditions = {label: getattr(total, name) for name, label in CONDITIONS.items()}
     return attributes | {label: value for label, value in conditions.items() if math.isfinite(value)}
 
 
@@ -393,7 +393,7 @@ def _read(root: Any, path: Path, *, with_individual: bool) -> CakeFile:
         first_frame_number=individual[0][0] if individual else 0,
         sum_images="SumFrames" in root,
         metadata=dict(root.attrs).get("midas", {}),
-        **{name: _attribute(attributes, label) for name, label in _CONDITIONS},
+        **{name: _attribute(attributes, label) for name, label in CONDITIONS.items()},
     )
 
 

@@ -17,8 +17,10 @@ from midas.io.hdf5_chunks import ChunkedStack
 
 Image = npt.NDArray[Any]
 
-CONDITIONS = ("temperature", "pressure", "i", "i0")
-"""Scan parameters that may differ from frame to frame, as `Frames.metadata` calls them (SPEC section 4)."""
+CONDITIONS: Mapping[str, str] = MappingProxyType(
+    {"temperature": "Temperature", "pressure": "Pressure", "i": "I", "i0": "I0"}
+)
+"""Scan parameters that may differ from frame to frame: how we call them, and MIDAS files (SPEC sections 4 and 6)."""
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 DEFAULT_LOCATION = "exchange/data"
 DARK_LOCATION = "exchange/dark"
 MASK_LOCATION = "exchange/mask"
+HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf", ".nxs", ".nx5")
+ZARR_SUFFIXES = (".zip", ".zarr")
 
 
 def hdf5_files(dataset: h5py.Dataset) -> tuple[Path, ...]:
@@ -198,9 +200,8 @@ def _no_dataset(where: str, found: list[tuple[str, tuple[int, ...]]]) -> str:
 def _scan_parameters(group: Any) -> dict[str, object]:
     """Return omega start and step [deg] and the conditions of a MIDAS file, where it has them, by our names."""
     found: dict[str, object] = {}
-    names = {"omega_start": "start", "omega_step": "step", "i": "I", "i0": "I0"}
-    for key in ("omega_start", "omega_step", *CONDITIONS):
-        node = _get(group, f"measurement/process/scan_parameters/{names.get(key, key.capitalize())}")
+    for key, name in {"omega_start": "start", "omega_step": "step", **CONDITIONS}.items():
+        node = _get(group, f"measurement/process/scan_parameters/{name}")
         if node is None or not hasattr(node, "shape"):
             continue
         values = np.asarray(node[...]).ravel()
