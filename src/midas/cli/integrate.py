@@ -138,7 +138,7 @@ def _add_controls(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=-1,
         metavar="N",
-        help="changes nothing: frames are always read one at a time",
+        help="changes nothing: how many frames are in memory goes by their size",
     )
     control.add_argument(
         "-convertFiles",

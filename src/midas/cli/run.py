@@ -36,7 +36,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     data.add_argument("-endFileNr", "--end-file-number", dest="end", type=int, default=-1,
                       help="last number of a file series")  # fmt: skip
     data.add_argument("-numFrameChunks", "--frame-chunks", dest="chunks", type=int, default=-1,
-                      help="frames per block; accepted, frames are read one by one")  # fmt: skip
+                      help="changes nothing: how many frames are in memory goes by their size")  # fmt: skip
     data.add_argument("-preProcThresh", "--threshold", dest="threshold", type=float, default=-1.0,
                       help="only -1, off, is available")  # fmt: skip
     data.add_argument("-darkFN", "--dark", dest="dark", default="", help="dark images")
