@@ -44,7 +44,7 @@ def test_every_exported_name_is_there_and_documented():
 
 
 def test_names_that_are_imported_late_are_offered_for_completion():
-    code = "import midas; print(set(midas.__all__) - set(dir(midas)), 'midas.cake' in __import__('sys').modules)"
+    code = "import midas; print(set(midas.__all__) ^ set(dir(midas)), 'midas.cake' in __import__('sys').modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.split() == ["set()", "False"]
 

@@ -9,10 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from midas.axes import check_two_theta, radius_of_axis
+from midas.checks import number
 from midas.errors import InputError
 from midas.geometry import FloatArray, Geometry
 
 _UNITS = {"px": ("radius", "px"), "2theta": ("2theta", "deg"), "q": ("q", "Å⁻¹")}  # quantity and its unit
+_MOST_BINS = 2**31
 _TURN = 360.0
 _TURN_TOLERANCE = 1e-9  # deg
 
@@ -93,6 +95,7 @@ class CakeGrid:
             raise InputError(f"grid unit is {self.unit!r}; expected 'px', '2theta' or 'q'")
         for name in ("radius", "eta"):
             self._check_range(name)
+        self._check_number()
         if self.radius_min < 0.0:
             raise InputError(f"radius_min is {self.radius_min:g}; expected 0 or more")
         if self.eta_max - self.eta_min > _TURN + _TURN_TOLERANCE:
@@ -101,7 +104,7 @@ class CakeGrid:
             check_two_theta(float(self._own_edges()[-1]))
 
     def _check_range(self, name: str) -> None:
-        low, high, step = (float(getattr(self, f"{name}_{part}")) for part in ("min", "max", "step"))
+        low, high, step = (number(f"{name}_{part}", getattr(self, f"{name}_{part}")) for part in ("min", "max", "step"))
         for part, value in (("min", low), ("max", high), ("step", step)):
             object.__setattr__(self, f"{name}_{part}", value)
         if not all(math.isfinite(v) for v in (low, high, step)) or step <= 0.0 or high <= low:
@@ -117,6 +120,16 @@ class CakeGrid:
             raise InputError(
                 f"{name} runs from {low:g} to {high:g} in steps of {step:g}, but the edges from {bounds[0]:g} to "
                 f"{bounds[-1]:g}; change the edges of bins with CakeGrid.from_edges"
+            )
+
+    def _check_number(self) -> None:
+        """Refuse more bins than the core numbers, before an array is made of their edges."""
+        n_radius = (self.radius_max - self.radius_min) / self.radius_step
+        n_eta = (self.eta_max - self.eta_min) / self.eta_step
+        if n_radius * n_eta >= _MOST_BINS:
+            raise InputError(
+                f"radius_step {self.radius_step:g} and eta_step {self.eta_step:g} make {n_radius:.3g} x {n_eta:.3g} "
+                "bins; expected fewer than 2^31 in all: make the steps larger"
             )
 
     @property

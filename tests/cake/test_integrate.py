@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from midas import CakeGrid, Detector, Geometry, IntegrationOptions, build_map, integrate
-from midas.cake import CakeMap
+from midas import CakeGrid, Detector, Geometry, IntegrationOptions, RobustOptions, build_map, integrate
+from midas.cake import CakeMap, integrate_with_map
 from midas.cake.corrections import polarization_factor, solid_angle_factor
 from midas.detector import transform_image
 from midas.errors import InputError
@@ -290,7 +291,7 @@ def test_negative_floats_are_warned_about() -> None:
 @pytest.mark.parametrize(
     ("frames", "message"),
     [
-        ("image.tif", "is a str"),
+        (7, "is a int"),
         (np.zeros(5), "shape"),
         (np.zeros((0, 5, 5)), "shape"),
         (np.full((N, N), np.nan), "no bin holds a valid pixel"),
@@ -299,6 +300,110 @@ def test_negative_floats_are_warned_about() -> None:
 def test_refused_frames(frames: object, message: str) -> None:
     with pytest.raises(InputError, match=message):
         integrate(frames, make_geometry(), GRID)
+
+
+def test_lists_of_frames_and_names_of_files(tmp_path: Path) -> None:
+    stack = poisson(20.0, 5)
+    expected = integrate(stack, make_geometry(), GRID).intensity
+    np.save(tmp_path / "a.npy", stack[:2])
+    np.save(tmp_path / "b.npy", stack[2:])
+    names = [tmp_path / "a.npy", str(tmp_path / "b.npy")]
+    cake_map = build_map(make_geometry(), Detector((N, N), 200), GRID)
+    for frames in (list(stack), tuple(memoryview(f) for f in stack), names, tuple(names)):
+        np.testing.assert_array_equal(integrate(frames, make_geometry(), GRID).intensity, expected)
+        np.testing.assert_array_equal(integrate_with_map(frames, cake_map).intensity, expected)
+    np.testing.assert_array_equal(integrate(names[1], make_geometry(), GRID).intensity, expected[2:])
+    with pytest.raises(InputError, match=r"generator, whose number is not known .*apply_each\(frames\)"):
+        integrate((f for f in stack), make_geometry(), GRID)
+    for frames in ([], [[1.0, 2.0], [3.0, 4.0]], [stack, stack]):
+        with pytest.raises(InputError, match=r"frames have shape .*; expected \(rows, columns\)"):
+            integrate(frames, make_geometry(), GRID)
+
+
+FRAME = np.ones((41, 41))
+G, D = Geometry(1e6, (20, 20), 200, 0.18), Detector((41, 41), 200)
+RINGS = CakeGrid(2, 18, 2, eta_step=90)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: build_map(RINGS, D, G),
+            r"geometry is a CakeGrid; expected a midas.Geometry: build_map\(geometry, det",
+        ),
+        (lambda: build_map(G, RINGS, D), "detector is a CakeGrid; expected a midas.Detector"),
+        (lambda: build_map(G, (41, 41), RINGS), r"detector is a tuple; .*with midas.Detector\(shape, pixel_size\)"),
+        (lambda: build_map(G, D, None), "grid is None; expected a midas.CakeGrid"),
+        (lambda: build_map(build_map(G, D, RINGS), D, RINGS), "geometry is a CakeMap; .* give its .geometry"),
+        (lambda: integrate(FRAME, RINGS, G), "geometry is a CakeGrid; expected a midas.Geometry: integrate"),
+        (lambda: integrate(FRAME, G, RINGS, detector=(41, 41)), "detector is a tuple"),
+        (lambda: integrate(FRAME, G, RINGS, options={"variance": True}), "options is a dict; expected a midas.Integ"),
+        (lambda: integrate_with_map(FRAME, G), "cake_map is a Geometry; expected a midas.CakeMap"),
+        (lambda: build_map(G, D, RINGS).apply_to_file(FRAME, 5), "path is 5; expected the name of the HDF5 file"),
+        (lambda: build_map(G, D, RINGS).apply(FRAME, dark="d.tif"), "dark is the name 'd.tif'; .* midas.read_image"),
+        (lambda: build_map(G, D, RINGS).apply(FRAME, mask=Path("m.tif")), "mask is the name 'm.tif'"),
+        (lambda: build_map(G, D, RINGS).apply(FRAME, dark=FRAME[:3]), r"the dark has shape \(3, 41\)"),
+        (lambda: Detector(5, 200), "detector shape is 5; expected"),
+        (lambda: Detector((4.5, 4), 200), "detector shape is 4.5; expected"),
+        (lambda: Detector((4, 4), "200"), "pixel_size is '200'; expected a number"),
+    ],
+)
+def test_arguments_of_the_wrong_type_are_refused_in_a_sentence(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("n_threads", [1.5, "2", None], ids=str)
+def test_a_number_of_threads_that_is_none(n_threads: int, tmp_path: Path) -> None:
+    cake_map = build_map(G, D, RINGS)
+    for call in (
+        lambda: build_map(G, D, RINGS, n_threads=n_threads),
+        lambda: integrate(FRAME, G, RINGS, n_threads=n_threads),
+        lambda: integrate_with_map(FRAME, cake_map, n_threads=n_threads),
+        lambda: cake_map.apply(FRAME, n_threads=n_threads),
+        lambda: cake_map.apply_each(FRAME, n_threads=n_threads),
+        lambda: cake_map.apply_to_file(FRAME, tmp_path / "a.h5", n_threads=n_threads),
+        lambda: cake_map.apply_robust(FRAME, n_threads=n_threads),
+        lambda: G.to_polar(1.0, 2.0, n_threads=n_threads),
+        lambda: G.to_pixel(1.0, 2.0, n_threads=n_threads),
+    ):
+        with pytest.raises(InputError, match=f"n_threads is {n_threads!r}; expected a whole number of threads, or 0"):
+            call()
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"frames_per_sum": 1.5}, {"frames_per_sum": "all"}, {"omega_step": "a"}, {"dark_frames": 1.5},
+        {"polarization": "a"}, {"polarization_axis": "a"}, {"bad_values": 5}, {"bad_values": "65535"}, {"robust": 5},
+        {"first_frame_number": None}, {"progress": 5},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_options_of_the_wrong_type(bad: dict[str, object]) -> None:
+    with pytest.raises(InputError, match=f"{next(iter(bad))} (is|are) .*; expected"):
+        IntegrationOptions(**bad)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "bad", [{"trim": "ab"}, {"threshold": "a"}, {"max_iterations": 1.5}, {"tolerance": None}], ids=str
+)
+def test_robust_options_of_the_wrong_type(bad: dict[str, object]) -> None:
+    with pytest.raises(InputError, match=f"{next(iter(bad))}.* is .*; expected"):
+        RobustOptions(**bad)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("distance", [1000.0, 1500.0, 2000.0, 19000.0])
+def test_a_distance_in_mm_is_warned_about(distance: float) -> None:
+    with pytest.warns(UserWarning, match=rf"distance {distance:g} µm is .* looks like mm; .* for {distance:g} mm"):
+        build_map(Geometry(distance, (20, 20), 200, 0.18), D, RINGS)
+
+
+def test_near_detectors_of_small_pixels_are_none_in_mm() -> None:
+    for distance, pixel_size in ((5000.0, 1.48), (2e4, 200.0)):
+        build_map(Geometry(distance, (20, 20), pixel_size, 0.18), Detector((41, 41), pixel_size), RINGS)
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from midas.cake.corrections import pixel_scale
-from midas.cake.frame_source import are_transformed
+from midas.cake.frame_source import are_names, are_transformed, check_source, known_shape
 from midas.cake.map import CakeMap, build_map
 from midas.cake.options import IntegrationOptions
 from midas.cake.pixels import Dark, FrameInput, prepare_dark, prepare_mask
@@ -20,10 +20,12 @@ from midas.cake.prepared import CakedFrames, PreparedMap
 from midas.cake.result import CONDITIONS, Cake
 from midas.cake.robust import PreparedRobust, prepare_robust
 from midas.cake.stream import Apply, caked_blocks
+from midas.checks import check_type
 from midas.detector import Detector, transform_image
 from midas.errors import InputError
 from midas.geometry import FloatArray, Geometry
 from midas.grid import CakeGrid
+from midas.io.frames import read_frames
 from midas.io.hdf5_chunks import PackedFrames
 
 _SUSPICIOUS_NEGATIVES = 0.2  # fraction of a float frame; gaps and bad pixels are a few per cent
@@ -50,8 +52,9 @@ def integrate(
     ----------
     frames
         Shape (n_z, n_y) or (n_frames, n_z, n_y): an array, `midas.io` Frames, or anything of that shape that gives a
-        2-D array for frames[i] (HDF5 and zarr data sets). As read from the file: the geometry's image transforms are
-        applied here, except to Frames that say they have been.
+        2-D array for frames[i] (HDF5 and zarr data sets); a list of 2-D arrays; the name of an image file or a list of
+        names, which `midas.read_frames` reads. As read from the file: the geometry's image transforms are applied here,
+        except to Frames that say they have been.
     geometry, grid
         Where pixels are, and the bins.
     dark, mask
@@ -67,7 +70,10 @@ def integrate(
     Raises
     ------
     InputError
-        Shapes disagree, a dtype is unusable, image transforms disagree, or nothing is left after masking.
+        Shapes disagree, a dtype is unusable, image transforms disagree, or nothing is left after masking; an argument
+        is of the wrong type, or frames of an HDF5 file were never written.
+    FormatError
+        A file cannot be read.
 
     Examples
     --------
@@ -77,13 +83,15 @@ def integrate(
     >>> cake.intensity.shape, cake.frames.tolist(), cake.intensity[:, 0, 0].round(6).tolist()
     ((2, 8, 4), [2, 1], [10.0, 5.0])
     """
-    shape, transformed = _frame_shape(frames, geometry)
-    transforms = () if transformed else geometry.image_transforms
-    if detector is None:
-        turned = (shape[2], shape[1]) if sum(t == 3 for t in transforms) % 2 else (shape[1], shape[2])
-        detector = Detector(turned, geometry.pixel_size)
-    cake_map = build_map(geometry, detector, grid, transformed=transformed, n_threads=n_threads)
-    return integrate_with_map(frames, cake_map, dark=dark, mask=mask, options=options, n_threads=n_threads)
+    check_type("geometry", geometry, Geometry, call="integrate(frames, geometry, grid)")
+    with _opened(frames) as stack:
+        shape, transformed = _frame_shape(stack, geometry)
+        transforms = () if transformed else geometry.image_transforms
+        if detector is None:
+            turned = (shape[2], shape[1]) if sum(t == 3 for t in transforms) % 2 else (shape[1], shape[2])
+            detector = Detector(turned, geometry.pixel_size)
+        cake_map = build_map(geometry, detector, grid, transformed=transformed, n_threads=n_threads)
+        return _with_map(stack, cake_map, dark, mask, options, n_threads)
 
 
 def integrate_with_map(
@@ -104,7 +112,21 @@ def integrate_with_map(
     >>> integrate_with_map(np.full((41, 41), 5.0), cake_map).intensity.shape
     (1, 8, 4)
     """
-    options = options or IntegrationOptions()
+    check_type("cake_map", cake_map, CakeMap, call="made by build_map")
+    with _opened(frames) as stack:
+        return _with_map(stack, cake_map, dark, mask, options, n_threads)
+
+
+def _with_map(
+    frames: Any,
+    cake_map: CakeMap,
+    dark: npt.ArrayLike | None,
+    mask: npt.ArrayLike | None,
+    options: IntegrationOptions | None,
+    n_threads: int,
+) -> Cake:
+    options = IntegrationOptions() if options is None else options
+    check_type("options", options, IntegrationOptions, call="IntegrationOptions(frames_per_sum=10)")
     shape, transformed = _frame_shape(frames, cake_map.geometry)
     cake_map.check_transformed(transformed)
     transforms = () if cake_map.transformed else cake_map.geometry.image_transforms
@@ -128,19 +150,33 @@ class _Run:
 
 def _frame_shape(frames: Any, geometry: Geometry) -> tuple[tuple[int, int, int], bool]:
     """Return (n_frames, rows, columns) and whether the image transforms are applied already."""
-    if not hasattr(frames, "shape"):
+    check_source(frames)
+    listed = isinstance(frames, list | tuple)
+    if isinstance(frames, Iterator):
+        raise InputError(
+            f"frames is a {type(frames).__name__}, whose number is not known before it ends; give a list of frames, or "
+            "cake them one by one with build_map(...).apply_each(frames)"
+        )
+    if not listed and not hasattr(frames, "shape"):
         raise InputError(
             f"frames is a {type(frames).__name__}; expected an array of shape (rows, columns) or "
-            "(frames, rows, columns); read files with midas.read_frames"
+            "(frames, rows, columns), a list of 2-D arrays, or names of files"
         )
-    shape = tuple(int(n) for n in frames.shape)
-    if len(shape) == 2:
-        shape = (1, *shape)
+    found = (len(frames), *(np.shape(frames[0]) if frames else ())) if listed else known_shape(frames)
+    shape = (1, *found) if len(found) == 2 and not listed else found
     if len(shape) != 3 or min(shape) < 1:
-        raise InputError(
-            f"frames have shape {tuple(frames.shape)}; expected (rows, columns) or (frames, rows, columns)"
-        )
+        raise InputError(f"frames have shape {found}; expected (rows, columns) or (frames, rows, columns)")
     return (shape[0], shape[1], shape[2]), are_transformed(frames, geometry)
+
+
+@contextmanager
+def _opened(frames: Any) -> Iterator[Any]:
+    """Yield frames; those of files while these are open."""
+    if not are_names(frames):
+        yield frames
+        return
+    with read_frames(frames) as stack:
+        yield stack
 
 
 def _prepare(
@@ -185,7 +221,7 @@ def _warn_of_negatives(fraction: float, options: IntegrationOptions) -> None:
         warnings.warn(
             f"{100 * fraction:.0f} % of the pixels of the first frame are negative and are left out as bad pixels; if "
             "the dark was subtracted before, pass IntegrationOptions(negative_counts=True)",
-            stacklevel=4,
+            stacklevel=5,
         )
 
 

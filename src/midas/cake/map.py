@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -19,9 +20,10 @@ from midas.cake.nexus import files_of, write_cakes
 from midas.cake.pixels import Dark, FrameInput, RawLayout, check_stack, prepare_dark, prepare_mask
 from midas.cake.prepared import BATCH, CakedFrames, PreparedMap, Recipe
 from midas.cake.stream import caked_blocks
+from midas.checks import check_type, thread_count
 from midas.detector import Detector
 from midas.errors import InputError
-from midas.geometry import FloatArray, Geometry
+from midas.geometry import FloatArray, Geometry, doubtful_distance
 from midas.grid import CakeGrid
 
 if TYPE_CHECKING:
@@ -357,6 +359,8 @@ class CakeMap:
 
         Raises
         ------
+        InputError
+            The name has the ending of another kind of file, such as `.npz`.
         OutputError
             The folder cannot be made or written to, or the disk is full; nothing is left then.
 
@@ -369,7 +373,7 @@ class CakeMap:
         ...     build_map(g, d, CakeGrid(0, 20, 2), cache=path).shape
         (10, 72)
         """
-        target = map_path(path, self.key)
+        target = map_path(path, self.key, "path")
         write_map(self.core, target, key=self.key, frame_shape=self.frame_shape)
         return target
 
@@ -429,12 +433,12 @@ def build_map(
     ------
     InputError
         The pixel sizes disagree, every pixel is masked, or no pixel lies in the range of the grid; `cache` is a file of
-        another name.
+        another name; an argument is of the wrong type.
 
     Warns
     -----
     UserWarning
-        The map cannot be written to `cache`; it is returned all the same.
+        The map cannot be written to `cache`; it is returned all the same. The distance looks like mm.
 
     Examples
     --------
@@ -442,11 +446,19 @@ def build_map(
     >>> build_map(g, Detector((21, 21), 200), CakeGrid(0, 9, 1, eta_step=45)).shape
     (9, 8)
     """
+    call = "build_map(geometry, detector, grid)"
+    check_type("geometry", geometry, Geometry, call=call)
+    check_type("detector", detector, Detector, call=f"{call}, with midas.Detector(shape, pixel_size)")
+    check_type("grid", grid, CakeGrid, call=call)
+    n_threads = thread_count(n_threads)
     if abs(detector.pixel_size - geometry.pixel_size) > _PIXEL_SIZE_TOLERANCE * geometry.pixel_size:
         raise InputError(
             f"the detector's pixel_size is {detector.pixel_size:g} µm and the geometry's {geometry.pixel_size:g} µm; "
             "expected the same"
         )
+    doubt = doubtful_distance(geometry)
+    if doubt:
+        warnings.warn(doubt, stacklevel=2)
     mask = detector.mask
     if mask is not None and mask.all():
         raise InputError("every pixel of the detector is masked; check the sense of the mask: True leaves a pixel out")

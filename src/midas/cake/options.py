@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from midas.cake.robust import RobustOptions
+from midas.checks import check_type, number, whole_number
 from midas.errors import InputError
 
 
@@ -60,7 +61,11 @@ class IntegrationOptions:
     """Called with (frames done, frames in all) after each frame."""
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
+        """Check the values."""
+        for name in ("frames_per_sum", "first_frame_number", "dark_frames"):
+            whole_number(name, getattr(self, name))
+        for name in ("omega_start", "omega_step", "polarization_axis"):
+            number(name, getattr(self, name), "a number [deg]")
         if self.frames_per_sum == 0 or self.frames_per_sum < -1:
             raise InputError(f"frames_per_sum is {self.frames_per_sum}; expected a number of frames, or -1 for all")
         if not (math.isfinite(self.omega_start) and math.isfinite(self.omega_step)):
@@ -69,12 +74,18 @@ class IntegrationOptions:
             )
         if self.dark_frames < 1:
             raise InputError(f"dark_frames is {self.dark_frames}; expected 1 or more")
-        if self.polarization is not None and not 0.0 <= self.polarization <= 1.0:
-            raise InputError(f"polarization is {self.polarization:g}; expected a fraction from 0 to 1, or None")
+        between = "a fraction from 0 to 1, or None"
+        if self.polarization is not None and not 0.0 <= number("polarization", self.polarization, between) <= 1.0:
+            raise InputError(f"polarization is {self.polarization:g}; expected {between}")
+        if not isinstance(self.bad_values, Iterable) or isinstance(self.bad_values, str):
+            raise InputError(f"bad_values are {self.bad_values!r}; expected a tuple of numbers")
+        object.__setattr__(self, "bad_values", tuple(number("a bad value", v) for v in self.bad_values))
+        if self.progress is not None and not callable(self.progress):
+            raise InputError(f"progress is {self.progress!r}; expected a function of (frames done, frames), or None")
         if isinstance(self.robust, str):
-            from midas.cake.robust import RobustOptions
-
             object.__setattr__(self, "robust", RobustOptions(self.robust))
+        if self.robust is not None:
+            check_type("robust", self.robust, RobustOptions, call='or the name of a method, such as "median"')
         if self.robust is not None and not self.normalize:
             raise InputError("robust statistics are intensities per area; expected normalize=True, or robust=None")
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from midas.axes import RadialAxes
+from midas.checks import check_type, numbers, thread_count
 from midas.errors import InputError
 from midas.geometry import FloatArray, Geometry
 from midas.io.atomic import atomic_path
@@ -152,10 +153,30 @@ class Cake(RadialAxes):
         options: PeakOptions | None = None,
         n_threads: int = 0,
     ) -> PeakFits:
-        """Return the peaks of every lineout, one row for each (sum, eta, peak): see `midas.fit_peaks`."""
-        from midas.cake.peaks import fit_peaks
+        """Return the peaks of every lineout, one row for each (sum, eta, peak): see `midas.fit_peaks`.
 
-        return fit_peaks(self, positions, options=options, n_threads=n_threads)
+        Parameters
+        ----------
+        positions
+            Expected radii [px], or the `Rings` of a calibrant; None looks for peaks in every lineout.
+        options
+            `midas.PeakOptions`; None takes the defaults.
+        n_threads
+            0 uses all; the result is the same for any number.
+
+        Raises
+        ------
+        InputError
+            As `midas.fit_peaks`, or an argument is of the wrong type.
+        """
+        from midas.cake.peaks import PeakOptions, fit_peaks
+        from midas.crystal.rings import Rings
+
+        if positions is not None and not isinstance(positions, Rings):
+            positions = numbers("positions", positions, "radii [px], midas.Rings, or None")
+        if options is not None:
+            check_type("options", options, PeakOptions, call="PeakOptions(n_peaks=3)")
+        return fit_peaks(self, positions, options=options, n_threads=thread_count(n_threads))
 
     def to_zarr(
         self, path: Path | str, *, instrument: Mapping[str, float] | None = None, sum_images: bool = False

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from midas import _core
 from midas.cake.pixels import FrameInput, native_frame
 from midas.cake.prepared import CakedFrames, ValidPixels
+from midas.checks import number, whole_number
 from midas.errors import InputError
 
 if TYPE_CHECKING:
@@ -75,17 +76,16 @@ class RobustOptions:
         """Check names and numbers."""
         _check_name("method", self.method, METHODS)
         _check_name("sigma", self.sigma, SIGMAS)
-        if (
-            not isinstance(self.trim, Sequence)
-            or len(self.trim) != 2
-            or not (min(self.trim) >= 0.0 and sum(self.trim) < 1.0)
-        ):
+        two = isinstance(self.trim, Sequence) and not isinstance(self.trim, str) and len(self.trim) == 2
+        trim = [number("a part of trim", part) for part in self.trim] if two else []
+        if not (two and min(trim) >= 0.0 and sum(trim) < 1.0):
             raise InputError(f"trim is {self.trim}; expected two fractions of 0 or more, together below 1")
-        if not (math.isfinite(self.threshold) and self.threshold > 0.0):
-            raise InputError(f"threshold is {self.threshold:g}; expected a number of sigma above 0")
-        if self.max_iterations < 1:
+        threshold = number("threshold", self.threshold)
+        if not (math.isfinite(threshold) and threshold > 0.0):
+            raise InputError(f"threshold is {threshold:g}; expected a number of sigma above 0")
+        if whole_number("max_iterations", self.max_iterations) < 1:
             raise InputError(f"max_iterations is {self.max_iterations}; expected 1 or more")
-        if not 0.0 <= self.tolerance < 1.0:
+        if not 0.0 <= number("tolerance", self.tolerance) < 1.0:
             raise InputError(f"tolerance is {self.tolerance:g}; expected a fraction from 0, below 1")
 
     @property

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from midas import _core
-from midas.cake.frame_source import Frame, read_blocks
+from midas.cake.frame_source import Frame, check_source, read_blocks
 from midas.cake.pixels import check_shape
 from midas.cake.prepared import BATCH, CakedFrames
 from midas.errors import FormatError, InputError
@@ -54,6 +54,7 @@ def caked_blocks(
     InputError, FormatError
         As `read_blocks`, and what `apply` raises.
     """
+    check_source(frames)
     threads = n_threads if n_threads > 0 else _core.max_threads()
     batch = min(BATCH, max(1, size // threads))
     read = _packed_reader(frames)
