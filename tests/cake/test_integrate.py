@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -437,6 +438,24 @@ def test_the_picture_has_the_bins_true_edges(unit: str) -> None:
     np.testing.assert_array_equal(profile.edges, edges)
     np.testing.assert_array_equal(profile.values, cake.profile().intensity[0, -len(edges) + 1 :])
     np.testing.assert_allclose(band.values + band.baseline, 2 * profile.values, rtol=1e-12)
+
+
+def test_a_picture_shows_its_sigma_and_the_rings_in_d() -> None:
+    cake = integrate(
+        poisson(20.0, 50), make_geometry(), CakeGrid(1, 40, 1), options=IntegrationOptions(frames_per_sum=-1)
+    )
+    peaked = replace(cake, intensity=cake.intensity + 1e5 * (np.arange(39) == 20)[None, :, None])
+    for shown, at_least in ((cake, 1), (peaked, 50)):
+        figure = shown.plot(unit="d")
+        bottom = figure.axes[1]
+        profile, band = (patch.get_data() for patch in bottom.patches)
+        times = int(bottom.get_legend().get_texts()[1].get_text().strip("±σ "))
+        assert times >= at_least
+        height = (band.values - band.baseline) / 2
+        np.testing.assert_allclose(height, times * shown.profile().sigma[0], rtol=1e-6)
+        assert np.median(height) >= 0.01 * np.ptp(profile.values)
+        low, high = bottom.get_xlim()
+        assert (low, high) == pytest.approx((shown.edges("d")[-1], 10 * shown.edges("d")[-1]))
 
 
 def test_a_picture_in_d_of_the_beam_alone_is_refused() -> None:

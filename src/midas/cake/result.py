@@ -256,14 +256,21 @@ class Cake(RadialAxes):
         return path
 
     def plot(self, *, index: int = 0, unit: str = "2theta") -> Figure:
-        """Return a figure of one sum: the cake over eta and, below it, the profile with a band of one sigma.
+        """Return a figure of one sum: the cake over eta and, below it, the profile with a band of its sigma.
+
+        The legend says how many sigma the band is: as many as it takes to be seen.
 
         Parameters
         ----------
         index
             Which sum.
         unit
-            Horizontal axis: "2theta", "q", "d" or "px".
+            Horizontal axis: "2theta", "q", "d" (to ten times the smallest) or "px".
+
+        Raises
+        ------
+        InputError
+            There is no such sum or unit, or no bin holds a value.
         """
         from midas.cake.plot import plot_cake
 
