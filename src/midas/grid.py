@@ -26,6 +26,28 @@ class CakeGrid:
     Uniform bins: ceil((max - min) / step) of them, lower edges min + i·step (SPEC section 5). The last bin is as wide
     as the others, so it may reach past the maximum; only in eta it ends at a full turn from the first edge.
 
+    Parameters
+    ----------
+    radius_min
+        Lower edge of the first bin [px, or deg with unit "2theta", Å⁻¹ with unit "q"].
+    radius_max
+        Where the bins end [unit of radius_min].
+    radius_step
+        Width of a bin [unit of radius_min]; with edges of their own, the mean width.
+    eta_min
+        Lower edge of the first eta bin [deg]; default -180.0.
+    eta_max
+        Where the eta bins end [deg]; default 180.0.
+    eta_step
+        Width of an eta bin [deg]; with edges of their own, the mean width; default 5.0.
+    unit
+        "px": bins in radius; "2theta": bins in 2θ, R = (L/px) tan(2θ); "q": bins in q, R = (L/px) tan(2 asin(qλ/4π));
+        default "px".
+    radius_bounds
+        Edges that `from_edges` was given, ascending [unit of radius_min]; default None, uniform bins.
+    eta_bounds
+        Eta edges that `from_edges` was given, ascending [deg]; default None, uniform bins.
+
     Raises
     ------
     InputError
@@ -42,23 +64,14 @@ class CakeGrid:
     """
 
     radius_min: float
-    """Lower edge of the first bin [px, or deg with unit "2theta", Å⁻¹ with unit "q"]."""
     radius_max: float
-    """Where the bins end [unit of radius_min]."""
     radius_step: float
-    """Width of a bin [unit of radius_min]; with edges of their own, the mean width."""
     eta_min: float = -180.0
-    """Lower edge of the first eta bin [deg]."""
     eta_max: float = 180.0
-    """Where the eta bins end [deg]."""
     eta_step: float = 5.0
-    """Width of an eta bin [deg]; with edges of their own, the mean width."""
     unit: str = "px"
-    """"px": bins in radius; "2theta": bins in 2θ, R = (L/px) tan(2θ); "q": bins in q, R = (L/px) tan(2 asin(qλ/4π))."""
     radius_bounds: tuple[float, ...] | None = None
-    """Edges that `from_edges` was given, ascending [unit of radius_min]; None for uniform bins."""
     eta_bounds: tuple[float, ...] | None = None
-    """Eta edges that `from_edges` was given, ascending [deg]; None for uniform bins."""
 
     @classmethod
     def from_edges(cls, radius: npt.ArrayLike, eta: npt.ArrayLike | None = None, *, unit: str = "px") -> CakeGrid:

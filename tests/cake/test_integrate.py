@@ -160,6 +160,17 @@ def test_q_bins_are_uniform_in_q() -> None:
     np.testing.assert_allclose(cake.q * cake.d_spacing, 2 * np.pi, rtol=1e-12)
 
 
+def test_bin_area_is_that_of_the_mapped_ring_in_px2_for_every_unit() -> None:
+    tilted = make_geometry(tilts=(0.0, 10.0, -5.0), beam_center=(50.0, 50.0))
+    ends = {"px": (8.0, 32.0), "2theta": (1.0, 3.6), "q": (0.4, 1.3)}
+    for unit, (low, high) in ends.items():
+        grid = CakeGrid(low, high, (high - low) / 4, eta_step=60, unit=unit)
+        area = build_map(tilted, Detector((N, N), 200), grid).bin_area
+        edges = grid.radius_edges(tilted)
+        whole = np.pi * (edges[1:] ** 2 - edges[:-1] ** 2) / 6  # px²: a sixth of the ring in each eta bin
+        np.testing.assert_allclose(area, np.repeat(whole[:, None], 6, axis=1), rtol=1e-4)
+
+
 @pytest.mark.parametrize("unit", ["2theta", "q"])
 def test_a_file_holds_the_axes_of_uniform_bins(unit: str, tmp_path: Path) -> None:
     grid = CakeGrid(1.0, 9.0, 0.1, unit="2theta") if unit == "2theta" else CakeGrid(0.4, 3.2, 0.04, unit="q")
@@ -331,10 +342,10 @@ RINGS = CakeGrid(2, 18, 2, eta_step=90)
     [
         (
             lambda: build_map(RINGS, D, G),
-            r"geometry is a CakeGrid; expected a midas.Geometry: build_map\(geometry, det",
+            r"geometry is a CakeGrid; expected a midas.Geometry: build_map\(geometry, mi",
         ),
         (lambda: build_map(G, RINGS, D), "detector is a CakeGrid; expected a midas.Detector"),
-        (lambda: build_map(G, (41, 41), RINGS), r"detector is a tuple; .*with midas.Detector\(shape, pixel_size\)"),
+        (lambda: build_map(G, (41, 41), RINGS), r"detector is a tuple; .*, midas.Detector\(shape, pixel_size\)"),
         (lambda: build_map(G, D, None), "grid is None; expected a midas.CakeGrid"),
         (lambda: build_map(build_map(G, D, RINGS), D, RINGS), "geometry is a CakeMap; .* give its .geometry"),
         (lambda: integrate(FRAME, RINGS, G), "geometry is a CakeGrid; expected a midas.Geometry: integrate"),

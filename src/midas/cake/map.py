@@ -74,7 +74,11 @@ class CakeMap:
 
     @property
     def bin_area(self) -> FloatArray:
-        """Area of the pixels in each bin, shape (n_radius, n_eta) [px²]; 0 where there is none."""
+        """Area of the pixels in each bin, shape (n_radius, n_eta) [px²]; 0 where there is none.
+
+        Of pixels mapped to (R, η), R = (L/px) tan(2θ), as on a detector across the beam without distortion: px² for
+        grids of any unit, π(R₂² - R₁²) for a whole ring; more or less than 1 px² for a pixel of a tilted detector.
+        """
         return np.asarray(self.core.bin_area.reshape(self.shape))
 
     @property
@@ -359,10 +363,9 @@ class CakeMap:
 
         Raises
         ------
-        InputError
-            The name has the ending of another kind of file, such as `.npz`.
-        OutputError
-            The folder cannot be made or written to, or the disk is full; nothing is left then.
+        InputError, OutputError
+            The name has the ending of another kind of file, such as `.npz`; the folder cannot be made or written to, or
+            the disk is full; nothing is left then.
 
         Examples
         --------
@@ -410,8 +413,9 @@ def build_map(
 ) -> CakeMap:
     """Return the map of pixel areas per bin for a geometry, a detector and a grid.
 
-    The weight of a pixel in a bin is the exact area [px²] of the mapped pixel quadrilateral cut by two arcs and two
-    rays (SPEC section 5). Bins past a full turn from the first eta edge are cut there, so no pixel counts twice.
+    The weight of a pixel in a bin is the exact area of the pixel's quadrilateral cut by two arcs and two rays, once its
+    corners are mapped to (R, η) with R = (L/px) tan(2θ) [px]: px² for grids in 2θ and q, too (SPEC section 5). Bins
+    past a full turn from the first eta edge are cut there, so no pixel counts twice.
 
     Parameters
     ----------
@@ -432,8 +436,8 @@ def build_map(
     Raises
     ------
     InputError
-        The pixel sizes disagree, every pixel is masked, or no pixel lies in the range of the grid; `cache` is a file of
-        another name; an argument is of the wrong type.
+        The pixel sizes disagree, every pixel is masked, or no pixel lies in the bins; `cache` is a file of another name;
+        an argument is of the wrong type.
 
     Warns
     -----
@@ -446,18 +450,20 @@ def build_map(
     >>> build_map(g, Detector((21, 21), 200), CakeGrid(0, 9, 1, eta_step=45)).shape
     (9, 8)
     """
-    call = "build_map(geometry, detector, grid)"
-    check_type("geometry", geometry, Geometry, call=call)
-    check_type("detector", detector, Detector, call=f"{call}, with midas.Detector(shape, pixel_size)")
-    check_type("grid", grid, CakeGrid, call=call)
+    call = "build_map(geometry, midas.Detector(shape, pixel_size), grid)"
+    for name, value, kind in (
+        ("geometry", geometry, Geometry),
+        ("detector", detector, Detector),
+        ("grid", grid, CakeGrid),
+    ):
+        check_type(name, value, kind, call=call)
     n_threads = thread_count(n_threads)
     if abs(detector.pixel_size - geometry.pixel_size) > _PIXEL_SIZE_TOLERANCE * geometry.pixel_size:
         raise InputError(
             f"the detector's pixel_size is {detector.pixel_size:g} µm and the geometry's {geometry.pixel_size:g} µm; "
             "expected the same"
         )
-    doubt = doubtful_distance(geometry)
-    if doubt:
+    if doubt := doubtful_distance(geometry):
         warnings.warn(doubt, stacklevel=2)
     mask = detector.mask
     if mask is not None and mask.all():

@@ -50,7 +50,7 @@ class Profile(RadialAxes):
     sigma: FloatArray | None
     """Shape of `intensity`: its standard deviation; pixels that two eta bins share are counted once."""
     bin_area: FloatArray
-    """Shape (n_radius,), area of the valid pixels [px²]."""
+    """Shape (n_radius,), area of the valid pixels, summed over eta [px², as `CakeMap.bin_area`]."""
     radius_edges: FloatArray
     """Shape (n_radius + 1,), bin edges [px]; `edges` gives them in other units."""
     geometry: Geometry
@@ -86,7 +86,8 @@ class Cake(RadialAxes):
     """Shape of `intensity`: its standard deviation from Poisson counts, the dark's included. 0 where all pixels of the
     bin count 0: Poisson counts say nothing better. None where it was not asked for."""
     bin_area: FloatArray
-    """Shape (n_radius, n_eta): area of the valid pixels, mean over frames [px²]; 0 where there is none."""
+    """Shape (n_radius, n_eta): area of the valid pixels, mean over frames, in px² for grids of any unit
+    (`CakeMap.bin_area`); 0 where there is none."""
     radius: FloatArray
     """Shape (n_radius,): bin centres, half way between the edges in the unit of the grid [px]."""
     radius_edges: FloatArray

@@ -46,6 +46,23 @@ class RobustOptions:
     Poisson sigma unless told otherwise; here the start is the median, pixels count by area, and sigma is the scatter by
     default. Errors there are those of the mean of the pixels kept.
 
+    Parameters
+    ----------
+    method
+        "median", "trimmed_mean" or "sigma_clip"; default "median".
+    trim
+        Fractions of the area that "trimmed_mean" cuts off at the low and at the high end; default (0.1, 0.1).
+    threshold
+        Deviation beyond which "sigma_clip" drops a pixel [sigma]; default 5.0.
+    sigma
+        What sigma "sigma_clip" means: "scatter", that of the pixels kept (for counts well above one a pixel: outliers
+        of more than 1 / (threshold² + 1) of the area hide themselves), or "poisson", the square root of the mean, at
+        least one count (drops texture and slopes too); default "scatter".
+    max_iterations
+        Iterations of "sigma_clip" at most; default 10.
+    tolerance
+        "sigma_clip" ends when an iteration drops no more than this fraction of the area; default 0.0.
+
     Raises
     ------
     InputError
@@ -58,19 +75,11 @@ class RobustOptions:
     """
 
     method: str = "median"
-    """"median", "trimmed_mean" or "sigma_clip"."""
     trim: tuple[float, float] = (0.1, 0.1)
-    """Fractions of the area that "trimmed_mean" cuts off at the low and at the high end."""
     threshold: float = 5.0
-    """Deviation beyond which "sigma_clip" drops a pixel [sigma]."""
     sigma: str = "scatter"
-    """What sigma "sigma_clip" means: "scatter", that of the pixels kept (for counts well above one a pixel: outliers of
-    more than 1 / (threshold² + 1) of the area hide themselves), or "poisson", the square root of the mean, at least one
-    count (drops texture and slopes too)."""
     max_iterations: int = 10
-    """Iterations of "sigma_clip" at most."""
     tolerance: float = 0.0
-    """"sigma_clip" ends when an iteration drops no more than this fraction of the area."""
 
     def __post_init__(self) -> None:
         """Check names and numbers."""
