@@ -451,12 +451,9 @@ def build_map(
     (9, 8)
     """
     call = "build_map(geometry, midas.Detector(shape, pixel_size), grid)"
-    for name, value, kind in (
-        ("geometry", geometry, Geometry),
-        ("detector", detector, Detector),
-        ("grid", grid, CakeGrid),
-    ):
-        check_type(name, value, kind, call=call)
+    check_type("geometry", geometry, Geometry, call=call)
+    check_type("detector", detector, Detector, call=call)
+    check_type("grid", grid, CakeGrid, call=call)
     n_threads = thread_count(n_threads)
     if abs(detector.pixel_size - geometry.pixel_size) > _PIXEL_SIZE_TOLERANCE * geometry.pixel_size:
         raise InputError(
@@ -465,8 +462,7 @@ def build_map(
         )
     if doubt := doubtful_distance(geometry):
         warnings.warn(doubt, stacklevel=2)
-    mask = detector.mask
-    if mask is not None and mask.all():
+    if detector.mask is not None and detector.mask.all():
         raise InputError("every pixel of the detector is masked; check the sense of the mask: True leaves a pixel out")
     layout = RawLayout.of(detector.shape, () if transformed else geometry.image_transforms)
     key = map_key(geometry, detector, grid, layout)
