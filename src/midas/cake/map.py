@@ -436,8 +436,8 @@ def build_map(
     Raises
     ------
     InputError
-        The pixel sizes disagree, every pixel is masked, or no pixel lies in the bins; `cache` is a file of another name;
-        an argument is of the wrong type.
+        The pixel sizes disagree, every pixel is masked, or no pixel lies in the bins; `cache` is a file of another
+        name; an argument is of the wrong type.
 
     Warns
     -----
