@@ -13,7 +13,18 @@ import hdf5plugin
 import numpy as np
 import pytest
 
-from midas import CakeGrid, Detector, FormatError, Geometry, InputError, build_map, integrate, read_frames, read_image
+from midas import (
+    CakeGrid,
+    Detector,
+    FormatError,
+    Geometry,
+    InputError,
+    IntegrationOptions,
+    build_map,
+    integrate,
+    read_frames,
+    read_image,
+)
 from midas.io.hdf5_written import never_written
 
 SHAPE = (20, 30)
@@ -58,6 +69,11 @@ def test_frames_never_written_are_named_and_those_before_come_first(tmp_path: Pa
                 with pytest.raises(InputError, match=expected) as caught:
                     cake(source)
                 assert str(caught.value).count("never written") == 1
+            options = IntegrationOptions(progress=lambda done, n: pytest.fail(f"{done} of {n} were caked in vain"))
+            with pytest.raises(InputError, match=expected):
+                integrate(source, GEOMETRY, GRID, options=options)
+            with pytest.raises(InputError, match=expected):
+                cake_map.apply_to_file(source, tmp_path / "cakes.h5")
         if n_first:
             assert f"such as frames[0:{n_first}]" in str(caught.value)
             np.testing.assert_array_equal(frames[:n_first], DATA[:n_first])

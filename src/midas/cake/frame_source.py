@@ -102,6 +102,13 @@ def check_source(frames: Any) -> None:
         raise InputError(_CLOSED)
 
 
+def check_whole(frames: Any) -> None:
+    """Raise InputError where a frame was never written: for what takes all frames or none, before it begins."""
+    source = frames if isinstance(frames, Frames) else _Dataset.of(frames)
+    if source is not None:
+        source.check_readable(0, len(source))
+
+
 def are_names(frames: Any) -> bool:
     """Return whether frames are the name of a file, or a list of names."""
     if isinstance(frames, list | tuple):
@@ -229,11 +236,19 @@ class _Dataset:
         h5py = sys.modules.get("h5py")  # imported, if this is a data set of its
         return cls(frames) if h5py is not None and isinstance(frames, h5py.Dataset) else None
 
-    def several(self, first: int, end: int, n_threads: int) -> Frame:
-        """Return frames `first` to `end`."""
+    def __len__(self) -> int:
+        """Return the number of frames."""
+        return int(self.shape[0]) if len(self.shape) == 3 else 1
+
+    def check_readable(self, first: int, end: int) -> None:
+        """Raise InputError where the file was closed, or one of the frames `first` to `end` was never written to it."""
         if _is_closed(self._dataset):
             raise InputError(_CLOSED)
         self._written.check(first, end)
+
+    def several(self, first: int, end: int, n_threads: int) -> Frame:
+        """Return frames `first` to `end`."""
+        self.check_readable(first, end)
         found = None if self._stack is None else self._stack.unpack_safely(first, end, n_threads=n_threads)
         try:
             return np.asanyarray(self._dataset[first:end]) if found is None else found
@@ -244,7 +259,7 @@ class _Dataset:
     def __getitem__(self, item: int | slice) -> Frame:
         """Return a frame or some; of one of two axes, all of it."""
         if len(self.shape) != 3:
-            self._written.check(0, 1)
+            self.check_readable(0, 1)
             return np.asanyarray(self._dataset[item])
         if isinstance(item, slice):
             first, end, _ = item.indices(self.shape[0])

@@ -297,6 +297,7 @@ def _run(run: _Run, frames: Any, n: int) -> Cake:
         frames,
         run.cake_map.frame_shape,
         run.cake_map.block_size(n_threads),
+        whole=True,
         look=lambda frame: negative.append(_negative_fraction(frame)),
         n_threads=n_threads,
     )

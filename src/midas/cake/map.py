@@ -234,7 +234,8 @@ class CakeMap:
         self._check_transforms(frames)
         recipe = replace(self._recipe(dark, mask, variance, normalize, negative_counts, n_threads), single=True)
         size = self.block_size(n_threads)
-        with closing(caked_blocks(recipe.apply, frames, self.frame_shape, size, n_threads=n_threads)) as blocks:
+        cakes = caked_blocks(recipe.apply, frames, self.frame_shape, size, whole=True, n_threads=n_threads)
+        with closing(cakes) as blocks:
             return write_cakes(path, blocks, self.grid, self.geometry, normalized=normalize, sources=files_of(frames))
 
     def block_size(self, n_threads: int) -> int:
@@ -364,8 +365,7 @@ class CakeMap:
         Raises
         ------
         InputError, OutputError
-            The name has the ending of another kind of file, such as `.npz`; the folder cannot be made or written to, or
-            the disk is full; nothing is left then.
+            The name has another ending, such as `.npz`; the folder cannot be written to, or the disk is full.
 
         Examples
         --------

@@ -111,7 +111,7 @@ class Frames:
 
         Compressed frames are unpacked in n_threads (0: all) where the format allows it.
         """
-        self._check_readable(first, end)
+        self.check_readable(first, end)
         try:
             known = self._source.read_several(first + self.skip_frames, end + self.skip_frames, n_threads)
         except FormatError:  # one by one, to find out which it is
@@ -150,7 +150,7 @@ class Frames:
         for i in range(len(self)):
             yield self._read(i)
 
-    def _check_readable(self, first: int, end: int) -> None:
+    def check_readable(self, first: int, end: int) -> None:
         """Raise InputError where the file was closed, or one of the frames `first` to `end` was never written to it."""
         if self._closed:
             raise InputError(f"{self.metadata['source']}: the frames were closed; read the file again")
@@ -158,7 +158,7 @@ class Frames:
             self._written.check(first + self.skip_frames, end + self.skip_frames)
 
     def _read(self, i: int) -> Image:
-        self._check_readable(i, i + 1)
+        self.check_readable(i, i + 1)
         try:
             frame = self._source.read(i + self.skip_frames)
         except Exception as error:
