@@ -6,7 +6,7 @@ Run from the root:
     python benchmarks/calibration_stress.py --category tilted --cases 40
     python benchmarks/calibration_stress.py --only tilted-03 --log
 
-The cases and what counts as visible: stress_cases.py. A case is **solved** when all three hold:
+The cases: stress_cases.py; what counts as visible: stress_visibility.py. A case is **solved** when all three hold:
 
 * the beam centre is within 0.3 px of the truth,
 * the distance is within 1e-3 of it,
@@ -40,6 +40,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import stress_cases as suite
 from main_job import machine
+from stress_visibility import Visible, visible_rings
 
 BEAM = 0.3  # px
 DISTANCE = 1e-3
@@ -99,7 +100,7 @@ def run_case(case: suite.Case) -> Outcome:
     import midas
 
     image, mask, shot = suite.render(case)
-    visible = suite.visible_rings(case, shot)
+    visible = visible_rings(case, shot)
     shot = None  # the calibration's memory is its own
     started, cpu = time.perf_counter(), time.process_time()
     found, verdict, reasons = None, "", ()
@@ -145,7 +146,7 @@ def run_case(case: suite.Case) -> Outcome:
     )
 
 
-def compare(truth: Any, found: Any, visible: suite.Visible) -> tuple[float, float, float]:
+def compare(truth: Any, found: Any, visible: Visible) -> tuple[float, float, float]:
     """Return errors of the beam centre [px], of the distance (relative), and rms of the radius over the panel [px]."""
     beam = math.dist(found.beam_center, truth.beam_center)
     distance = abs(found.distance / truth.distance - 1.0)

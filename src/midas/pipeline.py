@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from midas.cake import Cake
+from midas.cake.cake_file import WrittenCake
 from midas.cake.series import SeriesFiles, integrate_files
 from midas.calibration import Calibration
 from midas.calibration.files import MASK_NAME, default_grid
@@ -55,14 +56,19 @@ class PipelineResult:
 
     calibration: Calibration | None
     """The geometry found."""
-    cake: Cake | None
-    """The patterns of the last file integrated."""
+    cake_file: WrittenCake | None
+    """The last file integrated."""
     cake_files: tuple[Path, ...]
     """The caked files, one for each image file."""
     refinements: tuple[dict[str, Any], ...]
     """The summary of the refinement of each caked file."""
     stopped: str
     """Why the run ended after the integration; empty when it did not."""
+
+    @property
+    def cake(self) -> Cake | None:
+        """The patterns of the last file integrated, read from it each time."""
+        return None if self.cake_file is None else self.cake_file.read()
 
 
 def run_pipeline(job: PipelineJob, *, progress: Progress | None = None) -> PipelineResult:
@@ -79,7 +85,7 @@ def run_pipeline(job: PipelineJob, *, progress: Progress | None = None) -> Pipel
     """
     _check(job)
     with output_folder(job.out):
-        calibration, cake = None, None
+        calibration, cake_file = None, None
         cake_files: tuple[Path, ...] = () if job.zarr_file is None else (job.zarr_file,)
         if not cake_files:
             source = read_params(job.params) if job.params else None
@@ -93,9 +99,9 @@ def run_pipeline(job: PipelineJob, *, progress: Progress | None = None) -> Pipel
                 n_threads=job.n_threads,
                 progress=None if progress is None else lambda done, total: progress(done, total, "frames"),
             )
-            cake, cake_files = series.last, (*series.written, *series.skipped)
+            cake_file, cake_files = series.last_file, (*series.written, *series.skipped)
         refinements, stopped = _refined(job, cake_files, progress)
-    return PipelineResult(calibration, cake, cake_files, refinements, stopped)
+    return PipelineResult(calibration, cake_file, cake_files, refinements, stopped)
 
 
 def _check(job: PipelineJob) -> None:

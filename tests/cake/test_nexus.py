@@ -1,6 +1,7 @@
 """Cakes written as they come are those of `apply`, read back with h5py; the file is whole or not there.
 
-The tests of memory see what Python and numpy allocate: neither the core's work space nor results that it uses again.
+The tests of memory by tracemalloc see what Python and numpy allocate: neither the core's work space nor results that it
+uses again, which that of the whole process sees.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import h5py
 import hdf5plugin
 import numpy as np
 import pytest
+from memory import peak_memory
 
 from midas import CakeGrid, Detector, FormatError, Geometry, InputError, OutputError, build_map, read_frames
 from midas.cake import CakeMap
@@ -189,6 +191,32 @@ def test_memory_does_not_grow_with_the_stack(tmp_path: Path, cake_map: CakeMap) 
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.5 * peaks[0]
+
+
+APPLY = """
+import sys
+from pathlib import Path
+from midas import CakeGrid, Detector, Geometry, build_map, read_frames
+detector, grid = Detector((64, 64), 200), CakeGrid(2, 40, 0.05, eta_step=10)
+cake_map = build_map(Geometry(2e5, (30.3, 30.8), pixel_size=200, wavelength=0.18), detector, grid)
+with read_frames(sys.argv[1]) as frames:
+    source = frames if sys.argv[2] == "frames" else (frame for frame in frames)
+    cake_map.apply_to_file(source, sys.argv[3], variance=True, n_threads=2)
+"""
+
+
+@pytest.mark.parametrize("source", ["frames", "generator"])
+def test_memory_of_the_process_does_not_grow(tmp_path: Path, source: str) -> None:
+    """A frame's cake has 109 kB here and its variance as much: 400 in memory would be 88 MB."""
+    peaks = []
+    for n in (40, 440):
+        with h5py.File(tmp_path / "s.h5", "w") as file:
+            made = file.create_dataset(
+                "exchange/data", (n, 64, 64), "u2", chunks=(1, 64, 64), **hdf5plugin.Bitshuffle(cname="lz4")
+            )
+            made[:] = np.random.default_rng(7).poisson(20.0, (n, 64, 64))
+        peaks.append(peak_memory(APPLY, tmp_path / "s.h5", source, tmp_path / "b.h5"))
+    assert peaks[1] - peaks[0] < 40.0  # MB
 
 
 def test_memory_of_packed_frames_does_not_grow(tmp_path: Path, cake_map: CakeMap) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
 import math
-import sys
-from importlib import util
 from pathlib import Path
 from types import ModuleType
 
@@ -13,23 +12,19 @@ import pytest
 
 from midas import CakeGrid, Detector, Geometry, build_map
 
-PROGRAM = Path(__file__).resolve().parents[2] / "benchmarks" / "cake_map_fuzz.py"
+FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
-@pytest.fixture(scope="module")
-def fuzz() -> ModuleType:
-    if not PROGRAM.exists():
+def of_benchmarks(name: str) -> ModuleType:
+    if not (FOLDER / f"{name}.py").exists():
         pytest.skip("the benchmarks are not here; run from a clone of the project")
-    spec = util.spec_from_file_location("cake_map_fuzz", PROGRAM)
-    assert spec is not None
-    assert spec.loader is not None
-    module = util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(FOLDER)
+        return importlib.import_module(name)
 
 
-def test_random_cases_agree(fuzz: ModuleType) -> None:
+def test_random_cases_agree() -> None:
+    fuzz = of_benchmarks("cake_map_fuzz")
     outcomes = [fuzz.run_case(11, number) for number in range(150)]
     # Those are the next test's.
     usual = [o for o in outcomes if not o.beam_on_a_border]
@@ -38,16 +33,17 @@ def test_random_cases_agree(fuzz: ModuleType) -> None:
     assert sum(o.has_pixels for o in usual) > 60
 
 
-def test_the_reference_is_right_by_hand(fuzz: ModuleType) -> None:
+def test_the_reference_is_right_by_hand() -> None:
+    reference = of_benchmarks("cake_map_areas")
     square = np.array([[0.5, 0.5], [2.5, 0.5], [2.5, 2.5], [0.5, 2.5]])
     halves = square[[[0, 1, 2], [0, 2, 3]]]
     quadrant = np.array([[[1.0, 0.0], [0.0, 1.0]]] * 2)
     for radius, expected in ((0.7, 0.0), (4.0, 4.0)):
-        found = fuzz.clipped_areas(halves, quadrant, np.full(2, radius)).sum()
+        found = reference.clipped_areas(halves, quadrant, np.full(2, radius)).sum()
         assert found == pytest.approx(expected, abs=1e-9)
     about_origin = np.array([[[-9.0, -9.0], [9.0, -9.0], [0.0, 9.0]]])
     for radius in (0.01, 0.5, 3.0):
-        found = fuzz.clipped_areas(about_origin, quadrant[:1], np.array([radius]))[0]
+        found = reference.clipped_areas(about_origin, quadrant[:1], np.array([radius]))[0]
         assert found == pytest.approx(math.pi * radius**2 / 4, abs=1e-9)
 
 

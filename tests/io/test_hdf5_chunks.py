@@ -14,7 +14,7 @@ import pytest
 
 from midas import _core, read_frames
 from midas.errors import FormatError, InputError
-from midas.io import formats, hdf5_chunks
+from midas.io import hdf5_chunks, tree_formats
 
 
 def write(
@@ -40,7 +40,7 @@ def test_frames_are_those_that_hdf5_reads(
 ) -> None:
     data = counts(shape, dtype)
     path = write(tmp_path / "a.h5", data, **hdf5plugin.Bitshuffle(nelems=nelems, cname="lz4"))
-    monkeypatch.setattr(formats.Hdf5Source, "read", lambda *_: pytest.fail("read one by one"))
+    monkeypatch.setattr(tree_formats.Hdf5Source, "read", lambda *_: pytest.fail("read one by one"))
     with read_frames(path) as frames:
         stack = frames[1:]
     assert stack.dtype == data.dtype
@@ -110,7 +110,7 @@ def test_other_filters(tmp_path: Path, name: str, dtype: str, n_threads: int, mo
     if name.startswith("LZ4"):  # has a mark for blocks that it cannot make smaller; others leave the frame as it is
         data[3] = np.random.default_rng(3).integers(0, 255, (61, 47))
     path = write(tmp_path / "a.h5", data, (1, 61, 47), chunked=True, **FILTERS[name])
-    monkeypatch.setattr(formats.Hdf5Source, "read", lambda *_: pytest.fail("read one by one"))
+    monkeypatch.setattr(tree_formats.Hdf5Source, "read", lambda *_: pytest.fail("read one by one"))
     with read_frames(path) as frames:
         np.testing.assert_array_equal(frames.several(1, 5, n_threads=n_threads), data[1:])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from midas.cake.cake_file import WrittenCake, ZarrOptions, integrate_to_zarr
 from midas.cake.integrate import integrate, integrate_with_map
 from midas.cake.map import CakeMap, build_map
 from midas.cake.options import IntegrationOptions
@@ -21,10 +22,13 @@ __all__ = [
     "Profile",
     "RobustOptions",
     "SeriesFiles",
+    "WrittenCake",
+    "ZarrOptions",
     "build_map",
     "fit_peaks",
     "integrate",
     "integrate_file",
     "integrate_files",
+    "integrate_to_zarr",
     "integrate_with_map",
 ]

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,10 @@ import numpy.typing as npt
 from midas.cake.pixels import check_shape, native_frame
 from midas.errors import FormatError, InputError, MidasError
 from midas.geometry import Geometry
-from midas.io.formats import _datasets
-from midas.io.frames import Frames
+from midas.io.frames import Frames, read_frames
 from midas.io.hdf5_chunks import COPY_AGAIN, ChunkedStack
 from midas.io.hdf5_written import WrittenFrames
+from midas.io.tree_formats import _datasets
 
 Frame = npt.NDArray[Any]
 
@@ -114,6 +115,16 @@ def are_names(frames: Any) -> bool:
     if isinstance(frames, list | tuple):
         return len(frames) > 0 and all(isinstance(name, str | os.PathLike) for name in frames)
     return isinstance(frames, str | os.PathLike)
+
+
+@contextmanager
+def opened(frames: Any) -> Iterator[Any]:
+    """Yield frames; those of files while these are open."""
+    if not are_names(frames):
+        yield frames
+        return
+    with read_frames(frames) as stack:
+        yield stack
 
 
 def known_shape(source: Any) -> tuple[int, ...]:

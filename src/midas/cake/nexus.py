@@ -17,8 +17,8 @@ from midas.errors import InputError
 from midas.geometry import FloatArray, Geometry
 from midas.grid import CakeGrid
 from midas.io.atomic import atomic_path
-from midas.io.formats import hdf5_files
 from midas.io.frames import Frames
+from midas.io.tree_formats import hdf5_files
 from midas.version import version
 
 if TYPE_CHECKING:

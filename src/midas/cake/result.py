@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from midas.axes import RadialAxes
+from midas.axes import RadialAxes, axis_of_radius
 from midas.checks import check_type, numbers, thread_count
 from midas.errors import InputError
 from midas.geometry import FloatArray, Geometry
@@ -61,6 +61,42 @@ def sigma_above_0(sigma: FloatArray, bin_area: FloatArray, *, normalized: bool) 
     """Return sigma, or that of a single count where every pixel of a bin counted 0: for what divides by it."""
     one_count = 1.0 / bin_area.clip(min=1.0) if normalized else np.ones_like(bin_area)
     return np.where(sigma == 0.0, one_count, sigma)
+
+
+def instrument_parameters(geometry: Geometry, better: Mapping[str, float]) -> dict[str, float]:
+    """Return GSAS-II's instrument parameters: the defaults, what the geometry says, and what is known better.
+
+    Raises
+    ------
+    InputError
+        One of those known better has no meaning.
+    """
+    known = {**INSTRUMENT_DEFAULTS, "Lam": geometry.wavelength, "Distance": geometry.distance}
+    unknown = [name for name in better if name not in known]
+    if unknown:
+        raise InputError(f"unknown instrument parameter {unknown[0]!r}; expected one of {', '.join(known)}")
+    return {**known, **better}
+
+
+def map_rows(radius: FloatArray, eta: FloatArray, geometry: Geometry) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return radius [px], 2theta [deg] and eta [deg] of the centre of every bin, shape (n_radius, n_eta) each."""
+    columns = np.ones((len(radius), len(eta)))
+    two_theta = axis_of_radius(radius, "2theta", geometry)
+    return radius[:, None] * columns, two_theta[:, None] * columns, eta * columns
+
+
+def cake_metadata(geometry: Geometry, *, normalized: bool) -> dict[str, Any]:
+    """Return what midas notes of a cake in its file; JSON values."""
+    return {"version": version(), "geometry": geometry.as_record(), "normalized": normalized}
+
+
+def described(frames: npt.NDArray[np.int64], two_theta: FloatArray, n_eta: int) -> str:
+    """Return in a few words what is in a cake, from the frames in each sum and the bins' centres [deg]."""
+    n, total = len(frames), int(frames.sum())
+    return (
+        f"{n} sum{'s' * (n != 1)} of {total} frame{'s' * (total != 1)}, {len(two_theta)} radius x {n_eta} eta "
+        f"bins, 2theta {two_theta[0]:.3f} to {two_theta[-1]:.3f} deg"
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,33 +239,26 @@ class Cake(RadialAxes):
 
     def to_cake_file(self, *, instrument: Mapping[str, float] | None = None, sum_images: bool = False) -> CakeFile:
         """Return what `to_zarr` writes."""
-        known = {**INSTRUMENT_DEFAULTS, "Lam": self.geometry.wavelength, "Distance": self.geometry.distance}
-        unknown = [name for name in instrument or {} if name not in known]
-        if unknown:
-            raise InputError(f"unknown instrument parameter {unknown[0]!r}; expected one of {', '.join(known)}")
-        columns = np.ones_like(self.bin_area)
+        radius, two_theta, eta = map_rows(self.radius, self.eta, self.geometry)
         return CakeFile(
             intensity=self.intensity,
             variance=None if self.sigma is None else self.sigma**2,
             frames=self.frames,
-            radius=self.radius[:, None] * columns,
-            two_theta=self.two_theta[:, None] * columns,
-            eta=self.eta * columns,
+            radius=radius,
+            two_theta=two_theta,
+            eta=eta,
             bin_area=self.bin_area,
             first_omega=self.first_omega,
             last_omega=self.last_omega,
             frame_numbers=self.frame_numbers,
-            instrument={**known, **(instrument or {})},
+            instrument=instrument_parameters(self.geometry, instrument or {}),
             individual=self.individual,
             individual_omega=self.individual_omega,
             first_frame_number=self.first_frame_number,
             sum_images=sum_images,
-            metadata=self._metadata(),
+            metadata=cake_metadata(self.geometry, normalized=self.normalized),
             **{name: getattr(self, name) for name in CONDITIONS},
         )
-
-    def _metadata(self) -> dict[str, Any]:
-        return {"version": version(), "geometry": self.geometry.as_record(), "normalized": self.normalized}
 
     def to_xye(self, path: Path | str, *, index: int = 0) -> Path:
         """Write the profile of one sum as text, 2θ [deg], intensity and sigma a line, and return its path.
@@ -279,13 +308,7 @@ class Cake(RadialAxes):
 
     def __repr__(self) -> str:
         """Say in one line what is in it."""
-        n, n_radius, n_eta = self.intensity.shape
-        frames = int(self.frames.sum())
-        two_theta = self.two_theta
-        return (
-            f"Cake({n} sum{'s' * (n != 1)} of {frames} frame{'s' * (frames != 1)}, {n_radius} radius x {n_eta} eta "
-            f"bins, 2theta {two_theta[0]:.3f} to {two_theta[-1]:.3f} deg)"
-        )
+        return f"Cake({described(self.frames, self.two_theta, len(self.eta))})"
 
     def _repr_html_(self) -> str:
         """Return a small table for notebooks."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from midas.cake.integrate import integrate_with_map
+from midas.cake.cake_file import WrittenCake, ZarrOptions, integrate_to_zarr
 from midas.cake.map import CakeMap, build_map
 from midas.cake.options import IntegrationOptions
 from midas.cake.peaks import PeakOptions, fit_peaks
@@ -92,10 +92,15 @@ class CakedSeries:
     """Caked files, in the order of the images."""
     skipped: tuple[Path, ...]
     """Caked files that were there already and were left alone."""
-    last: Cake | None
-    """The cake of the last file integrated."""
+    last_file: WrittenCake | None
+    """The last caked file written."""
     peaks: tuple[Path, ...] = ()
     """Tables of fitted peaks, in the order of `written`; empty without `DoPeakFit 1`."""
+
+    @property
+    def last(self) -> Cake | None:
+        """The cake of the last file integrated, read from it each time: see `WrittenCake.read`."""
+        return None if self.last_file is None else self.last_file.read()
 
 
 def integrate_files(
@@ -108,6 +113,9 @@ def integrate_files(
     progress: Callable[[int, int], None] | None = None,
 ) -> CakedSeries:
     """Cake image files as their MIDAS parameters say and write a `.zarr.zip` for each; the map is built once.
+
+    Each sum of frames is written as it is there, in memory that does not grow with their number; only peaks are fitted
+    to all sums at once.
 
     With `DoPeakFit 1` the peaks of every lineout are fitted (`midas.fit_peaks`) and written beside the cake, as
     `<name>.peaks.csv`: those at the radii of `PeakLocation`, or without it those found, with `MultiplePeaks 0` only the
@@ -141,7 +149,8 @@ def integrate_files(
         for folder in {target.parent for target in targets}:
             folders.enter_context(output_folder(folder))
         cake_map: CakeMap | None = None
-        cake: Cake | None = None
+        cake: WrittenCake | None = None
+        stored = ZarrOptions(_instrument(parameters), sum_images=_flag(parameters, "SumImages"))
         skipped, peaks = [], []
         for path, target in zip(paths, targets, strict=True):
             if skip_existing and target.exists():
@@ -155,12 +164,12 @@ def integrate_files(
                     )
                 dark, dark_frames = _read_dark(files, path, parameters)
                 options = replace(_options(parameters, frames), dark_frames=dark_frames, progress=progress)
-                cake = integrate_with_map(frames, cake_map, dark=dark, options=options, n_threads=n_threads)
-            sum_images = _flag(parameters, "SumImages")
-            cake.to_zarr(target, instrument=_instrument(parameters), sum_images=sum_images)
+                cake = integrate_to_zarr(
+                    frames, cake_map, target, stored=stored, dark=dark, options=options, n_threads=n_threads
+                )
             _log.info("%s -> %s", path, target)
             if _flag(parameters, "DoPeakFit"):
-                peaks.append(_write_peaks(cake, parameters, target, n_threads))
+                peaks.append(_write_peaks(cake.read(), parameters, target, n_threads))
     return CakedSeries(tuple(t for t in targets if t not in skipped), tuple(skipped), cake, tuple(peaks))
 
 
@@ -172,7 +181,7 @@ def integrate_file(
     n_threads: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Cake, Path]:
-    """Cake one image file as `integrate_files` does; return the cake and the path written.
+    """Cake one image file as `integrate_files` does; return the cake, read from the file, and the path written.
 
     Raises
     ------
@@ -226,7 +235,7 @@ def _open(path: Path, location: str | None, parameters: Parameters, skip_frames:
         image_transforms=parameters.image_transforms,
         head_size=parameters.head_size,
         frame_shape=parameters.frame_shape,
-        data_type=int(_number(parameters, "DataType")) if "DataType" in parameters else 1,
+        data_type=int(parameters.number("DataType")) if "DataType" in parameters else 1,
     )
 
 
@@ -295,7 +304,7 @@ def _from_metadata(frames: Frames, key: str, default: float) -> float:
 
 
 def _instrument(parameters: Parameters) -> dict[str, float]:
-    return {name: _number(parameters, key) for name, key in _INSTRUMENT_KEYS.items() if key in parameters}
+    return {name: parameters.number(key) for name, key in _INSTRUMENT_KEYS.items() if key in parameters}
 
 
 def _check_peaks(parameters: Parameters) -> None:
@@ -331,11 +340,4 @@ def _write_peaks(cake: Cake, parameters: Parameters, target: Path, n_threads: in
 
 
 def _flag(parameters: Parameters, key: str) -> bool:
-    return bool(int(_number(parameters, key)))
-
-
-def _number(parameters: Parameters, key: str) -> float:
-    value = parameters.get(key)
-    if not isinstance(value, int | float):
-        raise InputError(f"{parameters.name}: {key} is {value!r}; expected a number")
-    return float(value)
+    return bool(int(parameters.number(key)))

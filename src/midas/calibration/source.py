@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from midas.calibration.hints import name_hints
-from midas.io.formats import DARK_LOCATION
 from midas.io.frames import Frames, mean_frame, read_frames, read_image
 from midas.io.headers import Hint
+from midas.io.tree_formats import DARK_LOCATION
 
 logger = logging.getLogger(__name__)
 

@@ -218,8 +218,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     for path in done.skipped:
         print(f"{path} is there already: skipped")
-    if done.last is not None:
-        print(done.last)
+    if done.last_file is not None:
+        print(done.last_file)
     for path in (*done.written, *done.peaks):
         print(f"wrote {path}")
     return 0

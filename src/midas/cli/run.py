@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
             )
         )
     else:
-        for part in (result.calibration, result.cake):
+        for part in (result.calibration, result.cake_file):
             if part is not None:
                 print(part)
         print("caked: " + ", ".join(str(p) for p in result.cake_files))

@@ -9,121 +9,28 @@ from __future__ import annotations
 import bz2
 import gzip
 import logging
-import re
 import threading
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from midas.errors import FormatError, InputError
-from midas.io.hdf5_chunks import ChunkedStack
-from midas.io.headers import header_hints, tree_hints
+from midas.io.headers import header_hints
+from midas.io.image_source import ArraySource, FrameSource, Image, ReadOptions, stack_shape
 from midas.io.library_log import ErrorsOf
-
-if TYPE_CHECKING:
-    import h5py
-
-Image = npt.NDArray[Any]
+from midas.io.tree_formats import Hdf5Source, ZarrSource
 
 CBF_MARK = b"\x0c\x1a\x04\xd5"
 """Bytes before the binary section of a CBF (imgCIF/CBF definition, section "Binary sections")."""
 
-DEFAULT_LOCATION = "exchange/data"
-DARK_LOCATION = "exchange/dark"
-MASK_LOCATION = "exchange/mask"
-CONDITIONS = ("temperature", "pressure", "i", "i0")
-"""Scan parameters that may differ from frame to frame, as `Frames.metadata` calls them (SPEC section 4)."""
 GE_SHAPE = (2048, 2048)
 """Rows and columns of a GE 41RT panel, assumed where the parameters give no shape."""
 
 RAW_DTYPES = MappingProxyType({1: "<u2", 2: "<f8", 3: "<f4", 4: "<u4", 5: "<i4"})
 """`DataType` of headerless frames (SPEC section 3); 6 to 10 name file formats that know their own type."""
-
-
-@dataclass(frozen=True)
-class ReadOptions:
-    """What a file may not say about itself."""
-
-    data_location: str | None = None
-    """Dataset inside an HDF5 or zarr file; None looks in `exchange/data`, then where NeXus puts it."""
-    head_size: int = 8192
-    """Bytes before the first frame of a GE file (`HeadSize`)."""
-    frame_shape: tuple[int, int] | None = None
-    """Rows and columns of a GE frame, before any transform; None takes 2048 x 2048."""
-    data_type: int = 1
-    """Pixel type of a GE file (`DataType`): 1 uint16, 2 float64, 3 float32, 4 uint32, 5 int32."""
-
-
-class FrameSource(ABC):
-    """An open file: knows shape and dtype without reading pixels, reads one frame when asked."""
-
-    shape: tuple[int, int, int]
-    """Frames, rows, columns."""
-    dtype: np.dtype[Any]
-    files: tuple[Path, ...] = ()
-    chunked: ChunkedStack | None = None
-    """The frames as they stand in the file, compressed, where we can unpack them."""
-    metadata: Mapping[str, object] = MappingProxyType({})
-    """What the file says of itself, beside `format`; of `CONDITIONS` a number or an array of one for each frame; of the
-    instrument `hints`, a tuple of `midas.io.headers.Hint`."""
-
-    @abstractmethod
-    def read(self, index: int) -> Image:
-        """Return frame `index`, shape (n_z, n_y)."""
-
-    def read_several(self, first: int, end: int, n_threads: int) -> Image | None:
-        """Return frames `first` to `end`, shape (n, n_z, n_y), where that is quicker than one by one; else None."""
-        return None
-
-    def read_mask(self) -> Image | None:
-        """Return the mask that the file holds beside its images, shape (n_z, n_y), not 0 where masked; None without."""
-        return None
-
-    def has_dark(self) -> bool:
-        """Return whether the file holds a dark beside its images, at `exchange/dark`."""
-        return False
-
-    def close(self) -> None:  # noqa: B027  most sources hold nothing open
-        """Let go of the file."""
-
-
-def stack_shape(shape: tuple[int, ...], what: str) -> tuple[int, int, int]:
-    """Return (frames, rows, columns) of an image or a stack; anything else is a FormatError saying so.
-
-    Examples
-    --------
-    >>> stack_shape((4, 3), "array")
-    (1, 4, 3)
-    """
-    if len(shape) == 2:
-        shape = (1, *shape)
-    if len(shape) != 3:
-        raise FormatError(
-            f"the {what} has shape {shape}; expected an image (rows, columns) or a stack (frames, rows, columns)"
-        )
-    if min(shape) < 1:
-        raise FormatError(f"the {what} has shape {shape}, so it holds no pixel; expected at least one frame")
-    return (int(shape[0]), int(shape[1]), int(shape[2]))
-
-
-class ArraySource(FrameSource):
-    """Frames of an array in memory, or of one mapped from a file."""
-
-    def __init__(self, array: Image, what: str = "array") -> None:
-        """Take an image or a stack."""
-        self.shape = stack_shape(array.shape, what)
-        self.dtype = array.dtype
-        self._array = array.reshape(self.shape)
-
-    def read(self, index: int) -> Image:
-        """Return frame `index`."""
-        return np.array(self._array[index])
 
 
 class GeSource(ArraySource):
@@ -234,131 +141,6 @@ class TiffSource(FrameSource):
         self._file.close()
 
 
-def hdf5_files(dataset: h5py.Dataset) -> tuple[Path, ...]:
-    """Return the files that hold a data set's values: its own, then those that it refers to."""
-    own = Path(dataset.file.filename)
-    named = [source.file_name for source in dataset.virtual_sources()] if dataset.is_virtual else []
-    named += [name for name, _, _ in dataset.external or ()]
-    return tuple(dict.fromkeys((own, *(own.parent / name for name in named if name != "."))))
-
-
-class Hdf5Source(FrameSource):
-    """HDF5: one dataset, or the numbered `data_000001`.. of an Eiger master file joined."""
-
-    def __init__(self, path: Path, options: ReadOptions) -> None:
-        import h5py
-        import hdf5plugin  # noqa: F401  registers bitshuffle, LZ4, Blosc and others with HDF5
-
-        self._file = h5py.File(path, "r", locking=False)
-        try:
-            self._find(options.data_location)
-        except BaseException:
-            self._file.close()
-            raise
-
-    def _find(self, location: str | None) -> None:
-        where = location or _default_location(self._file)
-        node = _get(self._file, where)
-        if node is not None and not hasattr(node, "shape"):
-            parts = [_get(node, name) for name in sorted(node) if re.fullmatch(r"data_\d+", name)]
-        else:
-            parts = [] if node is None else [node]
-        if not parts:
-            raise FormatError(_no_dataset(where, _datasets(self._file)))
-        shapes = [stack_shape(part.shape, f"dataset {part.name}") for part in parts]
-        if len({(s[1:], p.dtype) for s, p in zip(shapes, parts, strict=True)}) != 1:
-            raise FormatError(f"the datasets under {where} differ in shape or type: {shapes}")
-        self._parts = parts
-        self._where = where
-        self.files = tuple(dict.fromkeys(file for part in parts for file in hdf5_files(part)))
-        self.chunked = ChunkedStack.of(parts)
-        self._starts = np.cumsum([0] + [s[0] for s in shapes])
-        self.shape = (int(self._starts[-1]), *shapes[0][1:])
-        self.dtype = parts[0].dtype
-        self.metadata = {
-            "format": "HDF5",
-            "data_location": where,
-            "hints": tree_hints(self._file),
-            **_scan_parameters(self._file),
-        }
-
-    def read(self, index: int) -> Image:
-        """Return frame `index`."""
-        if self.chunked is not None and self.chunked.for_core:
-            try:
-                found = self.read_several(index, index + 1, 1)
-            except FormatError as error:
-                raise FormatError(f"frame {index} cannot be read: {error}") from error
-            if found is not None:
-                return np.asarray(found[0])
-        k = int(np.searchsorted(self._starts, index, side="right")) - 1
-        part = self._parts[k]
-        return np.asarray(part[index - int(self._starts[k])] if part.ndim == 3 else part[()])
-
-    def read_several(self, first: int, end: int, n_threads: int) -> Image | None:
-        """Return frames whose chunks can be unpacked in parallel; None where HDF5 must read them."""
-        return None if self.chunked is None else self.chunked.unpack_safely(first, end, n_threads=n_threads)
-
-    def read_mask(self) -> Image | None:
-        """Return `exchange/mask`."""
-        return _mask(self._file, self._where, self.shape)
-
-    def has_dark(self) -> bool:
-        """Return whether there is something at `exchange/dark`."""
-        return _has_dark(self._file, self._where)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-
-class ZarrSource(FrameSource):
-    """zarr: a `.MIDAS.zip` (SPEC section 4) or a zarr folder; zarr 2 and 3 of the library."""
-
-    def __init__(self, path: Path, options: ReadOptions) -> None:
-        import zarr
-
-        self._store = zarr.storage.ZipStore(str(path), mode="r") if path.is_file() else None
-        try:
-            root: Any = zarr.open(self._store if self._store is not None else str(path), mode="r")
-            self._find(root, options.data_location)
-        except BaseException:
-            self.close()
-            raise
-
-    def _find(self, root: Any, location: str | None) -> None:
-        where = location or DEFAULT_LOCATION
-        array = root if hasattr(root, "shape") else _get(root, where)
-        if array is None and "REtaMap" in root:
-            raise FormatError("it is a caked file (it has REtaMap); expected detector images under exchange/data")
-        if array is None or not hasattr(array, "shape"):
-            raise FormatError(_no_dataset(where, _datasets(root)))
-        self.shape = stack_shape(array.shape, f"array {where}")
-        self.dtype = np.dtype(array.dtype)
-        self._array = array
-        self._root: Any = None if array is root else root
-        self._where = "" if array is root else where
-        scan = {} if array is root else {"hints": tree_hints(root), **_scan_parameters(root)}
-        self.metadata = {"format": "zarr", "data_location": where, **scan}
-
-    def read(self, index: int) -> Image:
-        """Return frame `index`."""
-        return np.asarray(self._array[index] if self._array.ndim == 3 else self._array[...])
-
-    def read_mask(self) -> Image | None:
-        """Return `exchange/mask`."""
-        return _mask(self._root, self._where, self.shape)
-
-    def has_dark(self) -> bool:
-        """Return whether there is something at `exchange/dark`."""
-        return _has_dark(self._root, self._where)
-
-    def close(self) -> None:
-        """Close the archive."""
-        if self._store is not None:
-            self._store.close()
-
-
 class FabioSource(FrameSource):
     """CBF, EDF, MAR, Raxis and the rest that fabio reads."""
 
@@ -398,90 +180,6 @@ def _refuse_cbf_without_data(path: Path) -> None:
     with opener(path, "rb") as file:
         if CBF_MARK not in file.read():
             raise FormatError("it has no binary section; the file is truncated or no CBF, copy it again")
-
-
-def _get(group: Any, where: str) -> Any:
-    """Return what lies at a path in an HDF5 or zarr group, None when nothing does."""
-    try:
-        return group[where]
-    except KeyError as error:
-        if hasattr(group, "file") and group.get(where, getlink=True) is not None:  # h5py: the link is there
-            raise FormatError(
-                f"{where} is a link to data that cannot be opened ({error}); put the linked file beside it"
-            ) from error
-        return None
-
-
-def _default_location(file: Any) -> str:
-    """Return where the images are when nobody said: `exchange/data`, then NeXus, then the only stack there is."""
-    for where in (DEFAULT_LOCATION, "entry/data/data", "entry/instrument/detector/data"):
-        if where in file:
-            return where
-    group = file.get("entry/data")
-    if group is not None and any(re.fullmatch(r"data_\d+", name) for name in group):
-        return "entry/data"
-    stacks = [name for name, shape in _datasets(file) if len(shape) == 3]
-    return stacks[0] if len(stacks) == 1 else DEFAULT_LOCATION
-
-
-def _datasets(group: Any) -> list[tuple[str, tuple[int, ...]]]:
-    """Return (path, shape) of the arrays of rank 2 and 3 in an HDF5 or zarr group."""
-    return [(name, shape) for name, shape in _walk(group, "") if len(shape) in (2, 3)]
-
-
-def _walk(group: Any, prefix: str) -> Iterator[tuple[str, tuple[int, ...]]]:
-    for name in sorted(group):
-        try:
-            node = group[name]
-        except KeyError:
-            continue  # a link whose target is missing
-        if hasattr(node, "shape"):
-            yield prefix + name, tuple(node.shape)
-        elif prefix.count("/") < 8:  # links can make a circle
-            yield from _walk(node, f"{prefix}{name}/")
-
-
-def _no_dataset(where: str, found: list[tuple[str, tuple[int, ...]]]) -> str:
-    listing = ", ".join(f"{name} {shape}" for name, shape in found[:12]) or "none"
-    return (
-        f"it has no images at {where}; datasets of rank 2 or 3 in it: {listing}; name one with -dataLoc (data_location)"
-    )
-
-
-def _scan_parameters(group: Any) -> dict[str, object]:
-    """Return omega start and step [deg] and the conditions of a MIDAS file, where it has them, by our names."""
-    found: dict[str, object] = {}
-    names = {"omega_start": "start", "omega_step": "step", "i": "I", "i0": "I0"}
-    for key in ("omega_start", "omega_step", *CONDITIONS):
-        node = _get(group, f"measurement/process/scan_parameters/{names.get(key, key.capitalize())}")
-        if node is None or not hasattr(node, "shape"):
-            continue
-        values = np.asarray(node[...]).ravel()
-        if values.dtype.kind not in "uif" or values.size == 0:
-            continue
-        if key in CONDITIONS and values.size > 1:
-            values = values.astype(np.float64)
-            values.flags.writeable = False
-            found[key] = values
-        else:
-            found[key] = float(values[0])
-    return found
-
-
-def _has_dark(group: Any, where: str) -> bool:
-    node = _get(group, DARK_LOCATION) if where.startswith("exchange/") and where != DARK_LOCATION else None
-    return node is not None and hasattr(node, "shape")
-
-
-def _mask(group: Any, where: str, shape: tuple[int, int, int]) -> Image | None:
-    """Return the mask beside the images at `where`, not 0 where any of its frames masks; None where there is none."""
-    node = _get(group, MASK_LOCATION) if where.startswith("exchange/") else None
-    if node is None or not hasattr(node, "shape"):
-        return None
-    mask = np.asarray(node[...])
-    if mask.ndim not in (2, 3) or mask.shape[-2:] != shape[1:]:
-        raise FormatError(f"{MASK_LOCATION} has shape {mask.shape}; expected {shape[1:]} as of the images at {where}")
-    return np.asarray((mask.reshape(-1, *shape[1:]) != 0).any(axis=0))
 
 
 # fmt: off

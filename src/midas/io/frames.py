@@ -15,10 +15,12 @@ import numpy.typing as npt
 from midas.checks import file_path
 from midas.detector import transform_image
 from midas.errors import FormatError, InputError, MidasError
-from midas.io.formats import CONDITIONS, FORMATS, ArraySource, FrameSource, Hdf5Source, Image, Opener, ReadOptions
+from midas.io.formats import FORMATS, Opener
 from midas.io.hdf5_chunks import PackedFrames
 from midas.io.hdf5_written import WrittenFrames
+from midas.io.image_source import CONDITIONS, ArraySource, FrameSource, Image, ReadOptions
 from midas.io.joined import JoinedSource
+from midas.io.tree_formats import Hdf5Source
 
 Mask = npt.NDArray[np.bool_]
 

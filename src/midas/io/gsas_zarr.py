@@ -1,16 +1,15 @@
 """The caked file `<name>.zarr.zip` that GSAS-II opens: zarr format 2 in a zip archive (SPEC section 6).
 
-The members are written here, without the zarr library: format 2 is a few lines of JSON beside Blosc chunks, and this
-way attributes are in the archive once, whatever zarr is installed, and the same cake gives the same bytes. Reading goes
-through zarr, 2.18 or 3.
+It is written sum by sum (`CakeFileWriter`), in memory that does not grow with their number; reading goes through zarr,
+2.18 or 3.
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
 import math
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -22,6 +21,7 @@ import numpy.typing as npt
 from midas.errors import FormatError, InputError
 from midas.geometry import FloatArray
 from midas.io.atomic import atomic_path
+from midas.io.zarr_zip import ZarrZip
 
 SUFFIX = ".zarr.zip"
 
@@ -34,7 +34,8 @@ _INSTRUMENT_ORDER = ("Polariz", "Lam", "SH_L", "U", "V", "W", "X", "Y", "Z", "Di
 _CONDITIONS = (("temperature", "Temperature"), ("pressure", "Pressure"), ("i", "I"), ("i0", "I0"))
 _MAP_ROWS = ("radius", "two_theta", "eta", "bin_area")
 _SUMS, _VARIANCES, _INDIVIDUAL = "OmegaSumFrame", "OmegaSumFrameVariance", "IntegrationResult"
-_DATE = (1980, 1, 1, 0, 0, 0)  # in the archive: the same cake, the same bytes
+_NEVER = np.iinfo(np.int64).max
+_ORDER = (("REtaMap",), (_SUMS, _VARIANCES), (_INDIVIDUAL,), ("Omegas",), ("SumFrames",), ("InstrumentParameters",))
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +118,24 @@ class CakeFile:
             raise InputError(f"{name} has shape {None if array is None else np.shape(array)}; expected {shape}")
 
 
+@dataclass(frozen=True, eq=False)
+class FrameSum:
+    """One sum of frames on its way into a file; its fields are those of `CakeFile`, for one sum."""
+
+    intensity: FloatArray
+    """Shape (n_radius, n_eta): NaN where a bin has no value."""
+    variance: FloatArray | None
+    """Shape of `intensity`; None for every sum of a file or for none."""
+    frames: int
+    frame_number: int
+    first_omega: float
+    last_omega: float
+    temperature: float = math.nan
+    pressure: float = math.nan
+    i: float = math.nan
+    i0: float = math.nan
+
+
 def write_cake_file(path: Path | str, cake_file: CakeFile) -> Path:
     """Write a cake for GSAS-II and return its path, which must end in `.zarr.zip`.
 
@@ -140,16 +159,25 @@ def write_cake_file(path: Path | str, cake_file: CakeFile) -> Path:
     ...     read_cake_file(path).intensity.shape
     (1, 2, 3)
     """
-    path = require_suffix(path)
-    with atomic_path(path) as temporary, _ZarrZip(temporary) as archive:
-        archive.group("", {"midas": dict(cake_file.metadata)})
-        _write_map(archive, cake_file)
-        _write_sums(archive, cake_file)
-        _write_individual(archive, cake_file)
-        archive.group("InstrumentParameters")
-        for name in _INSTRUMENT_ORDER:
-            archive.array(f"InstrumentParameters/{name}", np.array([float(cake_file.instrument[name])]))
-    return path
+    used = cake_file.bin_area > 0.0
+    with cake_file_writer(path, cake_file.metadata, cake_file.instrument, sum_images=cake_file.sum_images) as writer:
+        writer.use(used)
+        for k, number in enumerate(cake_file.frame_numbers):
+            total = FrameSum(
+                intensity=np.where(used, cake_file.intensity[k], np.nan),
+                variance=None if cake_file.variance is None else cake_file.variance[k],
+                frames=int(cake_file.frames[k]),
+                frame_number=int(number),
+                first_omega=float(cake_file.first_omega[k]),
+                last_omega=float(cake_file.last_omega[k]),
+                **{name: float(getattr(cake_file, name)[k]) for name, _ in _CONDITIONS},
+            )
+            writer.add_sum(total)
+        if cake_file.individual is not None and cake_file.individual_omega is not None:
+            for k, (frame, omega) in enumerate(zip(cake_file.individual, cake_file.individual_omega, strict=True)):
+                writer.add_frame(np.where(used, frame, np.nan), cake_file.first_frame_number + k, float(omega))
+        writer.finish(*(getattr(cake_file, name) for name in _MAP_ROWS))
+    return Path(path)
 
 
 def require_suffix(path: Path | str) -> Path:
@@ -160,110 +188,139 @@ def require_suffix(path: Path | str) -> Path:
     return path
 
 
-def _write_map(archive: _ZarrZip, cake_file: CakeFile) -> None:
-    n_radius, n_eta = cake_file.bin_area.shape
-    rows = np.stack([getattr(cake_file, name) for name in _MAP_ROWS])
-    attributes = {
-        "Header": "Radius,2Theta,Eta,BinArea",
-        "Units": "Pixels,Degrees,Degrees,Pixels",
-        "nRBins": n_radius,
-        "nEtaBins": n_eta,
-    }
-    archive.array("REtaMap", rows, attributes)
+@contextlib.contextmanager
+def cake_file_writer(
+    path: Path | str, metadata: Mapping[str, Any], instrument: Mapping[str, float], *, sum_images: bool = False
+) -> Iterator[CakeFileWriter]:
+    """Yield what writes a `.zarr.zip` piece by piece; the file is there whole when the block ends well, or not at all.
+
+    Parameters
+    ----------
+    path
+        Its name, which must end in `.zarr.zip`.
+    metadata, instrument, sum_images
+        As in `CakeFile`.
+
+    Raises
+    ------
+    InputError
+        The name has another suffix.
+    OutputError
+        The file cannot be written.
+    """
+    with atomic_path(require_suffix(path)) as temporary, ZarrZip(temporary, order=_ORDER) as archive:
+        archive.group("", {"midas": dict(metadata)})
+        archive.group("InstrumentParameters")
+        for name in _INSTRUMENT_ORDER:
+            archive.array(f"InstrumentParameters/{name}", np.array([float(instrument[name])]))
+        yield CakeFileWriter(archive, sum_images=sum_images)
 
 
-def _write_sums(archive: _ZarrZip, cake_file: CakeFile) -> None:
-    archive.group(_SUMS)
-    if cake_file.variance is not None:
-        archive.group(_VARIANCES)
-    for k, number in enumerate(cake_file.frame_numbers):
-        attributes: dict[str, Any] = {
-            "FirstOme": float(cake_file.first_omega[k]),
-            "LastOme": float(cake_file.last_omega[k]),
-            "LastFrameNumber": int(number),
-            "Number Of Frames Summed": int(cake_file.frames[k]),
-        }
-        for name, label in _CONDITIONS:
-            value = float(getattr(cake_file, name)[k])
-            if math.isfinite(value):
-                attributes[label] = value
+class CakeFileWriter:
+    """Writes sums and single frames as they come, then what is known at their end; see `cake_file_writer`.
+
+    What it keeps is a few arrays of the size of one sum, and some hundred bytes for each member of the archive.
+    """
+
+    def __init__(self, archive: ZarrZip, *, sum_images: bool) -> None:
+        self._archive = archive
+        self._used_since: npt.NDArray[np.int64] | None = None
+        """Shape (n_radius, n_eta): index of the first sum in which a bin has a value, _NEVER before it has."""
+        self._with_variance: list[str] = []
+        self._total: FloatArray | None = None
+        self._sum_images = sum_images
+        self._n_frames = 0
+        self._omegas_of_sums: list[float] = []
+        self._omegas_of_frames: list[float] = []
+
+    def use(self, used: npt.NDArray[np.bool_]) -> None:
+        """Say which bins will turn out to be used, shape (n_radius, n_eta): before the first sum, where it is known."""
+        self._used_since = np.where(used, 0, _NEVER)
+
+    def add_sum(self, total: FrameSum) -> None:
+        """Write a sum; their numbers ascend."""
+        k = len(self._omegas_of_sums)
+        finite = np.isfinite(total.intensity)
+        if k == 0:
+            self._begin_sums(total)
+        assert self._used_since is not None
+        self._used_since[finite & (self._used_since == _NEVER)] = k
         # Six digits: members sorted by name are sorted by number.
-        archive.array(
-            f"{_SUMS}/LastFrameNumber_{int(number):06d}", _finite(cake_file.intensity[k], cake_file), attributes
-        )
-        if cake_file.variance is not None:
+        member = f"LastFrameNumber_{total.frame_number:06d}"
+        self._archive.array(f"{_SUMS}/{member}", _finite(total.intensity), _attributes(total))
+        if total.variance is not None:
             # NaN where this sum has no value although the bin has pixels: in the sums a finite 0 stands for it.
-            variance = np.where(cake_file.bin_area == 0.0, 0.0, cake_file.variance[k])
-            archive.array(f"{_VARIANCES}/LastFrameNumber_{int(number):06d}", variance)
+            self._archive.array(f"{_VARIANCES}/{member}", np.where(self._used_since == _NEVER, 0.0, total.variance))
+            self._with_variance.append(member)
+        if self._total is not None:
+            self._total += _finite(total.intensity)
+        self._n_frames += total.frames
+        self._omegas_of_sums.append(0.5 * (total.first_omega + total.last_omega))
 
+    def add_frame(self, intensity: npt.NDArray[np.floating[Any]], number: int, omega: float) -> None:
+        """Write one frame's intensity, shape (n_radius, n_eta); `number` counts from 0 in the file, omega [deg]."""
+        if not self._omegas_of_frames:
+            self._archive.group(_INDIVIDUAL)
+        attributes = {"omega": omega, "Header": "Radius,Eta"}
+        self._archive.array(f"{_INDIVIDUAL}/FrameNr_{number:06d}", _finite(intensity), attributes)
+        self._omegas_of_frames.append(omega)
 
-def _write_individual(archive: _ZarrZip, cake_file: CakeFile) -> None:
-    omegas = 0.5 * (cake_file.first_omega + cake_file.last_omega)
-    if cake_file.individual is not None and cake_file.individual_omega is not None:
-        omegas = cake_file.individual_omega
-        archive.group(_INDIVIDUAL)
-        for k, (frame, omega) in enumerate(zip(cake_file.individual, omegas, strict=True)):
-            name = f"{_INDIVIDUAL}/FrameNr_{cake_file.first_frame_number + k:06d}"
-            archive.array(name, _finite(frame, cake_file), {"omega": float(omega), "Header": "Radius,Eta"})
-    archive.array("Omegas", np.asarray(omegas, dtype=np.float64), {"Units": "Degrees"})
-    if cake_file.sum_images:
-        total = np.nansum(cake_file.intensity, axis=0)
-        archive.array("SumFrames", _finite(total, cake_file), {"nFrames": int(cake_file.frames.sum())})
-
-
-def _finite(values: FloatArray, cake_file: CakeFile) -> FloatArray:
-    """Return values with 0 in masked bins and for NaN: GSAS-II imports NaN silently, and gives 0 no weight."""
-    keep = (cake_file.bin_area > 0.0) & np.isfinite(values)
-    return np.where(keep, values, 0.0)
-
-
-class _ZarrZip:
-    """A zip archive of zarr format 2 groups and arrays, each member written once."""
-
-    def __init__(self, path: Path) -> None:
-        from numcodecs import Blosc
-
-        self._zip = zipfile.ZipFile(path, mode="w", compression=zipfile.ZIP_STORED)
-        self._codec: Any = Blosc(cname="zstd", clevel=3, shuffle=Blosc.SHUFFLE)
-
-    def __enter__(self) -> _ZarrZip:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._zip.close()
-
-    def group(self, name: str, attributes: Mapping[str, Any] | None = None) -> None:
-        prefix = f"{name}/" if name else ""
-        self._json(f"{prefix}.zgroup", {"zarr_format": 2})
-        self._json(f"{prefix}.zattrs", attributes or {})
-
-    def array(self, name: str, values: FloatArray, attributes: Mapping[str, Any] | None = None) -> None:
-        """Write an array as one chunk."""
-        values = np.ascontiguousarray(values, dtype="<f8")
-        description = {
-            "zarr_format": 2,
-            "shape": values.shape,
-            "chunks": values.shape,
-            "dtype": "<f8",
-            "compressor": self._codec.get_config(),
-            "fill_value": 0.0,
-            "order": "C",
-            "filters": None,
-            "dimension_separator": ".",
+    def finish(self, radius: FloatArray, two_theta: FloatArray, eta: FloatArray, bin_area: FloatArray) -> None:
+        """Write the axes, each of shape (n_radius, n_eta), and all that the sums had to be known for."""
+        n_radius, n_eta = bin_area.shape
+        attributes = {
+            "Header": "Radius,2Theta,Eta,BinArea",
+            "Units": "Pixels,Degrees,Degrees,Pixels",
+            "nRBins": n_radius,
+            "nEtaBins": n_eta,
         }
-        self._json(f"{name}/.zarray", description)
-        self._json(f"{name}/.zattrs", attributes or {})
-        self._member(f"{name}/{'.'.join('0' * values.ndim)}", bytes(self._codec.encode(values)))
+        self._archive.array("REtaMap", np.stack([radius, two_theta, eta, bin_area]), attributes)
+        omegas = np.array(self._omegas_of_frames or self._omegas_of_sums, dtype=np.float64)
+        self._archive.array("Omegas", omegas, {"Units": "Degrees"})
+        if self._total is not None:
+            self._archive.array("SumFrames", self._total, {"nFrames": self._n_frames})
+        self._mend_variances(bin_area)
 
-    def _json(self, name: str, content: Mapping[str, Any]) -> None:
-        self._member(name, json.dumps(content, indent=1, allow_nan=False).encode())
+    def _begin_sums(self, first: FrameSum) -> None:
+        self._archive.group(_SUMS)
+        if first.variance is not None:
+            self._archive.group(_VARIANCES)
+        if self._used_since is None:
+            self._used_since = np.full(first.intensity.shape, _NEVER)
+        if self._sum_images:
+            self._total = np.zeros(first.intensity.shape)
 
-    def _member(self, name: str, content: bytes) -> None:
-        self._zip.writestr(zipfile.ZipInfo(name, _DATE), content)
+    def _mend_variances(self, bin_area: FloatArray) -> None:
+        """Put NaN where a bin was taken for masked, since no sum so far had a value in it, and was used later on."""
+        assert self._used_since is not None
+        used_since = np.where(bin_area > 0.0, self._used_since, 0)
+        for k, member in enumerate(self._with_variance[: int(used_since.max())]):
+            name = f"{_VARIANCES}/{member}"
+            variance = self._archive.read(name, bin_area.shape)
+            variance[used_since > k] = np.nan
+            self._archive.replace(name, variance)
 
 
-def read_cake_file(path: Path | str) -> CakeFile:
+def _attributes(total: FrameSum) -> dict[str, Any]:
+    attributes: dict[str, Any] = {
+        "FirstOme": total.first_omega,
+        "LastOme": total.last_omega,
+        "LastFrameNumber": total.frame_number,
+        "Number Of Frames Summed": total.frames,
+    }
+    conditions = {label: getattr(total, name) for name, label in _CONDITIONS}
+    return attributes | {label: value for label, value in conditions.items() if math.isfinite(value)}
+
+
+def _finite(intensity: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.floating[Any]]:
+    """Return values with 0 for NaN, as in masked bins: GSAS-II imports NaN silently, and gives 0 no weight."""
+    return np.where(np.isfinite(intensity), intensity, 0.0)
+
+
+def read_cake_file(path: Path | str, *, individual: bool = True) -> CakeFile:
     """Return the contents of a `.zarr.zip`, of midas or of the original integrator, with NaN in masked bins.
+
+    `individual` False leaves out the single frames, which may be far larger than their sums.
 
     Raises
     ------
@@ -280,7 +337,7 @@ def read_cake_file(path: Path | str) -> CakeFile:
     store = zarr.storage.ZipStore(str(path), mode="r")
     try:
         root = zarr.open_group(store=store, mode="r")
-        return _read(root, path)
+        return _read(root, path, with_individual=individual)
     except FormatError:
         raise
     except InputError as error:
@@ -294,7 +351,7 @@ def read_cake_file(path: Path | str) -> CakeFile:
         store.close()
 
 
-def _read(root: Any, path: Path) -> CakeFile:
+def _read(root: Any, path: Path, *, with_individual: bool) -> CakeFile:
     for name in ("REtaMap", _SUMS, "InstrumentParameters"):
         if name not in root:
             raise FormatError(f"{path}: has no {name}; expected a caked file of MIDAS or midas integrate")
@@ -312,7 +369,7 @@ def _read(root: Any, path: Path) -> CakeFile:
     if variance is not None:
         intensity[np.isnan(variance)] = np.nan
     attributes = [dict(root[_SUMS][name].attrs) for _, name in sums]
-    individual = _members(root[_INDIVIDUAL], path) if _INDIVIDUAL in root else []
+    individual = _members(root[_INDIVIDUAL], path) if with_individual and _INDIVIDUAL in root else []
     names = [name for _, name in individual]
     return CakeFile(
         intensity=intensity,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from midas.errors import FormatError, InputError
-from midas.io.formats import FrameSource, Image
+from midas.io.image_source import FrameSource, Image
 
 if TYPE_CHECKING:
     from midas.io.frames import Frames

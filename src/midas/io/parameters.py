@@ -7,7 +7,6 @@ by `midas.io.refined_params`.
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,11 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from midas.detector import Detector
-from midas.errors import FormatError, GeometryError, InputError, MidasError
+from midas.errors import FormatError, InputError, MidasError
 from midas.geometry import DISTORTION_NAMES, Geometry
 from midas.grid import CakeGrid
 from midas.io.frames import Mask, read_mask
 from midas.io.panel_shifts import read_panel_shifts
+from midas.io.parameter_checks import check_distortion_radius, doubtful_values
 from midas.io.parameter_table import find_key
 from midas.io.parameter_text import (
     ParameterLine,
@@ -33,7 +33,6 @@ from midas.io.parameter_text import (
     parse_line,
 )
 from midas.panels import PanelLayout, Panels
-from midas.units import UM_PER_M, UM_PER_MM
 
 _log = logging.getLogger(__name__)
 
@@ -159,6 +158,32 @@ class Parameters:
             return " ".join(str(v) for v in values)
         return values if row.count > 1 else values[0]
 
+    def number(self, key: str) -> float:
+        """Return the value of a known key that takes one number, or its default.
+
+        Raises
+        ------
+        InputError
+            The file has none, nor has the table.
+        """
+        value = self.get(key)
+        if not isinstance(value, int | float):
+            raise InputError(f"{self.name}: {key} is {value!r}; expected a number")
+        return float(value)
+
+    def numbers(self, key: str) -> tuple[float, ...]:
+        """Return the values of a known key that takes several numbers, or is repeatable and takes one.
+
+        Raises
+        ------
+        InputError
+            The file has none, nor has the table.
+        """
+        value = self.get(key)
+        if not isinstance(value, tuple):
+            raise InputError(f"{self.name}: {key} is {value!r}; expected numbers")
+        return tuple(float(v) for v in value if isinstance(v, float | int))
+
     def require(self, *keys: str) -> None:
         """Raise InputError naming the first of `keys` that the file lacks, and the flag that could give it."""
         for key in keys:
@@ -186,7 +211,7 @@ class Parameters:
         sizes = {line.spelling: line.values[0] for line in self.lines if line.key == "px"}
         if "pxY" in sizes and "pxZ" in sizes and sizes["pxY"] != sizes["pxZ"]:
             raise InputError(f"{self.name}: pxY is {sizes['pxY']} and pxZ is {sizes['pxZ']}; midas takes square pixels")
-        return self._float("px")
+        return self.number("px")
 
     @property
     def shape(self) -> tuple[int, int] | None:
@@ -215,25 +240,25 @@ class Parameters:
         """
         self.require("Lsd", "BC", "px", "Wavelength")
         self._refuse("DistortionFile")
-        center = self._floats("BC")
-        radius = self._float("RhoD") if "RhoD" in self else None
+        center = self.numbers("BC")
+        radius = self.number("RhoD") if "RhoD" in self else None
         try:
             geometry = Geometry(
-                distance=self._float("Lsd"),
+                distance=self.number("Lsd"),
                 beam_center=(center[0], center[1]),
                 pixel_size=self.pixel_size,
-                wavelength=self._float("Wavelength"),
-                tilts=(self._float("tx"), self._float("ty"), self._float("tz")),
-                distortion={name: self._float(name) for name in DISTORTION_NAMES if name in self},
+                wavelength=self.number("Wavelength"),
+                tilts=(self.number("tx"), self.number("ty"), self.number("tz")),
+                distortion={name: self.number(name) for name in DISTORTION_NAMES if name in self},
                 distortion_radius=radius,
                 image_transforms=self.image_transforms,
                 panels=self.panels,
-                parallax=self._float("Parallax"),
+                parallax=self.number("Parallax"),
             )
         except MidasError as error:
-            self._check_distortion_radius(radius)  # knows the detector, so it says more
+            check_distortion_radius(self, radius)  # knows the detector, so it says more
             raise type(error)(f"{self.name}: {error}") from None
-        self._check_distortion_radius(radius)
+        check_distortion_radius(self, radius)
         return geometry
 
     @property
@@ -250,15 +275,15 @@ class Parameters:
         self.require("NPanelsY", "NPanelsZ", "PanelSizeY", "PanelSizeZ")
         gaps = {}
         for axis in "YZ":
-            gaps[axis] = tuple(int(v) for v in self._floats(f"PanelGaps{axis}"))
-            n = int(self._float(f"NPanels{axis}"))
+            gaps[axis] = tuple(int(v) for v in self.numbers(f"PanelGaps{axis}"))
+            n = int(self.number(f"NPanels{axis}"))
             if n < 1 or len(gaps[axis]) != n - 1:
                 raise InputError(
                     f"{self.name}: NPanels{axis} is {n} and PanelGaps{axis} has {len(gaps[axis])} values; expected one "
                     "fewer than panels"
                 )
-        origin = self._floats("PanelOrigin") if "PanelOrigin" in self else (0.0, 0.0)
-        size = (int(self._float("PanelSizeZ")), int(self._float("PanelSizeY")))
+        origin = self.numbers("PanelOrigin") if "PanelOrigin" in self else (0.0, 0.0)
+        size = (int(self.number("PanelSizeZ")), int(self.number("PanelSizeY")))
         return PanelLayout(size, gaps["Z"], gaps["Y"], origin=(int(origin[1]), int(origin[0])))
 
     @property
@@ -317,12 +342,12 @@ class Parameters:
         self.require("RMin", "RMax", "RBinSize")
         try:
             return CakeGrid(
-                radius_min=self._float("RMin"),
-                radius_max=self._float("RMax"),
-                radius_step=self._float("RBinSize"),
-                eta_min=self._float("EtaMin"),
-                eta_max=self._float("EtaMax"),
-                eta_step=self._float("EtaBinSize"),
+                radius_min=self.number("RMin"),
+                radius_max=self.number("RMax"),
+                radius_step=self.number("RBinSize"),
+                eta_min=self.number("EtaMin"),
+                eta_max=self.number("EtaMax"),
+                eta_step=self.number("EtaBinSize"),
             )
         except MidasError as error:
             raise type(error)(f"{self.name} (RMin RMax RBinSize EtaMin EtaMax EtaBinSize): {error}") from None
@@ -330,17 +355,17 @@ class Parameters:
     @property
     def image_transforms(self) -> tuple[int, ...]:
         """Transforms in order (`ImTransOpt`), without the zeros."""
-        return tuple(int(t) for t in self._floats("ImTransOpt") if t != 0)
+        return tuple(int(t) for t in self.numbers("ImTransOpt") if t != 0)
 
     @property
     def bad_values(self) -> tuple[float, ...]:
         """Pixel values that are no counts (`GapIntensity`, `BadPxIntensity`)."""
-        return tuple(self._float(key) for key in ("GapIntensity", "BadPxIntensity") if key in self)
+        return tuple(self.number(key) for key in ("GapIntensity", "BadPxIntensity") if key in self)
 
     @property
     def frames_per_sum(self) -> int:
         """Frames summed into one pattern (`OmegaSumFrames`); -1 sums all."""
-        n = int(self._float("OmegaSumFrames"))
+        n = int(self.number("OmegaSumFrames"))
         if n == 0 or n < -1:
             raise InputError(f"{self.name}: OmegaSumFrames is {n}; expected a number of frames, or -1 for all")
         return n
@@ -348,37 +373,37 @@ class Parameters:
     @property
     def peak_locations(self) -> tuple[float, ...]:
         """Radii of the peaks to fit, ascending [px] (`PeakLocation`); empty where the file has none."""
-        return tuple(sorted(self._floats("PeakLocation")))
+        return tuple(sorted(self.numbers("PeakLocation")))
 
     @property
     def omega_start(self) -> float:
         """Omega of the first frame [deg]."""
-        return self._float("OmegaStart")
+        return self.number("OmegaStart")
 
     @property
     def omega_step(self) -> float:
         """Omega from frame to frame [deg]."""
-        return self._float("OmegaStep")
+        return self.number("OmegaStep")
 
     @property
     def skip_frames(self) -> int:
         """Frames dropped at the start of every file (`SkipFrame`)."""
-        return int(self._float("SkipFrame"))
+        return int(self.number("SkipFrame"))
 
     @property
     def head_size(self) -> int:
         """Bytes before the first frame of a GE file (`HeadSize`)."""
-        return int(self._float("HeadSize"))
+        return int(self.number("HeadSize"))
 
     @property
     def space_group(self) -> int | None:
         """Number of the calibrant's space group; None where the file does not say."""
-        return int(self._float("SpaceGroup")) if "SpaceGroup" in self else None
+        return int(self.number("SpaceGroup")) if "SpaceGroup" in self else None
 
     @property
     def lattice(self) -> tuple[float, ...] | None:
         """The calibrant's a, b, c [Å], alpha, beta, gamma [deg] (`LatticeConstant`); None where the file lacks it."""
-        return self._floats("LatticeConstant") if "LatticeConstant" in self else None
+        return self.numbers("LatticeConstant") if "LatticeConstant" in self else None
 
     @property
     def calibrant(self) -> str | None:
@@ -398,26 +423,7 @@ class Parameters:
 
     def findings(self) -> tuple[str, ...]:
         """Return what looks wrong but may be meant, a sentence each."""
-        found = []
-        shape = self.shape
-        if shape is not None and "BC" in self and "RMax" in self:
-            reach = Detector(shape, 1.0).farthest_corner(self._floats("BC"))  # px
-            # Tilt and distortion move a corner by some percent.
-            if self._float("RMax") > 1.1 * reach:
-                found.append(
-                    f"RMax is {self._float('RMax'):g} px but the farthest corner is {reach:.0f} px from the beam: "
-                    "bins beyond it stay empty"
-                )
-        if self._is_set("PeakLocation") and not self._is_set("DoPeakFit"):
-            found.append("PeakLocation without DoPeakFit 1: no peaks are fitted")
-        if len(self.peak_locations) > 1 and not self._is_set("MultiplePeaks"):
-            found.append(
-                f"{len(self.peak_locations)} PeakLocation without MultiplePeaks 1: all are fitted nevertheless"
-            )
-        return tuple(found)
-
-    def _is_set(self, key: str) -> bool:
-        return any(line.key == key and any(line.values) for line in self.lines)
+        return doubtful_values(self)
 
     def _refuse(self, *keys: str) -> None:
         for key in keys:
@@ -427,31 +433,6 @@ class Parameters:
                     f"{self.name} has {key} ({row.meaning}), which midas does not use yet and which would change the "
                     "result; take the line out to go on without it"
                 )
-
-    def _check_distortion_radius(self, radius: float | None) -> None:
-        shape = self.shape
-        if radius is None or shape is None:
-            return
-        # Six tenths to three times covers any beam position up to one panel width off the detector.
-        expected = self.pixel_size * max(0.5 * math.hypot(*shape), 1.0)
-        if 0.3 * expected <= radius <= 6.0 * expected:
-            return
-        units = {"px": self.pixel_size, "mm": UM_PER_MM, "m": UM_PER_M}
-        unit = next((u for u, um in units.items() if 0.3 * expected <= radius * um <= 6.0 * expected), "")
-        looks = f" looks like {unit}" if unit else " is not of the order of the detector"
-        raise GeometryError(
-            f"{self.name}: RhoD {radius:g}{looks}; midas takes µm, here about {expected:.0f}, half the diagonal"
-        )
-
-    def _float(self, key: str) -> float:
-        value = self.get(key)
-        assert isinstance(value, float | int), key
-        return float(value)
-
-    def _floats(self, key: str) -> tuple[float, ...]:
-        value = self.get(key)
-        assert isinstance(value, tuple), key
-        return tuple(float(v) for v in value if isinstance(v, float | int))
 
     def _last_of(self, *keys: str) -> int | None:
         found = [line.values[0] for line in self.lines if line.key in keys]

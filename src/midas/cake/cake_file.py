@@ -1,0 +1,157 @@
+"""Frames in, `.zarr.zip` out: each sum is written when its last frame is there; the cake can be read back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from midas.axes import axis_of_radius
+from midas.cake.map import CakeMap
+from midas.cake.options import IntegrationOptions
+from midas.cake.prepared import Floats
+from midas.cake.result import CONDITIONS, Cake, cake_metadata, described, instrument_parameters, map_rows
+from midas.cake.sums import Run, about_sums, prepare_run, sum_frames
+from midas.geometry import FloatArray, Geometry
+from midas.grid import CakeGrid
+from midas.io.gsas_zarr import CakeFileWriter, FrameSum, cake_file_writer, read_cake_file
+
+
+@dataclass(frozen=True)
+class ZarrOptions:
+    """What a `.zarr.zip` holds beside the sums."""
+
+    instrument: Mapping[str, float] = field(default_factory=dict)
+    """Any of Polariz, SH_L, U, V, W, X, Y, Z [centidegrees] that is known better than the defaults."""
+    sum_images: bool = False
+    """True: also the sum of all frames (`SumImages 1`)."""
+
+
+@dataclass(frozen=True, eq=False)
+class WrittenCake:
+    """A cake in its file."""
+
+    path: Path
+    """The `.zarr.zip`."""
+    frames: npt.NDArray[np.int64]
+    """Shape (n_sums,): frames really summed."""
+    grid: CakeGrid
+    """Its bins."""
+    geometry: Geometry
+    """The geometry it was made with."""
+    eta_overlap: FloatArray
+    """As in `Cake`."""
+
+    def __str__(self) -> str:
+        """Say in one line what is in it, as a `Cake` does."""
+        two_theta = axis_of_radius(self.grid.radius_centers(self.geometry), "2theta", self.geometry)
+        return f"Cake({described(self.frames, two_theta, len(self.grid.eta_centers))})"
+
+    def read(self) -> Cake:
+        """Return the cake, read from the file; without individual frames, which `read_cake_file` gives.
+
+        Raises
+        ------
+        FormatError
+            The file is gone, or another is in its place.
+        """
+        content = read_cake_file(self.path, individual=False)
+        return Cake(
+            intensity=content.intensity,
+            sigma=None if content.variance is None else np.sqrt(content.variance),
+            bin_area=content.bin_area,
+            radius=self.grid.radius_centers(self.geometry),
+            radius_edges=self.grid.radius_edges(self.geometry),
+            eta=self.grid.eta_centers,
+            eta_edges=self.grid.eta_edges,
+            geometry=self.geometry,
+            frames=content.frames,
+            frame_numbers=content.frame_numbers,
+            first_omega=content.first_omega,
+            last_omega=content.last_omega,
+            eta_overlap=self.eta_overlap,
+            normalized=content.metadata["normalized"],
+            **{name: getattr(content, name) for name in CONDITIONS},
+        )
+
+
+def integrate_to_zarr(
+    frames: Any,
+    cake_map: CakeMap,
+    path: Path | str,
+    *,
+    stored: ZarrOptions | None = None,
+    dark: npt.ArrayLike | None = None,
+    options: IntegrationOptions | None = None,
+    n_threads: int = 0,
+) -> WrittenCake:
+    """Cake detector frames into a `.zarr.zip` sum by sum and return where it is, with the way back to the cake.
+
+    The file is that of `integrate_with_map` and `Cake.to_zarr`; it is there whole, or not at all. Memory does not grow
+    with the number of frames or sums, but for some kilobytes each.
+
+    Parameters
+    ----------
+    frames, cake_map, dark, options, n_threads
+        As `integrate_with_map`; `IntegrationOptions(individual=True)` also writes each frame's cake.
+    path
+        Name, which must end in `.zarr.zip`.
+    stored
+        `ZarrOptions`; None takes the defaults.
+
+    Raises
+    ------
+    InputError, FormatError
+        As `integrate_with_map` and `Cake.to_zarr`.
+    OutputError
+        The folder is missing or cannot be written to, or the disk is full.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from midas import Detector, build_map
+    >>> g = Geometry(distance=1e6, beam_center=(20, 20), pixel_size=200, wavelength=0.18)
+    >>> cake_map = build_map(g, Detector((41, 41), 200), CakeGrid(2, 18, 2, eta_step=90))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     written = integrate_to_zarr(np.full((3, 41, 41), 5.0), cake_map, Path(folder) / "a.zarr.zip")
+    ...     written.read()
+    Cake(3 sums of 3 frames, 8 radius x 4 eta bins, 2theta 0.034 to 0.195 deg)
+    """
+    stored, options = stored or ZarrOptions(), IntegrationOptions() if options is None else options
+    geometry, grid = cake_map.geometry, cake_map.grid
+    instrument = instrument_parameters(geometry, stored.instrument)
+    run = prepare_run(frames, cake_map, dark, None, options, n_threads)
+    about = about_sums(run, frames)
+    metadata = cake_metadata(geometry, normalized=options.normalize)
+    with cake_file_writer(path, metadata, instrument, sum_images=stored.sum_images) as writer:
+        bin_area = sum_frames(run, frames, _InFile(run, about, writer))
+        writer.finish(*map_rows(grid.radius_centers(geometry), grid.eta_centers, geometry), bin_area)
+    return WrittenCake(Path(path), about["frames"], grid, geometry, np.array(cake_map.core.eta_overlap))
+
+
+class _InFile:
+    """The sums of a run as they go into the file, and each frame where the options ask for them."""
+
+    def __init__(self, run: Run, about: Mapping[str, npt.NDArray[Any]], writer: CakeFileWriter) -> None:
+        self._options, self._omega = run.options, run.omega
+        self._about, self._writer = about, writer
+
+    def add_frame(self, frame: int, intensity: Floats) -> None:
+        if self._options.individual:
+            number = self._options.first_frame_number + frame
+            self._writer.add_frame(intensity, number, float(self._omega[frame]))
+
+    def add_sum(self, k: int, intensity: FloatArray, variance: FloatArray) -> None:
+        about = self._about
+        total = FrameSum(
+            intensity=intensity,
+            variance=np.sqrt(variance) ** 2 if self._options.variance else None,  # as from the sigma of a cake
+            frames=int(about["frames"][k]),
+            frame_number=int(about["frame_numbers"][k]),
+            **{name: float(about[name][k]) for name in ("first_omega", "last_omega", *CONDITIONS)},
+        )
+        self._writer.add_sum(total)

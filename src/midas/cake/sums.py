@@ -1,0 +1,292 @@
+"""From frames to sums over groups of frames, one after another: mask, dark, corrections, variance."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from midas.cake.corrections import pixel_scale
+from midas.cake.frame_source import are_transformed, check_source, known_shape
+from midas.cake.map import CakeMap
+from midas.cake.options import IntegrationOptions
+from midas.cake.pixels import Dark, FrameInput, prepare_dark, prepare_mask
+from midas.cake.prepared import CakedFrames, Floats, PreparedMap
+from midas.cake.result import CONDITIONS
+from midas.cake.robust import PreparedRobust, prepare_robust
+from midas.cake.stream import Apply, caked_blocks
+from midas.checks import check_type
+from midas.detector import transform_image
+from midas.errors import InputError
+from midas.geometry import FloatArray, Geometry
+from midas.io.hdf5_chunks import PackedFrames
+
+_SUSPICIOUS_NEGATIVES = 0.2  # fraction of a float frame; gaps and bad pixels are a few per cent
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What frames of a source are summed with, and how."""
+
+    cake_map: CakeMap
+    inputs: FrameInput
+    dark: Dark | None
+    options: IntegrationOptions
+    n_frames: int
+    """Frames of the source."""
+
+    @property
+    def groups(self) -> list[tuple[int, int]]:
+        """The frames of each sum as (first, one past the last)."""
+        return self.options.groups(self.n_frames)
+
+    @property
+    def omega(self) -> FloatArray:
+        """Shape (n_frames,): omega of each frame [deg]."""
+        return np.asarray(
+            self.options.omega_start + self.options.omega_step * np.arange(self.n_frames), dtype=np.float64
+        )
+
+
+class Results(Protocol):
+    """Where the results of a run go, in order."""
+
+    def add_frame(self, frame: int, intensity: Floats) -> None:
+        """Take the intensity of a frame, counted from 0."""
+
+    def add_sum(self, k: int, intensity: FloatArray, variance: FloatArray) -> None:
+        """Take a sum, after its last frame; variance has no meaning unless the options ask for it."""
+
+
+def prepare_run(
+    frames: Any,
+    cake_map: CakeMap,
+    dark: npt.ArrayLike | None,
+    mask: npt.ArrayLike | None,
+    options: IntegrationOptions | None,
+    n_threads: int,
+) -> Run:
+    """Return all that the frames of a source are summed with; options None takes the defaults.
+
+    Raises
+    ------
+    InputError
+        Shapes disagree, a dtype is unusable, image transforms disagree, or options are of the wrong type.
+    """
+    options = IntegrationOptions() if options is None else options
+    check_type("options", options, IntegrationOptions, call="IntegrationOptions(frames_per_sum=10)")
+    shape, transformed = frame_shape(frames, cake_map.geometry)
+    cake_map.check_transformed(transformed)
+    transforms = () if cake_map.transformed else cake_map.geometry.image_transforms
+    if shape[1:] != cake_map.frame_shape:
+        raise InputError(
+            f"the frames have {shape[1]} x {shape[2]} pixels but the detector's shape {cake_map.detector.shape} with "
+            f"image transforms {transforms} needs {cake_map.frame_shape[0]} x {cake_map.frame_shape[1]}; check both"
+        )
+    mean_dark = prepare_dark(dark, cake_map.frame_shape, options.dark_frames)
+    inputs = _inputs(cake_map, mean_dark, mask, transforms, options, n_threads)
+    return Run(cake_map, inputs, mean_dark, options, shape[0])
+
+
+def frame_shape(frames: Any, geometry: Geometry) -> tuple[tuple[int, int, int], bool]:
+    """Return (n_frames, rows, columns) and whether the image transforms are applied already."""
+    check_source(frames)
+    listed = isinstance(frames, list | tuple)
+    if isinstance(frames, Iterator):
+        raise InputError(
+            f"frames is a {type(frames).__name__}, whose number is not known before it ends; give a list of frames, or "
+            "cake them one by one with build_map(...).apply_each(frames)"
+        )
+    if not listed and not hasattr(frames, "shape"):
+        raise InputError(
+            f"frames is a {type(frames).__name__}; expected an array of shape (rows, columns) or "
+            "(frames, rows, columns), a list of 2-D arrays, or names of files"
+        )
+    found = (len(frames), *(np.shape(frames[0]) if frames else ())) if listed else known_shape(frames)
+    shape = (1, *found) if len(found) == 2 and not listed else found
+    if len(shape) != 3 or min(shape) < 1:
+        raise InputError(f"frames have shape {found}; expected (rows, columns) or (frames, rows, columns)")
+    return (shape[0], shape[1], shape[2]), are_transformed(frames, geometry)
+
+
+def _inputs(
+    cake_map: CakeMap,
+    dark: Dark | None,
+    mask: npt.ArrayLike | None,
+    transforms: tuple[int, ...],
+    options: IntegrationOptions,
+    n_threads: int,
+) -> FrameInput:
+    masked = prepare_mask(mask, cake_map.frame_shape)
+    scale = None
+    if options.solid_angle or options.polarization is not None:
+        scale = pixel_scale(
+            cake_map.geometry,
+            cake_map.detector.shape,
+            solid_angle=options.solid_angle,
+            polarization=options.polarization,
+            polarization_axis=options.polarization_axis,
+            n_threads=n_threads,
+        )
+        # Each transform is its own inverse: back to the layout of the frames as read.
+        scale = transform_image(scale, transforms[::-1]).astype(np.float64, copy=False)
+    return FrameInput(
+        dark=None if dark is None else dark.counts,
+        scale=scale,
+        mask=masked if dark is None else dark.merged_mask(masked),
+        bad_values=tuple(float(v) for v in options.bad_values),
+        saturation=cake_map.detector.saturation,
+        negative_counts=options.negative_counts,
+        normalize=options.normalize,
+        n_threads=n_threads,
+    )
+
+
+def _negative_fraction(frame: npt.NDArray[Any]) -> float:
+    return float(np.count_nonzero(frame < 0)) / frame.size if frame.dtype.kind == "f" else 0.0
+
+
+def _warn_of_negatives(fraction: float, options: IntegrationOptions) -> None:
+    if fraction > _SUSPICIOUS_NEGATIVES and not options.negative_counts:
+        warnings.warn(
+            f"{100 * fraction:.0f} % of the pixels of the first frame are negative and are left out as bad pixels; if "
+            "the dark was subtracted before, pass IntegrationOptions(negative_counts=True)",
+            stacklevel=5,
+        )
+
+
+class _GroupSum:
+    """The sum over the frames of a group, bin by bin."""
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self.intensity = np.zeros(shape)
+        self.variance = np.zeros(shape)
+        self.emptied = np.zeros(shape)
+        """In how many frames a bin has no valid pixel; bins that never have one are NaN."""
+
+    def add(self, caked: CakedFrames) -> None:
+        """Add one frame: one after another, so that the sum does not depend on how many are read at once."""
+        _, empty = caked.valid.emptied()
+        self.emptied.reshape(-1)[empty] += 1.0
+        for total, values in ((self.intensity, caked.intensity), (self.variance, caked.variance)):
+            if values is None:
+                continue
+            before = total.reshape(-1)[empty]
+            np.add(total, values, out=total)
+            total.reshape(-1)[empty] = before
+
+    def total(
+        self, n_frames: int, dark_variance: FloatArray | None, *, holds_dark: bool
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return intensity and variance of the sum over n_frames; the error of the one dark adds up linearly.
+
+        `holds_dark`: the variance of each frame includes the dark's.
+        """
+        n_valid = n_frames - self.emptied
+        filled = np.divide(n_frames, n_valid, out=np.full(n_valid.shape, np.nan), where=n_valid > 0)
+        variance = self.variance * filled**2
+        if dark_variance is not None:
+            variance += (n_frames**2 - n_frames * holds_dark) * dark_variance
+        return self.intensity * filled, variance
+
+
+def _caker(run: Run) -> Apply:
+    """Return what cakes frames in the way that the options ask for."""
+    prepared: PreparedMap | PreparedRobust
+    if run.options.robust is None:
+        prepared = run.cake_map.prepare(run.inputs)
+    else:
+        prepared = prepare_robust(run.cake_map, run.options.robust, run.inputs)
+
+    def apply(block: Sequence[npt.NDArray[Any]] | PackedFrames, threads: int) -> CakedFrames:
+        if isinstance(prepared, PreparedMap):
+            return prepared.apply(block, variance=run.options.variance, n_threads=threads)
+        unpacked = block.frames(n_threads=threads) if isinstance(block, PackedFrames) else block
+        return prepared.apply(unpacked, variance=run.options.variance, n_threads=threads)
+
+    return apply
+
+
+def sum_frames(run: Run, frames: Any, results: Results) -> FloatArray:
+    """Sum the frames of a source, hand over each result as it is there, and return the bins' areas, mean over frames.
+
+    Raises
+    ------
+    InputError
+        No bin holds a valid pixel, or as `caked_blocks`.
+    """
+    options, n, n_bins = run.options, run.n_frames, run.cake_map.shape
+    dark_variance = None
+    if run.dark is not None and options.variance:
+        dark_variance = run.cake_map.dark_variance(run.dark, run.inputs)
+    holds_dark = options.robust is not None and options.robust.error_holds_dark
+    groups = run.groups
+    area = np.zeros(n_bins)
+    group = _GroupSum(n_bins)
+    n_threads = run.inputs.n_threads
+    negative: list[float] = []
+
+    source = caked_blocks(
+        _caker(run),
+        frames,
+        run.cake_map.frame_shape,
+        run.cake_map.block_size(n_threads),
+        whole=True,
+        look=lambda frame: negative.append(_negative_fraction(frame)),
+        n_threads=n_threads,
+    )
+    k = 0
+    with closing(source) as blocks:
+        for done, caked in enumerate((block[i] for block in blocks for i in range(len(block))), 1):
+            if done == 1:
+                _warn_of_negatives(max(negative, default=0.0), options)
+            caked.valid.add_areas_to(area)
+            results.add_frame(done - 1, caked.intensity)
+            group.add(caked)
+            first, end = groups[k]
+            if done == end:
+                results.add_sum(k, *group.total(end - first, dark_variance, holds_dark=holds_dark))
+                group, k = _GroupSum(n_bins), k + 1
+            if options.progress is not None:
+                options.progress(done, n)
+    if not area.any():
+        raise InputError(
+            "no bin holds a valid pixel: the frames are masked or without counts over the range of the grid"
+        )
+    return area / n
+
+
+def about_sums(run: Run, frames: Any) -> dict[str, npt.NDArray[Any]]:
+    """Return what is known of the sums before they are summed, under the names of the fields of `Cake`."""
+    groups, omega = run.groups, run.omega
+    first = np.array([g[0] for g in groups])
+    last = np.array([g[1] - 1 for g in groups])
+    return {
+        "frames": last - first + 1,
+        "frame_numbers": last + run.options.first_frame_number,
+        "first_omega": omega[first],
+        "last_omega": omega[last],
+        **_conditions(getattr(frames, "metadata", {}), groups),
+    }
+
+
+def _conditions(metadata: Mapping[str, Any], groups: list[tuple[int, int]]) -> dict[str, FloatArray]:
+    """Return the means over each group of what the file says of temperature, pressure and ion chambers; NaN unknown."""
+    found = {}
+    by_name = {str(key).lower(): value for key, value in metadata.items()}
+    n = groups[-1][1]
+    for name in CONDITIONS:
+        try:
+            values = np.asarray(by_name.get(name, np.nan), dtype=np.float64).ravel()
+        except (TypeError, ValueError):
+            values = np.full(1, np.nan)
+        if values.size not in (1, n):
+            raise InputError(f"the file gives {values.size} values of {name} for {n} frames; expected 1 or {n}")
+        per_frame = np.broadcast_to(values, n)
+        found[name] = np.array([per_frame[a:b].mean() for a, b in groups])
+    return found

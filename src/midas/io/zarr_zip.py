@@ -1,0 +1,116 @@
+"""A zip archive of zarr format 2 groups and arrays, written member by member in memory that does not grow with it.
+
+Written without the zarr library: format 2 is a few lines of JSON beside Blosc chunks, and this way attributes are in
+the archive once, whatever zarr is installed, and the same content gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from midas.geometry import FloatArray
+
+_DATE = (1980, 1, 1, 0, 0, 0)  # in the archive: the same content, the same bytes
+
+
+class ZarrZip:
+    """An archive open for writing; leaving its `with` block closes it. Each name is listed once.
+
+    Parameters
+    ----------
+    path
+        The file; one that is there is replaced.
+    order
+        The names at the top in the order in which the archive lists them, whenever they are written; those that stand
+        together in a tuple, and what is inside one name, are listed as they were first written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "a.zip"
+    ...     with ZarrZip(path, order=(("first",), ("last",))) as archive:
+    ...         archive.array("last", np.ones(2))
+    ...         archive.array("first", np.zeros(2))
+    ...     zipfile.ZipFile(path).namelist()[::3]
+    ['first/.zarray', 'last/.zarray']
+    """
+
+    def __init__(self, path: Path, *, order: Sequence[tuple[str, ...]] = ()) -> None:
+        from numcodecs import Blosc
+
+        self._zip = zipfile.ZipFile(path, mode="w", compression=zipfile.ZIP_STORED)
+        self._codec: Any = Blosc(cname="zstd", clevel=3, shuffle=Blosc.SHUFFLE)
+        self._rank = {name: rank for rank, names in enumerate(order, 1) for name in names}
+        self._first_written: dict[str, int] = {}
+
+    def __enter__(self) -> ZarrZip:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            # What went wrong is known; a disk that is full is so for the list of members, too.
+            with contextlib.suppress(OSError, ValueError):
+                self._zip.close()
+            return
+        self._zip.filelist[:] = sorted(self._zip.NameToInfo.values(), key=self._place)
+        self._zip.close()
+
+    def group(self, name: str, attributes: Mapping[str, Any] | None = None) -> None:
+        """Write a group; the root has the name ""."""
+        prefix = f"{name}/" if name else ""
+        self._json(f"{prefix}.zgroup", {"zarr_format": 2})
+        self._json(f"{prefix}.zattrs", attributes or {})
+
+    def array(
+        self, name: str, values: npt.NDArray[np.floating[Any]], attributes: Mapping[str, Any] | None = None
+    ) -> None:
+        """Write an array as one chunk."""
+        values = np.ascontiguousarray(values, dtype="<f8")
+        description = {
+            "zarr_format": 2,
+            "shape": values.shape,
+            "chunks": values.shape,
+            "dtype": "<f8",
+            "compressor": self._codec.get_config(),
+            "fill_value": 0.0,
+            "order": "C",
+            "filters": None,
+            "dimension_separator": ".",
+        }
+        self._json(f"{name}/.zarray", description)
+        self._json(f"{name}/.zattrs", attributes or {})
+        self._member(_chunk(name, values.ndim), bytes(self._codec.encode(values)))
+
+    def read(self, name: str, shape: tuple[int, ...]) -> FloatArray:
+        """Return the values of an array written before, of that shape."""
+        chunk = self._codec.decode(self._zip.read(_chunk(name, len(shape))))
+        return np.frombuffer(chunk, dtype="<f8").reshape(shape).copy()
+
+    def replace(self, name: str, values: FloatArray) -> None:
+        """Write other values for an array, of the same shape; the bytes of the old ones stay in the file, unlisted."""
+        chunk = _chunk(name, values.ndim)
+        del self._zip.NameToInfo[chunk]  # of which the list of members is made at the end
+        self._member(chunk, bytes(self._codec.encode(np.ascontiguousarray(values, dtype="<f8"))))
+
+    def _json(self, name: str, content: Mapping[str, Any]) -> None:
+        self._member(name, json.dumps(content, indent=1, allow_nan=False).encode())
+
+    def _member(self, name: str, content: bytes) -> None:
+        self._first_written.setdefault(name, len(self._first_written))
+        self._zip.writestr(zipfile.ZipInfo(name, _DATE), content)
+
+    def _place(self, member: zipfile.ZipInfo) -> tuple[int, int]:
+        return self._rank.get(member.filename.split("/")[0], 0), self._first_written[member.filename]
+
+
+def _chunk(name: str, n_axes: int) -> str:
+    return f"{name}/{'.'.join('0' * n_axes)}"
