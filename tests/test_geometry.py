@@ -50,6 +50,19 @@ def test_a_negative_amplitude_without_phase_stays_negative():
     assert distortion_parameters(distortion_coefficients({"p0": -1e-4}))["p0"] == -1e-4
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"distance": "1e6"}, {"pixel_size": None}, {"wavelength": "0.18"}, {"parallax": "a"}, {"distortion": [1.0]},
+        {"distortion": {"p0": "a"}}, {"distortion_radius": "a"}, {"image_transforms": 3}, {"image_transforms": ("a",)},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_values_of_the_wrong_type_are_refused_in_a_sentence(change):
+    with pytest.raises(midas.InputError, match=f"{next(iter(change))}.* (is|are) .*; expected"):
+        geometry(**change)
+
+
 def test_is_frozen_and_pickles():
     g = geometry(distortion={"p2": 1e-3}, distortion_radius=2.9e5, image_transforms=(2, 0, 3))
     with pytest.raises(dataclasses.FrozenInstanceError):

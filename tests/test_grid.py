@@ -72,6 +72,19 @@ def test_bad_grids_are_refused(values, message):
         midas.CakeGrid(**{"radius_min": 10, "radius_max": 20, "radius_step": 1, **values})
 
 
+@pytest.mark.parametrize("unit", ["px", "2theta", "q"])
+@pytest.mark.parametrize("step", [1e-9, 1e-310])
+def test_bins_beyond_counting_are_refused_before_their_edges_are_made(unit, step):
+    with pytest.raises(InputError, match=r"radius_step 1e-\d+ and eta_step 5 make .* bins; expected fewer than 2\^31"):
+        midas.CakeGrid(10, 20, step, unit=unit)
+
+
+@pytest.mark.parametrize("values", [{"radius_min": "10"}, {"radius_step": None}, {"eta_max": [180, 0]}], ids=str)
+def test_what_is_no_number_is_refused(values):
+    with pytest.raises(InputError, match=f"{next(iter(values))} is .*; expected a number"):
+        midas.CakeGrid(**{"radius_min": 10, "radius_max": 20, "radius_step": 1, **values})
+
+
 def test_q_beyond_the_backscattering_limit_is_refused():
     geometry = midas.Geometry(1e6, (0, 0), 200, 0.18)
     with pytest.raises(InputError, match="90 deg"):

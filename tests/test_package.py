@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import json
+import re
 import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+
+import pytest
 
 import midas
 
@@ -43,8 +48,20 @@ def test_every_exported_name_is_there_and_documented():
         assert name == "__version__" or getattr(midas, name).__doc__, name
 
 
+@pytest.mark.parametrize("kind", [midas.CakeGrid, midas.IntegrationOptions, midas.RobustOptions])
+def test_help_of_options_says_meaning_and_default_of_each_field(kind):
+    section = inspect.getdoc(kind).partition("Parameters\n----------\n")[2].partition("\nRaises\n")[0]
+    said = dict(re.findall(r"^(\w+)\n((?:    .*\n)+)", section, re.MULTILINE))
+    fields = dataclasses.fields(kind)
+    assert list(said) == [field.name for field in fields]
+    for field in fields:
+        if field.default is not dataclasses.MISSING:
+            default = re.escape(repr(field.default).replace("'", '"'))
+            assert re.search(rf"default {default}[.,]", " ".join(said[field.name].split())), field.name
+
+
 def test_names_that_are_imported_late_are_offered_for_completion():
-    code = "import midas; print(set(midas.__all__) - set(dir(midas)), 'midas.cake' in __import__('sys').modules)"
+    code = "import midas; print(set(midas.__all__) ^ set(dir(midas)), 'midas.cake' in __import__('sys').modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.split() == ["set()", "False"]
 

@@ -64,8 +64,8 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """Return the public names, also those not imported yet: notebooks complete them."""
-    return sorted({*globals(), *__all__})
+    """Return the public names alone, also those not imported yet: notebooks complete them."""
+    return sorted(__all__)
 
 
 __all__ = [

@@ -10,6 +10,7 @@ from numbers import Real
 import numpy as np
 import numpy.typing as npt
 
+from midas.checks import number, whole_number
 from midas.errors import InputError
 
 MaskArray = npt.NDArray[np.bool_]
@@ -41,7 +42,10 @@ class Detector:
 
     def __post_init__(self) -> None:
         """Check shape and mask; store the mask as read-only bool."""
-        shape = tuple(int(n) for n in self.shape)
+        if not isinstance(self.shape, Sequence | np.ndarray) or isinstance(self.shape, str):
+            raise InputError(f"detector shape is {self.shape!r}; expected (rows, columns)")
+        shape = tuple(whole_number("detector shape", n, "(rows, columns), whole numbers") for n in self.shape)
+        number("pixel_size", self.pixel_size, "a number [µm]")
         if len(shape) != 2 or min(shape) < 1:
             raise InputError(f"detector shape is {self.shape!r}; expected (rows, columns), both at least 1")
         object.__setattr__(self, "shape", shape)

@@ -13,8 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from midas import _core
+from midas.checks import number, thread_count
 from midas.errors import GeometryError, InputError
 from midas.panels import Panels, panels_as_dict
+from midas.units import UM_PER_MM
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -39,6 +41,7 @@ N_DISTORTION = 15
 """Coefficients of the distortion."""
 
 _SMALLEST_DISTANCE = 1e3  # µm: no detector stands within 1 mm of the sample
+_FEW_PIXELS = 100.0  # of distance: a detector so near would see 2theta beyond 75 deg; 20 m in mm is as few of 200 µm
 _LARGEST_DISTANCE = 1e9  # µm: a kilometre
 _LARGEST_PARALLAX = 1e4  # µm: no sensor is thicker than a centimetre
 _PIXEL_RANGE = (1.0, 5000.0)  # µm
@@ -133,6 +136,8 @@ class Geometry:
 
     def __post_init__(self) -> None:
         """Check every value and freeze the containers."""
+        for name, unit in (("distance", "µm"), ("pixel_size", "µm"), ("wavelength", "Å"), ("parallax", "µm")):
+            number(name, getattr(self, name), f"a number [{unit}]")
         check_pixel_size(self.pixel_size)
         check_distance(self.distance)
         check_wavelength(self.wavelength)
@@ -152,7 +157,11 @@ class Geometry:
         self._freeze_distortion()
 
     def _freeze_distortion(self) -> None:
-        distortion = {k: float(v) for k, v in self.distortion.items()}
+        if not isinstance(self.distortion, Mapping):
+            raise InputError(f"distortion is {self.distortion!r}; expected numbers by name: {{'p0': 1e-4}}")
+        if self.distortion_radius is not None:
+            number("distortion_radius", self.distortion_radius, "a number [µm], or None")
+        distortion = {k: number(f"distortion {k}", v) for k, v in self.distortion.items()}
         unknown = [name for name in distortion if name not in DISTORTION_NAMES]
         if unknown:
             raise InputError(f"unknown distortion parameter {unknown[0]!r}; expected p0..p14")
@@ -195,7 +204,7 @@ class Geometry:
         """
         y, z = np.broadcast_arrays(np.asarray(y, dtype=np.float64), np.asarray(z, dtype=np.float64))
         radius, two_theta, eta = self.projection.to_polar(
-            np.ascontiguousarray(y), np.ascontiguousarray(z), n_threads=n_threads
+            np.ascontiguousarray(y), np.ascontiguousarray(z), n_threads=thread_count(n_threads)
         )
         return radius.reshape(y.shape) / self.pixel_size, two_theta.reshape(y.shape), eta.reshape(y.shape)
 
@@ -208,7 +217,7 @@ class Geometry:
         """
         radius, eta = np.broadcast_arrays(np.asarray(radius, dtype=np.float64), np.asarray(eta, dtype=np.float64))
         y, z = self.projection.to_pixel(
-            np.ascontiguousarray(radius * self.pixel_size), np.ascontiguousarray(eta), n_threads=n_threads
+            np.ascontiguousarray(radius * self.pixel_size), np.ascontiguousarray(eta), n_threads=thread_count(n_threads)
         )
         return y.reshape(radius.shape), z.reshape(radius.shape)
 
@@ -270,6 +279,23 @@ def check_distance(distance: float) -> None:
         raise GeometryError(f"distance {distance:g} {looks}; midas takes µm, at least {_SMALLEST_DISTANCE:g}")
 
 
+def doubtful_distance(geometry: Geometry) -> str:
+    """Return why a distance that is possible is most likely another length, in a sentence; empty where it is not.
+
+    Examples
+    --------
+    >>> doubtful_distance(Geometry(1000, (512, 512), pixel_size=200, wavelength=0.18))
+    'distance 1000 µm is 5 pixels of 200 µm, which looks like mm; midas takes µm: 1e+06 for 1000 mm'
+    """
+    pixels = geometry.distance / geometry.pixel_size
+    if pixels >= _FEW_PIXELS:
+        return ""
+    return (
+        f"distance {geometry.distance:g} µm is {pixels:.3g} pixels of {geometry.pixel_size:g} µm, which looks like mm; "
+        f"midas takes µm: {geometry.distance * UM_PER_MM:g} for {geometry.distance:g} mm"
+    )
+
+
 def check_wavelength(wavelength: float) -> None:
     """Raise GeometryError unless the wavelength [Å] is possible."""
     if not _WAVELENGTH_RANGE[0] <= wavelength <= _WAVELENGTH_RANGE[1]:
@@ -288,7 +314,10 @@ def _floats(name: str, values: tuple[float, ...], n: int) -> tuple[float, ...]:
 
 
 def _checked_transforms(transforms: tuple[int, ...]) -> tuple[int, ...]:
-    kept = tuple(int(t) for t in transforms if int(t) != 0)
+    try:
+        kept = tuple(int(t) for t in transforms if int(t) != 0)
+    except (TypeError, ValueError):
+        raise InputError(f"image_transforms are {transforms!r}; expected a tuple of 0, 1, 2 and 3") from None
     wrong = [t for t in kept if t not in (1, 2, 3)]
     if wrong:
         raise InputError(

@@ -9,10 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from midas.axes import check_two_theta, radius_of_axis
+from midas.checks import number
 from midas.errors import InputError
 from midas.geometry import FloatArray, Geometry
 
 _UNITS = {"px": ("radius", "px"), "2theta": ("2theta", "deg"), "q": ("q", "Å⁻¹")}  # quantity and its unit
+_MOST_BINS = 2**31
 _TURN = 360.0
 _TURN_TOLERANCE = 1e-9  # deg
 
@@ -23,6 +25,28 @@ class CakeGrid:
 
     Uniform bins: ceil((max - min) / step) of them, lower edges min + i·step (SPEC section 5). The last bin is as wide
     as the others, so it may reach past the maximum; only in eta it ends at a full turn from the first edge.
+
+    Parameters
+    ----------
+    radius_min
+        Lower edge of the first bin [px, or deg with unit "2theta", Å⁻¹ with unit "q"].
+    radius_max
+        Where the bins end [unit of radius_min].
+    radius_step
+        Width of a bin [unit of radius_min]; with edges of their own, the mean width.
+    eta_min
+        Lower edge of the first eta bin [deg]; default -180.0.
+    eta_max
+        Where the eta bins end [deg]; default 180.0.
+    eta_step
+        Width of an eta bin [deg]; with edges of their own, the mean width; default 5.0.
+    unit
+        "px": bins in radius; "2theta": bins in 2θ, R = (L/px) tan(2θ); "q": bins in q, R = (L/px) tan(2 asin(qλ/4π));
+        default "px".
+    radius_bounds
+        Edges that `from_edges` was given, ascending [unit of radius_min]; default None, uniform bins.
+    eta_bounds
+        Eta edges that `from_edges` was given, ascending [deg]; default None, uniform bins.
 
     Raises
     ------
@@ -40,23 +64,14 @@ class CakeGrid:
     """
 
     radius_min: float
-    """Lower edge of the first bin [px, or deg with unit "2theta", Å⁻¹ with unit "q"]."""
     radius_max: float
-    """Where the bins end [unit of radius_min]."""
     radius_step: float
-    """Width of a bin [unit of radius_min]; with edges of their own, the mean width."""
     eta_min: float = -180.0
-    """Lower edge of the first eta bin [deg]."""
     eta_max: float = 180.0
-    """Where the eta bins end [deg]."""
     eta_step: float = 5.0
-    """Width of an eta bin [deg]; with edges of their own, the mean width."""
     unit: str = "px"
-    """"px": bins in radius; "2theta": bins in 2θ, R = (L/px) tan(2θ); "q": bins in q, R = (L/px) tan(2 asin(qλ/4π))."""
     radius_bounds: tuple[float, ...] | None = None
-    """Edges that `from_edges` was given, ascending [unit of radius_min]; None for uniform bins."""
     eta_bounds: tuple[float, ...] | None = None
-    """Eta edges that `from_edges` was given, ascending [deg]; None for uniform bins."""
 
     @classmethod
     def from_edges(cls, radius: npt.ArrayLike, eta: npt.ArrayLike | None = None, *, unit: str = "px") -> CakeGrid:
@@ -93,6 +108,7 @@ class CakeGrid:
             raise InputError(f"grid unit is {self.unit!r}; expected 'px', '2theta' or 'q'")
         for name in ("radius", "eta"):
             self._check_range(name)
+        self._check_number()
         if self.radius_min < 0.0:
             raise InputError(f"radius_min is {self.radius_min:g}; expected 0 or more")
         if self.eta_max - self.eta_min > _TURN + _TURN_TOLERANCE:
@@ -101,7 +117,7 @@ class CakeGrid:
             check_two_theta(float(self._own_edges()[-1]))
 
     def _check_range(self, name: str) -> None:
-        low, high, step = (float(getattr(self, f"{name}_{part}")) for part in ("min", "max", "step"))
+        low, high, step = (number(f"{name}_{part}", getattr(self, f"{name}_{part}")) for part in ("min", "max", "step"))
         for part, value in (("min", low), ("max", high), ("step", step)):
             object.__setattr__(self, f"{name}_{part}", value)
         if not all(math.isfinite(v) for v in (low, high, step)) or step <= 0.0 or high <= low:
@@ -117,6 +133,16 @@ class CakeGrid:
             raise InputError(
                 f"{name} runs from {low:g} to {high:g} in steps of {step:g}, but the edges from {bounds[0]:g} to "
                 f"{bounds[-1]:g}; change the edges of bins with CakeGrid.from_edges"
+            )
+
+    def _check_number(self) -> None:
+        """Refuse more bins than the core numbers, before an array is made of their edges."""
+        n_radius = (self.radius_max - self.radius_min) / self.radius_step
+        n_eta = (self.eta_max - self.eta_min) / self.eta_step
+        if n_radius * n_eta >= _MOST_BINS:
+            raise InputError(
+                f"radius_step {self.radius_step:g} and eta_step {self.eta_step:g} make {n_radius:.3g} x {n_eta:.3g} "
+                "bins; expected fewer than 2^31 in all: make the steps larger"
             )
 
     @property

@@ -19,7 +19,7 @@ import zarr
 from caked import caked_bytes
 
 from midas import CakeGrid, Detector, FormatError, Frames, Geometry, InputError, build_map, read_frames
-from midas.cake import CakedFrames, CakeMap
+from midas.cake import CakedFrames, CakeMap, integrate_with_map
 from midas.cake.frame_source import read_blocks
 
 SHAPE = (21, 37)
@@ -170,7 +170,8 @@ def test_dark_and_mask_are_those_of_apply(cake_map: CakeMap) -> None:
         (np.ones(SHAPE, dtype=bool), "dtype bool"),
         (np.ones(SHAPE, dtype=complex), "dtype complex128"),
         ([STACK[0], STACK[1][:20]], "frame 1|do not form one array"),
-        ("scan.h5", "the frames are a str; expected an array"),
+        ("scan.h5", "the frames are the name 'scan.h5'; expected arrays: read files with midas.read_frames"),
+        ([Path("a.tif"), "b.tif"], "the frames are 2 names; expected arrays"),
         (None, "the frames are a NoneType"),
         (7, "the frames are a int"),
     ],
@@ -183,6 +184,60 @@ def test_refused(cake_map: CakeMap, frames: object, message: str) -> None:
         list(cake_map.apply_each(frames))
     for error in (one, other):
         assert "\n" not in str(error.value)
+
+
+class Lazy:
+    """A dask array whose number of frames is not known."""
+
+    shape = (float("nan"), *SHAPE)
+
+    def __getitem__(self, item: object) -> np.ndarray:
+        raise AssertionError("nothing is to be read")
+
+
+def test_a_shape_that_is_not_known(tmp_path: Path, cake_map: CakeMap) -> None:
+    for use in (
+        cake_map.apply_each,
+        lambda frames: cake_map.apply_to_file(frames, tmp_path / "a.h5"),
+        lambda frames: integrate_with_map(frames, cake_map),
+    ):
+        with pytest.raises(InputError, match=r"shape \(nan, 21, 37\).*compute_chunk_sizes\(\)"):
+            use(Lazy())
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_or_group_names_the_data_sets_in_it(tmp_path: Path, cake_map: CakeMap) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["entry/data/data"] = STACK
+        file["dark"], file["energy"] = STACK[0], 80.7
+        file.create_group("empty")
+        for group, message in (
+            (file, r"a h5py.File; expected one of its data sets: \['entry/data/data'\] \(37, 21, 37\), \['dark'\]"),
+            (file["entry"], r"a h5py.Group; expected one of its data sets: \['data/data'\]"),
+            (file["empty"], r"a h5py.Group without a data set of two or three axes"),
+        ):
+            for use in (cake_map.apply, cake_map.apply_each, lambda frames: integrate_with_map(frames, cake_map)):
+                with pytest.raises(InputError, match=message):
+                    use(group)
+    with pytest.raises(InputError, match=r"a h5py\.File that is closed; open it"):
+        cake_map.apply_each(file)
+    group = zarr.open_group(tmp_path / "a.zarr", mode="w")
+    group.create_array("data", shape=STACK.shape, dtype="u2")
+    with pytest.raises(InputError, match=r"a zarr.Group; expected one of its data sets: \['data'\]"):
+        cake_map.apply_each(group)
+
+
+@pytest.mark.parametrize("options", [{}, {"chunks": (1, *SHAPE), "compression": "lzf"}], ids=["whole", "chunks"])
+def test_a_file_closed_too_early(tmp_path: Path, cake_map: CakeMap, options: dict[str, Any]) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        dataset = file.create_dataset("data", data=np.tile(STACK, (4, 1, 1)), **options)
+        cakes = cake_map.apply_each(dataset, n_threads=1)
+        next(cakes)
+    with pytest.raises(InputError, match=r"frame \d+: the frames' HDF5 file is closed; keep it open"):
+        list(cakes)
+    for use in (cake_map.apply, cake_map.apply_each, lambda frames: integrate_with_map(frames, cake_map)):
+        with pytest.raises(InputError, match="the frames' HDF5 file is closed; keep it open"):
+            use(dataset)
 
 
 def test_a_generator_goes_to_apply_each(cake_map: CakeMap) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from midas import CakeGrid, Detector, Geometry, IntegrationOptions, build_map, integrate
-from midas.cake import CakeMap
+from midas import CakeGrid, Detector, Geometry, IntegrationOptions, RobustOptions, build_map, integrate
+from midas.cake import CakeMap, integrate_with_map
 from midas.cake.corrections import polarization_factor, solid_angle_factor
 from midas.detector import transform_image
 from midas.errors import InputError
@@ -158,6 +160,17 @@ def test_q_bins_are_uniform_in_q() -> None:
     np.testing.assert_allclose(cake.q * cake.d_spacing, 2 * np.pi, rtol=1e-12)
 
 
+def test_bin_area_is_that_of_the_mapped_ring_in_px2_for_every_unit() -> None:
+    tilted = make_geometry(tilts=(0.0, 10.0, -5.0), beam_center=(50.0, 50.0))
+    ends = {"px": (8.0, 32.0), "2theta": (1.0, 3.6), "q": (0.4, 1.3)}
+    for unit, (low, high) in ends.items():
+        grid = CakeGrid(low, high, (high - low) / 4, eta_step=60, unit=unit)
+        area = build_map(tilted, Detector((N, N), 200), grid).bin_area
+        edges = grid.radius_edges(tilted)
+        whole = np.pi * (edges[1:] ** 2 - edges[:-1] ** 2) / 6  # px²: a sixth of the ring in each eta bin
+        np.testing.assert_allclose(area, np.repeat(whole[:, None], 6, axis=1), rtol=1e-4)
+
+
 @pytest.mark.parametrize("unit", ["2theta", "q"])
 def test_a_file_holds_the_axes_of_uniform_bins(unit: str, tmp_path: Path) -> None:
     grid = CakeGrid(1.0, 9.0, 0.1, unit="2theta") if unit == "2theta" else CakeGrid(0.4, 3.2, 0.04, unit="q")
@@ -290,7 +303,7 @@ def test_negative_floats_are_warned_about() -> None:
 @pytest.mark.parametrize(
     ("frames", "message"),
     [
-        ("image.tif", "is a str"),
+        (7, "is a int"),
         (np.zeros(5), "shape"),
         (np.zeros((0, 5, 5)), "shape"),
         (np.full((N, N), np.nan), "no bin holds a valid pixel"),
@@ -299,6 +312,110 @@ def test_negative_floats_are_warned_about() -> None:
 def test_refused_frames(frames: object, message: str) -> None:
     with pytest.raises(InputError, match=message):
         integrate(frames, make_geometry(), GRID)
+
+
+def test_lists_of_frames_and_names_of_files(tmp_path: Path) -> None:
+    stack = poisson(20.0, 5)
+    expected = integrate(stack, make_geometry(), GRID).intensity
+    np.save(tmp_path / "a.npy", stack[:2])
+    np.save(tmp_path / "b.npy", stack[2:])
+    names = [tmp_path / "a.npy", str(tmp_path / "b.npy")]
+    cake_map = build_map(make_geometry(), Detector((N, N), 200), GRID)
+    for frames in (list(stack), tuple(memoryview(f) for f in stack), names, tuple(names)):
+        np.testing.assert_array_equal(integrate(frames, make_geometry(), GRID).intensity, expected)
+        np.testing.assert_array_equal(integrate_with_map(frames, cake_map).intensity, expected)
+    np.testing.assert_array_equal(integrate(names[1], make_geometry(), GRID).intensity, expected[2:])
+    with pytest.raises(InputError, match=r"generator, whose number is not known .*apply_each\(frames\)"):
+        integrate((f for f in stack), make_geometry(), GRID)
+    for frames in ([], [[1.0, 2.0], [3.0, 4.0]], [stack, stack]):
+        with pytest.raises(InputError, match=r"frames have shape .*; expected \(rows, columns\)"):
+            integrate(frames, make_geometry(), GRID)
+
+
+FRAME = np.ones((41, 41))
+G, D = Geometry(1e6, (20, 20), 200, 0.18), Detector((41, 41), 200)
+RINGS = CakeGrid(2, 18, 2, eta_step=90)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: build_map(RINGS, D, G),
+            r"geometry is a CakeGrid; expected a midas.Geometry: build_map\(geometry, mi",
+        ),
+        (lambda: build_map(G, RINGS, D), "detector is a CakeGrid; expected a midas.Detector"),
+        (lambda: build_map(G, (41, 41), RINGS), r"detector is a tuple; .*, midas.Detector\(shape, pixel_size\)"),
+        (lambda: build_map(G, D, None), "grid is None; expected a midas.CakeGrid"),
+        (lambda: build_map(build_map(G, D, RINGS), D, RINGS), "geometry is a CakeMap; .* give its .geometry"),
+        (lambda: integrate(FRAME, RINGS, G), "geometry is a CakeGrid; expected a midas.Geometry: integrate"),
+        (lambda: integrate(FRAME, G, RINGS, detector=(41, 41)), "detector is a tuple"),
+        (lambda: integrate(FRAME, G, RINGS, options={"variance": True}), "options is a dict; expected a midas.Integ"),
+        (lambda: integrate_with_map(FRAME, G), "cake_map is a Geometry; expected a midas.CakeMap"),
+        (lambda: build_map(G, D, RINGS).apply_to_file(FRAME, 5), "path is 5; expected the name of the HDF5 file"),
+        (lambda: build_map(G, D, RINGS).apply(FRAME, dark="d.tif"), "dark is the name 'd.tif'; .* midas.read_image"),
+        (lambda: build_map(G, D, RINGS).apply(FRAME, mask=Path("m.tif")), "mask is the name 'm.tif'"),
+        (lambda: build_map(G, D, RINGS).apply(FRAME, dark=FRAME[:3]), r"the dark has shape \(3, 41\)"),
+        (lambda: Detector(5, 200), "detector shape is 5; expected"),
+        (lambda: Detector((4.5, 4), 200), "detector shape is 4.5; expected"),
+        (lambda: Detector((4, 4), "200"), "pixel_size is '200'; expected a number"),
+    ],
+)
+def test_arguments_of_the_wrong_type_are_refused_in_a_sentence(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("n_threads", [1.5, "2", None], ids=str)
+def test_a_number_of_threads_that_is_none(n_threads: int, tmp_path: Path) -> None:
+    cake_map = build_map(G, D, RINGS)
+    for call in (
+        lambda: build_map(G, D, RINGS, n_threads=n_threads),
+        lambda: integrate(FRAME, G, RINGS, n_threads=n_threads),
+        lambda: integrate_with_map(FRAME, cake_map, n_threads=n_threads),
+        lambda: cake_map.apply(FRAME, n_threads=n_threads),
+        lambda: cake_map.apply_each(FRAME, n_threads=n_threads),
+        lambda: cake_map.apply_to_file(FRAME, tmp_path / "a.h5", n_threads=n_threads),
+        lambda: cake_map.apply_robust(FRAME, n_threads=n_threads),
+        lambda: G.to_polar(1.0, 2.0, n_threads=n_threads),
+        lambda: G.to_pixel(1.0, 2.0, n_threads=n_threads),
+    ):
+        with pytest.raises(InputError, match=f"n_threads is {n_threads!r}; expected a whole number of threads, or 0"):
+            call()
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"frames_per_sum": 1.5}, {"frames_per_sum": "all"}, {"omega_step": "a"}, {"dark_frames": 1.5},
+        {"polarization": "a"}, {"polarization_axis": "a"}, {"bad_values": 5}, {"bad_values": "65535"}, {"robust": 5},
+        {"first_frame_number": None}, {"progress": 5},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_options_of_the_wrong_type(bad: dict[str, object]) -> None:
+    with pytest.raises(InputError, match=f"{next(iter(bad))} (is|are) .*; expected"):
+        IntegrationOptions(**bad)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "bad", [{"trim": "ab"}, {"threshold": "a"}, {"max_iterations": 1.5}, {"tolerance": None}], ids=str
+)
+def test_robust_options_of_the_wrong_type(bad: dict[str, object]) -> None:
+    with pytest.raises(InputError, match=f"{next(iter(bad))}.* is .*; expected"):
+        RobustOptions(**bad)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("distance", [1000.0, 1500.0, 2000.0, 19000.0])
+def test_a_distance_in_mm_is_warned_about(distance: float) -> None:
+    with pytest.warns(UserWarning, match=rf"distance {distance:g} µm is .* looks like mm; .* for {distance:g} mm"):
+        build_map(Geometry(distance, (20, 20), 200, 0.18), D, RINGS)
+
+
+def test_near_detectors_of_small_pixels_are_none_in_mm() -> None:
+    for distance, pixel_size in ((5000.0, 1.48), (2e4, 200.0)):
+        build_map(Geometry(distance, (20, 20), pixel_size, 0.18), Detector((41, 41), pixel_size), RINGS)
 
 
 @pytest.mark.parametrize(
@@ -332,6 +449,24 @@ def test_the_picture_has_the_bins_true_edges(unit: str) -> None:
     np.testing.assert_array_equal(profile.edges, edges)
     np.testing.assert_array_equal(profile.values, cake.profile().intensity[0, -len(edges) + 1 :])
     np.testing.assert_allclose(band.values + band.baseline, 2 * profile.values, rtol=1e-12)
+
+
+def test_a_picture_shows_its_sigma_and_the_rings_in_d() -> None:
+    cake = integrate(
+        poisson(20.0, 50), make_geometry(), CakeGrid(1, 40, 1), options=IntegrationOptions(frames_per_sum=-1)
+    )
+    peaked = replace(cake, intensity=cake.intensity + 1e5 * (np.arange(39) == 20)[None, :, None])
+    for shown, at_least in ((cake, 1), (peaked, 50)):
+        figure = shown.plot(unit="d")
+        bottom = figure.axes[1]
+        profile, band = (patch.get_data() for patch in bottom.patches)
+        times = int(bottom.get_legend().get_texts()[1].get_text().strip("±σ "))
+        assert times >= at_least
+        height = (band.values - band.baseline) / 2
+        np.testing.assert_allclose(height, times * shown.profile().sigma[0], rtol=1e-6)
+        assert np.median(height) >= 0.01 * np.ptp(profile.values)
+        low, high = bottom.get_xlim()
+        assert (low, high) == pytest.approx((shown.edges("d")[-1], 10 * shown.edges("d")[-1]))
 
 
 def test_a_picture_in_d_of_the_beam_alone_is_refused() -> None:

@@ -209,6 +209,30 @@ def test_a_disk_that_is_full_is_a_warning(tmp_path: Path, monkeypatch: pytest.Mo
         built.save(tmp_path / "new")
 
 
+@pytest.mark.parametrize("name", ["a.npz", "maps.cakemaps", "b.h5"])
+def test_names_of_other_kinds_of_file_make_no_folder(tmp_path: Path, built: CakeMap, name: str) -> None:
+    for keep in (
+        lambda: built.save(tmp_path / name),
+        lambda: build_map(GEOMETRY, Detector(SHAPE, 200), GRID, cache=tmp_path / name),
+    ):
+        with pytest.raises(InputError, match=r"as a file does; expected a name ending in .cakemap, or a folder"):
+            keep()
+    assert not list(tmp_path.iterdir())
+    (tmp_path / name).mkdir()
+    assert built.save(tmp_path / name).parent.name == name
+    for folder in ("maps_80.7keV", ".maps", "2026.11"):
+        assert built.save(tmp_path / folder).parent.name == folder
+
+
+@pytest.mark.parametrize("place", [True, 5, None])
+def test_a_place_that_is_no_name(built: CakeMap, place: object) -> None:
+    with pytest.raises(InputError, match=f"path is {place}; expected a folder, or a name ending in .cakemap"):
+        built.save(place)  # type: ignore[arg-type]
+    if place is not None:
+        with pytest.raises(InputError, match=f"cache is {place}; expected a folder"):
+            build_map(GEOMETRY, Detector(SHAPE, 200), GRID, cache=place)  # type: ignore[arg-type]
+
+
 def test_places_that_cannot_hold_a_map(tmp_path: Path, built: CakeMap) -> None:
     data = tmp_path / "scan.h5"
     data.write_text("counts")

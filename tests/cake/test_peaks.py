@@ -177,6 +177,13 @@ def test_bad_input_is_refused(cake):
         cake.fit_peaks(options=PeakOptions(n_peaks=0))
     with pytest.raises(InputError, match="fwhm is -1"):
         cake.fit_peaks(options=PeakOptions(fwhm=-1.0))
+    for positions in ("abc", ["a"], object(), {"a": 1}):
+        with pytest.raises(InputError, match=r"positions are .*; expected radii \[px\], midas.Rings, or None"):
+            cake.fit_peaks(positions)
+    with pytest.raises(InputError, match=r"options is a dict; expected a midas\.PeakOptions"):
+        cake.fit_peaks(options={"n_peaks": 3})
+    with pytest.raises(InputError, match=r"n_threads is 1\.5; expected a whole number"):
+        cake.fit_peaks(n_threads=1.5)
     with pytest.raises(InputError, match="odd number of bins"):
         cake.fit_peaks(options=PeakOptions(smoothing=4))
 

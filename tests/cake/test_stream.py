@@ -122,13 +122,13 @@ def test_frames_before_a_damaged_one_come_first(
         np.testing.assert_array_equal(caked.intensity, expected)
 
 
-def test_chunks_never_written_are_what_hdf5_fills_in(tmp_path: Path, cake_map: CakeMap) -> None:
+def test_chunks_never_written_that_a_fill_value_marks_are_no_counts(tmp_path: Path, cake_map: CakeMap) -> None:
     data = stack("uint16")
     with h5py.File(tmp_path / "a.h5", "w") as file:
-        made = file.create_dataset("exchange/data", data.shape, "u2", chunks=(1, *SHAPE), fillvalue=3, **BITSHUFFLE)
+        made = file.create_dataset("exchange/data", data.shape, "u2", chunks=(1, *SHAPE), fillvalue=65535, **BITSHUFFLE)
         for i in range(0, N, 2):
             made[i] = data[i]
-    data[1::2] = 3
+    data[1::2] = 65535
     with read_frames(tmp_path / "a.h5") as frames:
         found = list(cake_map.apply_each(frames, n_threads=2))
     for caked, expected in zip(found, cake_map.apply(data).intensity, strict=True):

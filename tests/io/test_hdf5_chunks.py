@@ -174,10 +174,11 @@ def test_big_endian_virtual_and_missing_chunks_are_left_to_hdf5(tmp_path: Path) 
             "exchange/data", data.shape, "u2", chunks=(1, 20, 30), fillvalue=3, **hdf5plugin.Bitshuffle(cname="lz4")
         )
         made[1] = data[1]
-    with read_frames(tmp_path / "part.h5") as frames:
-        stack = frames[:]
-    np.testing.assert_array_equal(stack[1], data[1])
-    assert (stack[[0, 2, 3]] == 3).all()
+    with h5py.File(tmp_path / "part.h5") as file:
+        stack = hdf5_chunks.ChunkedStack.of([file["exchange/data"]])
+        assert stack is not None
+        assert stack.unpack(0, 4) is None
+        np.testing.assert_array_equal(stack.unpack(1, 2), data[1:2])
 
 
 def test_without_lz4_hdf5_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,7 +196,10 @@ def test_a_damaged_chunk_is_named_by_its_frame(tmp_path: Path) -> None:
     raw = bytearray(path.read_bytes())
     raw[info.byte_offset + 16 : info.byte_offset + info.size] = b"\xff" * (info.size - 16)
     path.write_bytes(raw)
-    with read_frames(path) as frames, pytest.raises(FormatError, match="frame 2 cannot be read"):
+    with (
+        read_frames(path) as frames,
+        pytest.raises(FormatError, match=r"frame 2 cannot be read: .* a chunk holds a block .*copy the file"),
+    ):
         _ = frames[:]
 
 

@@ -122,7 +122,7 @@ def integrate_to_zarr(
     ...     written.read()
     Cake(3 sums of 3 frames, 8 radius x 4 eta bins, 2theta 0.034 to 0.195 deg)
     """
-    stored, options = stored or ZarrOptions(), options or IntegrationOptions()
+    stored, options = stored or ZarrOptions(), IntegrationOptions() if options is None else options
     geometry, grid = cake_map.geometry, cake_map.grid
     instrument = instrument_parameters(geometry, stored.instrument)
     run = prepare_run(frames, cake_map, dark, None, options, n_threads)

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import math
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from midas.cake.pixels import check_shape, native_frame
-from midas.errors import InputError, MidasError
+from midas.errors import FormatError, InputError, MidasError
 from midas.geometry import Geometry
-from midas.io.frames import Frames
-from midas.io.hdf5_chunks import ChunkedStack
+from midas.io.frames import Frames, read_frames
+from midas.io.hdf5_chunks import COPY_AGAIN, ChunkedStack
+from midas.io.hdf5_written import WrittenFrames
+from midas.io.tree_formats import _datasets
 
 Frame = npt.NDArray[Any]
+
+_MOST_NAMED = 6  # data sets that a message names
 
 
 def read_blocks(
@@ -57,17 +64,18 @@ def numbered_frames(
     source = as_source(frames)
     if not hasattr(source, "shape"):
         return _of_iterator(iter(source), isinstance(source, Iterator))
-    found = tuple(int(n) for n in source.shape)
+    found = known_shape(source)
     check_shape(found, shape)
     if len(found) == 2:
         source = np.asanyarray(source[:])[None]
-    return _of_stack(source, part or range(int(source.shape[0])), _step(source, size), n_threads)
+    return _of_stack(source, part or range(1 if len(found) == 2 else found[0]), _step(source, size), n_threads)
 
 
 def as_source(frames: Any) -> Any:
     """Return frames as something that has a shape and slices to arrays, or else as an iterable of frames."""
+    check_source(frames)
     if hasattr(frames, "shape") and hasattr(frames, "__getitem__") and not isinstance(frames, memoryview):
-        return _PackedDataset.of(frames) or frames
+        return _Dataset.of(frames) or frames
     if any(hasattr(frames, name) for name in ("__array__", "__array_interface__")):
         return np.asarray(frames)
     try:
@@ -82,8 +90,76 @@ def as_source(frames: Any) -> Any:
     )
 
 
+def check_source(frames: Any) -> None:
+    """Raise InputError of what holds frames, but is none: a name, a file or group, a data set whose file is closed."""
+    if are_names(frames):
+        several = f"{len(frames)} names" if isinstance(frames, list | tuple) else f"the name {str(frames)!r}"
+        raise InputError(f"the frames are {several}; expected arrays: read files with midas.read_frames")
+    for module in ("h5py", "zarr"):
+        group = getattr(sys.modules.get(module), "Group", None)
+        if group is not None and isinstance(frames, group):
+            raise InputError(_name_datasets(frames))
+    if _is_closed(frames):
+        raise InputError(_CLOSED)
+
+
+def check_whole(frames: Any) -> None:
+    """Raise InputError where a frame was never written: for what takes all frames or none, before it begins."""
+    source = frames if isinstance(frames, Frames) else _Dataset.of(frames)
+    if source is not None:
+        source.check_readable(0, len(source))
+
+
+def are_names(frames: Any) -> bool:
+    """Return whether frames are the name of a file, or a list of names."""
+    if isinstance(frames, list | tuple):
+        return len(frames) > 0 and all(isinstance(name, str | os.PathLike) for name in frames)
+    return isinstance(frames, str | os.PathLike)
+
+
+@contextmanager
+def opened(frames: Any) -> Iterator[Any]:
+    """Yield frames; those of files while these are open."""
+    if not are_names(frames):
+        yield frames
+        return
+    with read_frames(frames) as stack:
+        yield stack
+
+
+def known_shape(source: Any) -> tuple[int, ...]:
+    """Return the shape of a source of frames; raise InputError where it is not known, as of some dask arrays."""
+    shape = tuple(source.shape)
+    if any(math.isnan(n) for n in shape):
+        raise InputError(
+            f"the frames have shape {shape}, whose nan is not known yet; with dask, call compute_chunk_sizes() first"
+        )
+    return tuple(int(n) for n in shape)
+
+
+_CLOSED = "the frames' HDF5 file is closed; keep it open until the last frame is read, or use midas.read_frames"
+
+
+def _is_closed(frames: Any) -> bool:
+    h5py = sys.modules.get("h5py")  # imported, if this is a data set of its
+    return h5py is not None and isinstance(frames, h5py.Dataset) and not frames
+
+
+def _name_datasets(group: Any) -> str:
+    """Say which data sets of a file or group may be meant."""
+    what = f"the frames are a {type(group).__module__.partition('.')[0]}.{type(group).__name__}"
+    if not group and type(group).__module__.startswith("h5py"):
+        return f"{what} that is closed; open it, and give one of its data sets"
+    found = sorted(_datasets(group), key=lambda entry: -len(entry[1]))[:_MOST_NAMED]
+    if not found:
+        return f"{what} without a data set of two or three axes; give a data set, or read files with midas.read_frames"
+    names = ", ".join(f"[{name!r}] {shape}" for name, shape in found)
+    return f"{what}; expected one of its data sets: {names}; or read the file with midas.read_frames"
+
+
 def as_stack(frames: Any) -> Frame:
     """Return frames as one array, whatever they are; raise InputError where they do not form one."""
+    check_source(frames)
     source = frames if isinstance(frames, list | tuple) else as_source(frames)
     if not hasattr(source, "shape") and not isinstance(source, list | tuple):
         raise InputError(f"the frames are a {type(frames).__name__}; expected an array; apply_each takes any iterable")
@@ -92,6 +168,8 @@ def as_stack(frames: Any) -> Frame:
             return np.ma.stack([np.ma.asanyarray(frame) for frame in source])  # numpy's own functions drop the masks
         # Data sets give an array when sliced; of some, asking for the array would go through it value by value.
         return np.asanyarray(source[:] if getattr(source, "shape", ()) else source)
+    except MidasError:
+        raise
     except ValueError as error:
         raise InputError(f"the frames do not form one array: {error}") from error
 
@@ -151,30 +229,57 @@ def _of_iterator(frames: Iterator[Any], only_once: bool) -> Iterator[tuple[int, 
         number += 1
 
 
-class _PackedDataset:
-    """A data set of an HDF5 file whose bitshuffled frames we unpack: HDF5's filter may crash on a damaged one."""
+class _Dataset:
+    """A data set of an HDF5 file, of which no frame is taken that was never written.
 
-    def __init__(self, dataset: Any, stack: ChunkedStack) -> None:
-        self._dataset, self._stack = dataset, stack
+    Bitshuffled frames we unpack: HDF5's filter may crash on a damaged one.
+    """
+
+    def __init__(self, dataset: Any) -> None:
+        stack = ChunkedStack.of([dataset])
+        self._dataset, self._stack = dataset, stack if stack is not None and stack.for_core else None
+        self._written = WrittenFrames([dataset])
         self.shape, self.dtype, self.chunks = dataset.shape, dataset.dtype, dataset.chunks
 
     @classmethod
-    def of(cls, frames: Any) -> _PackedDataset | None:
-        """Return a data set of that kind; None of anything else."""
+    def of(cls, frames: Any) -> _Dataset | None:
+        """Return a data set of HDF5; None of anything else."""
         h5py = sys.modules.get("h5py")  # imported, if this is a data set of its
-        stack = ChunkedStack.of([frames]) if h5py is not None and isinstance(frames, h5py.Dataset) else None
-        return cls(frames, stack) if stack is not None and stack.for_core else None
+        return cls(frames) if h5py is not None and isinstance(frames, h5py.Dataset) else None
+
+    def __len__(self) -> int:
+        """Return the number of frames."""
+        return int(self.shape[0]) if len(self.shape) == 3 else 1
+
+    def check_readable(self, first: int, end: int) -> None:
+        """Raise InputError where the file was closed, or one of the frames `first` to `end` was never written to it."""
+        if _is_closed(self._dataset):
+            raise InputError(_CLOSED)
+        self._written.check(first, end)
 
     def several(self, first: int, end: int, n_threads: int) -> Frame:
         """Return frames `first` to `end`."""
-        found = self._stack.unpack_safely(first, end, n_threads=n_threads)
-        return np.asanyarray(self._dataset[first:end]) if found is None else found
+        self.check_readable(first, end)
+        found = None if self._stack is None else self._stack.unpack_safely(first, end, n_threads=n_threads)
+        try:
+            return np.asanyarray(self._dataset[first:end]) if found is None else found
+        except OSError as error:
+            text = " ".join(str(error).split())
+            raise FormatError(f"HDF5 cannot read it ({text}): the file is damaged there; {COPY_AGAIN}") from error
 
     def __getitem__(self, item: int | slice) -> Frame:
-        """Return a frame or some."""
+        """Return a frame or some; of one of two axes, all of it."""
+        if len(self.shape) != 3:
+            self.check_readable(0, 1)
+            return np.asanyarray(self._dataset[item])
         if isinstance(item, slice):
-            first, end, _ = item.indices(len(self._dataset))
-            return self.several(first, end, 0)
+            first, end, _ = item.indices(self.shape[0])
+            try:
+                return self.several(first, end, 0)
+            except FormatError:
+                for i in range(first, end):  # to find out which it is
+                    _single(self, i)
+                raise
         frame: Frame = self.several(item, item + 1, 1)[0]
         return frame
 
@@ -200,7 +305,7 @@ def _of_stack(source: Any, part: range, step: int, n_threads: int) -> Iterator[t
 
 
 def _block(source: Any, first: int, end: int, n_threads: int) -> Frame:
-    if isinstance(source, Frames | _PackedDataset):
+    if isinstance(source, Frames | _Dataset):
         return source.several(first, end, n_threads=n_threads)
     block: Frame = np.asanyarray(source[first:end])
     if len(block) != end - first:

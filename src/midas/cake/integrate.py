@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from midas.cake.frame_source import opened
 from midas.cake.map import CakeMap, build_map
 from midas.cake.options import IntegrationOptions
 from midas.cake.prepared import Floats
 from midas.cake.result import Cake
 from midas.cake.sums import Run, about_sums, frame_shape, prepare_run, sum_frames
+from midas.checks import check_type
 from midas.detector import Detector
 from midas.geometry import FloatArray, Geometry
 from midas.grid import CakeGrid
@@ -38,8 +40,9 @@ def integrate(
     ----------
     frames
         Shape (n_z, n_y) or (n_frames, n_z, n_y): an array, `midas.io` Frames, or anything of that shape that gives a
-        2-D array for frames[i] (HDF5 and zarr data sets). As read from the file: the geometry's image transforms are
-        applied here, except to Frames that say they have been.
+        2-D array for frames[i] (HDF5 and zarr data sets); a list of 2-D arrays; the name of an image file or a list of
+        names, which `midas.read_frames` reads. As read from the file: the geometry's image transforms are applied here,
+        except to Frames that say they have been.
     geometry, grid
         Where pixels are, and the bins.
     dark, mask
@@ -55,7 +58,10 @@ def integrate(
     Raises
     ------
     InputError
-        Shapes disagree, a dtype is unusable, image transforms disagree, or nothing is left after masking.
+        Shapes disagree, a dtype is unusable, image transforms disagree, or nothing is left after masking; an argument
+        is of the wrong type, or frames of an HDF5 file were never written.
+    FormatError
+        A file cannot be read.
 
     Examples
     --------
@@ -65,13 +71,15 @@ def integrate(
     >>> cake.intensity.shape, cake.frames.tolist(), cake.intensity[:, 0, 0].round(6).tolist()
     ((2, 8, 4), [2, 1], [10.0, 5.0])
     """
-    shape, transformed = frame_shape(frames, geometry)
-    transforms = () if transformed else geometry.image_transforms
-    if detector is None:
-        turned = (shape[2], shape[1]) if sum(t == 3 for t in transforms) % 2 else (shape[1], shape[2])
-        detector = Detector(turned, geometry.pixel_size)
-    cake_map = build_map(geometry, detector, grid, transformed=transformed, n_threads=n_threads)
-    return integrate_with_map(frames, cake_map, dark=dark, mask=mask, options=options, n_threads=n_threads)
+    check_type("geometry", geometry, Geometry, call="integrate(frames, geometry, grid)")
+    with opened(frames) as stack:
+        shape, transformed = frame_shape(stack, geometry)
+        transforms = () if transformed else geometry.image_transforms
+        if detector is None:
+            turned = (shape[2], shape[1]) if sum(t == 3 for t in transforms) % 2 else (shape[1], shape[2])
+            detector = Detector(turned, geometry.pixel_size)
+        cake_map = build_map(geometry, detector, grid, transformed=transformed, n_threads=n_threads)
+        return _in_memory(stack, cake_map, dark, mask, options, n_threads)
 
 
 def integrate_with_map(
@@ -92,7 +100,20 @@ def integrate_with_map(
     >>> integrate_with_map(np.full((41, 41), 5.0), cake_map).intensity.shape
     (1, 8, 4)
     """
-    run = prepare_run(frames, cake_map, dark, mask, options or IntegrationOptions(), n_threads)
+    check_type("cake_map", cake_map, CakeMap, call="made by build_map")
+    with opened(frames) as stack:
+        return _in_memory(stack, cake_map, dark, mask, options, n_threads)
+
+
+def _in_memory(
+    frames: Any,
+    cake_map: CakeMap,
+    dark: npt.ArrayLike | None,
+    mask: npt.ArrayLike | None,
+    options: IntegrationOptions | None,
+    n_threads: int,
+) -> Cake:
+    run = prepare_run(frames, cake_map, dark, mask, options, n_threads)
     about, sums = about_sums(run, frames), _InMemory(run)
     bin_area = sum_frames(run, frames, sums)
     options, grid, omega = run.options, cake_map.grid, run.omega

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -19,9 +20,10 @@ from midas.cake.nexus import files_of, write_cakes
 from midas.cake.pixels import Dark, FrameInput, RawLayout, check_stack, prepare_dark, prepare_mask
 from midas.cake.prepared import BATCH, CakedFrames, PreparedMap, Recipe
 from midas.cake.stream import caked_blocks
+from midas.checks import check_type, thread_count
 from midas.detector import Detector
 from midas.errors import InputError
-from midas.geometry import FloatArray, Geometry
+from midas.geometry import FloatArray, Geometry, doubtful_distance
 from midas.grid import CakeGrid
 
 if TYPE_CHECKING:
@@ -72,7 +74,11 @@ class CakeMap:
 
     @property
     def bin_area(self) -> FloatArray:
-        """Area of the pixels in each bin, shape (n_radius, n_eta) [px²]; 0 where there is none."""
+        """Area of the pixels in each bin, shape (n_radius, n_eta) [px²]; 0 where there is none.
+
+        Of pixels mapped to (R, η), R = (L/px) tan(2θ), as on a detector across the beam without distortion: px² for
+        grids of any unit, π(R₂² - R₁²) for a whole ring; more or less than 1 px² for a pixel of a tilted detector.
+        """
         return np.asarray(self.core.bin_area.reshape(self.shape))
 
     @property
@@ -228,7 +234,8 @@ class CakeMap:
         self._check_transforms(frames)
         recipe = replace(self._recipe(dark, mask, variance, normalize, negative_counts, n_threads), single=True)
         size = self.block_size(n_threads)
-        with closing(caked_blocks(recipe.apply, frames, self.frame_shape, size, n_threads=n_threads)) as blocks:
+        cakes = caked_blocks(recipe.apply, frames, self.frame_shape, size, whole=True, n_threads=n_threads)
+        with closing(cakes) as blocks:
             return write_cakes(path, blocks, self.grid, self.geometry, normalized=normalize, sources=files_of(frames))
 
     def block_size(self, n_threads: int) -> int:
@@ -357,8 +364,8 @@ class CakeMap:
 
         Raises
         ------
-        OutputError
-            The folder cannot be made or written to, or the disk is full; nothing is left then.
+        InputError, OutputError
+            The name has another ending, such as `.npz`; the folder cannot be written to, or the disk is full.
 
         Examples
         --------
@@ -369,7 +376,7 @@ class CakeMap:
         ...     build_map(g, d, CakeGrid(0, 20, 2), cache=path).shape
         (10, 72)
         """
-        target = map_path(path, self.key)
+        target = map_path(path, self.key, "path")
         write_map(self.core, target, key=self.key, frame_shape=self.frame_shape)
         return target
 
@@ -406,8 +413,9 @@ def build_map(
 ) -> CakeMap:
     """Return the map of pixel areas per bin for a geometry, a detector and a grid.
 
-    The weight of a pixel in a bin is the exact area [px²] of the mapped pixel quadrilateral cut by two arcs and two
-    rays (SPEC section 5). Bins past a full turn from the first eta edge are cut there, so no pixel counts twice.
+    The weight of a pixel in a bin is the exact area of the pixel's quadrilateral cut by two arcs and two rays, once its
+    corners are mapped to (R, η) with R = (L/px) tan(2θ) [px]: px² for grids in 2θ and q, too (SPEC section 5). Bins
+    past a full turn from the first eta edge are cut there, so no pixel counts twice.
 
     Parameters
     ----------
@@ -428,13 +436,13 @@ def build_map(
     Raises
     ------
     InputError
-        The pixel sizes disagree, every pixel is masked, or no pixel lies in the range of the grid; `cache` is a file of
-        another name.
+        The pixel sizes disagree, every pixel is masked, or no pixel lies in the bins; `cache` is a file of another
+        name; an argument is of the wrong type.
 
     Warns
     -----
     UserWarning
-        The map cannot be written to `cache`; it is returned all the same.
+        The map cannot be written to `cache`; it is returned all the same. The distance looks like mm.
 
     Examples
     --------
@@ -442,13 +450,19 @@ def build_map(
     >>> build_map(g, Detector((21, 21), 200), CakeGrid(0, 9, 1, eta_step=45)).shape
     (9, 8)
     """
+    call = "build_map(geometry, midas.Detector(shape, pixel_size), grid)"
+    check_type("geometry", geometry, Geometry, call=call)
+    check_type("detector", detector, Detector, call=call)
+    check_type("grid", grid, CakeGrid, call=call)
+    n_threads = thread_count(n_threads)
     if abs(detector.pixel_size - geometry.pixel_size) > _PIXEL_SIZE_TOLERANCE * geometry.pixel_size:
         raise InputError(
             f"the detector's pixel_size is {detector.pixel_size:g} µm and the geometry's {geometry.pixel_size:g} µm; "
             "expected the same"
         )
-    mask = detector.mask
-    if mask is not None and mask.all():
+    if doubt := doubtful_distance(geometry):
+        warnings.warn(doubt, stacklevel=2)
+    if detector.mask is not None and detector.mask.all():
         raise InputError("every pixel of the detector is masked; check the sense of the mask: True leaves a pixel out")
     layout = RawLayout.of(detector.shape, () if transformed else geometry.image_transforms)
     key = map_key(geometry, detector, grid, layout)

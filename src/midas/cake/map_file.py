@@ -16,6 +16,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import struct
 import warnings
 import zlib
@@ -28,6 +29,7 @@ import numpy.typing as npt
 
 from midas import _core
 from midas.cake.pixels import RawLayout
+from midas.checks import file_path
 from midas.detector import Detector
 from midas.errors import FormatError, InputError, OutputError
 from midas.geometry import Geometry
@@ -40,6 +42,7 @@ SUFFIX = ".cakemap"
 _log = logging.getLogger(__name__)
 
 _ALGORITHM = 4  # goes up when a change of the core moves the areas
+_FILE_ENDING = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,8}")  # "maps_80.7keV" and "2026.11" are names of folders
 _MAGIC = b"midasmap"
 _FORMAT = 1
 _START = struct.Struct("<8sIIQ")
@@ -80,20 +83,32 @@ def map_key(geometry: Geometry, detector: Detector, grid: CakeGrid, layout: RawL
     return digest.hexdigest()
 
 
-def map_path(place: Path | str, key: str) -> Path:
+def map_path(place: Path | str, key: str, name: str = "cache") -> Path:
     """Return the file for a map: `place` itself where its name ends in `.cakemap`, else one named for the key in it.
+
+    `name` is what the place is called in messages.
+
+    Raises
+    ------
+    InputError
+        It is a file, or a new folder would have the name of one: `a.npz`.
 
     Examples
     --------
     >>> map_path("maps", "0123456789abcdef").as_posix(), map_path("maps/a.cakemap", "0123").as_posix()
     ('maps/0123456789abcdef.cakemap', 'maps/a.cakemap')
     """
-    place = Path(place)
+    place = file_path(name, place, f"a folder, or a name ending in {SUFFIX}")
     # No other name is taken for a file: a cache must never replace somebody's data.
     if place.suffix == SUFFIX and not place.is_dir():
         return place
     if place.is_file():
         raise InputError(f"{place} is a file; expected a folder, or the name of a map ending in {SUFFIX}")
+    if _FILE_ENDING.fullmatch(place.suffix) and not place.is_dir():
+        raise InputError(
+            f"{place} ends in {place.suffix} as a file does; expected a name ending in {SUFFIX}, or a folder: make one "
+            "of that name first if it is meant"
+        )
     return place / f"{key[:32]}{SUFFIX}"
 
 

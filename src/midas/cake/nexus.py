@@ -12,6 +12,7 @@ import numpy as np
 
 from midas.axes import axis_of_radius
 from midas.cake.prepared import CakedFrames
+from midas.checks import file_path
 from midas.errors import InputError
 from midas.geometry import FloatArray, Geometry
 from midas.grid import CakeGrid
@@ -49,7 +50,7 @@ def write_cakes(
     """
     import h5py
 
-    path = Path(path)
+    path = file_path("path", path, "the name of the HDF5 file to write")
     if path.resolve() in [source.resolve() for source in sources]:
         raise InputError(f"{path} is a file that the frames come from; name another for the cakes")
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -9,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from midas.checks import thread_count
 from midas.errors import InputError
 from midas.geometry import FloatArray
 
@@ -69,6 +71,10 @@ class FrameInput:
     """Divide by the area."""
     n_threads: int = 0
 
+    def __post_init__(self) -> None:
+        """Refuse a number of threads that is none: all that sums frames is given one here."""
+        thread_count(self.n_threads)
+
     def of_core(self) -> dict[str, Any]:
         """Return the arguments of the core's integrators, beside the number of threads."""
         return {
@@ -121,18 +127,18 @@ class Dark:
         return np.asarray(variance / self.n_frames, dtype=np.float64)
 
 
-def check_stack(frames: npt.ArrayLike, shape: tuple[int, int]) -> npt.NDArray[Any]:
+def check_stack(frames: npt.ArrayLike, shape: tuple[int, int], what: str = "the frames have") -> npt.NDArray[Any]:
     """Return a frame or a stack as an array; raise InputError unless its last two axes are `shape`."""
     images = np.asanyarray(frames)
-    check_shape(images.shape, shape)
+    check_shape(images.shape, shape, what)
     return images
 
 
-def check_shape(found: tuple[int, ...], shape: tuple[int, int]) -> None:
+def check_shape(found: tuple[int, ...], shape: tuple[int, int], what: str = "the frames have") -> None:
     """Raise InputError unless `found` is that of a frame, or of a stack of one or more, of `shape`."""
     if len(found) not in (2, 3) or found[-2:] != shape:
         raise InputError(
-            f"the frames have shape {found}; expected (rows, columns) {shape}, or a stack of them"
+            f"{what} shape {found}; expected (rows, columns) {shape}, or a stack of them"
             + (" (rows and columns are swapped)" if found[-2:] == shape[::-1] else "")
         )
     if found[0] == 0:
@@ -162,6 +168,7 @@ def prepare_mask(mask: npt.ArrayLike | None, shape: tuple[int, int]) -> Bytes | 
     """Return a mask as bytes, 1 where a pixel is left out; raise InputError for another shape or one that masks all."""
     if mask is None:
         return None
+    _refuse_name("mask", mask)
     masked = np.asarray(mask) != 0
     if masked.shape != shape:
         raise InputError(f"the mask has shape {masked.shape}; expected {shape}, that of the frames")
@@ -177,7 +184,8 @@ def prepare_dark(dark: npt.ArrayLike | None, shape: tuple[int, int], n_frames: i
     """
     if dark is None:
         return None
-    images = check_stack(dark, shape)
+    _refuse_name("dark", dark)
+    images = check_stack(dark, shape, "the dark has")
     if images.dtype.kind not in "uif":
         raise InputError(f"the dark has dtype {images.dtype}; expected integers or floating point numbers")
     if isinstance(images, np.ma.MaskedArray):
@@ -193,6 +201,11 @@ def prepare_dark(dark: npt.ArrayLike | None, shape: tuple[int, int], n_frames: i
         raise InputError("the dark has no valid pixel; expected counts")
     counts = np.divide(total, count, out=np.zeros(shape), where=~invalid)
     return Dark(counts, invalid.view(np.uint8), n_frames if images.ndim == 2 else len(images))
+
+
+def _refuse_name(what: str, given: object) -> None:
+    if isinstance(given, str | os.PathLike):
+        raise InputError(f"{what} is the name {str(given)!r}; expected an array: read it with midas.read_image")
 
 
 def _is_dark(image: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:

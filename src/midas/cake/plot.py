@@ -17,13 +17,17 @@ if TYPE_CHECKING:
 
 _LABELS = {"2theta": "2θ [deg]", "q": "q [Å⁻¹]", "d": "d [Å]", "px": "radius [px]"}
 _GREY = "0.85"
+_TIMES = tuple(m * 10**k for k in range(6) for m in (1, 2, 5))  # sigma may be drawn enlarged by
+_SEEN = 0.01  # of the profile's range: a band that is mostly less high than this is hidden by the line
+_MOST_D = 10.0  # times the smallest d: from there on 1/R puts next to nothing on the rest of the axis
 
 
 def plot_cake(cake: Cake, *, index: int = 0, unit: str = "2theta") -> Figure:
-    """Return a figure of one sum of a cake: intensity over the axis and eta, above its profile with one sigma.
+    """Return a figure of one sum of a cake: intensity over the axis and eta, above its profile with its sigma.
 
     The colour scale is that of the square root and ends at the 0.2 and 99.8 % points, so weak rings show beside strong
-    ones; bins without a pixel are grey.
+    ones; bins without a pixel are grey. The band around the profile is one sigma, or as many as it takes to be seen,
+    which the legend says. An axis of d is logarithmic and shows ten times the smallest d: nine tenths of the radii.
     """
     from matplotlib.colors import PowerNorm
     from matplotlib.figure import Figure
@@ -60,6 +64,8 @@ def plot_cake(cake: Cake, *, index: int = 0, unit: str = "2theta") -> Figure:
         top.yaxis.set_major_locator(MultipleLocator(45.0))
     top.set_title(_title(cake, index), fontsize="medium")
     _draw_profile(cake, index, bottom, edges)
+    if unit == "d":
+        _lay_out_d(bottom, edges)
     bottom.set_xlabel(_LABELS[unit])
     bottom.set_ylabel(label)
     return figure
@@ -70,16 +76,45 @@ def _draw_profile(cake: Cake, index: int, axes: Axes, edges: FloatArray) -> None
     profile = cake.profile()
     n = len(edges) - 1
     intensity = profile.intensity[index, -n:]
-    axes.stairs(intensity, edges, baseline=None, color="C0", lw=0.9, label="profile")
+    axes.stairs(intensity, edges, baseline=None, color="C0", lw=0.9, label="profile", zorder=3)
     if profile.sigma is not None:
         sigma = profile.sigma[index, -n:]
+        times = _enlarged(intensity, sigma)
         axes.stairs(
-            intensity + sigma, edges, baseline=intensity - sigma, fill=True, color="C0", alpha=0.3, lw=0, label="±1 σ"
+            intensity + times * sigma,
+            edges,
+            baseline=intensity - times * sigma,
+            fill=True,
+            color="C1",
+            alpha=0.5,
+            lw=0,
+            label=f"±{times} σ",
         )
         axes.legend(frameon=False, loc="upper right")
     axes.grid(alpha=0.3)
     axes.margins(x=0)
     axes.use_sticky_edges = False  # the band's lowest point would lie on the frame
+
+
+def _enlarged(intensity: FloatArray, sigma: FloatArray) -> int:
+    """Return the round number of sigmas at which most of the band is seen beside the line."""
+    known = np.isfinite(intensity) & np.isfinite(sigma)
+    if not known.any():
+        return 1
+    needed = _SEEN * float(np.ptp(intensity[known]))
+    common = float(np.median(sigma[known]))
+    return next((times for times in _TIMES if times * common >= needed), 1)
+
+
+def _lay_out_d(axes: Axes, edges: FloatArray) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    low = float(edges.min())
+    axes.set_xscale("log")
+    axes.set_xlim(low, min(float(edges.max()), _MOST_D * low))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _title(cake: Cake, index: int) -> str:

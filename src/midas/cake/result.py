@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from midas.axes import RadialAxes, axis_of_radius
+from midas.checks import check_type, numbers, thread_count
 from midas.errors import InputError
 from midas.geometry import FloatArray, Geometry
 from midas.io.atomic import atomic_path
@@ -48,7 +49,7 @@ class Profile(RadialAxes):
     sigma: FloatArray | None
     """Shape of `intensity`: its standard deviation; pixels that two eta bins share are counted once."""
     bin_area: FloatArray
-    """Shape (n_radius,), area of the valid pixels [px²]."""
+    """Shape (n_radius,), area of the valid pixels, summed over eta [px², as `CakeMap.bin_area`]."""
     radius_edges: FloatArray
     """Shape (n_radius + 1,), bin edges [px]; `edges` gives them in other units."""
     geometry: Geometry
@@ -120,7 +121,8 @@ class Cake(RadialAxes):
     """Shape of `intensity`: its standard deviation from Poisson counts, the dark's included. 0 where all pixels of the
     bin count 0: Poisson counts say nothing better. None where it was not asked for."""
     bin_area: FloatArray
-    """Shape (n_radius, n_eta): area of the valid pixels, mean over frames [px²]; 0 where there is none."""
+    """Shape (n_radius, n_eta): area of the valid pixels, mean over frames, in px² for grids of any unit
+    (`CakeMap.bin_area`); 0 where there is none."""
     radius: FloatArray
     """Shape (n_radius,): bin centres, half way between the edges in the unit of the grid [px]."""
     radius_edges: FloatArray
@@ -187,10 +189,30 @@ class Cake(RadialAxes):
         options: PeakOptions | None = None,
         n_threads: int = 0,
     ) -> PeakFits:
-        """Return the peaks of every lineout, one row for each (sum, eta, peak): see `midas.fit_peaks`."""
-        from midas.cake.peaks import fit_peaks
+        """Return the peaks of every lineout, one row for each (sum, eta, peak): see `midas.fit_peaks`.
 
-        return fit_peaks(self, positions, options=options, n_threads=n_threads)
+        Parameters
+        ----------
+        positions
+            Expected radii [px], or the `Rings` of a calibrant; None looks for peaks in every lineout.
+        options
+            `midas.PeakOptions`; None takes the defaults.
+        n_threads
+            0 uses all; the result is the same for any number.
+
+        Raises
+        ------
+        InputError
+            As `midas.fit_peaks`, or an argument is of the wrong type.
+        """
+        from midas.cake.peaks import PeakOptions, fit_peaks
+        from midas.crystal.rings import Rings
+
+        if positions is not None and not isinstance(positions, Rings):
+            positions = numbers("positions", positions, "radii [px], midas.Rings, or None")
+        if options is not None:
+            check_type("options", options, PeakOptions, call="PeakOptions(n_peaks=3)")
+        return fit_peaks(self, positions, options=options, n_threads=thread_count(n_threads))
 
     def to_zarr(
         self, path: Path | str, *, instrument: Mapping[str, float] | None = None, sum_images: bool = False
@@ -263,14 +285,21 @@ class Cake(RadialAxes):
         return path
 
     def plot(self, *, index: int = 0, unit: str = "2theta") -> Figure:
-        """Return a figure of one sum: the cake over eta and, below it, the profile with a band of one sigma.
+        """Return a figure of one sum: the cake over eta and, below it, the profile with a band of its sigma.
+
+        The legend says how many sigma the band is: as many as it takes to be seen.
 
         Parameters
         ----------
         index
             Which sum.
         unit
-            Horizontal axis: "2theta", "q", "d" or "px".
+            Horizontal axis: "2theta", "q", "d" (to ten times the smallest) or "px".
+
+        Raises
+        ------
+        InputError
+            There is no such sum or unit, or no bin holds a value.
         """
         from midas.cake.plot import plot_cake
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from midas import _core
 from midas.cake.pixels import FrameInput, native_frame
 from midas.cake.prepared import CakedFrames, ValidPixels
+from midas.checks import number, whole_number
 from midas.errors import InputError
 
 if TYPE_CHECKING:
@@ -45,6 +46,23 @@ class RobustOptions:
     Poisson sigma unless told otherwise; here the start is the median, pixels count by area, and sigma is the scatter by
     default. Errors there are those of the mean of the pixels kept.
 
+    Parameters
+    ----------
+    method
+        "median", "trimmed_mean" or "sigma_clip"; default "median".
+    trim
+        Fractions of the area that "trimmed_mean" cuts off at the low and at the high end; default (0.1, 0.1).
+    threshold
+        Deviation beyond which "sigma_clip" drops a pixel [sigma]; default 5.0.
+    sigma
+        What sigma "sigma_clip" means: "scatter", that of the pixels kept (for counts well above one a pixel: outliers
+        of more than 1 / (threshold² + 1) of the area hide themselves), or "poisson", the square root of the mean, at
+        least one count (drops texture and slopes too); default "scatter".
+    max_iterations
+        Iterations of "sigma_clip" at most; default 10.
+    tolerance
+        "sigma_clip" ends when an iteration drops no more than this fraction of the area; default 0.0.
+
     Raises
     ------
     InputError
@@ -57,35 +75,26 @@ class RobustOptions:
     """
 
     method: str = "median"
-    """"median", "trimmed_mean" or "sigma_clip"."""
     trim: tuple[float, float] = (0.1, 0.1)
-    """Fractions of the area that "trimmed_mean" cuts off at the low and at the high end."""
     threshold: float = 5.0
-    """Deviation beyond which "sigma_clip" drops a pixel [sigma]."""
     sigma: str = "scatter"
-    """What sigma "sigma_clip" means: "scatter", that of the pixels kept (for counts well above one a pixel: outliers of
-    more than 1 / (threshold² + 1) of the area hide themselves), or "poisson", the square root of the mean, at least one
-    count (drops texture and slopes too)."""
     max_iterations: int = 10
-    """Iterations of "sigma_clip" at most."""
     tolerance: float = 0.0
-    """"sigma_clip" ends when an iteration drops no more than this fraction of the area."""
 
     def __post_init__(self) -> None:
         """Check names and numbers."""
         _check_name("method", self.method, METHODS)
         _check_name("sigma", self.sigma, SIGMAS)
-        if (
-            not isinstance(self.trim, Sequence)
-            or len(self.trim) != 2
-            or not (min(self.trim) >= 0.0 and sum(self.trim) < 1.0)
-        ):
+        two = isinstance(self.trim, Sequence) and not isinstance(self.trim, str) and len(self.trim) == 2
+        trim = [number("a part of trim", part) for part in self.trim] if two else []
+        if not (two and min(trim) >= 0.0 and sum(trim) < 1.0):
             raise InputError(f"trim is {self.trim}; expected two fractions of 0 or more, together below 1")
-        if not (math.isfinite(self.threshold) and self.threshold > 0.0):
-            raise InputError(f"threshold is {self.threshold:g}; expected a number of sigma above 0")
-        if self.max_iterations < 1:
+        threshold = number("threshold", self.threshold)
+        if not (math.isfinite(threshold) and threshold > 0.0):
+            raise InputError(f"threshold is {threshold:g}; expected a number of sigma above 0")
+        if whole_number("max_iterations", self.max_iterations) < 1:
             raise InputError(f"max_iterations is {self.max_iterations}; expected 1 or more")
-        if not 0.0 <= self.tolerance < 1.0:
+        if not 0.0 <= number("tolerance", self.tolerance) < 1.0:
             raise InputError(f"tolerance is {self.tolerance:g}; expected a fraction from 0, below 1")
 
     @property

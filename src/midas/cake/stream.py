@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from midas import _core
-from midas.cake.frame_source import Frame, read_blocks
+from midas.cake.frame_source import Frame, check_source, check_whole, read_blocks
 from midas.cake.pixels import check_shape
 from midas.cake.prepared import BATCH, CakedFrames
 from midas.errors import FormatError, InputError
@@ -30,6 +30,7 @@ def caked_blocks(
     size: int,
     *,
     look: Callable[[Frame], None] | None = None,
+    whole: bool = False,
     n_threads: int = 0,
 ) -> Generator[CakedFrames, None, None]:
     """Return a generator of the cakes of a source's frames in order, at most `size` at a time.
@@ -48,12 +49,17 @@ def caked_blocks(
         As `midas.cake.frame_source.read_blocks`.
     look
         Called with the first frame, before it is caked.
+    whole
+        True: nothing is caked of a stack of which frames were never written.
 
     Raises
     ------
     InputError, FormatError
         As `read_blocks`, and what `apply` raises.
     """
+    check_source(frames)
+    if whole:
+        check_whole(frames)
     threads = n_threads if n_threads > 0 else _core.max_threads()
     batch = min(BATCH, max(1, size // threads))
     read = _packed_reader(frames)

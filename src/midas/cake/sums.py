@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -12,13 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from midas.cake.corrections import pixel_scale
-from midas.cake.frame_source import are_transformed
+from midas.cake.frame_source import are_transformed, check_source, known_shape
 from midas.cake.map import CakeMap
 from midas.cake.options import IntegrationOptions
 from midas.cake.pixels import Dark, FrameInput, prepare_dark, prepare_mask
 from midas.cake.prepared import CakedFrames, Floats, PreparedMap
 from midas.cake.robust import PreparedRobust, prepare_robust
 from midas.cake.stream import Apply, caked_blocks
+from midas.checks import check_type
 from midas.detector import transform_image
 from midas.errors import InputError
 from midas.geometry import FloatArray, Geometry
@@ -67,16 +68,18 @@ def prepare_run(
     cake_map: CakeMap,
     dark: npt.ArrayLike | None,
     mask: npt.ArrayLike | None,
-    options: IntegrationOptions,
+    options: IntegrationOptions | None,
     n_threads: int,
 ) -> Run:
-    """Return all that the frames of a source are summed with.
+    """Return all that the frames of a source are summed with; options None takes the defaults.
 
     Raises
     ------
     InputError
-        Shapes disagree, a dtype is unusable, or image transforms disagree.
+        Shapes disagree, a dtype is unusable, image transforms disagree, or options are of the wrong type.
     """
+    options = IntegrationOptions() if options is None else options
+    check_type("options", options, IntegrationOptions, call="IntegrationOptions(frames_per_sum=10)")
     shape, transformed = frame_shape(frames, cake_map.geometry)
     cake_map.check_transformed(transformed)
     transforms = () if cake_map.transformed else cake_map.geometry.image_transforms
@@ -92,18 +95,22 @@ def prepare_run(
 
 def frame_shape(frames: Any, geometry: Geometry) -> tuple[tuple[int, int, int], bool]:
     """Return (n_frames, rows, columns) and whether the image transforms are applied already."""
-    if not hasattr(frames, "shape"):
+    check_source(frames)
+    listed = isinstance(frames, list | tuple)
+    if isinstance(frames, Iterator):
+        raise InputError(
+            f"frames is a {type(frames).__name__}, whose number is not known before it ends; give a list of frames, or "
+            "cake them one by one with build_map(...).apply_each(frames)"
+        )
+    if not listed and not hasattr(frames, "shape"):
         raise InputError(
             f"frames is a {type(frames).__name__}; expected an array of shape (rows, columns) or "
-            "(frames, rows, columns); read files with midas.read_frames"
+            "(frames, rows, columns), a list of 2-D arrays, or names of files"
         )
-    shape = tuple(int(n) for n in frames.shape)
-    if len(shape) == 2:
-        shape = (1, *shape)
+    found = (len(frames), *(np.shape(frames[0]) if frames else ())) if listed else known_shape(frames)
+    shape = (1, *found) if len(found) == 2 and not listed else found
     if len(shape) != 3 or min(shape) < 1:
-        raise InputError(
-            f"frames have shape {tuple(frames.shape)}; expected (rows, columns) or (frames, rows, columns)"
-        )
+        raise InputError(f"frames have shape {found}; expected (rows, columns) or (frames, rows, columns)")
     return (shape[0], shape[1], shape[2]), are_transformed(frames, geometry)
 
 
@@ -149,7 +156,7 @@ def _warn_of_negatives(fraction: float, options: IntegrationOptions) -> None:
         warnings.warn(
             f"{100 * fraction:.0f} % of the pixels of the first frame are negative and are left out as bad pixels; if "
             "the dark was subtracted before, pass IntegrationOptions(negative_counts=True)",
-            stacklevel=4,
+            stacklevel=5,
         )
 
 
@@ -229,6 +236,7 @@ def sum_frames(run: Run, frames: Any, results: Results) -> FloatArray:
         frames,
         run.cake_map.frame_shape,
         run.cake_map.block_size(n_threads),
+        whole=True,
         look=lambda frame: negative.append(_negative_fraction(frame)),
         n_threads=n_threads,
     )

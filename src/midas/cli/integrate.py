@@ -23,8 +23,10 @@ def add_parser(subparsers: Any) -> None:
         "integrate",
         help="cake frames into R-eta patterns and write a .zarr.zip",
         description="Cake the frames of image files: sum them over bins of radius and eta with exact pixel areas, and "
-        "write <name>.zarr.zip, which GSAS-II and midas refine open. With DoPeakFit 1 in the parameter file the peaks "
-        "of every lineout are fitted, at each PeakLocation or where they are found, and written to <name>.peaks.csv.",
+        "write <name>.zarr.zip, which GSAS-II and midas refine open. All frames of a file are summed into one pattern, "
+        "unless the parameter file says how many with OmegaSumFrames (1: a pattern for each frame; -1, the default: "
+        "all). With DoPeakFit 1 in the parameter file the peaks of every lineout are fitted, at each PeakLocation or "
+        "where they are found, and written to <name>.peaks.csv.",
         epilog="Example: midas integrate scan_000012.h5 --param-file refined_MIDAS_params.txt --result-folder caked",
         allow_abbrev=False,
     )

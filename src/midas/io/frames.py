@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -11,11 +12,15 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
+from midas.checks import file_path
 from midas.detector import transform_image
 from midas.errors import FormatError, InputError, MidasError
 from midas.io.formats import FORMATS, Opener
 from midas.io.hdf5_chunks import PackedFrames
+from midas.io.hdf5_written import WrittenFrames
 from midas.io.image_source import CONDITIONS, ArraySource, FrameSource, Image, ReadOptions
+from midas.io.joined import JoinedSource
+from midas.io.tree_formats import Hdf5Source
 
 Mask = npt.NDArray[np.bool_]
 
@@ -69,6 +74,8 @@ class Frames:
         it says of the instrument (`midas.io.headers.Hint`)."""
         self._source = source
         self._options = options
+        self._written = WrittenFrames(source._parts) if isinstance(source, Hdf5Source) else None
+        self._closed = False
 
     @classmethod
     def from_array(cls, array: npt.ArrayLike, *, image_transforms: Sequence[int] = ()) -> Frames:
@@ -106,6 +113,7 @@ class Frames:
 
         Compressed frames are unpacked in n_threads (0: all) where the format allows it.
         """
+        self.check_readable(first, end)
         try:
             known = self._source.read_several(first + self.skip_frames, end + self.skip_frames, n_threads)
         except FormatError:  # one by one, to find out which it is
@@ -131,7 +139,8 @@ class Frames:
     @property
     def files(self) -> tuple[Path, ...]:
         """Every file that holds a part of them: `path`, then those that it refers to; none for an array."""
-        return () if self.path is None else tuple(dict.fromkeys((self.path, *self._source.files)))
+        own = () if self.path is None else (self.path,)
+        return tuple(dict.fromkeys((*own, *self._source.files)))
 
     @property
     def is_packed(self) -> bool:
@@ -143,7 +152,15 @@ class Frames:
         for i in range(len(self)):
             yield self._read(i)
 
+    def check_readable(self, first: int, end: int) -> None:
+        """Raise InputError where the file was closed, or one of the frames `first` to `end` was never written to it."""
+        if self._closed:
+            raise InputError(f"{self.metadata['source']}: the frames were closed; read the file again")
+        if self._written is not None:
+            self._written.check(first + self.skip_frames, end + self.skip_frames)
+
     def _read(self, i: int) -> Image:
+        self.check_readable(i, i + 1)
         try:
             frame = self._source.read(i + self.skip_frames)
         except Exception as error:
@@ -172,6 +189,7 @@ class Frames:
 
     def close(self) -> None:
         """Let go of the file."""
+        self._closed = self.path is not None or bool(self._source.files)
         self._source.close()
 
     def __enter__(self) -> Frames:
@@ -216,7 +234,7 @@ def _from_source(source: FrameSource, skip_frames: int, image_transforms: tuple[
 
 
 def read_frames(
-    path: Path | str,
+    path: Path | str | Sequence[Path | str],
     *,
     data_location: str | None = None,
     skip_frames: int = 0,
@@ -225,18 +243,18 @@ def read_frames(
     frame_shape: tuple[int, int] | None = None,
     data_type: int = 1,
 ) -> Frames:
-    """Return the frames of an image file; the format is told by the suffix.
+    """Return the frames of an image file, or of several one after another; the format is told by the suffix.
 
     TIFF, HDF5, GE (`.ge`, `.ge1`..`.ge5`), CBF, EDF and the rest through fabio, `.npy`, `.MIDAS.zip` and zarr folders.
 
     Parameters
     ----------
     path
-        The file.
+        The file; or a list of files of one shape and dtype, in order.
     data_location
         Dataset inside an HDF5 or zarr file; None looks in `exchange/data`, then where NeXus puts images.
     skip_frames
-        Frames to leave out at the start.
+        Frames to leave out at the start of every file.
     image_transforms
         `ImTransOpt` codes applied to each frame in order: 0 none, 1 flip columns, 2 flip rows, 3 transpose.
     head_size
@@ -249,18 +267,25 @@ def read_frames(
     Raises
     ------
     FormatError
-        The file is missing, truncated, corrupt, of an unknown suffix, or holds no images at the location.
+        The file is missing, truncated, corrupt, of an unknown suffix, open for writing, or holds no images at the
+        location; files of a list differ in shape or dtype.
 
     Examples
     --------
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     np.save(Path(folder) / "a.npy", np.ones((2, 3, 4), dtype=np.uint16))
-    ...     read_frames(Path(folder) / "a.npy").shape
-    (2, 3, 4)
+    ...     path = Path(folder) / "a.npy"
+    ...     np.save(path, np.ones((2, 3, 4), dtype=np.uint16))
+    ...     read_frames(path).shape, read_frames([path, path, path]).shape
+    ((2, 3, 4), (6, 3, 4))
     """
     options = ReadOptions(data_location, head_size, frame_shape, data_type)
-    return _open(Path(path), options, skip_frames, tuple(image_transforms))
+    expected = "the name of an image file, or a list of names"
+    if isinstance(path, Sequence) and not isinstance(path, str):
+        paths = [file_path("a file of the list", each, expected) for each in path]
+        open_file = functools.partial(_open, options=options, skip_frames=skip_frames, image_transforms=())
+        return Frames(JoinedSource(paths, open_file), image_transforms=image_transforms)
+    return _open(file_path("path", path, expected), options, skip_frames, tuple(image_transforms))
 
 
 def read_image(path: Path | str, **options: Any) -> Image:
@@ -405,15 +430,29 @@ def _format_of(path: Path) -> Opener:
     )
 
 
+_LOCKED = {
+    "file locking flag values don't match": "it is open in this process, by h5py with locks of its own; close it there "
+    "first, open it there with locking=False, or give the open file's data set instead of its name",
+    "already open for write": "it is being written, or a program that wrote it did not end well; wait until it is "
+    "closed; if no program has it open, h5clear -s makes it readable",
+    "unable to lock file": "another program has locked it, most likely to write it; wait until it is closed, or close "
+    "it there",
+}
+"""What HDF5 says of files that are whole, but open elsewhere, and what that means."""
+
+
 def _explained(path: Path | None, error: Exception, what: str) -> MidasError:
     """Return the error to raise for a failure in a format's library: one sentence that starts with the file."""
     if isinstance(error, MidasError):
-        return type(error)(f"{path}: {error}")
+        return error if path is None else type(error)(f"{path}: {error}")
     detail = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, PermissionError):
         return FormatError(f"{path}: {what}: no permission to read it; ask its owner or change its mode")
     if isinstance(error, IsADirectoryError):
         return FormatError(f"{path}: {what}: it is a folder, expected a file")
+    for mark, meaning in _LOCKED.items():
+        if mark in detail:
+            return FormatError(f"{path}: {what}: {meaning}")
     return FormatError(
         f"{path}: {what} as the format its suffix names: {detail[:300]}; the file is truncated, corrupt or misnamed"
     )

@@ -9,6 +9,7 @@ import ctypes
 import ctypes.util
 import functools
 import os
+import re
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 # Numbers of filters as registered with the HDF Group.
 _DEFLATE, _SHUFFLE, _BLOSC, _LZ4, _BITSHUFFLE = 1, 2, 32001, 32004, 32008
 _BY_LZ4 = 2  # option of bitshuffle
+COPY_AGAIN = "copy the file again, or leave the frame out"
+"""What to do where a frame of a file is damaged."""
+_NUMBER = re.compile(r"^compressed chunk \d+ ")
 _AT_ONCE = 1 << 28  # bytes of unpacked frames whose chunks are held at once
 
 Filter = tuple[int, tuple[int, ...]]
@@ -279,10 +283,12 @@ class ChunkedStack:
             return self.unpack(first, end, n_threads=n_threads)
         except OSError:
             return None
-        except FormatError:
-            if self.for_core:
-                raise
-            return None
+        except FormatError as error:
+            if not self.for_core:
+                return None
+            # The number counts from the first frame asked for; who asked knows which that is.
+            why = _NUMBER.sub("", str(error))
+            raise FormatError(f"its compressed data are damaged: a chunk {why}; {COPY_AGAIN}") from error
 
     @property
     def for_core(self) -> bool:

@@ -59,8 +59,8 @@ def _p(i: int) -> ParameterKey:
 _K = ParameterKey
 _ROWS = (
     # Geometry
-    _K("Lsd", float, "distance from sample to detector along the beam", unit="um", flag="-LsdGuess"),
-    _K("BC", float, "beam centre, column then row", unit="px", count=2, flag="-BCGuess"),
+    _K("Lsd", float, "distance from sample to detector along the beam", unit="um"),
+    _K("BC", float, "beam centre, column then row", unit="px", count=2),
     _K("tx", float, "rotation about the beam; not seen by powder rings, never refined", unit="deg", default=0.0),
     _K("ty", float, "rotation about the horizontal axis across the beam", unit="deg", default=0.0),
     _K("tz", float, "rotation about the vertical axis", unit="deg", default=0.0),
@@ -71,11 +71,11 @@ _ROWS = (
         "length that normalises the radius in the distortion: beam centre to the farthest corner",
         unit="um",
     ),
-    _K("px", float, "edge of the square pixels", unit="um", aliases=("PixelSize", "pxY", "pxZ"), flag="--pixel-size"),
+    _K("px", float, "edge of the square pixels", unit="um", aliases=("PixelSize", "pxY", "pxZ")),
     _K("NrPixels", int, "columns and rows of a square detector, after ImTransOpt", unit="px"),
     _K("NrPixelsY", int, "columns, after ImTransOpt", unit="px"),
     _K("NrPixelsZ", int, "rows, after ImTransOpt", unit="px"),
-    _K("Wavelength", float, "wavelength of the beam", unit="A", flag="--wavelength or --energy"),
+    _K("Wavelength", float, "wavelength of the beam", unit="A"),
     _K(
         "Parallax",
         float,

@@ -1,0 +1,74 @@
+"""Several image files as one stack, of which one is open at a time: a scan may have thousands of files."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from midas.errors import FormatError, InputError
+from midas.io.image_source import FrameSource, Image
+
+if TYPE_CHECKING:
+    from midas.io.frames import Frames
+
+
+class JoinedSource(FrameSource):
+    """Files whose frames follow one another; each is opened once to see how many frames it has, then when read."""
+
+    def __init__(self, paths: Sequence[Path], open_file: Callable[[Path], Frames]) -> None:
+        if not paths:
+            raise InputError("there is no file in the list; expected the names of one or more")
+        self._paths, self._open_file = tuple(paths), open_file
+        self._lock, self._open = threading.Lock(), None
+        lengths: list[int] = []
+        files: list[Path] = []
+        for k, path in enumerate(self._paths):
+            with open_file(path) as frames:
+                if k == 0:
+                    rows, columns, self.dtype = *frames.shape[1:], frames.dtype
+                if (frames.shape[1:], frames.dtype) != ((rows, columns), self.dtype):
+                    raise FormatError(
+                        f"{path}: its frames are {frames.shape[1]} x {frames.shape[2]} {frames.dtype}, those of "
+                        f"{self._paths[0]} {rows} x {columns} {self.dtype}; expected the same"
+                    )
+                lengths.append(len(frames))
+                files += frames.files
+                name = frames.metadata.get("format")
+        self._starts = np.cumsum([0, *lengths])
+        self.shape = (int(self._starts[-1]), rows, columns)
+        self.files = tuple(dict.fromkeys(files))
+        more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+        self.metadata = {"format": name, "source": f"{paths[0]}{more}"}
+
+    _open: tuple[int, Frames] | None
+
+    def read(self, index: int) -> Image:
+        """Return frame `index`."""
+        k = int(np.searchsorted(self._starts, index, side="right")) - 1
+        with self._lock:
+            if self._open is None or self._open[0] != k:
+                self._close()
+                self._open = (k, self._open_file(self._paths[k]))
+            return self._open[1][index - int(self._starts[k])]
+
+    def close(self) -> None:
+        """Close the file that is open."""
+        with self._lock:
+            self._close()
+
+    def _close(self) -> None:
+        if self._open is not None:
+            self._open[1].close()
+        self._open = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the open file behind."""
+        return {**self.__dict__, "_open": None, "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a pickled source."""
+        self.__dict__.update(state, _lock=threading.Lock())
