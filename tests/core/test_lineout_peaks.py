@@ -143,6 +143,30 @@ def test_uncertainties_are_right(area, background):
     assert found["chi2"].mean() == pytest.approx(1.0, abs=0.03)
 
 
+def test_uncertainties_where_noise_leaves_no_lorentzian_width():
+    gauss, lorentz = 5.5, 0.9
+    found = fit(noisy([(2e3, 540.3, gauss, lorentz)], 3000, background=30.0), positions=[540.0])
+    assert np.isnan(found["gam_sigma"][found["gam"] == 0.0]).all()
+    assert (found["gam"] == 0.0).mean() > 0.05
+    for name, value in {"area": 2e3, "center": 540.3, "fwhm": widths(gauss, lorentz)[0]}.items():
+        pulls = (found[name] - value) / found[f"{name}_sigma"]
+        assert pulls.std() == pytest.approx(1.0, abs=0.05), name  # with the width known to be 0 the area's is 1.2
+
+
+def test_bins_that_share_pixels_scatter_together():
+    """Values drawn with the correlation 1/4 of bins of a pixel along an axis of the detector."""
+    values = draw([PEAK])
+    root = np.linalg.cholesky(np.eye(100) + 0.25 * (np.eye(100, k=1) + np.eye(100, k=-1)))
+    noise = root @ np.random.default_rng(5).normal(size=(100, 2000))
+    sigma = np.broadcast_to(np.sqrt(values)[:, None], noise.shape)
+    edges, etas = EDGES + 1e6, 90.0 + 1e-3 * (np.arange(2001.0) - 1000.0)  # columns 17 px wide, within 1 deg of an axis
+    found = fit(values[:, None] + sigma * noise, sigma, edges, positions=[1e6 + 540.0], eta_edges=etas)
+    assert found["chi2"].mean() == pytest.approx(1.0, abs=0.03)
+    for name, value in {"area": 2e4, "center": 1e6 + PEAK[1], "fwhm": widths(*PEAK[2:])[0]}.items():
+        pulls = (found[name] - value) / found[f"{name}_sigma"]
+        assert np.std(pulls) == pytest.approx(1.0, abs=0.04), name
+
+
 def test_peaks_are_found_and_noise_is_not():
     flat = np.random.default_rng(3).poisson(100.0, (1500, 100)).astype(float)
     assert len(fit(flat, edges=np.arange(1501.0))["area"]) == 0
@@ -215,3 +239,6 @@ def test_bad_input_is_refused(options, message):
         fit(draw([PEAK]), **options)
     with pytest.raises(InputError, match="edges"):
         fit(draw([PEAK]), edges=EDGES[:-1])
+    for etas in ([0.0], [5.0, 4.0]):
+        with pytest.raises(InputError, match="eta"):
+            fit(draw([PEAK]), eta_edges=np.array(etas))

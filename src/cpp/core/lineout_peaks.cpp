@@ -10,6 +10,7 @@
 #include "levmar.hpp"
 #include "lineout_model.hpp"
 #include "lineout_search.hpp"
+#include "lineout_sharing.hpp"
 #include "parallel.hpp"
 
 namespace midas {
@@ -25,6 +26,7 @@ constexpr double NARROWEST = 0.02;      // bins: any narrower and a peak that li
 constexpr double TAILS = 3.0;           // windows from a peak within which others' tails are taken off
 constexpr int SWEEPS = 2;               // in which they are: each leaves some tenth of the error
 constexpr double FARTHEST_TAIL = 50.0;  // widths: what a Lorentzian leaves there is straight to 1e-6 of its height
+constexpr double ROOT_2PI = 2.5066282746310005;
 constexpr std::int64_t LINEOUTS_PER_BLOCK = 8;
 // Steps end where the next one would move no parameter by more than some 1e-7 of its uncertainty.
 constexpr LevmarOptions FIT{80, 1e-13}, ROUGH{5, 1e-2};
@@ -61,10 +63,19 @@ class LineoutFitter {
   void set_start(const Group& group);
   void subtract_tails(const Group& group);
   bool is_near_others(std::size_t g) const;
+  void set_correlation(const Group& group);
+  template <class Storage>
+  double set_covariance(LineoutModel<Storage>& model);
   template <class Storage>
   void finish(const Group& group, const LevmarResult& result, LineoutModel<Storage>& model, std::size_t n_used);
-  template <class Storage>
-  void finish_peak(std::size_t k, std::size_t at, const typename Storage::Matrix& covariance, bool is_regular);
+  void finish_peak(std::size_t k, std::size_t at, bool is_regular);
+  double covariance(std::size_t i, std::size_t j) const { return covariance_[i * p_.size() + j]; }
+  void hold_width(std::size_t l, double step);
+  // One on which the model depends: its diagonal of the normal matrix is above 0.
+  bool is_zero_width(std::size_t parameter, double diagonal) const {
+    return parameter >= N_BACKGROUND && (parameter - N_BACKGROUND) % N_OF_PEAK >= 2 && p_[parameter] <= 0.0 &&
+           diagonal > 0.0;
+  }
   bool is_fixed(std::size_t parameter) const {
     return p_[parameter] <= bounds_.lower[parameter] || p_[parameter] >= bounds_.upper[parameter];
   }
@@ -84,9 +95,10 @@ class LineoutFitter {
   LineoutWindow window_;
   LineoutBuffers buffers_;
   BinnedProfile tail_;
-  Bounds bounds_, held_;       // held_: with widths fixed
+  Bounds bounds_;
+  BinCorrelation correlation_;
   std::vector<double> edges_;  // of the window, from its middle [px]
-  std::vector<double> p_;
+  std::vector<double> p_, covariance_;
 };
 
 void LineoutFitter::fit(std::int64_t index, const std::vector<PeakStart>& starts, std::vector<LineoutPeak>& peaks) {
@@ -267,48 +279,89 @@ void LineoutFitter::solve(const Group& group, std::size_t n_used) {
   finish<Storage>(group, result, model, n_used);
 }
 
-// Values, uncertainties and outcomes. A parameter on its bound is taken as known.
+// Of the bins of the window.
+void LineoutFitter::set_correlation(const Group& group) {
+  const std::size_t n = window_.size();
+  if (view_.eta_edges == nullptr) return correlation_.set_independent(n);
+  const double* eta = view_.eta_edges + peak_of(row_[group.first]).eta_bin;
+  SharedPixels(std::abs(window_.middle), eta[0], eta[1]).correlation(edges_.data(), n, correlation_);
+}
+
+// A width that ended at 0, where it would have gone z of its standard deviations further: the other parameters get
+// what its mean square, of the normal distribution about z above 0, adds to their variances where it is known to be 0.
+void LineoutFitter::hold_width(std::size_t l, double step) {
+  const std::size_t n = p_.size();
+  const double own = covariance(l, l);
+  const double z = std::min(0.0, step / std::sqrt(own)), density = std::exp(-0.5 * z * z) / ROOT_2PI;
+  const double square = z < -5.0 ? 2.0 / (z * z) : 1.0 + z * z + z * density / (0.5 * std::erfc(-z / std::sqrt(2.0)));
+  std::vector<double> with(n);
+  for (std::size_t i = 0; i < n; ++i) with[i] = covariance(i, l);
+  for (std::size_t i = 0; i < n; ++i)
+    for (std::size_t j = 0; j < n; ++j) covariance_[i * n + j] -= (1.0 - square) * with[i] * with[j] / own;
+}
+
+// Fills the covariance of the parameters and returns the number of parameters that the bins' correlation makes of them;
+// NaN where the bins do not determine them. A parameter on its bound is taken as known, but for a width of 0, which
+// noise may have brought there.
+template <class Storage>
+double LineoutFitter::set_covariance(LineoutModel<Storage>& model) {
+  const auto n = static_cast<int>(p_.size());
+  const auto place = [n](int i, int j) { return static_cast<std::size_t>(i * Storage::stride(n) + j); };
+  auto normal = Storage::matrix(n), inverse = Storage::matrix(n), shared = Storage::matrix(n), half = normal;
+  auto gradient = Storage::vector(n);
+  model.normal_equations(p_.data(), normal, gradient.data());
+  model.correlated(correlation_, shared);
+  for (int i = 0; i < n; ++i) {
+    if (!is_fixed(static_cast<std::size_t>(i)) || is_zero_width(static_cast<std::size_t>(i), normal[place(i, i)]))
+      continue;
+    for (int j = 0; j < n; ++j)
+      normal[place(std::max(i, j), std::min(i, j))] = shared[place(std::max(i, j), std::min(i, j))] = 0.0;
+    normal[place(i, i)] = 1.0;
+  }
+  covariance_.assign(p_.size() * p_.size(), 0.0);
+  if (!invert<Storage>(normal, n, inverse)) return NOT_KNOWN;
+  double used = 0.0;
+  for (int i = 0; i < n; ++i)
+    for (int j = 0; j < n; ++j) {
+      double sum = 0.0;
+      for (int k = 0; k < n; ++k) sum += inverse[place(i, k)] * shared[place(std::max(k, j), std::min(k, j))];
+      half[place(i, j)] = sum;
+      if (i == j) used += sum;
+    }
+  for (int i = 0; i < n; ++i)
+    for (int j = 0; j < n; ++j)
+      for (int k = 0; k < n; ++k)
+        covariance_[static_cast<std::size_t>(i * n + j)] += half[place(i, k)] * inverse[place(k, j)];
+  for (std::size_t l = 0; l < p_.size(); ++l)
+    if (const double own = inverse[l * static_cast<std::size_t>(Storage::stride(n) + 1)];
+        is_zero_width(l, covariance(l, l))) {
+      used -= covariance(l, l) / own;
+      hold_width(l, -own * gradient[l]);
+    }
+  return used;
+}
+
+// Values, uncertainties and outcomes.
 template <class Storage>
 void LineoutFitter::finish(const Group& group, const LevmarResult& result, LineoutModel<Storage>& model,
                            std::size_t n_used) {
-  const auto n = static_cast<int>(p_.size());
-  auto normal = Storage::matrix(n), covariance = Storage::matrix(n);
-  auto gradient = Storage::vector(n);
-  model.normal_equations(p_.data(), normal, gradient.data());
-  const auto at = [n](int i, int j) {
-    return static_cast<std::size_t>(std::max(i, j) * Storage::stride(n) + std::min(i, j));
-  };
-  std::size_t n_free = 0;
-  for (int i = 0; i < n; ++i) {
-    if (!is_fixed(static_cast<std::size_t>(i))) {
-      ++n_free;
-      continue;
-    }
-    for (int j = 0; j < n; ++j) normal[at(i, j)] = 0.0;
-    normal[at(i, i)] = 1.0;
-  }
-  const bool is_regular = invert<Storage>(normal, n, covariance);
-  for (int i = 0; i < n; ++i)
-    for (int j = 0; j < n; ++j)
-      if (is_fixed(static_cast<std::size_t>(i)) || is_fixed(static_cast<std::size_t>(j)))
-        covariance[static_cast<std::size_t>(i * Storage::stride(n) + j)] = 0.0;
+  set_correlation(group);
+  const double used = set_covariance(model);
+  const bool is_regular = !std::isnan(used);
   for (std::size_t k = group.first; k < group.end; ++k) {
     LineoutPeak& peak = peak_of(row_[k]);
-    peak.chi2 = result.cost / static_cast<double>(n_used - n_free);
+    peak.chi2 = result.cost / (static_cast<double>(n_used) - (is_regular ? used : static_cast<double>(p_.size())));
     peak.n_bins = static_cast<std::int64_t>(n_used);
     peak.slope = p_[1];
     peak.outcome = !is_regular        ? PeakOutcome::SINGULAR
                    : result.converged ? PeakOutcome::CONVERGED
                                       : PeakOutcome::NOT_CONVERGED;
-    finish_peak<Storage>(k, N_BACKGROUND + N_OF_PEAK * (k - group.first), covariance, is_regular);
+    finish_peak(k, N_BACKGROUND + N_OF_PEAK * (k - group.first), is_regular);
   }
 }
 
-template <class Storage>
-void LineoutFitter::finish_peak(std::size_t k, std::size_t at, const typename Storage::Matrix& covariance,
-                                bool is_regular) {
-  const int n = static_cast<int>(p_.size()), first = static_cast<int>(at);
-  const auto cov = [&](int i, int j) { return covariance[static_cast<std::size_t>(i * Storage::stride(n) + j)]; };
+void LineoutFitter::finish_peak(std::size_t k, std::size_t at, bool is_regular) {
+  const auto cov = [this](std::size_t i, std::size_t j) { return covariance(i, j); };
   const auto sigma = [&](double variance) { return is_regular && variance > 0.0 ? std::sqrt(variance) : NOT_KNOWN; };
   LineoutPeak& peak = peak_of(row_[k]);
   const double area = p_[at], c = p_[at + 1], gauss = p_[at + 2], lorentz = p_[at + 3];
@@ -328,15 +381,15 @@ void LineoutFitter::finish_peak(std::size_t k, std::size_t at, const typename St
   peak.value = {area,         c + window_.middle, PER_VARIANCE * gauss * gauss, lorentz, width.fwhm,
                 width.mixing, p_[0] + p_[1] * c};
   const auto of_widths = [&](double by_gauss, double by_lorentz) {
-    return by_gauss * by_gauss * cov(first + 2, first + 2) + by_lorentz * by_lorentz * cov(first + 3, first + 3) +
-           2.0 * by_gauss * by_lorentz * cov(first + 2, first + 3);
+    return by_gauss * by_gauss * cov(at + 2, at + 2) + by_lorentz * by_lorentz * cov(at + 3, at + 3) +
+           2.0 * by_gauss * by_lorentz * cov(at + 2, at + 3);
   };
-  const double background = cov(0, 0) + c * c * cov(1, 1) + p_[1] * p_[1] * cov(first + 1, first + 1) +
-                            2.0 * (c * cov(0, 1) + p_[1] * cov(0, first + 1) + c * p_[1] * cov(1, first + 1));
-  peak.sigma = {sigma(cov(first, first)),
-                sigma(cov(first + 1, first + 1)),
-                2.0 * PER_VARIANCE * gauss * sigma(cov(first + 2, first + 2)),
-                sigma(cov(first + 3, first + 3)),
+  const double background = cov(0, 0) + c * c * cov(1, 1) + p_[1] * p_[1] * cov(at + 1, at + 1) +
+                            2.0 * (c * cov(0, 1) + p_[1] * cov(0, at + 1) + c * p_[1] * cov(1, at + 1));
+  peak.sigma = {sigma(cov(at, at)),
+                sigma(cov(at + 1, at + 1)),
+                gauss > 0.0 ? 2.0 * PER_VARIANCE * gauss * sigma(cov(at + 2, at + 2)) : NOT_KNOWN,
+                lorentz > 0.0 ? sigma(cov(at + 3, at + 3)) : NOT_KNOWN,
                 sigma(of_widths(width.fwhm_gauss, width.fwhm_lorentz)),
                 sigma(of_widths(width.mixing_gauss, width.mixing_lorentz)),
                 sigma(background)};
@@ -350,6 +403,8 @@ void check(const LineoutView& view, const LineoutOptions& options) {
   };
   if (view.n_radius < 1 || !ascending(view.edges, static_cast<std::size_t>(view.n_radius) + 1))
     throw InputError("the edges of the bins must be finite and ascend");
+  if (view.eta_edges != nullptr && !ascending(view.eta_edges, static_cast<std::size_t>(view.n_eta) + 1))
+    throw InputError("the edges of the eta bins must be finite and ascend");
   if (!ascending(options.positions.data(), options.positions.size()))
     throw InputError("the positions of the peaks must be finite and ascend");
   const auto require = [](bool good, const char* name, double value, const char* expected) {

@@ -7,8 +7,15 @@
 //
 // with P the area-normalised pseudo-Voigt of pseudo_voigt.hpp, < >_i its exact mean over the bin, and each peak its own
 // area A, centre c, Gaussian width g and Lorentzian width l. Least squares weighted by 1 / sigma_i^2 (levmar.hpp).
-// Uncertainties are those of the inverse normal matrix, not multiplied by chi-square. Where another window is near, the
-// tails of its peaks, known from a first pass, are taken off in two more.
+// Where another window is near, the tails of its peaks, known from a first pass, are taken off in two more.
+//
+// With J the Jacobian and r the residuals, both over sigma, N = J^T J, and R the correlation of the bins
+// (lineout_sharing.hpp), the covariance of the parameters is that of least squares whose weights leave R out, and the
+// sum of squares is divided by its mean (Seber & Wild, Nonlinear Regression (1989), section 2.8):
+//
+//   cov = N^-1 J^T R J N^-1,   chi2 = r^T r / (n - trace(N^-1 J^T R J))
+//
+// which is N^-1 and n - p where bins share nothing. Uncertainties are not multiplied by chi-square.
 #ifndef MIDAS_LINEOUT_PEAKS_HPP
 #define MIDAS_LINEOUT_PEAKS_HPP
 
@@ -24,6 +31,7 @@ struct LineoutView {
   const double* sigma;
   const double* edges;  // n_radius + 1, ascending [px]
   std::int64_t n_sums, n_radius, n_eta;
+  const double* eta_edges = nullptr;  // n_eta + 1, ascending [rad]; null: neighbouring bins share nothing
 };
 
 struct LineoutOptions {

