@@ -32,6 +32,7 @@ REASONS = (
     "the centre ran to max_shift or to a neighbour",
     "a width ran to that of the window",
     "the bins do not determine the parameters",
+    "the window holds more than the peaks fitted",
 )
 """What `PeakFits.reason` can say, in the order of the core's outcomes; the first is success."""
 
@@ -45,14 +46,16 @@ class PeakOptions:
     window: float = 4.0
     """Bins within this many widths of a peak are fitted; peaks nearer to one another than that are fitted together."""
     max_shift: float | None = None
-    """A centre stays within this of the position given [px]; None: 5 px or 3 bins, what is more."""
+    """A centre stays within this of the position given [px]; None: 5 px or 3 bins, what is more. Of several peaks in
+    reach the nearest is taken."""
     min_prominence: float = 6.0
-    """A peak that nobody named stands out by this many standard deviations at least."""
+    """A peak that nobody named stands out by this many standard deviations at least, of the lineout or of what a fit
+    left."""
     smoothing: int = 0
     """Bins of the quadratic Savitzky-Golay filter of the search for peaks, odd from 5; 0 does without. What is fitted
     is never smoothed."""
     n_peaks: int | None = None
-    """The most prominent peaks to find in a lineout; None: all."""
+    """The most prominent peaks to find in a lineout; None: all. The others are fitted with them and not reported."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,6 +223,11 @@ def fit_peaks(
     the window are fitted together. The profile is symmetric in radius and averaged over each bin exactly. Bins are
     weighted by the cake's sigma; one in which nothing was counted has that of a single count. A lineout that has no
     answer gives NaN and says why.
+
+    Where positions or `n_peaks` ask for some of the peaks, the neighbours of these are found and fitted with them, not
+    reported: those that stand out of the lineout, and shoulders that stand out of what a first fit left, where with
+    them the window is described to within noise. Where they cannot be told apart, or a peak of 5 % is left beside those
+    fitted, these have not converged and say so. Chi-square far above 1 with neither is a profile unlike the model's.
 
     Parameters
     ----------
