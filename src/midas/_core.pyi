@@ -116,6 +116,7 @@ def fit_lineouts(
     edges: Float64,
     *,
     positions: Sequence[float] = ...,
+    eta_edges: Float64 | None = None,
     fwhm: float = 0.0,
     window: float = 4.0,
     max_shift: float = 0.0,

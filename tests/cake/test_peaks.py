@@ -95,18 +95,25 @@ def test_the_model_of_a_group_is_what_was_fitted(cake):
         fits.model(edges, group=3)
 
 
-@pytest.mark.parametrize("step", [0.5, 1.0, 2.0])
-def test_uncertainties_are_the_scatter_of_many_frames(ring_list, step):
-    geometry = dataclasses.replace(GEOMETRY, beam_center=(200.2, 203.7))
-    detector = midas.Detector((400, 400), 200.0)
-    images = np.stack([midas.simulate(geometry, detector, "CeO2", seed=k).image for k in range(10)])
-    cake = midas.integrate(images, geometry, midas.CakeGrid(30, 72, step, eta_step=5))
-    fits = cake.fit_peaks(ring_list.first(2))
-    assert fits.converged.all()
-    for name in ("center", "area", "fwhm"):
-        values, sigma = getattr(fits, name), getattr(fits, f"{name}_sigma")
-        scatter = values.reshape(10, -1).var(axis=0, ddof=1) / (sigma**2).reshape(10, -1).mean(axis=0)
-        assert 0.85 < np.sqrt(scatter.mean()) < 1.15, name  # bins as wide as the peak share less in its width
+@pytest.mark.parametrize(("step", "eta_step"), [(0.5, 10), (1.0, 10), (1.0, 3), (2.0, 10)])
+def test_uncertainties_are_the_scatter_of_many_frames(ring_list, step, eta_step):
+    geometry = dataclasses.replace(GEOMETRY, beam_center=(80.2, 83.7))
+    detector = midas.Detector((161, 161), 200.0)
+    options = midas.SimulationOptions(noise=False, peak_counts=100.0, fwhm=4.0, mixing=0.5, dtype="float64")
+    expected = midas.simulate(geometry, detector, "CeO2", options=options).expected.astype(float)
+    images = np.random.default_rng(11).poisson(expected, (60, *expected.shape)).astype(np.float32)
+    grid = midas.CakeGrid(30, 67, step, eta_step=eta_step)
+    truth = midas.integrate(expected, geometry, grid).fit_peaks(ring_list.first(2))
+    fits = midas.integrate(images, geometry, grid).fit_peaks(ring_list.first(2))
+    assert fits.converged.mean() > 0.99
+    # in columns 3 deg wide noise often leaves no Lorentzian width, and the area's uncertainty errs on the safe side
+    limits = {"center": 0.03, "fwhm": 0.06 if step > 1.0 else 0.03, "area": 0.03 if eta_step > 3 else 0.08}
+    for name, limit in limits.items():
+        values, sigma = (getattr(fits, n).reshape(60, -1) for n in (name, f"{name}_sigma"))
+        pulls = (values - getattr(truth, name)) / sigma
+        assert abs(np.nanmean(pulls)) < 0.1, name
+        assert np.nanstd(pulls) == pytest.approx(1.0, abs=limit), name
+    assert fits.chi2.mean() == pytest.approx(1.0, abs=0.04)
 
 
 def test_empty_lineouts_have_rows_that_say_so(cake):

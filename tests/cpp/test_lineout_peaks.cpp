@@ -9,6 +9,7 @@
 #include "lineout_model.hpp"
 #include "lineout_peaks.hpp"
 #include "lineout_search.hpp"
+#include "lineout_sharing.hpp"
 
 namespace {
 
@@ -176,6 +177,28 @@ void smoothing_is_that_of_savitzky_and_golay() {
   check_close(lineout.smooth[6], 0.0, 1e-12, "beside a gap");
 }
 
+// Along an axis a pixel is a box of width 1: for bins of h >= 1 C_ii = h - 1/3 and C_i,i+1 = 1/6; for h = 1/2 the three
+// are 5/24, 1/8 and 1/48.
+void bins_share_what_their_borders_cut() {
+  midas::BinCorrelation found;
+  const midas::SharedPixels box(1e5, -0.005, 0.005), diagonal(1e3, 0.25 * PI - 0.01, 0.25 * PI + 0.01);
+  const double expected[3][3] = {{0.5, 0.6, 0.1}, {1.0, 0.25, 0.0}, {2.0, 0.1, 0.0}};
+  for (const auto& [step, first, second] : expected) {
+    box.correlation(edges_of(6, 500.0, step).data(), 6, found);
+    for (std::size_t i = 0; i < 6; ++i) check_close(found.band[i], 1.0, 0.0, "of a bin with itself");
+    for (std::size_t i = 0; i < 5; ++i) check_close(found.band[6 + i], first, 2e-3, "next bins");
+    if (found.n_bands > 2) check_close(found.band[12], second, 2e-3, "bins after the next");
+  }
+  check(found.n_bands == 2, "bins of 2 px share with the next alone");
+  const std::vector<double> v = {1.0, 2.0, 0.0, 0.0, 0.0, 3.0};
+  std::vector<double> product(6);
+  found.multiply(v.data(), product.data());
+  const double rho = found.band[6], times[6] = {1.0 + 2.0 * rho, 2.0 + rho, 2.0 * rho, 0.0, 3.0 * rho, 3.0};
+  for (std::size_t i = 0; i < 6; ++i) check_close(product[i], times[i], 1e-15, "R v");
+  diagonal.correlation(edges_of(6, 500.0, 1.0).data(), 6, found);
+  check(found.n_bands == 3, "a pixel's diagonal reaches into three bins");
+}
+
 void any_number_of_threads_gives_the_same_bytes() {
   Drawn d(40);
   for (std::int64_t eta = 0; eta < 40; ++eta) {
@@ -223,6 +246,7 @@ int main() {
   noise_free_peaks_are_recovered();
   lineouts_without_answer_say_why();
   smoothing_is_that_of_savitzky_and_golay();
+  bins_share_what_their_borders_cut();
   any_number_of_threads_gives_the_same_bytes();
   bad_input_is_refused();
   return midas_test::failures() == 0 ? 0 : 1;

@@ -1,5 +1,6 @@
-// midas._core.fit_lineouts and binned_profile: core/lineout_peaks.hpp, core/pseudo_voigt.hpp. Nothing in it is an
-// angle.
+// midas._core.fit_lineouts and binned_profile: core/lineout_peaks.hpp, core/pseudo_voigt.hpp.
+#include <optional>
+
 #include "arrays.hpp"
 #include "lineout_peaks.hpp"
 #include "module.hpp"
@@ -47,13 +48,25 @@ py::dict columns_of(const std::vector<midas::LineoutPeak>& peaks) {
 }
 
 py::dict fit_lineouts(const Array<double>& intensity, const Array<double>& sigma, const Array<double>& edges,
-                      const std::vector<double>& positions, double fwhm, double window, double max_shift,
-                      double min_prominence, std::int64_t smoothing, std::int64_t n_peaks, int n_threads) {
+                      const std::vector<double>& positions, std::optional<Array<double>> eta_edges, double fwhm,
+                      double window, double max_shift, double min_prominence, std::int64_t smoothing,
+                      std::int64_t n_peaks, int n_threads) {
   if (intensity.ndim() != 3 || edges.size() != intensity.shape(1) + 1)
     throw midas::InputError("intensity must have the shape (n_sums, n_radius, n_eta), edges n_radius + 1 values");
   require_same_size(intensity, sigma, "intensity and sigma");
-  const midas::LineoutView view{intensity.data(),   sigma.data(),       edges.data(),
-                                intensity.shape(0), intensity.shape(1), intensity.shape(2)};
+  std::vector<double> etas;
+  if (eta_edges) {
+    if (eta_edges->size() != intensity.shape(2) + 1) throw midas::InputError("eta_edges must have n_eta + 1 values");
+    etas.assign(eta_edges->data(), eta_edges->data() + eta_edges->size());
+    for (double& eta : etas) eta *= RAD_PER_DEG;
+  }
+  const midas::LineoutView view{intensity.data(),
+                                sigma.data(),
+                                edges.data(),
+                                intensity.shape(0),
+                                intensity.shape(1),
+                                intensity.shape(2),
+                                etas.empty() ? nullptr : etas.data()};
   midas::LineoutOptions options;
   options.positions = positions;
   options.fwhm = fwhm;
@@ -86,8 +99,9 @@ Array<double> binned_profile(const Array<double>& edges, double center, double f
 void bind_lineout_peaks(py::module_& m) {
   m.def("fit_lineouts", &fit_lineouts, py::arg("intensity").noconvert(), py::arg("sigma").noconvert(),
         py::arg("edges").noconvert(), py::kw_only(), py::arg("positions") = std::vector<double>(),
-        py::arg("fwhm") = 0.0, py::arg("window") = 4.0, py::arg("max_shift") = 0.0, py::arg("min_prominence") = 6.0,
-        py::arg("smoothing") = 0, py::arg("n_peaks") = 0, py::arg("n_threads") = 0);
+        py::arg("eta_edges").noconvert() = py::none(), py::arg("fwhm") = 0.0, py::arg("window") = 4.0,
+        py::arg("max_shift") = 0.0, py::arg("min_prominence") = 6.0, py::arg("smoothing") = 0, py::arg("n_peaks") = 0,
+        py::arg("n_threads") = 0);
   m.def("binned_profile", &binned_profile, py::arg("edges").noconvert(), py::kw_only(), py::arg("center"),
         py::arg("fwhm"), py::arg("mixing"));
 }

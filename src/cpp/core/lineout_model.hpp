@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "levmar.hpp"
+#include "lineout_sharing.hpp"
 #include "pseudo_voigt.hpp"
 
 namespace midas {
@@ -34,6 +35,7 @@ struct LineoutBuffers {
   std::vector<std::vector<double>> columns;  // of the Jacobian, times root_weight, the background's left out
   std::vector<double> residual;              // times root_weight
   std::vector<double> last;                  // parameters of the last evaluation
+  std::vector<double> product;               // of the correlation and a column
 };
 
 template <class Storage>
@@ -99,6 +101,18 @@ class LineoutModel {
       }
     }
     return cost_;
+  }
+
+  // The lower triangle of J^T R J, after normal_equations.
+  void correlated(const BinCorrelation& correlation, typename Storage::Matrix& out) const {
+    const auto n = static_cast<int>(buffers_.last.size());
+    buffers_.product.resize(window_.size());
+    for (int a = 0; a < n; ++a) {
+      correlation.multiply(column_of(a), buffers_.product.data());
+      for (int b = a; b < n; ++b)
+        out[static_cast<std::size_t>(b * Storage::stride(n) + a)] =
+            dot(column_of(b), buffers_.product.data(), window_.size());
+    }
   }
 
  private:

@@ -9,7 +9,9 @@
 #include "error.hpp"
 #include "levmar.hpp"
 #include "lineout_model.hpp"
+#include "lineout_neighbors.hpp"
 #include "lineout_search.hpp"
+#include "lineout_sharing.hpp"
 #include "parallel.hpp"
 
 namespace midas {
@@ -25,6 +27,14 @@ constexpr double NARROWEST = 0.02;      // bins: any narrower and a peak that li
 constexpr double TAILS = 3.0;           // windows from a peak within which others' tails are taken off
 constexpr int SWEEPS = 2;               // in which they are: each leaves some tenth of the error
 constexpr double FARTHEST_TAIL = 50.0;  // widths: what a Lorentzian leaves there is straight to 1e-6 of its height
+constexpr double AREA = 1.3, GAUSS = 0.72, LORENTZ = 0.45;  // of a width 1: its area a unit of height, and its parts
+constexpr int MOST_ADDED = 2;                               // neighbours of a window that only the residuals show
+constexpr double LEAST_SHARE = 0.05;                        // of a peak's area: what is left beside it that spoils it
+constexpr double LEAST_APART = 0.7;                         // widths between peaks that are two
+constexpr double MOST_UNLIKE = 2.0;                         // factor between the widths of such peaks
+constexpr double LEAST_BLEND = 0.5;                         // and that may be; nearer ones are the shape of one
+constexpr PeakValues NOTHING{NOT_KNOWN, NOT_KNOWN, NOT_KNOWN, NOT_KNOWN, NOT_KNOWN, NOT_KNOWN, NOT_KNOWN};
+constexpr double ROOT_2PI = 2.5066282746310005;
 constexpr std::int64_t LINEOUTS_PER_BLOCK = 8;
 // Steps end where the next one would move no parameter by more than some 1e-7 of its uncertainty.
 constexpr LevmarOptions FIT{80, 1e-13}, ROUGH{5, 1e-2};
@@ -53,7 +63,7 @@ class LineoutFitter {
 
  private:
   void make_groups();
-  void fit_group(std::size_t g, bool again);
+  void fit_group(std::size_t g, bool again, bool look = false);
   template <class Storage>
   void solve(const Group& group, std::size_t n_used);
   void set_window(const Group& group);
@@ -61,46 +71,61 @@ class LineoutFitter {
   void set_start(const Group& group);
   void subtract_tails(const Group& group);
   bool is_near_others(std::size_t g) const;
+  void set_correlation(const Group& group);
+  template <class Storage>
+  double set_covariance(LineoutModel<Storage>& model);
   template <class Storage>
   void finish(const Group& group, const LevmarResult& result, LineoutModel<Storage>& model, std::size_t n_used);
-  template <class Storage>
-  void finish_peak(std::size_t k, std::size_t at, const typename Storage::Matrix& covariance, bool is_regular);
+  void finish_peak(std::size_t k, std::size_t at, bool is_regular);
+  double covariance(std::size_t i, std::size_t j) const { return covariance_[i * p_.size() + j]; }
+  void hold_width(std::size_t l, double step);
+  // One on which the model depends: its diagonal of the normal matrix is above 0.
+  bool is_zero_width(std::size_t parameter, double diagonal) const {
+    return parameter >= N_BACKGROUND && (parameter - N_BACKGROUND) % N_OF_PEAK >= 2 && p_[parameter] <= 0.0 &&
+           diagonal > 0.0;
+  }
   bool is_fixed(std::size_t parameter) const {
     return p_[parameter] <= bounds_.lower[parameter] || p_[parameter] >= bounds_.upper[parameter];
   }
-  LineoutPeak& peak_of(std::size_t start) { return (*peaks_)[base_ + start]; }
-  const LineoutPeak& peak_of(std::size_t start) const { return (*peaks_)[base_ + start]; }
+  bool has_asked(const Group& group) const;
+  bool is_wanted(const PeakStart& start, const std::vector<PeakStart>& starts) const;
+  double excess(const Group& group) const;
+  bool is_suspicious(const Group& group) const;
+  void add_neighbors(std::size_t g);
+  bool are_apart(const Group& group, double widths) const;
+  void insert(std::size_t g, const PeakStart& start);
+  void name_nearest(const Group& group);
+  void hand_over(std::vector<LineoutPeak>& peaks, std::size_t base);
   void give_up(const Group& group, PeakOutcome outcome);
 
   const LineoutView& view_;
   const LineoutOptions& options_;
   double bin_, shift_;  // [px]
   Lineout lineout_;
-  std::vector<PeakStart> starts_;  // those with something to fit
-  std::vector<std::size_t> row_;   // of each, among all of the lineout
-  std::vector<LineoutPeak>* peaks_ = nullptr;
-  std::size_t base_ = 0;  // where the lineout's peaks begin
+  std::vector<PeakStart> starts_;    // those with something to fit
+  std::vector<LineoutPeak> fitted_;  // of each
   std::vector<Group> groups_;
   LineoutWindow window_;
   LineoutBuffers buffers_;
   BinnedProfile tail_;
-  Bounds bounds_, held_;       // held_: with widths fixed
-  std::vector<double> edges_;  // of the window, from its middle [px]
-  std::vector<double> p_;
+  Bounds bounds_;
+  BinCorrelation correlation_;
+  std::vector<double> edges_;                     // of the window, from its middle [px]
+  std::vector<double> p_, covariance_, inverse_;  // inverse_: of the normal matrix
+  Neighbor rest_;                                 // what stands out most of the residuals of the last fit
 };
 
 void LineoutFitter::fit(std::int64_t index, const std::vector<PeakStart>& starts, std::vector<LineoutPeak>& peaks) {
   const std::int64_t sum = index / view_.n_eta, eta_bin = index % view_.n_eta;
-  peaks_ = &peaks;
-  base_ = peaks.size();
+  const std::size_t base = peaks.size();
   starts_.clear();
-  row_.clear();
-  constexpr PeakValues NOTHING{NOT_KNOWN, NOT_KNOWN, NOT_KNOWN, NOT_KNOWN, NOT_KNOWN, NOT_KNOWN, NOT_KNOWN};
-  for (std::size_t k = 0; k < starts.size(); ++k) {
-    peaks.push_back({sum, eta_bin, starts[k].peak, -1, NOTHING, NOTHING, NOT_KNOWN, NOT_KNOWN, 0, starts[k].outcome});
-    if (starts[k].outcome != PeakOutcome::CONVERGED) continue;
-    starts_.push_back(starts[k]);
-    row_.push_back(k);
+  fitted_.clear();
+  for (const PeakStart& s : starts) {
+    const LineoutPeak nothing{sum, eta_bin, s.peak, -1, NOTHING, NOTHING, NOT_KNOWN, NOT_KNOWN, 0, s.outcome};
+    if (s.peak != NEIGHBOR) peaks.push_back(nothing);
+    if (!is_wanted(s, starts)) continue;
+    starts_.push_back(s);
+    fitted_.push_back(nothing);
   }
   if (starts_.empty()) return;
   lineout_.load(view_, sum, eta_bin);
@@ -109,6 +134,137 @@ void LineoutFitter::fit(std::int64_t index, const std::vector<PeakStart>& starts
   for (int sweep = 0; sweep < SWEEPS; ++sweep)
     for (std::size_t g = 0; g < groups_.size(); ++g)
       if (is_near_others(g)) fit_group(g, true);
+  const bool is_all_asked = options_.positions.empty() && options_.n_peaks == 0;
+  for (std::size_t g = 0; g < groups_.size() && !is_all_asked; ++g)
+    if (has_asked(groups_[g]) && is_suspicious(groups_[g])) add_neighbors(g);
+  hand_over(peaks, base);
+}
+
+// Whether there is something to fit: of neighbours only those whose tails reach a peak that was asked for.
+bool LineoutFitter::is_wanted(const PeakStart& start, const std::vector<PeakStart>& starts) const {
+  if (start.outcome != PeakOutcome::CONVERGED) return false;
+  return start.peak != NEIGHBOR || std::any_of(starts.begin(), starts.end(), [&](const PeakStart& s) {
+           return s.peak != NEIGHBOR && s.outcome == PeakOutcome::CONVERGED &&
+                  std::abs(s.center - start.center) < TAILS * options_.window * std::max(s.fwhm, start.fwhm);
+         });
+}
+
+bool LineoutFitter::has_asked(const Group& group) const {
+  return std::any_of(starts_.begin() + static_cast<std::ptrdiff_t>(group.first),
+                     starts_.begin() + static_cast<std::ptrdiff_t>(group.end),
+                     [](const PeakStart& s) { return s.peak != NEIGHBOR; });
+}
+
+// What chi-square has above its mean.
+double LineoutFitter::excess(const Group& group) const {
+  const LineoutPeak& peak = fitted_[group.first];
+  return (peak.chi2 - 1.0) * static_cast<double>(peak.n_bins);
+}
+
+// Whether the residuals of a group may hide a peak: one that stands out adds min_prominence^2 to chi-square, of which
+// noise may take half away.
+bool LineoutFitter::is_suspicious(const Group& group) const {
+  return fitted_[group.first].outcome != PeakOutcome::TOO_FEW_BINS &&
+         !(excess(group) < 0.5 * options_.min_prominence * options_.min_prominence);
+}
+
+void LineoutFitter::insert(std::size_t g, const PeakStart& start) {
+  const auto place = std::upper_bound(starts_.begin() + static_cast<std::ptrdiff_t>(groups_[g].first),
+                                      starts_.begin() + static_cast<std::ptrdiff_t>(groups_[g].end), start.center,
+                                      [](double center, const PeakStart& s) { return center < s.center; });
+  LineoutPeak nothing = fitted_[groups_[g].first];
+  nothing.peak = NEIGHBOR;
+  nothing.value = nothing.sigma = NOTHING;
+  fitted_.insert(fitted_.begin() + (place - starts_.begin()), nothing);
+  starts_.insert(place, start);
+  ++groups_[g].end;
+  for (std::size_t other = g + 1; other < groups_.size(); ++other) ++groups_[other].first, ++groups_[other].end;
+}
+
+// Adds peaks where the residuals show one. They stay only if the window is then described to within noise by peaks that
+// stand apart: real profiles are not quite the model's, and two of these make up for a great deal. Where the peaks that
+// describe it, one more than were asked for, do not stand apart, or what is left stands beside those that were fitted,
+// the window is crowded.
+void LineoutFitter::add_neighbors(std::size_t g) {
+  fit_group(g, true, true);
+  const std::vector<PeakStart> starts = starts_;
+  const std::vector<LineoutPeak> fitted = fitted_;
+  const std::vector<Group> groups = groups_;
+  const Neighbor rest = rest_;
+  bool is_described = false, is_apart = false, is_blend = false;
+  for (int added = 0; !is_described && added < MOST_ADDED && rest_.significance >= options_.min_prominence; ++added) {
+    PeakStart start;
+    start.peak = NEIGHBOR;
+    start.center = rest_.center;
+    start.fwhm = rest_.fwhm;
+    start.height = rest_.area / (AREA * rest_.fwhm);
+    start.is_hidden = true;
+    insert(g, start);
+    fit_group(g, true, true);
+    is_described = !(excess(groups_[g]) > options_.min_prominence * options_.min_prominence);
+    is_apart = are_apart(groups_[g], LEAST_APART);
+    is_blend = is_blend || (added == 0 && is_described && !is_apart && are_apart(groups_[g], LEAST_BLEND));
+  }
+  if (is_described && is_apart) {
+    if (!options_.positions.empty()) name_nearest(groups_[g]);
+    return;
+  }
+  starts_ = starts;
+  fitted_ = fitted;
+  groups_ = groups;
+  if (rest.significance < options_.min_prominence) return;
+  for (std::size_t k = groups_[g].first; k < groups_[g].end; ++k) {
+    const PeakValues& peak = fitted_[k].value;
+    const bool is_beside = std::abs(rest.center - peak.center) > LEAST_APART * peak.fwhm;
+    if (!is_blend && !(is_beside && rest.area > LEAST_SHARE * peak.area)) return;
+  }
+  for (std::size_t k = groups_[g].first; k < groups_[g].end; ++k)
+    if (fitted_[k].outcome == PeakOutcome::CONVERGED) fitted_[k].outcome = PeakOutcome::CROWDED;
+}
+
+// Whether all peaks of a group converged, and those seen in the residuals stand beside the others and are like them.
+bool LineoutFitter::are_apart(const Group& group, double widths) const {
+  for (std::size_t k = group.first; k < group.end; ++k) {
+    if (fitted_[k].outcome != PeakOutcome::CONVERGED) return false;
+    const PeakValues& here = fitted_[k].value;
+    for (std::size_t other = group.first; other < group.end && starts_[k].is_hidden; ++other) {
+      const PeakValues& there = fitted_[other].value;
+      if (other == k) continue;
+      if (std::abs(here.center - there.center) < widths * 0.5 * (here.fwhm + there.fwhm)) return false;
+      if (here.fwhm > MOST_UNLIKE * there.fwhm || there.fwhm > MOST_UNLIKE * here.fwhm) return false;
+    }
+  }
+  return true;
+}
+
+// The peak of a position is the nearest one, though another was taken for it before both were fitted.
+void LineoutFitter::name_nearest(const Group& group) {
+  for (std::size_t k = group.first; k < group.end; ++k) {
+    if (starts_[k].peak == NEIGHBOR) continue;
+    const double position = options_.positions[static_cast<std::size_t>(starts_[k].peak)];
+    std::size_t nearest = k;
+    for (const std::size_t other : {k - 1, k + 1}) {
+      if (other < group.first || other >= group.end || starts_[other].peak != NEIGHBOR) continue;
+      if (std::abs(fitted_[other].value.center - position) < std::abs(fitted_[nearest].value.center - position))
+        nearest = other;
+    }
+    if (nearest == k) continue;
+    std::swap(starts_[k].peak, starts_[nearest].peak);
+    std::swap(fitted_[k].peak, fitted_[nearest].peak);
+    k = std::max(k, nearest);
+  }
+}
+
+void LineoutFitter::hand_over(std::vector<LineoutPeak>& peaks, std::size_t base) {
+  std::int64_t number = -1;
+  for (const Group& group : groups_) {
+    if (has_asked(group)) ++number;
+    for (std::size_t k = group.first; k < group.end; ++k) {
+      if (fitted_[k].peak == NEIGHBOR) continue;
+      fitted_[k].group = number;
+      peaks[base + static_cast<std::size_t>(fitted_[k].peak)] = fitted_[k];
+    }
+  }
 }
 
 void LineoutFitter::make_groups() {
@@ -117,7 +273,6 @@ void LineoutFitter::make_groups() {
     const double reach = k > 0 ? options_.window * std::max(starts_[k - 1].fwhm, starts_[k].fwhm) : 0.0;
     if (k == 0 || starts_[k].center - starts_[k - 1].center >= reach) groups_.push_back({k, k});
     groups_.back().end = k + 1;
-    peak_of(row_[k]).group = static_cast<std::int64_t>(groups_.size()) - 1;
   }
 }
 
@@ -132,7 +287,7 @@ bool LineoutFitter::is_near_others(std::size_t g) const {
 }
 
 void LineoutFitter::give_up(const Group& group, PeakOutcome outcome) {
-  for (std::size_t k = group.first; k < group.end; ++k) peak_of(row_[k]).outcome = outcome;
+  for (std::size_t k = group.first; k < group.end; ++k) fitted_[k].outcome = outcome;
 }
 
 // The bins within `window` widths of the outer peaks, as far as half way to the next peak beyond.
@@ -171,14 +326,13 @@ void LineoutFitter::set_bounds(const Group& group) {
   for (std::size_t k = group.first; k < group.end; ++k) {
     const std::size_t at = N_BACKGROUND + N_OF_PEAK * (k - group.first);
     const double c = starts_[k].center - window_.middle;
-    const std::size_t peak = static_cast<std::size_t>(starts_[k].peak);
-    const bool given = !options_.positions.empty();
-    const double expected = given ? options_.positions[peak] - window_.middle : c;
+    const bool given = !options_.positions.empty() && starts_[k].peak != NEIGHBOR;
+    const double expected = given ? options_.positions[static_cast<std::size_t>(starts_[k].peak)] - window_.middle : c;
     const double shift = given ? shift_ : std::max(starts_[k].fwhm, 2.0 * bin_);
     bounds_.lower[at + 1] = expected - shift;
     bounds_.upper[at + 1] = expected + shift;
-    // centres keep their order
-    if (k > group.first) {
+    // centres keep their order, where the lineout shows it
+    if (k > group.first && !starts_[k - 1].is_hidden && !starts_[k].is_hidden) {
       const double half = 0.5 * (starts_[k - 1].center + starts_[k].center) - window_.middle;
       bounds_.lower[at + 1] = std::max(bounds_.lower[at + 1], half);
       bounds_.upper[at + 1 - N_OF_PEAK] = std::min(bounds_.upper[at + 1 - N_OF_PEAK], half);
@@ -203,14 +357,13 @@ void LineoutFitter::set_start(const Group& group) {
   }
   p_[0] = 0.5 * (ends[0] + ends[1]);
   p_[1] = (ends[1] - ends[0]) / (window_.edges[n] - window_.edges[0]);
-  constexpr double AREA = 1.3, GAUSS = 0.72, LORENTZ = 0.45;  // of a width 1: its area a unit of height, and its parts
   for (std::size_t k = group.first; k < group.end; ++k) {
     double* q = p_.data() + N_BACKGROUND + N_OF_PEAK * (k - group.first);
     q[0] = AREA * starts_[k].height * starts_[k].fwhm;
     q[1] = starts_[k].center - window_.middle;
     q[2] = GAUSS * starts_[k].fwhm;
     q[3] = LORENTZ * starts_[k].fwhm;
-    const PeakValues& before = peak_of(row_[k]).value;  // of the first pass
+    const PeakValues& before = fitted_[k].value;  // of the first pass
     if (!std::isfinite(before.area)) continue;
     q[0] = before.area;
     q[1] = before.center - window_.middle;
@@ -225,15 +378,16 @@ void LineoutFitter::subtract_tails(const Group& group) {
   tail_.resize(n);
   for (std::size_t k = 0; k < starts_.size(); ++k) {
     if (k >= group.first && k < group.end) continue;
-    const PeakValues& peak = peak_of(row_[k]).value;
+    const PeakValues& peak = fitted_[k].value;
     if (!std::isfinite(peak.area) || std::abs(peak.center - window_.middle) > FARTHEST_TAIL * peak.fwhm) continue;
     tail_.evaluate(window_.edges, n, peak.center, peak.fwhm, peak.mixing);
     for (std::size_t i = 0; i < n; ++i) window_.value[i] -= peak.area * tail_.value[i];
   }
 }
 
-void LineoutFitter::fit_group(std::size_t g, bool again) {
+void LineoutFitter::fit_group(std::size_t g, bool again, bool look) {
   const Group& group = groups_[g];
+  rest_ = {};
   set_window(group);
   const std::size_t n_peaks = group.end - group.first;
   p_.assign(N_BACKGROUND + N_OF_PEAK * n_peaks, 0.0);
@@ -257,6 +411,7 @@ void LineoutFitter::fit_group(std::size_t g, bool again) {
   } else {
     solve<HeapStorage>(group, used);
   }
+  if (look) rest_ = find_neighbor({window_, buffers_, correlation_, inverse_}, starts_[group.first].fwhm);
 }
 
 template <class Storage>
@@ -267,53 +422,98 @@ void LineoutFitter::solve(const Group& group, std::size_t n_used) {
   finish<Storage>(group, result, model, n_used);
 }
 
-// Values, uncertainties and outcomes. A parameter on its bound is taken as known.
+// Of the bins of the window.
+void LineoutFitter::set_correlation(const Group& group) {
+  const std::size_t n = window_.size();
+  if (view_.eta_edges == nullptr) return correlation_.set_independent(n);
+  const double* eta = view_.eta_edges + fitted_[group.first].eta_bin;
+  SharedPixels(std::abs(window_.middle), eta[0], eta[1]).correlation(edges_.data(), n, correlation_);
+}
+
+// A width that ended at 0, where it would have gone z of its standard deviations further: the other parameters get
+// what its mean square, of the normal distribution about z above 0, adds to their variances where it is known to be 0.
+void LineoutFitter::hold_width(std::size_t l, double step) {
+  const std::size_t n = p_.size();
+  const double own = covariance(l, l);
+  const double z = std::min(0.0, step / std::sqrt(own)), density = std::exp(-0.5 * z * z) / ROOT_2PI;
+  const double square = z < -5.0 ? 2.0 / (z * z) : 1.0 + z * z + z * density / (0.5 * std::erfc(-z / std::sqrt(2.0)));
+  std::vector<double> with(n);
+  for (std::size_t i = 0; i < n; ++i) with[i] = covariance(i, l);
+  for (std::size_t i = 0; i < n; ++i)
+    for (std::size_t j = 0; j < n; ++j) covariance_[i * n + j] -= (1.0 - square) * with[i] * with[j] / own;
+}
+
+// Fills the covariance of the parameters and returns the number of parameters that the bins' correlation makes of them;
+// NaN where the bins do not determine them. A parameter on its bound is taken as known, but for a width of 0, which
+// noise may have brought there.
+template <class Storage>
+double LineoutFitter::set_covariance(LineoutModel<Storage>& model) {
+  const auto n = static_cast<int>(p_.size());
+  const auto place = [n](int i, int j) { return static_cast<std::size_t>(i * Storage::stride(n) + j); };
+  auto normal = Storage::matrix(n), inverse = Storage::matrix(n), shared = Storage::matrix(n), half = normal;
+  auto gradient = Storage::vector(n);
+  model.normal_equations(p_.data(), normal, gradient.data());
+  model.correlated(correlation_, shared);
+  for (int i = 0; i < n; ++i) {
+    if (!is_fixed(static_cast<std::size_t>(i)) || is_zero_width(static_cast<std::size_t>(i), normal[place(i, i)]))
+      continue;
+    for (int j = 0; j < n; ++j)
+      normal[place(std::max(i, j), std::min(i, j))] = shared[place(std::max(i, j), std::min(i, j))] = 0.0;
+    normal[place(i, i)] = 1.0;
+  }
+  covariance_.assign(p_.size() * p_.size(), 0.0);
+  inverse_.assign(covariance_.size(), 0.0);
+  if (!invert<Storage>(normal, n, inverse)) return NOT_KNOWN;
+  double used = 0.0;
+  for (int i = 0; i < n; ++i)
+    for (int j = 0; j < n; ++j) {
+      double sum = 0.0;
+      for (int k = 0; k < n; ++k) sum += inverse[place(i, k)] * shared[place(std::max(k, j), std::min(k, j))];
+      half[place(i, j)] = sum;
+      inverse_[static_cast<std::size_t>(i * n + j)] = inverse[place(i, j)];
+      if (i == j) used += sum;
+    }
+  for (int i = 0; i < n; ++i)
+    for (int j = 0; j < n; ++j)
+      for (int k = 0; k < n; ++k)
+        covariance_[static_cast<std::size_t>(i * n + j)] += half[place(i, k)] * inverse[place(k, j)];
+  for (std::size_t l = 0; l < p_.size(); ++l)
+    if (covariance(l, l) == 0.0) inverse_[l * p_.size() + l] = 0.0;
+  for (std::size_t l = 0; l < p_.size(); ++l)
+    if (const double own = inverse[l * static_cast<std::size_t>(Storage::stride(n) + 1)];
+        is_zero_width(l, covariance(l, l))) {
+      used -= covariance(l, l) / own;
+      hold_width(l, -own * gradient[l]);
+    }
+  return used;
+}
+
+// Values, uncertainties and outcomes.
 template <class Storage>
 void LineoutFitter::finish(const Group& group, const LevmarResult& result, LineoutModel<Storage>& model,
                            std::size_t n_used) {
-  const auto n = static_cast<int>(p_.size());
-  auto normal = Storage::matrix(n), covariance = Storage::matrix(n);
-  auto gradient = Storage::vector(n);
-  model.normal_equations(p_.data(), normal, gradient.data());
-  const auto at = [n](int i, int j) {
-    return static_cast<std::size_t>(std::max(i, j) * Storage::stride(n) + std::min(i, j));
-  };
-  std::size_t n_free = 0;
-  for (int i = 0; i < n; ++i) {
-    if (!is_fixed(static_cast<std::size_t>(i))) {
-      ++n_free;
-      continue;
-    }
-    for (int j = 0; j < n; ++j) normal[at(i, j)] = 0.0;
-    normal[at(i, i)] = 1.0;
-  }
-  const bool is_regular = invert<Storage>(normal, n, covariance);
-  for (int i = 0; i < n; ++i)
-    for (int j = 0; j < n; ++j)
-      if (is_fixed(static_cast<std::size_t>(i)) || is_fixed(static_cast<std::size_t>(j)))
-        covariance[static_cast<std::size_t>(i * Storage::stride(n) + j)] = 0.0;
+  set_correlation(group);
+  const double used = set_covariance(model);
+  const bool is_regular = !std::isnan(used);
   for (std::size_t k = group.first; k < group.end; ++k) {
-    LineoutPeak& peak = peak_of(row_[k]);
-    peak.chi2 = result.cost / static_cast<double>(n_used - n_free);
+    LineoutPeak& peak = fitted_[k];
+    peak.chi2 = result.cost / (static_cast<double>(n_used) - (is_regular ? used : static_cast<double>(p_.size())));
     peak.n_bins = static_cast<std::int64_t>(n_used);
     peak.slope = p_[1];
     peak.outcome = !is_regular        ? PeakOutcome::SINGULAR
                    : result.converged ? PeakOutcome::CONVERGED
                                       : PeakOutcome::NOT_CONVERGED;
-    finish_peak<Storage>(k, N_BACKGROUND + N_OF_PEAK * (k - group.first), covariance, is_regular);
+    finish_peak(k, N_BACKGROUND + N_OF_PEAK * (k - group.first), is_regular);
   }
 }
 
-template <class Storage>
-void LineoutFitter::finish_peak(std::size_t k, std::size_t at, const typename Storage::Matrix& covariance,
-                                bool is_regular) {
-  const int n = static_cast<int>(p_.size()), first = static_cast<int>(at);
-  const auto cov = [&](int i, int j) { return covariance[static_cast<std::size_t>(i * Storage::stride(n) + j)]; };
+void LineoutFitter::finish_peak(std::size_t k, std::size_t at, bool is_regular) {
+  const auto cov = [this](std::size_t i, std::size_t j) { return covariance(i, j); };
   const auto sigma = [&](double variance) { return is_regular && variance > 0.0 ? std::sqrt(variance) : NOT_KNOWN; };
-  LineoutPeak& peak = peak_of(row_[k]);
+  LineoutPeak& peak = fitted_[k];
   const double area = p_[at], c = p_[at + 1], gauss = p_[at + 2], lorentz = p_[at + 3];
   if (!(area > 0.0)) {
-    peak.value = peak.sigma = {NOT_KNOWN, NOT_KNOWN, NOT_KNOWN, NOT_KNOWN, NOT_KNOWN, NOT_KNOWN, NOT_KNOWN};
+    peak.value = peak.sigma = NOTHING;
     peak.slope = peak.chi2 = NOT_KNOWN;
     peak.outcome = PeakOutcome::NO_PEAK;
     return;
@@ -328,15 +528,15 @@ void LineoutFitter::finish_peak(std::size_t k, std::size_t at, const typename St
   peak.value = {area,         c + window_.middle, PER_VARIANCE * gauss * gauss, lorentz, width.fwhm,
                 width.mixing, p_[0] + p_[1] * c};
   const auto of_widths = [&](double by_gauss, double by_lorentz) {
-    return by_gauss * by_gauss * cov(first + 2, first + 2) + by_lorentz * by_lorentz * cov(first + 3, first + 3) +
-           2.0 * by_gauss * by_lorentz * cov(first + 2, first + 3);
+    return by_gauss * by_gauss * cov(at + 2, at + 2) + by_lorentz * by_lorentz * cov(at + 3, at + 3) +
+           2.0 * by_gauss * by_lorentz * cov(at + 2, at + 3);
   };
-  const double background = cov(0, 0) + c * c * cov(1, 1) + p_[1] * p_[1] * cov(first + 1, first + 1) +
-                            2.0 * (c * cov(0, 1) + p_[1] * cov(0, first + 1) + c * p_[1] * cov(1, first + 1));
-  peak.sigma = {sigma(cov(first, first)),
-                sigma(cov(first + 1, first + 1)),
-                2.0 * PER_VARIANCE * gauss * sigma(cov(first + 2, first + 2)),
-                sigma(cov(first + 3, first + 3)),
+  const double background = cov(0, 0) + c * c * cov(1, 1) + p_[1] * p_[1] * cov(at + 1, at + 1) +
+                            2.0 * (c * cov(0, 1) + p_[1] * cov(0, at + 1) + c * p_[1] * cov(1, at + 1));
+  peak.sigma = {sigma(cov(at, at)),
+                sigma(cov(at + 1, at + 1)),
+                gauss > 0.0 ? 2.0 * PER_VARIANCE * gauss * sigma(cov(at + 2, at + 2)) : NOT_KNOWN,
+                lorentz > 0.0 ? sigma(cov(at + 3, at + 3)) : NOT_KNOWN,
                 sigma(of_widths(width.fwhm_gauss, width.fwhm_lorentz)),
                 sigma(of_widths(width.mixing_gauss, width.mixing_lorentz)),
                 sigma(background)};
@@ -350,6 +550,8 @@ void check(const LineoutView& view, const LineoutOptions& options) {
   };
   if (view.n_radius < 1 || !ascending(view.edges, static_cast<std::size_t>(view.n_radius) + 1))
     throw InputError("the edges of the bins must be finite and ascend");
+  if (view.eta_edges != nullptr && !ascending(view.eta_edges, static_cast<std::size_t>(view.n_eta) + 1))
+    throw InputError("the edges of the eta bins must be finite and ascend");
   if (!ascending(options.positions.data(), options.positions.size()))
     throw InputError("the positions of the peaks must be finite and ascend");
   const auto require = [](bool good, const char* name, double value, const char* expected) {
@@ -377,7 +579,7 @@ void settle_widths(const LineoutView& view, const LineoutOptions& options,
     for (const PeakStart& s : lineout) {
       if (!seen(s)) continue;
       all.push_back(s.fwhm);
-      if (!by_position.empty()) by_position[static_cast<std::size_t>(s.peak)].push_back(s.fwhm);
+      if (!by_position.empty() && s.peak != NEIGHBOR) by_position[static_cast<std::size_t>(s.peak)].push_back(s.fwhm);
     }
   }
   const double typical = all.empty() ? FWHM_BINS * mean_bin(view) : median(all);
@@ -387,7 +589,7 @@ void settle_widths(const LineoutView& view, const LineoutOptions& options,
     for (PeakStart& s : lineout) {
       if (options.fwhm > 0.0) {
         s.fwhm = options.fwhm;
-      } else if (!of_position.empty()) {
+      } else if (!of_position.empty() && s.peak != NEIGHBOR) {
         s.fwhm = of_position[static_cast<std::size_t>(s.peak)];
       } else {
         s.fwhm = std::clamp(s.fwhm, typical / MOST_ODD, typical * MOST_ODD);

@@ -7,8 +7,17 @@
 //
 // with P the area-normalised pseudo-Voigt of pseudo_voigt.hpp, < >_i its exact mean over the bin, and each peak its own
 // area A, centre c, Gaussian width g and Lorentzian width l. Least squares weighted by 1 / sigma_i^2 (levmar.hpp).
-// Uncertainties are those of the inverse normal matrix, not multiplied by chi-square. Where another window is near, the
-// tails of its peaks, known from a first pass, are taken off in two more.
+// Peaks that nobody asked for are fitted with those that somebody did, and not reported: what stands out of the
+// lineout, and what stands out of the residuals (lineout_neighbors.hpp). Where another window is near, the tails of its
+// peaks, known from a first pass, are taken off in two more.
+//
+// With J the Jacobian and r the residuals, both over sigma, N = J^T J, and R the correlation of the bins
+// (lineout_sharing.hpp), the covariance of the parameters is that of least squares whose weights leave R out, and the
+// sum of squares is divided by its mean (Seber & Wild, Nonlinear Regression (1989), section 2.8):
+//
+//   cov = N^-1 J^T R J N^-1,   chi2 = r^T r / (n - trace(N^-1 J^T R J))
+//
+// which is N^-1 and n - p where bins share nothing. Uncertainties are not multiplied by chi-square.
 #ifndef MIDAS_LINEOUT_PEAKS_HPP
 #define MIDAS_LINEOUT_PEAKS_HPP
 
@@ -24,6 +33,7 @@ struct LineoutView {
   const double* sigma;
   const double* edges;  // n_radius + 1, ascending [px]
   std::int64_t n_sums, n_radius, n_eta;
+  const double* eta_edges = nullptr;  // n_eta + 1, ascending [rad]; null: neighbouring bins share nothing
 };
 
 struct LineoutOptions {
@@ -46,7 +56,8 @@ enum class PeakOutcome : std::int32_t {
   NOT_CONVERGED,  // too many steps
   SHIFT_LIMIT,    // the centre ran to its limit
   WIDTH_LIMIT,    // a width ran to that of the window
-  SINGULAR        // the bins do not determine the parameters: no uncertainties
+  SINGULAR,       // the bins do not determine the parameters: no uncertainties
+  CROWDED         // the window holds more than was fitted
 };
 
 struct PeakValues {

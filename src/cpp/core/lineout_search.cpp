@@ -37,6 +37,21 @@ std::size_t highest_top(const Lineout& lineout, std::size_t from, std::size_t to
   return top;
 }
 
+// Of those in [low, high).
+std::vector<PeakStart>::iterator nearest_peak(std::vector<PeakStart>& seen, double low, double high, double radius) {
+  auto nearest = seen.end();
+  for (auto s = seen.begin(); s != seen.end(); ++s) {
+    if (s->center < low || s->center >= high) continue;
+    if (nearest == seen.end() || std::abs(s->center - radius) < std::abs(nearest->center - radius)) nearest = s;
+  }
+  return nearest;
+}
+
+void sort_by_center(std::vector<PeakStart>& starts) {
+  std::stable_sort(starts.begin(), starts.end(),
+                   [](const PeakStart& p, const PeakStart& q) { return p.center < q.center; });
+}
+
 // From the top outward to where the value falls below `level`, on the side where that is nearer, doubled.
 double width_at(const Lineout& lineout, const std::vector<double>& values, std::size_t top, double level,
                 std::size_t from, std::size_t to) {
@@ -80,8 +95,12 @@ double max_shift(const LineoutView& view, const LineoutOptions& options) {
   return options.max_shift > 0.0 ? options.max_shift : std::max(LEAST_SHIFT, LEAST_SHIFT_BINS * mean_bin(view));
 }
 
-void starts_at(const LineoutView& view, const LineoutOptions& options, const Lineout& lineout,
+void starts_at(const LineoutView& view, const LineoutOptions& options, Lineout& lineout,
                std::vector<PeakStart>& starts) {
+  std::vector<PeakStart> seen;
+  LineoutOptions all = options;
+  all.n_peaks = 0;
+  find_peaks(all, lineout, seen);
   const std::vector<double>& positions = options.positions;
   const double reach = max_shift(view, options);
   const auto place = [&](double r) {
@@ -104,7 +123,10 @@ void starts_at(const LineoutView& view, const LineoutOptions& options, const Lin
       starts.push_back(start);
       continue;
     }
-    const std::size_t top = highest_top(lineout, from, to, positions[k]);
+    const auto nearest = nearest_peak(seen, low, high, positions[k]);
+    const std::size_t top =
+        nearest == seen.end() ? highest_top(lineout, from, to, positions[k]) : place(nearest->center);
+    if (nearest != seen.end()) seen.erase(nearest);
     const std::size_t first = std::max(place(left), top > BASE_REACH ? top - BASE_REACH : 0);
     const std::size_t last = std::min(place(right), top + BASE_REACH + 1);
     double lowest_left = lineout.value[top], lowest_right = lowest_left;
@@ -122,6 +144,9 @@ void starts_at(const LineoutView& view, const LineoutOptions& options, const Lin
     }
     starts.push_back(start);
   }
+  for (PeakStart& s : seen) s.peak = NEIGHBOR;
+  starts.insert(starts.end(), seen.begin(), seen.end());
+  sort_by_center(starts);
 }
 
 void smooth(std::int64_t n_bins, Lineout& lineout) {
@@ -175,10 +200,12 @@ void find_peaks(const LineoutOptions& options, Lineout& lineout, std::vector<Pea
   if (wanted > 0 && starts.size() > wanted) {
     std::stable_sort(starts.begin(), starts.end(),
                      [](const PeakStart& p, const PeakStart& q) { return p.prominence > q.prominence; });
-    starts.resize(wanted);
-    std::sort(starts.begin(), starts.end(), [](const PeakStart& p, const PeakStart& q) { return p.center < q.center; });
+    for (std::size_t k = wanted; k < starts.size(); ++k) starts[k].peak = NEIGHBOR;
+    sort_by_center(starts);
   }
-  for (std::size_t k = 0; k < starts.size(); ++k) starts[k].peak = static_cast<std::int64_t>(k);
+  std::int64_t number = 0;
+  for (PeakStart& s : starts)
+    if (s.peak != NEIGHBOR) s.peak = number++;
 }
 
 }  // namespace midas

@@ -20,23 +20,26 @@ struct Lineout {
   std::size_t size() const { return bin.size(); }
 };
 
+constexpr std::int64_t NEIGHBOR = -1;
+
 // Start values of one peak.
 struct PeakStart {
-  std::int64_t peak = 0;
+  std::int64_t peak = 0;                          // its number; NEIGHBOR: one that nobody asked for
   double center = 0.0, height = 0.0, fwhm = 0.0;  // fwhm 0: not seen
   double prominence = 0.0;                        // in standard deviations
+  bool is_hidden = false;                         // seen in the residuals alone
   PeakOutcome outcome = PeakOutcome::CONVERGED;   // else why there is nothing to fit
 };
 
 double max_shift(const LineoutView& view, const LineoutOptions& options);
 double mean_bin(const LineoutView& view);
 
-// One start a position, in their order.
-void starts_at(const LineoutView& view, const LineoutOptions& options, const Lineout& lineout,
+// One start a position, at the nearest peak in reach, and one for each other peak of the lineout; by radius.
+void starts_at(const LineoutView& view, const LineoutOptions& options, Lineout& lineout,
                std::vector<PeakStart>& starts);
 
 // The peaks whose prominence is enough, by radius: the height over the higher one of the lowest points between the peak
-// and, on either side, the nearest higher bin.
+// and, on either side, the nearest higher bin. Those beyond the n_peaks most prominent ones are neighbours.
 void find_peaks(const LineoutOptions& options, Lineout& lineout, std::vector<PeakStart>& starts);
 
 // The quadratic Savitzky-Golay filter over n_bins (odd) of the values, where that many neighbours lie side by side; the

@@ -32,6 +32,7 @@ REASONS = (
     "the centre ran to max_shift or to a neighbour",
     "a width ran to that of the window",
     "the bins do not determine the parameters",
+    "the window holds more than the peaks fitted",
 )
 """What `PeakFits.reason` can say, in the order of the core's outcomes; the first is success."""
 
@@ -45,14 +46,16 @@ class PeakOptions:
     window: float = 4.0
     """Bins within this many widths of a peak are fitted; peaks nearer to one another than that are fitted together."""
     max_shift: float | None = None
-    """A centre stays within this of the position given [px]; None: 5 px or 3 bins, what is more."""
+    """A centre stays within this of the position given [px]; None: 5 px or 3 bins, what is more. Of several peaks in
+    reach the nearest is taken."""
     min_prominence: float = 6.0
-    """A peak that nobody named stands out by this many standard deviations at least."""
+    """A peak that nobody named stands out by this many standard deviations at least, of the lineout or of what a fit
+    left."""
     smoothing: int = 0
     """Bins of the quadratic Savitzky-Golay filter of the search for peaks, odd from 5; 0 does without. What is fitted
     is never smoothed."""
     n_peaks: int | None = None
-    """The most prominent peaks to find in a lineout; None: all."""
+    """The most prominent peaks to find in a lineout; None: all. The others are fitted with them and not reported."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,9 +63,11 @@ class PeakFits:
     """Fitted peaks, one row for each (sum, eta, peak). Arrays are read-only; NaN where a fit gave no answer.
 
     Standard uncertainties (`_sigma`) are those of the weighted least squares, from the cake's sigma and what
-    neighbouring bins share: a pixel on a border counts in both, so that sums over bins scatter by more than those of
-    independent ones would, by 22 % for bins of a pixel. They are not multiplied by chi-square. That of a parameter on
-    its bound (`sig` or `gam` 0) is NaN.
+    neighbouring bins share: a pixel on a border counts in both, by which bins of a pixel correlate by 0.25 (Yang,
+    Juhás & Billinge, J. Appl. Cryst. 47 (2014) 1273). They are not multiplied by chi-square. That of a parameter on its
+    bound (`sig` or `gam` 0) is NaN; the others' allow for a width that noise took away, on the safe side for the area.
+    On simulated cakes with bins of 0.5, 1 and 2 px errors over uncertainties have standard deviations from 0.97 to
+    1.03; below some thousand counts a peak from 1.0 to 1.2, since sigma comes from the counts.
     """
 
     sum: IntArray
@@ -109,7 +114,7 @@ class PeakFits:
     background_slope: FloatArray
     """Shape (n,): over the window [intensity / px]."""
     chi2: FloatArray
-    """Shape (n,): reduced chi-square of the window."""
+    """Shape (n,): chi-square of the window over its mean, which what bins share lowers: 1 where the model is right."""
     n_bins: IntArray
     """Shape (n,): bins of the window that have a value."""
     converged: npt.NDArray[np.bool_]
@@ -219,6 +224,11 @@ def fit_peaks(
     weighted by the cake's sigma; one in which nothing was counted has that of a single count. A lineout that has no
     answer gives NaN and says why.
 
+    Where positions or `n_peaks` ask for some of the peaks, the neighbours of these are found and fitted with them, not
+    reported: those that stand out of the lineout, and shoulders that stand out of what a first fit left, where with
+    them the window is described to within noise. Where they cannot be told apart, or a peak of 5 % is left beside those
+    fitted, these have not converged and say so. Chi-square far above 1 with neither is a profile unlike the model's.
+
     Parameters
     ----------
     cake
@@ -263,6 +273,7 @@ def fit_peaks(
         np.ascontiguousarray(sigma_above_0(cake.sigma, cake.bin_area, normalized=cake.normalized)),
         edges,
         positions=at,
+        eta_edges=np.ascontiguousarray(cake.eta_edges, dtype=np.float64),
         fwhm=_positive(options.fwhm, "fwhm"),
         window=float(options.window),
         max_shift=_positive(options.max_shift, "max_shift"),
@@ -308,22 +319,10 @@ def _count(n: int) -> int:
     return int(n)
 
 
-def _shared(widths: FloatArray) -> FloatArray:
-    """Return the standard deviation of a sum over bins of these widths [px], over that of independent bins.
-
-    A pixel with the shares a_k in bins adds (sum a_k)² = 1 to the variance of the sum, but sum a_k² to the sum of
-    variances; the mean of that over the places of a pixel 1 px wide is 1 - 1/(3h) for bins of h >= 1, h - h²/3 else.
-    """
-    squares = np.where(widths >= 1.0, 1.0 - 1.0 / (3.0 * np.maximum(widths, 1.0)), widths - widths**2 / 3.0)
-    return np.asarray(1.0 / np.sqrt(squares))
-
-
 def _in_angles(found: dict[str, npt.NDArray[Any]], cake: Cake) -> dict[str, npt.NDArray[Any]]:
     """Return the columns of `PeakFits`: the core's, which know only px, and what follows from the geometry."""
     g = cake.geometry
     center = found["center"]
-    factor = _shared(np.interp(center, cake.radius, np.diff(cake.radius_edges)))
-    found.update({name: found[name] * factor for name in found if name.endswith("_sigma")})
     two_theta = g.two_theta_of(center)
     theta = np.radians(0.5 * two_theta)
     # d 2theta / d R of 2theta = atan(R px / L)
