@@ -62,23 +62,31 @@ class CakeBatch {
   }
 
  private:
-  static constexpr std::int64_t AHEAD = 2;  // tiles between asking for counts and reading them
   static constexpr std::size_t BLOCK = 64;  // bins at a time, whose sums stay in the cache
 
   const Sum* of_bin(std::size_t b) const { return sums_ + static_cast<std::int64_t>(b) * stride_; }
 
   void add_strip(Strips<T>& frames, std::int64_t row, std::int64_t first, std::int64_t end) {
     const typename Strips<T>::Rows rows = frames.rows(row, std::min(row + TILE_ROWS, map_.n_rows));
-    const auto n_tiles = static_cast<std::int64_t>(map_.first_run.size()) - 1;
-    const std::int64_t ask_to = frames.in_memory() ? n_tiles : 0;
     tiles_.begin_strip(row);
-    tiles_.ask_for_nothing();
     for (std::int64_t t = first; t < end; ++t) {
       const auto k = static_cast<std::size_t>(t);
+      tiles_.ask_for_nothing();
+      if (frames.in_memory()) ask_ahead(rows.data(), row, t - first);
       if (map_.first_run[k] == map_.first_run[k + 1]) continue;
-      if (t + AHEAD < ask_to) tiles_.ask_for(rows.data(), t + AHEAD);
       wide_ |= tiles_.read(rows.data(), t, with_variance_) & all_frames(n_);
       add_tile();
+    }
+  }
+
+  // Asks for a share of the next block of tiles, as large as that of the tile at hand in its own block.
+  void ask_ahead(const T* const* frames, std::int64_t row, std::int64_t tile) {
+    const std::int64_t block = tile / BLOCK_TILES, across = map_.tiles_across(), next = (block + 1) * BLOCK_TILES;
+    const std::int64_t n_shares = std::min(BLOCK_TILES, across - block * BLOCK_TILES);
+    if (next < across) {
+      tiles_.ask_for(frames, row, next * TILE_COLUMNS, tile % BLOCK_TILES, n_shares);
+    } else if (row + TILE_ROWS < map_.n_rows) {
+      tiles_.ask_for(frames, row + TILE_ROWS, 0, tile % BLOCK_TILES, n_shares);
     }
   }
 
@@ -110,10 +118,9 @@ class CakeBatch {
     double* const area = work_.missing.get(3 * size);
     double *const pixels = area + size, *const dark = pixels + size;
     const std::int32_t* const bin = runs.bin;
-    while (static_cast<std::int64_t>(run_numbers_.size()) < cake_.most_runs) {
+    while (static_cast<std::int64_t>(run_numbers_.size()) < cake_.most_runs)
       run_numbers_.push_back(static_cast<std::int32_t>(run_numbers_.size()));
-      all_first_.push_back(1);
-    }
+    all_first_.resize(static_cast<std::size_t>(cake_.most_runs), 1);
     runs.bin = run_numbers_.data();
     runs.first = all_first_.data();
     runs.stride = LANES;

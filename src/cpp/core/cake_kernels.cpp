@@ -12,7 +12,9 @@ namespace {
 
 constexpr int CHAINS = 4;
 static_assert(CHAINS == GROUP);
-constexpr std::int64_t AHEAD = 12;  // runs between asking for a bin's sums and adding to them
+constexpr std::int64_t AHEAD = 12;          // runs between asking for a bin's sums and adding to them
+constexpr std::int64_t ENTRIES_AHEAD = 96;  // entries between asking for them and reading them
+constexpr std::int64_t BINS_AHEAD = 64;     // bins between asking for where their cake goes and writing it
 
 template <class Sum>
 alignas(128) constexpr Sum NOTHING[LANES] = {};
@@ -28,13 +30,16 @@ template <int WIDTH, int SIDE, bool SUMS, bool SQUARES, bool ONES, class Real, c
   const void* const* const asked_end = asked + runs.n_asked;
   const std::int64_t at_once = (runs.n_asked + runs.n - 1) / runs.n;
   for (std::int64_t r = 0; r < runs.n; ++r) {
-    for (std::int64_t i = 0; i < at_once && asked < asked_end; ++i) __builtin_prefetch(*asked++, 0, 3);
+    for (std::int64_t i = 0; i < at_once && asked < asked_end; ++i) __builtin_prefetch(*asked++, 0, 2);
     const std::int64_t later = runs.bin[r + AHEAD < runs.n ? r + AHEAD : runs.n - 1] * runs.stride;
     for (std::int64_t byte = 0; byte < LANES * static_cast<std::int64_t>(sizeof(Sum)); byte += 64) {
       if constexpr (SUMS) __builtin_prefetch(reinterpret_cast<const char*>(sums + later) + byte, 1, 3);
       if constexpr (SQUARES) __builtin_prefetch(reinterpret_cast<const char*>(squares + later) + byte, 1, 3);
     }
     const std::int64_t n = runs.groups[r] * GROUP;
+    __builtin_prefetch(area + ENTRIES_AHEAD, 0, 3);
+    __builtin_prefetch(area + ENTRIES_AHEAD + 16, 0, 3);
+    __builtin_prefetch(pixel + ENTRIES_AHEAD, 0, 3);
     Sum* const into = sums + runs.bin[r] * runs.stride;
     const Sum* const before = runs.first[r] != 0 ? NOTHING<Sum> : into;
     Sum* const into_squares = SQUARES ? squares + runs.bin[r] * runs.stride : nullptr;
@@ -131,6 +136,8 @@ template <int N, class Out>
     Wide less, times;
     std::memcpy(&less, dark + b, sizeof(less));
     std::memcpy(&times, factor + b, sizeof(times));
+    for (std::int64_t i = 0; i < N; ++i) __builtin_prefetch(sums + (b + 2 * N + i) * stride, 0, 3);
+    for (std::int64_t f = 0; f < n_frames; ++f) __builtin_prefetch(out[f] + b + BINS_AHEAD, 1, 3);
     for (std::int64_t group = 0; group < n_frames; group += N) {
       Words<N> v[N];
 #pragma GCC unroll 16

@@ -61,7 +61,7 @@ class CakeSingle {
       for (std::int64_t t = task * TILES_A_TASK; t < end && !wide_.load(std::memory_order_relaxed); ++t) {
         const auto k = static_cast<std::size_t>(t);
         if (map_.first_run[k] == map_.first_run[k + 1]) continue;
-        if (t + AHEAD < n_tiles) tiles.ask_for(&frame, t + AHEAD);
+        if (t + AHEAD < n_tiles) tiles.fetch(frame, t + AHEAD);
         if (tiles.read(&frame, t, squares_ != nullptr) != 0) {
           wide_ = true;
           return;

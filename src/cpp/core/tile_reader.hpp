@@ -15,6 +15,8 @@
 
 namespace midas {
 
+constexpr std::int64_t BLOCK_TILES = 8;  // tiles side by side whose counts are asked for together
+
 // Reads tiles of some frames and makes them ready for the kernels.
 template <class T, class Real>
 class TileReader {
@@ -76,24 +78,35 @@ class TileReader {
             n_asked_};
   }
 
-  // Has the counts of a tile fetched: of many frames while the tile at hand is summed, of one at once.
-  void ask_for(const T* const* frames, std::int64_t t) {
-    const std::int64_t row = t / map_.tiles_across() * TILE_ROWS, column = t % map_.tiles_across() * TILE_COLUMNS;
-    const std::int64_t last = std::min(row + TILE_ROWS, map_.n_rows);
-    constexpr std::int64_t STEP = 64 / static_cast<std::int64_t>(sizeof(T));
+  // Has a share of the counts of a block of tiles fetched while the tile at hand is summed: line after line of each
+  // row, which is how the processor foresees what comes next.
+  void ask_for(const T* const* frames, std::int64_t row, std::int64_t column, std::int64_t share,
+               std::int64_t n_shares) {
+    const std::int64_t n_rows = std::min(TILE_ROWS, map_.n_rows - row);
+    const std::int64_t end_column = std::min(column + BLOCK_TILES * TILE_COLUMNS, map_.n_columns);
+    const std::int64_t end = (share + 1) * lanes_ * n_rows / n_shares;
+    const std::int64_t lines = (end_column - column + LINE - 1) / LINE;
     n_asked_ = 0;
-    for (std::int64_t f = 0; f < lanes_; ++f)
-      for (std::int64_t r = row; r < last; ++r)
-        for (std::int64_t c = 0; c < TILE_COLUMNS; c += STEP)
-          asked_[static_cast<std::size_t>(n_asked_++)] =
-              frames[f] + (r - strip_) * map_.n_columns + std::min(column + c, map_.n_columns - 1);
-    if (lanes_ > 1) return;
-    for (std::int64_t i = 0; i < n_asked_; ++i) __builtin_prefetch(asked_[static_cast<std::size_t>(i)], 0, 2);
-    n_asked_ = 0;
+    asked_.resize(std::max(asked_.size(), static_cast<std::size_t>(lanes_ * n_rows * lines)));
+    for (std::int64_t i = share * lanes_ * n_rows / n_shares; i < end; ++i) {
+      const T* const line = frames[i / n_rows] + (row - strip_ + i % n_rows) * map_.n_columns;
+      for (std::int64_t c = column; c < end_column; c += LINE) asked_[static_cast<std::size_t>(n_asked_++)] = line + c;
+    }
   }
   void ask_for_nothing() { n_asked_ = 0; }
 
+  // Has the counts of a tile of one frame fetched.
+  void fetch(const T* frame, std::int64_t t) const {
+    const std::int64_t row = t / map_.tiles_across() * TILE_ROWS, column = t % map_.tiles_across() * TILE_COLUMNS;
+    const std::int64_t end_row = std::min(row + TILE_ROWS, map_.n_rows);
+    for (std::int64_t r = row; r < end_row; ++r)
+      for (std::int64_t c = 0; c < TILE_COLUMNS; c += LINE)
+        __builtin_prefetch(frame + (r - strip_) * map_.n_columns + std::min(column + c, map_.n_columns - 1), 0, 2);
+  }
+
  private:
+  static constexpr std::int64_t LINE = 64 / static_cast<std::int64_t>(sizeof(T));  // counts in a line of the cache
+
   TileState load(const T* const* frames, std::int64_t row, std::int64_t column) {
     const std::int64_t offset = (row - strip_) * map_.n_columns + column;
     std::array<const T*, LANES> from{};
@@ -195,7 +208,7 @@ class TileReader {
   std::int64_t lanes_;
   Valid<T> valid_;
   const TileLoader<T, Real>& loader_;
-  std::array<const void*, LANES * TILE_ROWS * 4> asked_{};
+  std::vector<const void*> asked_;
   std::int64_t n_asked_ = 0;
   Real *tile_, *variance_;
   double *absent_, *absent_dark_;
