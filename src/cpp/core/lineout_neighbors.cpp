@@ -12,6 +12,7 @@ constexpr double MIXING = 0.4;
 
 double dot(const std::vector<double>& a, const std::vector<double>& b, std::size_t n) {
   double sum = 0.0;
+#pragma omp simd reduction(+ : sum)
   for (std::size_t i = 0; i < n; ++i) sum += a[i] * b[i];
   return sum;
 }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <string>
 
 #include "error.hpp"
@@ -21,9 +22,11 @@ constexpr double MOST_ODD = 2.0;      // factor by which a found peak's start wi
 constexpr double TAILS = 3.0;         // windows from a peak within which others' tails are taken off
 constexpr int SWEEPS = 2;             // in which they are: each leaves some tenth of the error
 constexpr int MOST_ADDED = 2;         // neighbours of a window that only the residuals show
+constexpr double MOST_NOISE = 4.0;    // standard deviations of chi-square
 constexpr double LEAST_SHARE = 0.05;  // of a peak's area: what is left beside it that spoils it
 constexpr double LEAST_APART = 0.7;   // widths between peaks that are two
 constexpr double MOST_UNLIKE = 2.0;   // factor between the widths of such peaks
+constexpr double MOST_LEFT = 0.1;     // of what chi-square has above its mean, by two peaks where one was fitted
 constexpr double LEAST_BLEND = 0.5;   // and that may be; nearer ones are the shape of one
 constexpr std::int64_t LINEOUTS_PER_BLOCK = 8;
 
@@ -50,9 +53,25 @@ class LineoutFitter {
   bool is_wanted(const PeakStart& start, const std::vector<PeakStart>& starts) const;
   double excess(const PeakGroup& group) const;
   bool is_suspicious(const PeakGroup& group) const;
+  bool is_described(const PeakGroup& group) const;
   void add_neighbors(std::size_t g);
   bool are_apart(const PeakGroup& group, double widths) const;
-  void insert(std::size_t g, const PeakStart& start);
+  std::size_t insert(std::size_t g, const Neighbor& neighbor);
+  bool is_settled(const PeakGroup& group) const;
+  bool is_more_likely(const PeakGroup& group, double before) const;
+  std::size_t nearest_to(const PeakGroup& group, std::size_t peak) const;
+  // Where a peak was asked for, or seen.
+  double expected_of(std::size_t k) const {
+    const PeakStart& start = lineout_.starts[k];
+    return options_.positions.empty() || start.peak == NEIGHBOR
+               ? start.center
+               : options_.positions[static_cast<std::size_t>(start.peak)];
+  }
+  // What came of peaks that were added: whether they settled the window, or show at least that it holds more.
+  struct Tried {
+    bool is_settled = false, is_crowded = false;
+  };
+  Tried try_sides(std::size_t g, std::size_t added, double before);
   void name_nearest(const PeakGroup& group);
   void hand_over(std::vector<LineoutPeak>& peaks, std::size_t base);
 
@@ -116,58 +135,134 @@ bool LineoutFitter::is_suspicious(const PeakGroup& group) const {
          !(excess(group) < 0.5 * options_.min_prominence * options_.min_prominence);
 }
 
-void LineoutFitter::insert(std::size_t g, const PeakStart& start) {
-  const auto place =
-      std::upper_bound(lineout_.starts.begin() + static_cast<std::ptrdiff_t>(groups_[g].first),
-                       lineout_.starts.begin() + static_cast<std::ptrdiff_t>(groups_[g].end), start.center,
-                       [](double center, const PeakStart& s) { return center < s.center; });
+// Adds a peak that the residuals show and fits the group; returns its place among the starts.
+std::size_t LineoutFitter::insert(std::size_t g, const Neighbor& neighbor) {
+  PeakStart start;
+  start.peak = NEIGHBOR;
+  start.center = neighbor.center;
+  start.fwhm = neighbor.fwhm;
+  start.height = neighbor.area / (UNIT_AREA * neighbor.fwhm);
+  start.is_hidden = true;
+  std::vector<PeakStart>& starts = lineout_.starts;
+  const auto place = std::upper_bound(starts.begin() + static_cast<std::ptrdiff_t>(groups_[g].first),
+                                      starts.begin() + static_cast<std::ptrdiff_t>(groups_[g].end), start.center,
+                                      [](double center, const PeakStart& s) { return center < s.center; });
+  const auto at = place - starts.begin();
   LineoutPeak nothing = lineout_.fitted[groups_[g].first];
   nothing.peak = NEIGHBOR;
   nothing.value = nothing.sigma = NOTHING;
-  lineout_.fitted.insert(lineout_.fitted.begin() + (place - lineout_.starts.begin()), nothing);
-  lineout_.starts.insert(place, start);
+  lineout_.fitted.insert(lineout_.fitted.begin() + at, nothing);
+  starts.insert(place, start);
   ++groups_[g].end;
   for (std::size_t other = g + 1; other < groups_.size(); ++other) ++groups_[other].first, ++groups_[other].end;
+  fitter_.fit(groups_[g], true);
+  return static_cast<std::size_t>(at);
+}
+
+// To within noise, of which chi-square has the standard deviation sqrt(2 n).
+bool LineoutFitter::is_described(const PeakGroup& group) const {
+  const double noise = std::sqrt(2.0 * static_cast<double>(lineout_.fitted[group.first].n_bins));
+  return !(excess(group) > std::min(options_.min_prominence * options_.min_prominence, MOST_NOISE * noise));
+}
+
+// Whether the window is described to within noise by peaks that stand apart, with areas that are known: of a peak that
+// is not quite the model's some tenths of the area can be a shoulder, but that area is vague.
+bool LineoutFitter::is_settled(const PeakGroup& group) const {
+  const auto is_known = [&](std::size_t k) {
+    const LineoutPeak& peak = lineout_.fitted[k];
+    return peak.value.area >= options_.min_prominence * peak.sigma.area;
+  };
+  for (std::size_t k = group.first; k < group.end; ++k)
+    if (lineout_.starts[k].is_hidden && !(is_known(k) && is_known(nearest_to(group, k)))) return false;
+  return is_described(group) && are_apart(group, LEAST_APART);
+}
+
+// Whether the peaks of a group, one more than were asked for, show that there is another: they describe it but do not
+// quite stand apart, or stand apart and leave little of what was there before.
+bool LineoutFitter::is_more_likely(const PeakGroup& group, double before) const {
+  return (is_described(group) && are_apart(group, LEAST_BLEND)) ||
+         (excess(group) < MOST_LEFT * before && are_apart(group, LEAST_APART));
+}
+
+// The peak of a group that is nearest to another one of it.
+std::size_t LineoutFitter::nearest_to(const PeakGroup& group, std::size_t peak) const {
+  const auto away = [&](std::size_t k) {
+    return k == peak ? std::numeric_limits<double>::infinity()
+                     : std::abs(lineout_.fitted[k].value.center - lineout_.fitted[peak].value.center);
+  };
+  std::size_t nearest = group.first;
+  for (std::size_t k = group.first; k < group.end; ++k)
+    if (away(k) < away(nearest)) nearest = k;
+  return nearest;
+}
+
+// A peak with a shoulder also looks like a narrow peak on a broad one, and a fit may end there. Fits the added one and
+// that beside it again, the broad one as narrow as the other and on either side of it.
+LineoutFitter::Tried LineoutFitter::try_sides(std::size_t g, std::size_t added, double before) {
+  const PeakGroup group = groups_[g];
+  const std::size_t beside = nearest_to(group, added);
+  const std::vector<PeakStart> starts = lineout_.starts;
+  const std::vector<LineoutPeak> fitted = lineout_.fitted;
+  PeakValues narrow = fitted[added].value, moved = fitted[beside].value;
+  if (beside == added || !std::isfinite(narrow.area) || !std::isfinite(moved.area)) return {};
+  if (narrow.fwhm > moved.fwhm) std::swap(narrow, moved);
+  const double area = moved.area;
+  Tried tried;
+  for (const double side : {-1.0, 1.0}) {
+    moved = narrow;
+    moved.area = area;
+    moved.center += side * narrow.fwhm;
+    const double position = expected_of(beside);
+    const bool is_moved_asked = std::abs(moved.center - position) < std::abs(narrow.center - position);
+    lineout_.fitted[beside].value = is_moved_asked ? moved : narrow;
+    lineout_.fitted[added].value = is_moved_asked ? narrow : moved;
+    lineout_.starts[added].center = lineout_.fitted[added].value.center;
+    fitter_.fit(group, true);
+    tried.is_settled = is_settled(group);
+    tried.is_crowded = tried.is_crowded || is_more_likely(group, before);
+    if (tried.is_settled) break;
+    lineout_.starts = starts;
+    lineout_.fitted = fitted;
+  }
+  return tried;
 }
 
 // Adds peaks where the residuals show one. They stay only if the window is then described to within noise by peaks that
 // stand apart: real profiles are not quite the model's, and two of these make up for a great deal. Where the peaks that
-// describe it, one more than were asked for, do not stand apart, or what is left stands beside those that were fitted,
-// the window is crowded.
+// describe it, one more than were asked for, do not stand apart, where two that do leave little, or what is left stands
+// beside those that were fitted, the window is crowded.
 void LineoutFitter::add_neighbors(std::size_t g) {
   fitter_.fit(groups_[g], true);
-  Neighbor left = fitter_.strongest_neighbor(groups_[g]);
-  const std::vector<PeakStart> starts = lineout_.starts;
-  const std::vector<LineoutPeak> fitted = lineout_.fitted;
+  const Neighbor rest = fitter_.strongest_neighbor(groups_[g]);
+  if (rest.significance < options_.min_prominence) return;
+  const FittedLineout without{{}, lineout_.starts, lineout_.fitted};
   const std::vector<PeakGroup> groups = groups_;
-  const Neighbor rest = left;
-  bool is_described = false, is_apart = false, is_blend = false;
-  for (int added = 0; !is_described && added < MOST_ADDED && left.significance >= options_.min_prominence; ++added) {
-    PeakStart start;
-    start.peak = NEIGHBOR;
-    start.center = left.center;
-    start.fwhm = left.fwhm;
-    start.height = left.area / (UNIT_AREA * left.fwhm);
-    start.is_hidden = true;
-    insert(g, start);
-    fitter_.fit(groups_[g], true);
-    left = fitter_.strongest_neighbor(groups_[g]);
-    is_described = !(excess(groups_[g]) > options_.min_prominence * options_.min_prominence);
-    is_apart = are_apart(groups_[g], LEAST_APART);
-    is_blend = is_blend || (added == 0 && is_described && !is_apart && are_apart(groups_[g], LEAST_BLEND));
+  const double before = excess(groups_[g]);
+  Tried tried;
+  Neighbor next = rest;
+  for (int added = 0; !tried.is_settled && added < MOST_ADDED && next.significance >= options_.min_prominence;
+       ++added) {
+    const std::size_t at = insert(g, next);
+    tried.is_settled = is_settled(groups_[g]);
+    if (tried.is_settled) break;
+    next = is_described(groups_[g]) ? Neighbor{} : fitter_.strongest_neighbor(groups_[g]);
+    if (added > 0) continue;
+    tried.is_crowded = is_more_likely(groups_[g], before);
+    if (!(excess(groups_[g]) < MOST_LEFT * before)) continue;
+    const Tried sides = try_sides(g, at, before);
+    tried = {sides.is_settled, tried.is_crowded || sides.is_crowded};
   }
-  if (is_described && is_apart) {
+  if (tried.is_settled) {
     if (!options_.positions.empty()) name_nearest(groups_[g]);
     return;
   }
-  lineout_.starts = starts;
-  lineout_.fitted = fitted;
+  lineout_.starts = without.starts;
+  lineout_.fitted = without.fitted;
   groups_ = groups;
-  if (rest.significance < options_.min_prominence) return;
-  for (std::size_t k = groups_[g].first; k < groups_[g].end; ++k) {
+  for (std::size_t k = groups_[g].first; k < groups_[g].end && !tried.is_crowded; ++k) {
     const PeakValues& peak = lineout_.fitted[k].value;
     const bool is_beside = std::abs(rest.center - peak.center) > LEAST_APART * peak.fwhm;
-    if (!is_blend && !(is_beside && rest.area > LEAST_SHARE * peak.area)) return;
+    if (!(is_beside && rest.area > LEAST_SHARE * peak.area)) return;
   }
   for (std::size_t k = groups_[g].first; k < groups_[g].end; ++k)
     if (lineout_.fitted[k].outcome == PeakOutcome::CONVERGED) lineout_.fitted[k].outcome = PeakOutcome::CROWDED;
