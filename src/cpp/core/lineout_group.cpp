@@ -17,6 +17,8 @@ constexpr double GAUSS = 0.72, LORENTZ = 0.45;  // parts of a width 1 of a peak 
 constexpr double ROOT_2PI = 2.5066282746310005;
 // Steps end where the next one would move no parameter by more than some 1e-7 of its uncertainty.
 constexpr LevmarOptions FIT{80, 1e-13};
+// And some 1e-2 of it: the tails of others change by much less.
+constexpr LevmarOptions ROUGH{20, 1e-6};
 
 }  // namespace
 
@@ -123,8 +125,9 @@ void GroupFitter::subtract_tails(const PeakGroup& group) {
   }
 }
 
-void GroupFitter::fit(const PeakGroup& group, bool again) {
+void GroupFitter::fit(const PeakGroup& group, bool again, bool is_rough) {
   has_ended_ = false;
+  is_rough_ = is_rough;
   set_window(group);
   const std::size_t n_peaks = group.end - group.first;
   p_.assign(N_BACKGROUND + N_OF_PEAK * n_peaks, 0.0);
@@ -148,7 +151,7 @@ void GroupFitter::fit(const PeakGroup& group, bool again) {
   } else {
     solve<HeapStorage>(group, used);
   }
-  has_ended_ = true;
+  has_ended_ = !is_rough;
 }
 
 Neighbor GroupFitter::strongest_neighbor(const PeakGroup& group) const {
@@ -159,8 +162,8 @@ Neighbor GroupFitter::strongest_neighbor(const PeakGroup& group) const {
 template <class Storage>
 void GroupFitter::solve(const PeakGroup& group, std::size_t n_used) {
   LineoutModel<Storage> model(window_, group.end - group.first, buffers_);
-  const LevmarResult result =
-      levmar<Storage>(model, static_cast<int>(p_.size()), p_.data(), bounds_.lower.data(), bounds_.upper.data(), FIT);
+  const LevmarResult result = levmar<Storage>(model, static_cast<int>(p_.size()), p_.data(), bounds_.lower.data(),
+                                              bounds_.upper.data(), is_rough_ ? ROUGH : FIT);
   finish<Storage>(group, result, model, n_used);
 }
 
@@ -234,17 +237,23 @@ double GroupFitter::set_covariance(LineoutModel<Storage>& model) {
 template <class Storage>
 void GroupFitter::finish(const PeakGroup& group, const LevmarResult& result, LineoutModel<Storage>& model,
                          std::size_t n_used) {
-  set_correlation(group);
-  const double used = set_covariance(model);
+  double used = NOT_KNOWN;
+  if (is_rough_) {
+    covariance_.assign(p_.size() * p_.size(), 0.0);
+  } else {
+    set_correlation(group);
+    used = set_covariance(model);
+  }
   const bool is_regular = !std::isnan(used);
   for (std::size_t k = group.first; k < group.end; ++k) {
     LineoutPeak& peak = lineout_.fitted[k];
     peak.chi2 = result.cost / (static_cast<double>(n_used) - (is_regular ? used : static_cast<double>(p_.size())));
     peak.n_bins = static_cast<std::int64_t>(n_used);
     peak.slope = p_[1];
-    peak.outcome = !is_regular        ? PeakOutcome::SINGULAR
-                   : result.converged ? PeakOutcome::CONVERGED
-                                      : PeakOutcome::NOT_CONVERGED;
+    const bool is_good = is_rough_ || result.converged;
+    peak.outcome = !is_rough_ && !is_regular ? PeakOutcome::SINGULAR
+                   : is_good                 ? PeakOutcome::CONVERGED
+                                             : PeakOutcome::NOT_CONVERGED;
     finish_peak(k, N_BACKGROUND + N_OF_PEAK * (k - group.first), is_regular);
   }
 }

@@ -38,12 +38,15 @@ class GroupFitter {
   GroupFitter(const LineoutView& view, const LineoutOptions& options, FittedLineout& lineout)
       : view_(view), options_(options), lineout_(lineout), bin_(mean_bin(view)), shift_(max_shift(view, options)) {}
 
+  // Values alone, for others' tails and to see where a fit goes: without uncertainties, in few steps.
+  void fit_roughly(const PeakGroup& group, bool again) { fit(group, again, true); }
   // Again: from where an earlier fit ended, and with the tails of other groups' peaks taken off.
-  void fit(const PeakGroup& group, bool again);
+  void fit(const PeakGroup& group, bool again) { fit(group, again, false); }
   // What stands out most of the residuals of the last fit; significance 0 where that had nothing to fit.
   Neighbor strongest_neighbor(const PeakGroup& group) const;
 
  private:
+  void fit(const PeakGroup& group, bool again, bool is_rough);
   void give_up(const PeakGroup& group, PeakOutcome outcome);
   void set_window(const PeakGroup& group);
   void set_bounds(const PeakGroup& group);
@@ -83,6 +86,7 @@ class GroupFitter {
   BinCorrelation correlation_;
   std::vector<double> edges_;                     // of the window, from its middle [px]
   std::vector<double> p_, covariance_, inverse_;  // inverse_: of the normal matrix
+  bool is_rough_ = false;                         // the present fit
   bool has_ended_ = false;                        // the last fit, at residuals
 };
 

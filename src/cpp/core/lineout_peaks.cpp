@@ -97,10 +97,13 @@ void LineoutFitter::fit(std::int64_t index, const std::vector<PeakStart>& starts
   if (lineout_.starts.empty()) return;
   lineout_.bins.load(view_, sum, eta_bin);
   make_groups();
-  for (std::size_t g = 0; g < groups_.size(); ++g) fitter_.fit(groups_[g], false);
+  for (std::size_t g = 0; g < groups_.size(); ++g)
+    is_near_others(g) ? fitter_.fit_roughly(groups_[g], false) : fitter_.fit(groups_[g], false);
   for (int sweep = 0; sweep < SWEEPS; ++sweep)
-    for (std::size_t g = 0; g < groups_.size(); ++g)
-      if (is_near_others(g)) fitter_.fit(groups_[g], true);
+    for (std::size_t g = 0; g < groups_.size(); ++g) {
+      if (!is_near_others(g)) continue;
+      sweep + 1 < SWEEPS ? fitter_.fit_roughly(groups_[g], true) : fitter_.fit(groups_[g], true);
+    }
   const bool is_all_asked = options_.positions.empty() && options_.n_peaks == 0;
   for (std::size_t g = 0; g < groups_.size() && !is_all_asked; ++g)
     if (has_asked(groups_[g]) && is_suspicious(groups_[g])) add_neighbors(g);
@@ -217,10 +220,13 @@ LineoutFitter::Tried LineoutFitter::try_sides(std::size_t g, std::size_t added, 
     lineout_.fitted[beside].value = is_moved_asked ? moved : narrow;
     lineout_.fitted[added].value = is_moved_asked ? narrow : moved;
     lineout_.starts[added].center = lineout_.fitted[added].value.center;
-    fitter_.fit(group, true);
-    tried.is_settled = is_settled(group);
-    tried.is_crowded = tried.is_crowded || is_more_likely(group, before);
-    if (tried.is_settled) break;
+    fitter_.fit_roughly(group, true);
+    if (are_apart(group, LEAST_BLEND)) {
+      fitter_.fit(group, true);
+      tried.is_settled = is_settled(group);
+      tried.is_crowded = tried.is_crowded || is_more_likely(group, before);
+      if (tried.is_settled) break;
+    }
     lineout_.starts = starts;
     lineout_.fitted = fitted;
   }
@@ -248,7 +254,7 @@ void LineoutFitter::add_neighbors(std::size_t g) {
     next = is_described(groups_[g]) ? Neighbor{} : fitter_.strongest_neighbor(groups_[g]);
     if (added > 0) continue;
     tried.is_crowded = is_more_likely(groups_[g], before);
-    if (!(excess(groups_[g]) < MOST_LEFT * before)) continue;
+    if (!(excess(groups_[g]) < MOST_LEFT * before) || are_apart(groups_[g], LEAST_APART)) continue;
     const Tried sides = try_sides(g, at, before);
     tried = {sides.is_settled, tried.is_crowded || sides.is_crowded};
   }
