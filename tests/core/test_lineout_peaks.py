@@ -150,8 +150,7 @@ def test_uncertainties_where_noise_leaves_no_lorentzian_width():
     assert (found["gam"] == 0.0).mean() > 0.05
     for name, value in {"area": 2e3, "center": 540.3, "fwhm": widths(gauss, lorentz)[0]}.items():
         pulls = (found[name] - value) / found[f"{name}_sigma"]
-        assert (np.abs(pulls) > 6.0).sum() < 3, name
-        pulls = pulls[np.abs(pulls) < 6.0]
+        assert np.abs(pulls).max() < 6.0, name
         assert pulls.std() == pytest.approx(1.0, abs=0.05), name  # with the width known to be 0 the area's is 1.2
 
 
@@ -181,6 +180,19 @@ def test_peaks_are_found_and_noise_is_not():
     np.testing.assert_allclose(found["center"], 570.0, atol=0.3)
 
 
+def test_two_equal_counts_at_the_top_are_one_peak():
+    """Of 321, 313, 321 both were taken for peaks of full height, with which some areas were 20 uncertainties low."""
+    values = np.round(draw([(2e3, 540.3, 5.5, 0.9)], background=30.0))
+    top = int(np.argmax(values))
+    values[top - 1 : top + 2] = [321.0, 313.0, 321.0]
+    found = fit(values)
+    assert found["outcome"].tolist() == [0]
+    assert found["area"][0] == pytest.approx(2e3, abs=4.0 * found["area_sigma"][0])
+    asked = fit(values, positions=[540.0])
+    assert asked["outcome"].tolist() == [0]
+    assert asked["area"][0] == pytest.approx(found["area"][0], abs=found["area_sigma"][0])
+
+
 @pytest.mark.parametrize("side", [-1, 1])
 @pytest.mark.parametrize("ratio", [0.1, 0.3, 1.0, 3.0, 10.0])
 @pytest.mark.parametrize("apart", [1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0])
@@ -192,14 +204,16 @@ def test_neighbours_that_nobody_asked_for_are_fitted_too(apart, ratio, side):
     assert found["peak"].tolist() == [0] * 200
     good = found["outcome"] == 0
     assert np.isin(found["outcome"][~good], [8]).all()
-    assert good.mean() > (0.8 if apart == 1.0 else 0.97)
+    # a shoulder of a tenth at one width is seen, but its area is vague: it is said to be crowded, but where noise makes
+    # the shoulder look large, which moves the others
+    is_vague = apart == 1.0 and ratio == 0.1
+    assert good.mean() > (0.1 if is_vague else 0.97)
     assert np.median(found["chi2"][good]) == pytest.approx(1.0, abs=0.1)
     for name, value in {"area": 2e4, "center": 550.3, "fwhm": fwhm}.items():
         pulls = (found[name] - value)[good] / found[f"{name}_sigma"][good]
-        assert abs(np.median(pulls)) < 0.3, name
-        assert np.median(np.abs(pulls)) < 0.85, name  # 0.67 for a normal distribution
-        # at one width the shoulder is missed in some: their chi-square is far above 1
-        assert (np.abs(pulls) > 5.0).mean() < (0.12 if apart == 1.0 else 0.01), name
+        assert (np.abs(pulls) > 5.0).sum() <= 3, name
+        assert abs(np.median(pulls)) < (1.5 if is_vague else 0.3), name
+        assert np.median(np.abs(pulls)) < (1.5 if is_vague else 0.85), name  # 0.67 for a normal distribution
 
 
 def test_only_the_most_prominent_peak_is_reported_but_all_are_fitted():

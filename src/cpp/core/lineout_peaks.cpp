@@ -7,45 +7,28 @@
 #include <string>
 
 #include "error.hpp"
-#include "levmar.hpp"
-#include "lineout_model.hpp"
+#include "lineout_group.hpp"
 #include "lineout_neighbors.hpp"
 #include "lineout_search.hpp"
-#include "lineout_sharing.hpp"
 #include "parallel.hpp"
 
 namespace midas {
 
 namespace {
 
-constexpr double INF = std::numeric_limits<double>::infinity(), NOT_KNOWN = std::numeric_limits<double>::quiet_NaN();
-constexpr double SEEN = 5.0;            // standard deviations above which a peak's width is an estimate
-constexpr double FWHM_BINS = 4.0;       // start width where no peak is seen
-constexpr double MOST_ODD = 2.0;        // factor by which a found peak's start width may differ from the others'
-constexpr double LEAST_WINDOW = 5.0;    // bins on either side
-constexpr double NARROWEST = 0.02;      // bins: any narrower and a peak that lies in one bin looks the same
-constexpr double TAILS = 3.0;           // windows from a peak within which others' tails are taken off
-constexpr int SWEEPS = 2;               // in which they are: each leaves some tenth of the error
-constexpr double FARTHEST_TAIL = 50.0;  // widths: what a Lorentzian leaves there is straight to 1e-6 of its height
-constexpr double AREA = 1.3, GAUSS = 0.72, LORENTZ = 0.45;  // of a width 1: its area a unit of height, and its parts
-constexpr int MOST_ADDED = 2;                               // neighbours of a window that only the residuals show
-constexpr double LEAST_SHARE = 0.05;                        // of a peak's area: what is left beside it that spoils it
-constexpr double LEAST_APART = 0.7;                         // widths between peaks that are two
-constexpr double MOST_UNLIKE = 2.0;                         // factor between the widths of such peaks
-constexpr double LEAST_BLEND = 0.5;                         // and that may be; nearer ones are the shape of one
-constexpr PeakValues NOTHING{NOT_KNOWN, NOT_KNOWN, NOT_KNOWN, NOT_KNOWN, NOT_KNOWN, NOT_KNOWN, NOT_KNOWN};
-constexpr double ROOT_2PI = 2.5066282746310005;
+constexpr double SEEN = 5.0;          // standard deviations above which a peak's width is an estimate
+constexpr double FWHM_BINS = 4.0;     // start width where no peak is seen
+constexpr double MOST_ODD = 2.0;      // factor by which a found peak's start width may differ from the others'
+constexpr double TAILS = 3.0;         // windows from a peak within which others' tails are taken off
+constexpr int SWEEPS = 2;             // in which they are: each leaves some tenth of the error
+constexpr int MOST_ADDED = 2;         // neighbours of a window that only the residuals show
+constexpr double MOST_NOISE = 4.0;    // standard deviations of chi-square
+constexpr double LEAST_SHARE = 0.05;  // of a peak's area: what is left beside it that spoils it
+constexpr double LEAST_APART = 0.7;   // widths between peaks that are two
+constexpr double MOST_UNLIKE = 2.0;   // factor between the widths of such peaks
+constexpr double MOST_LEFT = 0.1;     // of what chi-square has above its mean, by two peaks where one was fitted
+constexpr double LEAST_BLEND = 0.5;   // and that may be; nearer ones are the shape of one
 constexpr std::int64_t LINEOUTS_PER_BLOCK = 8;
-// Steps end where the next one would move no parameter by more than some 1e-7 of its uncertainty.
-constexpr LevmarOptions FIT{80, 1e-13}, ROUGH{5, 1e-2};
-
-struct Group {
-  std::size_t first, end;  // of the starts
-};
-
-struct Bounds {
-  std::vector<double> lower, upper;
-};
 
 double median(std::vector<double>& values) {
   const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
@@ -57,83 +40,70 @@ double median(std::vector<double>& values) {
 class LineoutFitter {
  public:
   LineoutFitter(const LineoutView& view, const LineoutOptions& options)
-      : view_(view), options_(options), bin_(mean_bin(view)), shift_(max_shift(view, options)) {}
+      : view_(view), options_(options), fitter_(view, options, lineout_) {}
+  LineoutFitter(const LineoutFitter&) = delete;  // the fitter of groups refers to the lineout here
+  LineoutFitter& operator=(const LineoutFitter&) = delete;
 
   void fit(std::int64_t index, const std::vector<PeakStart>& starts, std::vector<LineoutPeak>& peaks);
 
  private:
   void make_groups();
-  void fit_group(std::size_t g, bool again, bool look = false);
-  template <class Storage>
-  void solve(const Group& group, std::size_t n_used);
-  void set_window(const Group& group);
-  void set_bounds(const Group& group);
-  void set_start(const Group& group);
-  void subtract_tails(const Group& group);
   bool is_near_others(std::size_t g) const;
-  void set_correlation(const Group& group);
-  template <class Storage>
-  double set_covariance(LineoutModel<Storage>& model);
-  template <class Storage>
-  void finish(const Group& group, const LevmarResult& result, LineoutModel<Storage>& model, std::size_t n_used);
-  void finish_peak(std::size_t k, std::size_t at, bool is_regular);
-  double covariance(std::size_t i, std::size_t j) const { return covariance_[i * p_.size() + j]; }
-  void hold_width(std::size_t l, double step);
-  // One on which the model depends: its diagonal of the normal matrix is above 0.
-  bool is_zero_width(std::size_t parameter, double diagonal) const {
-    return parameter >= N_BACKGROUND && (parameter - N_BACKGROUND) % N_OF_PEAK >= 2 && p_[parameter] <= 0.0 &&
-           diagonal > 0.0;
-  }
-  bool is_fixed(std::size_t parameter) const {
-    return p_[parameter] <= bounds_.lower[parameter] || p_[parameter] >= bounds_.upper[parameter];
-  }
-  bool has_asked(const Group& group) const;
+  bool has_asked(const PeakGroup& group) const;
   bool is_wanted(const PeakStart& start, const std::vector<PeakStart>& starts) const;
-  double excess(const Group& group) const;
-  bool is_suspicious(const Group& group) const;
+  double excess(const PeakGroup& group) const;
+  bool is_suspicious(const PeakGroup& group) const;
+  bool is_described(const PeakGroup& group) const;
   void add_neighbors(std::size_t g);
-  bool are_apart(const Group& group, double widths) const;
-  void insert(std::size_t g, const PeakStart& start);
-  void name_nearest(const Group& group);
+  bool are_apart(const PeakGroup& group, double widths) const;
+  std::size_t insert(std::size_t g, const Neighbor& neighbor);
+  bool is_settled(const PeakGroup& group) const;
+  bool is_more_likely(const PeakGroup& group, double before) const;
+  std::size_t nearest_to(const PeakGroup& group, std::size_t peak) const;
+  // Where a peak was asked for, or seen.
+  double expected_of(std::size_t k) const {
+    const PeakStart& start = lineout_.starts[k];
+    return options_.positions.empty() || start.peak == NEIGHBOR
+               ? start.center
+               : options_.positions[static_cast<std::size_t>(start.peak)];
+  }
+  // What came of peaks that were added: whether they settled the window, or show at least that it holds more.
+  struct Tried {
+    bool is_settled = false, is_crowded = false;
+  };
+  Tried try_sides(std::size_t g, std::size_t added, double before);
+  void name_nearest(const PeakGroup& group);
   void hand_over(std::vector<LineoutPeak>& peaks, std::size_t base);
-  void give_up(const Group& group, PeakOutcome outcome);
 
   const LineoutView& view_;
   const LineoutOptions& options_;
-  double bin_, shift_;  // [px]
-  Lineout lineout_;
-  std::vector<PeakStart> starts_;    // those with something to fit
-  std::vector<LineoutPeak> fitted_;  // of each
-  std::vector<Group> groups_;
-  LineoutWindow window_;
-  LineoutBuffers buffers_;
-  BinnedProfile tail_;
-  Bounds bounds_;
-  BinCorrelation correlation_;
-  std::vector<double> edges_;                     // of the window, from its middle [px]
-  std::vector<double> p_, covariance_, inverse_;  // inverse_: of the normal matrix
-  Neighbor rest_;                                 // what stands out most of the residuals of the last fit
+  FittedLineout lineout_;
+  std::vector<PeakGroup> groups_;
+  GroupFitter fitter_;
 };
 
 void LineoutFitter::fit(std::int64_t index, const std::vector<PeakStart>& starts, std::vector<LineoutPeak>& peaks) {
   const std::int64_t sum = index / view_.n_eta, eta_bin = index % view_.n_eta;
   const std::size_t base = peaks.size();
-  starts_.clear();
-  fitted_.clear();
+  lineout_.starts.clear();
+  lineout_.fitted.clear();
   for (const PeakStart& s : starts) {
     const LineoutPeak nothing{sum, eta_bin, s.peak, -1, NOTHING, NOTHING, NOT_KNOWN, NOT_KNOWN, 0, s.outcome};
     if (s.peak != NEIGHBOR) peaks.push_back(nothing);
     if (!is_wanted(s, starts)) continue;
-    starts_.push_back(s);
-    fitted_.push_back(nothing);
+    lineout_.starts.push_back(s);
+    lineout_.fitted.push_back(nothing);
   }
-  if (starts_.empty()) return;
-  lineout_.load(view_, sum, eta_bin);
+  if (lineout_.starts.empty()) return;
+  lineout_.bins.load(view_, sum, eta_bin);
   make_groups();
-  for (std::size_t g = 0; g < groups_.size(); ++g) fit_group(g, false);
+  for (std::size_t g = 0; g < groups_.size(); ++g)
+    is_near_others(g) ? fitter_.fit_roughly(groups_[g], false) : fitter_.fit(groups_[g], false);
   for (int sweep = 0; sweep < SWEEPS; ++sweep)
-    for (std::size_t g = 0; g < groups_.size(); ++g)
-      if (is_near_others(g)) fit_group(g, true);
+    for (std::size_t g = 0; g < groups_.size(); ++g) {
+      if (!is_near_others(g)) continue;
+      sweep + 1 < SWEEPS ? fitter_.fit_roughly(groups_[g], true) : fitter_.fit(groups_[g], true);
+    }
   const bool is_all_asked = options_.positions.empty() && options_.n_peaks == 0;
   for (std::size_t g = 0; g < groups_.size() && !is_all_asked; ++g)
     if (has_asked(groups_[g]) && is_suspicious(groups_[g])) add_neighbors(g);
@@ -149,86 +119,168 @@ bool LineoutFitter::is_wanted(const PeakStart& start, const std::vector<PeakStar
          });
 }
 
-bool LineoutFitter::has_asked(const Group& group) const {
-  return std::any_of(starts_.begin() + static_cast<std::ptrdiff_t>(group.first),
-                     starts_.begin() + static_cast<std::ptrdiff_t>(group.end),
+bool LineoutFitter::has_asked(const PeakGroup& group) const {
+  return std::any_of(lineout_.starts.begin() + static_cast<std::ptrdiff_t>(group.first),
+                     lineout_.starts.begin() + static_cast<std::ptrdiff_t>(group.end),
                      [](const PeakStart& s) { return s.peak != NEIGHBOR; });
 }
 
 // What chi-square has above its mean.
-double LineoutFitter::excess(const Group& group) const {
-  const LineoutPeak& peak = fitted_[group.first];
+double LineoutFitter::excess(const PeakGroup& group) const {
+  const LineoutPeak& peak = lineout_.fitted[group.first];
   return (peak.chi2 - 1.0) * static_cast<double>(peak.n_bins);
 }
 
 // Whether the residuals of a group may hide a peak: one that stands out adds min_prominence^2 to chi-square, of which
 // noise may take half away.
-bool LineoutFitter::is_suspicious(const Group& group) const {
-  return fitted_[group.first].outcome != PeakOutcome::TOO_FEW_BINS &&
+bool LineoutFitter::is_suspicious(const PeakGroup& group) const {
+  return lineout_.fitted[group.first].outcome != PeakOutcome::TOO_FEW_BINS &&
          !(excess(group) < 0.5 * options_.min_prominence * options_.min_prominence);
 }
 
-void LineoutFitter::insert(std::size_t g, const PeakStart& start) {
-  const auto place = std::upper_bound(starts_.begin() + static_cast<std::ptrdiff_t>(groups_[g].first),
-                                      starts_.begin() + static_cast<std::ptrdiff_t>(groups_[g].end), start.center,
+// Adds a peak that the residuals show and fits the group; returns its place among the starts.
+std::size_t LineoutFitter::insert(std::size_t g, const Neighbor& neighbor) {
+  PeakStart start;
+  start.peak = NEIGHBOR;
+  start.center = neighbor.center;
+  start.fwhm = neighbor.fwhm;
+  start.height = neighbor.area / (UNIT_AREA * neighbor.fwhm);
+  start.is_hidden = true;
+  std::vector<PeakStart>& starts = lineout_.starts;
+  const auto place = std::upper_bound(starts.begin() + static_cast<std::ptrdiff_t>(groups_[g].first),
+                                      starts.begin() + static_cast<std::ptrdiff_t>(groups_[g].end), start.center,
                                       [](double center, const PeakStart& s) { return center < s.center; });
-  LineoutPeak nothing = fitted_[groups_[g].first];
+  const auto at = place - starts.begin();
+  LineoutPeak nothing = lineout_.fitted[groups_[g].first];
   nothing.peak = NEIGHBOR;
   nothing.value = nothing.sigma = NOTHING;
-  fitted_.insert(fitted_.begin() + (place - starts_.begin()), nothing);
-  starts_.insert(place, start);
+  lineout_.fitted.insert(lineout_.fitted.begin() + at, nothing);
+  starts.insert(place, start);
   ++groups_[g].end;
   for (std::size_t other = g + 1; other < groups_.size(); ++other) ++groups_[other].first, ++groups_[other].end;
+  fitter_.fit(groups_[g], true);
+  return static_cast<std::size_t>(at);
+}
+
+// To within noise, of which chi-square has the standard deviation sqrt(2 n).
+bool LineoutFitter::is_described(const PeakGroup& group) const {
+  const double noise = std::sqrt(2.0 * static_cast<double>(lineout_.fitted[group.first].n_bins));
+  return !(excess(group) > std::min(options_.min_prominence * options_.min_prominence, MOST_NOISE * noise));
+}
+
+// Whether the window is described to within noise by peaks that stand apart, with areas that are known: of a peak that
+// is not quite the model's some tenths of the area can be a shoulder, but that area is vague.
+bool LineoutFitter::is_settled(const PeakGroup& group) const {
+  const auto is_known = [&](std::size_t k) {
+    const LineoutPeak& peak = lineout_.fitted[k];
+    return peak.value.area >= options_.min_prominence * peak.sigma.area;
+  };
+  for (std::size_t k = group.first; k < group.end; ++k)
+    if (lineout_.starts[k].is_hidden && !(is_known(k) && is_known(nearest_to(group, k)))) return false;
+  return is_described(group) && are_apart(group, LEAST_APART);
+}
+
+// Whether the peaks of a group, one more than were asked for, show that there is another: they describe it but do not
+// quite stand apart, or stand apart and leave little of what was there before.
+bool LineoutFitter::is_more_likely(const PeakGroup& group, double before) const {
+  return (is_described(group) && are_apart(group, LEAST_BLEND)) ||
+         (excess(group) < MOST_LEFT * before && are_apart(group, LEAST_APART));
+}
+
+// The peak of a group that is nearest to another one of it.
+std::size_t LineoutFitter::nearest_to(const PeakGroup& group, std::size_t peak) const {
+  const auto away = [&](std::size_t k) {
+    return k == peak ? std::numeric_limits<double>::infinity()
+                     : std::abs(lineout_.fitted[k].value.center - lineout_.fitted[peak].value.center);
+  };
+  std::size_t nearest = group.first;
+  for (std::size_t k = group.first; k < group.end; ++k)
+    if (away(k) < away(nearest)) nearest = k;
+  return nearest;
+}
+
+// A peak with a shoulder also looks like a narrow peak on a broad one, and a fit may end there. Fits the added one and
+// that beside it again, the broad one as narrow as the other and on either side of it.
+LineoutFitter::Tried LineoutFitter::try_sides(std::size_t g, std::size_t added, double before) {
+  const PeakGroup group = groups_[g];
+  const std::size_t beside = nearest_to(group, added);
+  const std::vector<PeakStart> starts = lineout_.starts;
+  const std::vector<LineoutPeak> fitted = lineout_.fitted;
+  PeakValues narrow = fitted[added].value, moved = fitted[beside].value;
+  if (beside == added || !std::isfinite(narrow.area) || !std::isfinite(moved.area)) return {};
+  if (narrow.fwhm > moved.fwhm) std::swap(narrow, moved);
+  const double area = moved.area;
+  Tried tried;
+  for (const double side : {-1.0, 1.0}) {
+    moved = narrow;
+    moved.area = area;
+    moved.center += side * narrow.fwhm;
+    const double position = expected_of(beside);
+    const bool is_moved_asked = std::abs(moved.center - position) < std::abs(narrow.center - position);
+    lineout_.fitted[beside].value = is_moved_asked ? moved : narrow;
+    lineout_.fitted[added].value = is_moved_asked ? narrow : moved;
+    lineout_.starts[added].center = lineout_.fitted[added].value.center;
+    fitter_.fit_roughly(group, true);
+    if (are_apart(group, LEAST_BLEND)) {
+      fitter_.fit(group, true);
+      tried.is_settled = is_settled(group);
+      tried.is_crowded = tried.is_crowded || is_more_likely(group, before);
+      if (tried.is_settled) break;
+    }
+    lineout_.starts = starts;
+    lineout_.fitted = fitted;
+  }
+  return tried;
 }
 
 // Adds peaks where the residuals show one. They stay only if the window is then described to within noise by peaks that
 // stand apart: real profiles are not quite the model's, and two of these make up for a great deal. Where the peaks that
-// describe it, one more than were asked for, do not stand apart, or what is left stands beside those that were fitted,
-// the window is crowded.
+// describe it, one more than were asked for, do not stand apart, where two that do leave little, or what is left stands
+// beside those that were fitted, the window is crowded.
 void LineoutFitter::add_neighbors(std::size_t g) {
-  fit_group(g, true, true);
-  const std::vector<PeakStart> starts = starts_;
-  const std::vector<LineoutPeak> fitted = fitted_;
-  const std::vector<Group> groups = groups_;
-  const Neighbor rest = rest_;
-  bool is_described = false, is_apart = false, is_blend = false;
-  for (int added = 0; !is_described && added < MOST_ADDED && rest_.significance >= options_.min_prominence; ++added) {
-    PeakStart start;
-    start.peak = NEIGHBOR;
-    start.center = rest_.center;
-    start.fwhm = rest_.fwhm;
-    start.height = rest_.area / (AREA * rest_.fwhm);
-    start.is_hidden = true;
-    insert(g, start);
-    fit_group(g, true, true);
-    is_described = !(excess(groups_[g]) > options_.min_prominence * options_.min_prominence);
-    is_apart = are_apart(groups_[g], LEAST_APART);
-    is_blend = is_blend || (added == 0 && is_described && !is_apart && are_apart(groups_[g], LEAST_BLEND));
+  fitter_.fit(groups_[g], true);
+  const Neighbor rest = fitter_.strongest_neighbor(groups_[g]);
+  if (rest.significance < options_.min_prominence) return;
+  const FittedLineout without{{}, lineout_.starts, lineout_.fitted};
+  const std::vector<PeakGroup> groups = groups_;
+  const double before = excess(groups_[g]);
+  Tried tried;
+  Neighbor next = rest;
+  for (int added = 0; !tried.is_settled && added < MOST_ADDED && next.significance >= options_.min_prominence;
+       ++added) {
+    const std::size_t at = insert(g, next);
+    tried.is_settled = is_settled(groups_[g]);
+    if (tried.is_settled) break;
+    next = is_described(groups_[g]) ? Neighbor{} : fitter_.strongest_neighbor(groups_[g]);
+    if (added > 0) continue;
+    tried.is_crowded = is_more_likely(groups_[g], before);
+    if (!(excess(groups_[g]) < MOST_LEFT * before) || are_apart(groups_[g], LEAST_APART)) continue;
+    const Tried sides = try_sides(g, at, before);
+    tried = {sides.is_settled, tried.is_crowded || sides.is_crowded};
   }
-  if (is_described && is_apart) {
+  if (tried.is_settled) {
     if (!options_.positions.empty()) name_nearest(groups_[g]);
     return;
   }
-  starts_ = starts;
-  fitted_ = fitted;
+  lineout_.starts = without.starts;
+  lineout_.fitted = without.fitted;
   groups_ = groups;
-  if (rest.significance < options_.min_prominence) return;
-  for (std::size_t k = groups_[g].first; k < groups_[g].end; ++k) {
-    const PeakValues& peak = fitted_[k].value;
+  for (std::size_t k = groups_[g].first; k < groups_[g].end && !tried.is_crowded; ++k) {
+    const PeakValues& peak = lineout_.fitted[k].value;
     const bool is_beside = std::abs(rest.center - peak.center) > LEAST_APART * peak.fwhm;
-    if (!is_blend && !(is_beside && rest.area > LEAST_SHARE * peak.area)) return;
+    if (!(is_beside && rest.area > LEAST_SHARE * peak.area)) return;
   }
   for (std::size_t k = groups_[g].first; k < groups_[g].end; ++k)
-    if (fitted_[k].outcome == PeakOutcome::CONVERGED) fitted_[k].outcome = PeakOutcome::CROWDED;
+    if (lineout_.fitted[k].outcome == PeakOutcome::CONVERGED) lineout_.fitted[k].outcome = PeakOutcome::CROWDED;
 }
 
 // Whether all peaks of a group converged, and those seen in the residuals stand beside the others and are like them.
-bool LineoutFitter::are_apart(const Group& group, double widths) const {
+bool LineoutFitter::are_apart(const PeakGroup& group, double widths) const {
   for (std::size_t k = group.first; k < group.end; ++k) {
-    if (fitted_[k].outcome != PeakOutcome::CONVERGED) return false;
-    const PeakValues& here = fitted_[k].value;
-    for (std::size_t other = group.first; other < group.end && starts_[k].is_hidden; ++other) {
-      const PeakValues& there = fitted_[other].value;
+    if (lineout_.fitted[k].outcome != PeakOutcome::CONVERGED) return false;
+    const PeakValues& here = lineout_.fitted[k].value;
+    for (std::size_t other = group.first; other < group.end && lineout_.starts[k].is_hidden; ++other) {
+      const PeakValues& there = lineout_.fitted[other].value;
       if (other == k) continue;
       if (std::abs(here.center - there.center) < widths * 0.5 * (here.fwhm + there.fwhm)) return false;
       if (here.fwhm > MOST_UNLIKE * there.fwhm || there.fwhm > MOST_UNLIKE * here.fwhm) return false;
@@ -238,40 +290,41 @@ bool LineoutFitter::are_apart(const Group& group, double widths) const {
 }
 
 // The peak of a position is the nearest one, though another was taken for it before both were fitted.
-void LineoutFitter::name_nearest(const Group& group) {
+void LineoutFitter::name_nearest(const PeakGroup& group) {
   for (std::size_t k = group.first; k < group.end; ++k) {
-    if (starts_[k].peak == NEIGHBOR) continue;
-    const double position = options_.positions[static_cast<std::size_t>(starts_[k].peak)];
+    if (lineout_.starts[k].peak == NEIGHBOR) continue;
+    const double position = options_.positions[static_cast<std::size_t>(lineout_.starts[k].peak)];
     std::size_t nearest = k;
     for (const std::size_t other : {k - 1, k + 1}) {
-      if (other < group.first || other >= group.end || starts_[other].peak != NEIGHBOR) continue;
-      if (std::abs(fitted_[other].value.center - position) < std::abs(fitted_[nearest].value.center - position))
+      if (other < group.first || other >= group.end || lineout_.starts[other].peak != NEIGHBOR) continue;
+      if (std::abs(lineout_.fitted[other].value.center - position) <
+          std::abs(lineout_.fitted[nearest].value.center - position))
         nearest = other;
     }
     if (nearest == k) continue;
-    std::swap(starts_[k].peak, starts_[nearest].peak);
-    std::swap(fitted_[k].peak, fitted_[nearest].peak);
+    std::swap(lineout_.starts[k].peak, lineout_.starts[nearest].peak);
+    std::swap(lineout_.fitted[k].peak, lineout_.fitted[nearest].peak);
     k = std::max(k, nearest);
   }
 }
 
 void LineoutFitter::hand_over(std::vector<LineoutPeak>& peaks, std::size_t base) {
   std::int64_t number = -1;
-  for (const Group& group : groups_) {
+  for (const PeakGroup& group : groups_) {
     if (has_asked(group)) ++number;
     for (std::size_t k = group.first; k < group.end; ++k) {
-      if (fitted_[k].peak == NEIGHBOR) continue;
-      fitted_[k].group = number;
-      peaks[base + static_cast<std::size_t>(fitted_[k].peak)] = fitted_[k];
+      if (lineout_.fitted[k].peak == NEIGHBOR) continue;
+      lineout_.fitted[k].group = number;
+      peaks[base + static_cast<std::size_t>(lineout_.fitted[k].peak)] = lineout_.fitted[k];
     }
   }
 }
 
 void LineoutFitter::make_groups() {
   groups_.clear();
-  for (std::size_t k = 0; k < starts_.size(); ++k) {
-    const double reach = k > 0 ? options_.window * std::max(starts_[k - 1].fwhm, starts_[k].fwhm) : 0.0;
-    if (k == 0 || starts_[k].center - starts_[k - 1].center >= reach) groups_.push_back({k, k});
+  for (std::size_t k = 0; k < lineout_.starts.size(); ++k) {
+    const double reach = k > 0 ? options_.window * std::max(lineout_.starts[k - 1].fwhm, lineout_.starts[k].fwhm) : 0.0;
+    if (k == 0 || lineout_.starts[k].center - lineout_.starts[k - 1].center >= reach) groups_.push_back({k, k});
     groups_.back().end = k + 1;
   }
 }
@@ -279,267 +332,11 @@ void LineoutFitter::make_groups() {
 // Whether fitted peaks of other groups leave tails in this one's window.
 bool LineoutFitter::is_near_others(std::size_t g) const {
   const auto near = [&](std::size_t left, std::size_t right) {
-    const double reach = TAILS * options_.window * std::max(starts_[left].fwhm, starts_[right].fwhm);
-    return starts_[right].center - starts_[left].center < reach;
+    const double reach = TAILS * options_.window * std::max(lineout_.starts[left].fwhm, lineout_.starts[right].fwhm);
+    return lineout_.starts[right].center - lineout_.starts[left].center < reach;
   };
   return (g > 0 && near(groups_[g].first - 1, groups_[g].first)) ||
          (g + 1 < groups_.size() && near(groups_[g].end - 1, groups_[g].end));
-}
-
-void LineoutFitter::give_up(const Group& group, PeakOutcome outcome) {
-  for (std::size_t k = group.first; k < group.end; ++k) fitted_[k].outcome = outcome;
-}
-
-// The bins within `window` widths of the outer peaks, as far as half way to the next peak beyond.
-void LineoutFitter::set_window(const Group& group) {
-  const auto reach = [&](const PeakStart& s) { return std::max(options_.window * s.fwhm, LEAST_WINDOW * bin_); };
-  const PeakStart &left = starts_[group.first], &right = starts_[group.end - 1];
-  double low = left.center - reach(left), high = right.center + reach(right);
-  if (group.first > 0) low = std::max(low, 0.5 * (starts_[group.first - 1].center + left.center));
-  if (group.end < starts_.size()) high = std::min(high, 0.5 * (right.center + starts_[group.end].center));
-  const auto begin = std::lower_bound(lineout_.radius.begin(), lineout_.radius.end(), low) - lineout_.radius.begin();
-  const auto end = std::lower_bound(lineout_.radius.begin(), lineout_.radius.end(), high) - lineout_.radius.begin();
-  window_.value.clear();
-  window_.root_weight.clear();
-  if (begin >= end) return;
-  const std::size_t first = lineout_.bin[static_cast<std::size_t>(begin)];
-  const std::size_t n = lineout_.bin[static_cast<std::size_t>(end) - 1] + 1 - first;
-  window_.edges = view_.edges + first;
-  window_.middle = 0.5 * (window_.edges[0] + window_.edges[n]);
-  window_.narrowest = NARROWEST * bin_;
-  window_.value.assign(n, 0.0);
-  window_.root_weight.assign(n, 0.0);
-  window_.offset.assign(n, 0.0);
-  for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) {
-    const std::size_t j = lineout_.bin[i] - first;
-    window_.value[j] = lineout_.value[i];
-    window_.root_weight[j] = 1.0 / lineout_.sigma[i];
-    window_.offset[j] = (lineout_.radius[i] - window_.middle) / lineout_.sigma[i];
-  }
-}
-
-void LineoutFitter::set_bounds(const Group& group) {
-  const double widest = window_.edges[window_.size()] - window_.edges[0];
-  bounds_.lower.assign(p_.size(), 0.0);  // of areas and widths
-  bounds_.upper.assign(p_.size(), INF);
-  bounds_.lower[0] = bounds_.lower[1] = -INF;
-  for (std::size_t k = group.first; k < group.end; ++k) {
-    const std::size_t at = N_BACKGROUND + N_OF_PEAK * (k - group.first);
-    const double c = starts_[k].center - window_.middle;
-    const bool given = !options_.positions.empty() && starts_[k].peak != NEIGHBOR;
-    const double expected = given ? options_.positions[static_cast<std::size_t>(starts_[k].peak)] - window_.middle : c;
-    const double shift = given ? shift_ : std::max(starts_[k].fwhm, 2.0 * bin_);
-    bounds_.lower[at + 1] = expected - shift;
-    bounds_.upper[at + 1] = expected + shift;
-    // centres keep their order, where the lineout shows it
-    if (k > group.first && !starts_[k - 1].is_hidden && !starts_[k].is_hidden) {
-      const double half = 0.5 * (starts_[k - 1].center + starts_[k].center) - window_.middle;
-      bounds_.lower[at + 1] = std::max(bounds_.lower[at + 1], half);
-      bounds_.upper[at + 1 - N_OF_PEAK] = std::min(bounds_.upper[at + 1 - N_OF_PEAK], half);
-    }
-    bounds_.upper[at + 2] = bounds_.upper[at + 3] = widest;
-  }
-}
-
-// Background through the ends of the window, peaks half Gaussian, half Lorentzian.
-void LineoutFitter::set_start(const Group& group) {
-  const std::size_t n = window_.size(), fifth = std::max<std::size_t>(1, n / 10);
-  double ends[2] = {0.0, 0.0};
-  for (const bool right : {false, true}) {
-    double sum = 0.0, count = 0.0;
-    for (std::size_t i = 0; i < n && count < static_cast<double>(fifth); ++i) {
-      const std::size_t j = right ? n - 1 - i : i;
-      if (!(window_.root_weight[j] > 0.0)) continue;
-      sum += window_.value[j];
-      count += 1.0;
-    }
-    ends[right ? 1 : 0] = sum / std::max(1.0, count);
-  }
-  p_[0] = 0.5 * (ends[0] + ends[1]);
-  p_[1] = (ends[1] - ends[0]) / (window_.edges[n] - window_.edges[0]);
-  for (std::size_t k = group.first; k < group.end; ++k) {
-    double* q = p_.data() + N_BACKGROUND + N_OF_PEAK * (k - group.first);
-    q[0] = AREA * starts_[k].height * starts_[k].fwhm;
-    q[1] = starts_[k].center - window_.middle;
-    q[2] = GAUSS * starts_[k].fwhm;
-    q[3] = LORENTZ * starts_[k].fwhm;
-    const PeakValues& before = fitted_[k].value;  // of the first pass
-    if (!std::isfinite(before.area)) continue;
-    q[0] = before.area;
-    q[1] = before.center - window_.middle;
-    q[2] = std::sqrt(8.0 * LN2 * before.sig);
-    q[3] = before.gam;
-  }
-}
-
-// What the peaks of other groups, as fitted so far, add to the bins of the window.
-void LineoutFitter::subtract_tails(const Group& group) {
-  const std::size_t n = window_.size();
-  tail_.resize(n);
-  for (std::size_t k = 0; k < starts_.size(); ++k) {
-    if (k >= group.first && k < group.end) continue;
-    const PeakValues& peak = fitted_[k].value;
-    if (!std::isfinite(peak.area) || std::abs(peak.center - window_.middle) > FARTHEST_TAIL * peak.fwhm) continue;
-    tail_.evaluate(window_.edges, n, peak.center, peak.fwhm, peak.mixing);
-    for (std::size_t i = 0; i < n; ++i) window_.value[i] -= peak.area * tail_.value[i];
-  }
-}
-
-void LineoutFitter::fit_group(std::size_t g, bool again, bool look) {
-  const Group& group = groups_[g];
-  rest_ = {};
-  set_window(group);
-  const std::size_t n_peaks = group.end - group.first;
-  p_.assign(N_BACKGROUND + N_OF_PEAK * n_peaks, 0.0);
-  std::size_t used = 0;
-  for (const double w : window_.root_weight) used += w > 0.0 ? 1 : 0;
-  if (used <= p_.size()) return give_up(group, PeakOutcome::TOO_FEW_BINS);
-  if (again) subtract_tails(group);
-  set_bounds(group);
-  set_start(group);
-  for (std::size_t i = 0; i < p_.size(); ++i) p_[i] = std::clamp(p_[i], bounds_.lower[i], bounds_.upper[i]);
-  // the model counts edges from the middle of the window: centres keep their digits
-  const double* edges = window_.edges;
-  std::vector<double>& shifted = edges_;
-  shifted.assign(edges, edges + window_.size() + 1);
-  for (double& e : shifted) e -= window_.middle;
-  window_.edges = shifted.data();
-  if (n_peaks == 1) {
-    solve<SmallStorage<N_BACKGROUND + N_OF_PEAK>>(group, used);
-  } else if (n_peaks == 2) {
-    solve<SmallStorage<N_BACKGROUND + 2 * N_OF_PEAK>>(group, used);
-  } else {
-    solve<HeapStorage>(group, used);
-  }
-  if (look) rest_ = find_neighbor({window_, buffers_, correlation_, inverse_}, starts_[group.first].fwhm);
-}
-
-template <class Storage>
-void LineoutFitter::solve(const Group& group, std::size_t n_used) {
-  LineoutModel<Storage> model(window_, group.end - group.first, buffers_);
-  const LevmarResult result =
-      levmar<Storage>(model, static_cast<int>(p_.size()), p_.data(), bounds_.lower.data(), bounds_.upper.data(), FIT);
-  finish<Storage>(group, result, model, n_used);
-}
-
-// Of the bins of the window.
-void LineoutFitter::set_correlation(const Group& group) {
-  const std::size_t n = window_.size();
-  if (view_.eta_edges == nullptr) return correlation_.set_independent(n);
-  const double* eta = view_.eta_edges + fitted_[group.first].eta_bin;
-  SharedPixels(std::abs(window_.middle), eta[0], eta[1]).correlation(edges_.data(), n, correlation_);
-}
-
-// A width that ended at 0, where it would have gone z of its standard deviations further: the other parameters get
-// what its mean square, of the normal distribution about z above 0, adds to their variances where it is known to be 0.
-void LineoutFitter::hold_width(std::size_t l, double step) {
-  const std::size_t n = p_.size();
-  const double own = covariance(l, l);
-  const double z = std::min(0.0, step / std::sqrt(own)), density = std::exp(-0.5 * z * z) / ROOT_2PI;
-  const double square = z < -5.0 ? 2.0 / (z * z) : 1.0 + z * z + z * density / (0.5 * std::erfc(-z / std::sqrt(2.0)));
-  std::vector<double> with(n);
-  for (std::size_t i = 0; i < n; ++i) with[i] = covariance(i, l);
-  for (std::size_t i = 0; i < n; ++i)
-    for (std::size_t j = 0; j < n; ++j) covariance_[i * n + j] -= (1.0 - square) * with[i] * with[j] / own;
-}
-
-// Fills the covariance of the parameters and returns the number of parameters that the bins' correlation makes of them;
-// NaN where the bins do not determine them. A parameter on its bound is taken as known, but for a width of 0, which
-// noise may have brought there.
-template <class Storage>
-double LineoutFitter::set_covariance(LineoutModel<Storage>& model) {
-  const auto n = static_cast<int>(p_.size());
-  const auto place = [n](int i, int j) { return static_cast<std::size_t>(i * Storage::stride(n) + j); };
-  auto normal = Storage::matrix(n), inverse = Storage::matrix(n), shared = Storage::matrix(n), half = normal;
-  auto gradient = Storage::vector(n);
-  model.normal_equations(p_.data(), normal, gradient.data());
-  model.correlated(correlation_, shared);
-  for (int i = 0; i < n; ++i) {
-    if (!is_fixed(static_cast<std::size_t>(i)) || is_zero_width(static_cast<std::size_t>(i), normal[place(i, i)]))
-      continue;
-    for (int j = 0; j < n; ++j)
-      normal[place(std::max(i, j), std::min(i, j))] = shared[place(std::max(i, j), std::min(i, j))] = 0.0;
-    normal[place(i, i)] = 1.0;
-  }
-  covariance_.assign(p_.size() * p_.size(), 0.0);
-  inverse_.assign(covariance_.size(), 0.0);
-  if (!invert<Storage>(normal, n, inverse)) return NOT_KNOWN;
-  double used = 0.0;
-  for (int i = 0; i < n; ++i)
-    for (int j = 0; j < n; ++j) {
-      double sum = 0.0;
-      for (int k = 0; k < n; ++k) sum += inverse[place(i, k)] * shared[place(std::max(k, j), std::min(k, j))];
-      half[place(i, j)] = sum;
-      inverse_[static_cast<std::size_t>(i * n + j)] = inverse[place(i, j)];
-      if (i == j) used += sum;
-    }
-  for (int i = 0; i < n; ++i)
-    for (int j = 0; j < n; ++j)
-      for (int k = 0; k < n; ++k)
-        covariance_[static_cast<std::size_t>(i * n + j)] += half[place(i, k)] * inverse[place(k, j)];
-  for (std::size_t l = 0; l < p_.size(); ++l)
-    if (covariance(l, l) == 0.0) inverse_[l * p_.size() + l] = 0.0;
-  for (std::size_t l = 0; l < p_.size(); ++l)
-    if (const double own = inverse[l * static_cast<std::size_t>(Storage::stride(n) + 1)];
-        is_zero_width(l, covariance(l, l))) {
-      used -= covariance(l, l) / own;
-      hold_width(l, -own * gradient[l]);
-    }
-  return used;
-}
-
-// Values, uncertainties and outcomes.
-template <class Storage>
-void LineoutFitter::finish(const Group& group, const LevmarResult& result, LineoutModel<Storage>& model,
-                           std::size_t n_used) {
-  set_correlation(group);
-  const double used = set_covariance(model);
-  const bool is_regular = !std::isnan(used);
-  for (std::size_t k = group.first; k < group.end; ++k) {
-    LineoutPeak& peak = fitted_[k];
-    peak.chi2 = result.cost / (static_cast<double>(n_used) - (is_regular ? used : static_cast<double>(p_.size())));
-    peak.n_bins = static_cast<std::int64_t>(n_used);
-    peak.slope = p_[1];
-    peak.outcome = !is_regular        ? PeakOutcome::SINGULAR
-                   : result.converged ? PeakOutcome::CONVERGED
-                                      : PeakOutcome::NOT_CONVERGED;
-    finish_peak(k, N_BACKGROUND + N_OF_PEAK * (k - group.first), is_regular);
-  }
-}
-
-void LineoutFitter::finish_peak(std::size_t k, std::size_t at, bool is_regular) {
-  const auto cov = [this](std::size_t i, std::size_t j) { return covariance(i, j); };
-  const auto sigma = [&](double variance) { return is_regular && variance > 0.0 ? std::sqrt(variance) : NOT_KNOWN; };
-  LineoutPeak& peak = fitted_[k];
-  const double area = p_[at], c = p_[at + 1], gauss = p_[at + 2], lorentz = p_[at + 3];
-  if (!(area > 0.0)) {
-    peak.value = peak.sigma = NOTHING;
-    peak.slope = peak.chi2 = NOT_KNOWN;
-    peak.outcome = PeakOutcome::NO_PEAK;
-    return;
-  }
-  if (p_[at + 2] >= bounds_.upper[at + 2] || p_[at + 3] >= bounds_.upper[at + 3]) {
-    peak.outcome = PeakOutcome::WIDTH_LIMIT;
-  } else if (is_fixed(at + 1)) {
-    peak.outcome = PeakOutcome::SHIFT_LIMIT;
-  }
-  const TotalWidth width = thompson_cox_hastings(gauss, lorentz);
-  constexpr double PER_VARIANCE = 1.0 / (8.0 * LN2);
-  peak.value = {area,         c + window_.middle, PER_VARIANCE * gauss * gauss, lorentz, width.fwhm,
-                width.mixing, p_[0] + p_[1] * c};
-  const auto of_widths = [&](double by_gauss, double by_lorentz) {
-    return by_gauss * by_gauss * cov(at + 2, at + 2) + by_lorentz * by_lorentz * cov(at + 3, at + 3) +
-           2.0 * by_gauss * by_lorentz * cov(at + 2, at + 3);
-  };
-  const double background = cov(0, 0) + c * c * cov(1, 1) + p_[1] * p_[1] * cov(at + 1, at + 1) +
-                            2.0 * (c * cov(0, 1) + p_[1] * cov(0, at + 1) + c * p_[1] * cov(1, at + 1));
-  peak.sigma = {sigma(cov(at, at)),
-                sigma(cov(at + 1, at + 1)),
-                gauss > 0.0 ? 2.0 * PER_VARIANCE * gauss * sigma(cov(at + 2, at + 2)) : NOT_KNOWN,
-                lorentz > 0.0 ? sigma(cov(at + 3, at + 3)) : NOT_KNOWN,
-                sigma(of_widths(width.fwhm_gauss, width.fwhm_lorentz)),
-                sigma(of_widths(width.mixing_gauss, width.mixing_lorentz)),
-                sigma(background)};
 }
 
 void check(const LineoutView& view, const LineoutOptions& options) {

@@ -178,7 +178,7 @@ void find_peaks(const LineoutOptions& options, Lineout& lineout, std::vector<Pea
   for (std::size_t i = 1; i + 1 < n; ++i) {
     if (!(y[i] > y[i - 1] && y[i] >= y[i + 1])) continue;
     std::size_t left = i, right = i, a = i, b = i + 1;  // the lowest bins; [a, b) is as far as nothing is higher
-    while (a > 0 && y[a - 1] <= y[i]) {
+    while (a > 0 && y[a - 1] < y[i]) {                  // of two equal tops the left one is the higher
       --a;
       if (y[a] < y[left]) left = a;
     }
