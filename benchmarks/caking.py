@@ -41,6 +41,7 @@ import numpy as np
 
 GROUPS = ("speed", "bandwidth", "threads", "map", "accuracy")
 N_FRAMES = 32
+ONES_A_RUN = 3  # frames alone that each program takes in a run
 MOST_BYTES = 2**31  # of a stack
 READ_BYTES = 2**28  # that each thread reads from memory
 PEER_MAP_LIMIT = 600.0  # s
@@ -115,8 +116,8 @@ def speed(case: cp.Case, runs: int, threads: int, quick: bool, peers: dict[str, 
     one: dict[str, list[float]] = {p.name: [] for p in programs}
     many: dict[str, list[float]] = {p.name: [] for p in batched}
     for r in range(runs):
-        for k, p in enumerate(programs):
-            frame = stack[(r * len(programs) + k) % len(stack)]
+        for k in range(ONES_A_RUN * len(programs)):
+            p, frame = programs[k % len(programs)], stack[(r * len(programs) + k) % len(stack)]
             one[p.name].append(seconds_of(lambda p=p, frame=frame: p.one(frame)))
         for p in batched:
             many[p.name].append(seconds_of(lambda p=p: p.many(stack)) / len(stack))
