@@ -5,6 +5,9 @@ written in numpy; each mapped quadrilateral is two triangles; the area of a tria
 rays is the integral of the length of vertical chords, min(upper) - max(lower) over three edges, two rays and the
 circle, cut where any two of these meet and done by Gauss-Legendre points in between (x = m + h (3 t - t^3) / 2, which
 smooths the circle's vertical tangents). Where the map sums arcs and triangles along edges, this integrates an area.
+
+A pixel that the geometry folds over itself (R beyond some 1e4 px, where a p2 of a panel turns it over, or a distortion
+that does not ascend with R) has triangles of either sign; where its area in a bin is negative, it has no part in it.
 """
 
 from __future__ import annotations
@@ -173,7 +176,7 @@ def wedges(etas: Array) -> tuple[Array, Array]:
 
 
 def areas_in_bins(quads: Array, radii: Array, etas: Array, mask: Array | None) -> Array:
-    """Return the area of each pixel in each bin of these edges [px, rad], shape (n_pixels, n_radius * n_eta)."""
+    """Return the area of each pixel in each bin of these edges [px, rad], shape (n_pixels, n_radius * n_eta), 0 or more."""
     quads = quads.reshape(-1, 4, 2)
     use = np.isfinite(quads).all(axis=(1, 2))
     if mask is not None:
@@ -210,4 +213,4 @@ def areas_in_bins(quads: Array, radii: Array, etas: Array, mask: Array | None) -
     under, over = edge >= 1, ~whole & (edge < n_edges - 1)
     np.add.at(found, place[under] + (edge[under] - 1) * n_eta, area[under])
     np.add.at(found, place[over] + edge[over] * n_eta, -area[over])
-    return found.reshape(len(quads), n_bins)
+    return np.maximum(found.reshape(len(quads), n_bins), 0.0)

@@ -33,6 +33,14 @@ def test_random_cases_agree() -> None:
     assert sum(o.has_pixels for o in usual) > 60
 
 
+@pytest.mark.filterwarnings("ignore:distance")
+@pytest.mark.parametrize("number", [66620, 93782])
+def test_pixels_that_are_folded_over_themselves_agree(number: int) -> None:
+    found = of_benchmarks("cake_map_fuzz").run_case(7, number)
+    assert found.has_pixels
+    assert max(found.areas, found.frames) <= 1.0
+
+
 def test_the_reference_is_right_by_hand() -> None:
     reference = of_benchmarks("cake_map_areas")
     square = np.array([[0.5, 0.5], [2.5, 0.5], [2.5, 2.5], [0.5, 2.5]])

@@ -3,7 +3,8 @@
 // A pixel's corners (y +- 0.5, z +- 0.5) go through Projection::on_plane to (R cos eta, R sin eta) [px]; the
 // straight-edged quadrilateral through these points is the mapped pixel, and neighbours share their corners, so the
 // mapped pixels tile the plane; on a tiled detector the pixels of each panel do, their corners moved as the panel is.
-// The area [px^2] of its part between two circles and two rays (polygon.hpp) is the weight of the pixel in the bin.
+// The area [px^2] of its part between two circles and two rays (polygon.hpp) is the weight of the pixel in the bin. A
+// pixel that the geometry folds over itself has no part in a bin where its signed area is negative.
 // Source: SPEC section 5.
 //
 // The map is kept by tiles of the stored image, 8 rows of 32 pixels: a tile's counts fit the first cache with room for
