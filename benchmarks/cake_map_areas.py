@@ -176,7 +176,7 @@ def wedges(etas: Array) -> tuple[Array, Array]:
 
 
 def areas_in_bins(quads: Array, radii: Array, etas: Array, mask: Array | None) -> Array:
-    """Return the area of each pixel in each bin of these edges [px, rad], shape (n_pixels, n_radius * n_eta), 0 or more."""
+    """Return the area of each pixel in each bin of these edges [px, rad], shape (n_pixels, n_radius * n_eta), >= 0."""
     quads = quads.reshape(-1, 4, 2)
     use = np.isfinite(quads).all(axis=(1, 2))
     if mask is not None:

@@ -23,6 +23,7 @@ def of_benchmarks(name: str) -> ModuleType:
         return importlib.import_module(name)
 
 
+@pytest.mark.filterwarnings("ignore:distance")
 def test_random_cases_agree() -> None:
     fuzz = of_benchmarks("cake_map_fuzz")
     outcomes = [fuzz.run_case(11, number) for number in range(150)]
