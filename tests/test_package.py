@@ -48,7 +48,7 @@ def test_every_exported_name_is_there_and_documented():
         assert name == "__version__" or getattr(midas, name).__doc__, name
 
 
-@pytest.mark.parametrize("kind", [midas.CakeGrid, midas.IntegrationOptions, midas.RobustOptions])
+@pytest.mark.parametrize("kind", [midas.CakeGrid, midas.IntegrationOptions, midas.PeakOptions, midas.RobustOptions])
 def test_help_of_options_says_meaning_and_default_of_each_field(kind):
     section = inspect.getdoc(kind).partition("Parameters\n----------\n")[2].partition("\nRaises\n")[0]
     said = dict(re.findall(r"^(\w+)\n((?:    .*\n)+)", section, re.MULTILINE))

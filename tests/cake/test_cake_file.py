@@ -101,6 +101,19 @@ def test_what_is_read_back_is_the_cake(tmp_path: Path, cake_map: CakeMap, stack:
     assert found.geometry == expected.geometry
 
 
+def test_names_of_files_are_read(tmp_path: Path, cake_map: CakeMap, stack: np.ndarray) -> None:
+    np.save(tmp_path / "a.npy", stack)
+    expected = members(integrate_to_zarr(stack, cake_map, tmp_path / "a.zarr.zip").path)
+    for frames in (tmp_path / "a.npy", [str(tmp_path / "a.npy")]):
+        assert members(integrate_to_zarr(frames, cake_map, tmp_path / "b.zarr.zip").path) == expected
+
+
+def test_a_map_of_the_wrong_type_is_refused(tmp_path: Path, cake_map: CakeMap, stack: np.ndarray) -> None:
+    with pytest.raises(InputError, match=r"cake_map is a Geometry; expected a midas\.CakeMap"):
+        integrate_to_zarr(stack, cake_map.geometry, tmp_path / "a.zarr.zip")  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
+
+
 class Failing:
     """A stack of which one frame cannot be read."""
 

@@ -180,10 +180,6 @@ def test_bad_input_is_refused(cake):
         cake.fit_peaks([60.0, 60.0])
     with pytest.raises(InputError, match="finite radius"):
         cake.fit_peaks([np.nan])
-    with pytest.raises(InputError, match="n_peaks is 0"):
-        cake.fit_peaks(options=PeakOptions(n_peaks=0))
-    with pytest.raises(InputError, match="fwhm is -1"):
-        cake.fit_peaks(options=PeakOptions(fwhm=-1.0))
     for positions in ("abc", ["a"], object(), {"a": 1}):
         with pytest.raises(InputError, match=r"positions are .*; expected radii \[px\], midas.Rings, or None"):
             cake.fit_peaks(positions)
@@ -191,8 +187,32 @@ def test_bad_input_is_refused(cake):
         cake.fit_peaks(options={"n_peaks": 3})
     with pytest.raises(InputError, match=r"n_threads is 1\.5; expected a whole number"):
         cake.fit_peaks(n_threads=1.5)
-    with pytest.raises(InputError, match="odd number of bins"):
-        cake.fit_peaks(options=PeakOptions(smoothing=4))
+    with pytest.raises(InputError, match=r"cake is a ndarray; expected a midas\.Cake"):
+        midas.fit_peaks(cake.intensity)
+    with pytest.raises(InputError, match=r"n_threads is '2'; expected a whole number"):
+        midas.fit_peaks(cake, [60.0], n_threads="2")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        *(("fwhm", v, r"a length above 0 \[px\], or None") for v in ("3", -1.0, 0, np.inf, np.nan, [3.0])),
+        *(("max_shift", v, r"a length above 0 \[px\], or None") for v in ("3", 0.0, np.inf)),
+        *(("window", v, "1 to 100 widths") for v in ("4", None, 0.5, 101, np.nan)),
+        *(("min_prominence", v, "a number|standard deviations above 0") for v in ("6", None, 0.0, np.nan)),
+        *(("smoothing", v, "an odd number of bins from 5, or 0") for v in ("5", 5.0, None, 3, 4, 6, -5)),
+        *(("n_peaks", v, "1 or more, or None for all") for v in ("1", 1.5, 0, -1)),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(option, value, expected):
+    with pytest.raises(InputError, match=rf"^{option} is .*; expected ({expected})$"):
+        PeakOptions(**{option: value})
+
+
+def test_options_may_be_numbers_of_numpy(cake):
+    ints = {"smoothing": np.int64(5), "n_peaks": np.int32(1)}
+    fits = cake.fit_peaks(options=PeakOptions(fwhm=np.float32(3.0), window=np.int64(4), **ints))
+    assert len(fits) == cake.intensity.shape[0] * cake.intensity.shape[2]
 
 
 def test_bins_of_any_edges(cake):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -215,7 +214,7 @@ def test_a_damaged_frame_is_named_once_with_what_to_do(tmp_path: Path, options: 
     with h5py.File(path, "w") as file:
         place = file.create_dataset("exchange/data", data=DATA, chunks=(1, *SHAPE), **options).id.get_chunk_info(17)
     content = bytearray(path.read_bytes())
-    content[place.byte_offset + 16 : place.byte_offset + place.size] = os.urandom(place.size - 16)
+    content[place.byte_offset + 16 : place.byte_offset + place.size] = np.random.default_rng(7).bytes(place.size - 16)
     path.write_bytes(content)
     cake_map = build_map(GEOMETRY, Detector(SHAPE, 200), GRID)
     with h5py.File(path, locking=False) as file, read_frames(path) as frames:

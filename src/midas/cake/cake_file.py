@@ -11,11 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from midas.axes import axis_of_radius
+from midas.cake.frame_source import opened
 from midas.cake.map import CakeMap
 from midas.cake.options import IntegrationOptions
 from midas.cake.prepared import Floats
 from midas.cake.result import Cake, cake_metadata, described, instrument_parameters, map_rows
 from midas.cake.sums import Run, about_sums, prepare_run, sum_frames
+from midas.checks import check_type
 from midas.geometry import FloatArray, Geometry
 from midas.grid import CakeGrid
 from midas.io.gsas_zarr import CakeFileWriter, FrameSum, cake_file_writer, read_cake_file
@@ -122,15 +124,17 @@ def integrate_to_zarr(
     ...     written.read()
     Cake(3 sums of 3 frames, 8 radius x 4 eta bins, 2theta 0.034 to 0.195 deg)
     """
-    stored, options = stored or ZarrOptions(), IntegrationOptions() if options is None else options
+    check_type("cake_map", cake_map, CakeMap, call="made by build_map")
+    stored = stored or ZarrOptions()
     geometry, grid = cake_map.geometry, cake_map.grid
     instrument = instrument_parameters(geometry, stored.instrument)
-    run = prepare_run(frames, cake_map, dark, None, options, n_threads)
-    about = about_sums(run, frames)
-    metadata = cake_metadata(geometry, normalized=options.normalize)
-    with cake_file_writer(path, metadata, instrument, sum_images=stored.sum_images) as writer:
-        bin_area = sum_frames(run, frames, _InFile(run, about, writer))
-        writer.finish(*map_rows(grid.radius_centers(geometry), grid.eta_centers, geometry), bin_area)
+    with opened(frames) as stack:
+        run = prepare_run(stack, cake_map, dark, None, options, n_threads)
+        about = about_sums(run, stack)
+        metadata = cake_metadata(geometry, normalized=run.options.normalize)
+        with cake_file_writer(path, metadata, instrument, sum_images=stored.sum_images) as writer:
+            bin_area = sum_frames(run, stack, _InFile(run, about, writer))
+            writer.finish(*map_rows(grid.radius_centers(geometry), grid.eta_centers, geometry), bin_area)
     return WrittenCake(Path(path), about["frames"], grid, geometry, np.array(cake_map.core.eta_overlap))
 
 

@@ -19,7 +19,7 @@ from midas.geometry import Geometry
 from midas.io.frames import Frames, read_frames
 from midas.io.hdf5_chunks import COPY_AGAIN, ChunkedStack
 from midas.io.hdf5_written import WrittenFrames
-from midas.io.tree_formats import _datasets
+from midas.io.tree_formats import list_datasets
 
 Frame = npt.NDArray[Any]
 
@@ -150,7 +150,7 @@ def _name_datasets(group: Any) -> str:
     what = f"the frames are a {type(group).__module__.partition('.')[0]}.{type(group).__name__}"
     if not group and type(group).__module__.startswith("h5py"):
         return f"{what} that is closed; open it, and give one of its data sets"
-    found = sorted(_datasets(group), key=lambda entry: -len(entry[1]))[:_MOST_NAMED]
+    found = sorted(list_datasets(group), key=lambda entry: -len(entry[1]))[:_MOST_NAMED]
     if not found:
         return f"{what} without a data set of two or three axes; give a data set, or read files with midas.read_frames"
     names = ", ".join(f"[{name!r}] {shape}" for name, shape in found)

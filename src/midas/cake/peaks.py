@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from midas import _core
 from midas.cake.result import Cake, sigma_above_0
+from midas.checks import check_type, number, numbers, thread_count, whole_number
 from midas.crystal.rings import Rings
 from midas.errors import InputError
 from midas.geometry import FloatArray, Geometry
@@ -39,23 +40,63 @@ REASONS = (
 
 @dataclass(frozen=True)
 class PeakOptions:
-    """How peaks of lineouts are found and fitted."""
+    """How peaks of lineouts are found and fitted.
+
+    Parameters
+    ----------
+    fwhm
+        Start width [px]; default None, which estimates it from the lineouts.
+    window
+        Bins within this many widths of a peak are fitted, from 1 to 100; peaks nearer to one another than that are
+        fitted together; default 4.0.
+    max_shift
+        A centre stays within this of the position given [px]; default None, 5 px or 3 bins, what is more. Of several
+        peaks in reach the nearest is taken.
+    min_prominence
+        A peak that nobody named stands out by this many standard deviations at least, of the lineout or of what a fit
+        left; default 6.0.
+    smoothing
+        Bins of the quadratic Savitzky-Golay filter of the search for peaks, odd from 5; default 0, which does without.
+        What is fitted is never smoothed.
+    n_peaks
+        The most prominent peaks to find in a lineout; default None, all. The others are fitted with them and not
+        reported.
+
+    Raises
+    ------
+    InputError
+        A value is no number or out of range.
+
+    Examples
+    --------
+    >>> PeakOptions(n_peaks=3).window
+    4.0
+    """
 
     fwhm: float | None = None
-    """Start width [px]; None estimates it from the lineouts."""
     window: float = 4.0
-    """Bins within this many widths of a peak are fitted; peaks nearer to one another than that are fitted together."""
     max_shift: float | None = None
-    """A centre stays within this of the position given [px]; None: 5 px or 3 bins, what is more. Of several peaks in
-    reach the nearest is taken."""
     min_prominence: float = 6.0
-    """A peak that nobody named stands out by this many standard deviations at least, of the lineout or of what a fit
-    left."""
     smoothing: int = 0
-    """Bins of the quadratic Savitzky-Golay filter of the search for peaks, odd from 5; 0 does without. What is fitted
-    is never smoothed."""
     n_peaks: int | None = None
-    """The most prominent peaks to find in a lineout; None: all. The others are fitted with them and not reported."""
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        length = "a length above 0 [px], or None"
+        for name, value in (("fwhm", self.fwhm), ("max_shift", self.max_shift)):
+            if value is not None and not 0.0 < number(name, value, length) < math.inf:
+                raise InputError(f"{name} is {value:g}; expected {length}")
+        if not 1.0 <= number("window", self.window, "1 to 100 widths") <= 100.0:
+            raise InputError(f"window is {self.window:g}; expected 1 to 100 widths")
+        if not number("min_prominence", self.min_prominence) > 0.0:
+            raise InputError(f"min_prominence is {self.min_prominence:g}; expected standard deviations above 0")
+        bins = "an odd number of bins from 5, or 0"
+        smoothing = whole_number("smoothing", self.smoothing, bins)
+        if smoothing != 0 and (smoothing < 5 or smoothing % 2 == 0):
+            raise InputError(f"smoothing is {smoothing}; expected {bins}")
+        count = "1 or more, or None for all"
+        if self.n_peaks is not None and whole_number("n_peaks", self.n_peaks, count) < 1:
+            raise InputError(f"n_peaks is {self.n_peaks}; expected {count}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,6 +219,8 @@ class PeakFits:
     def model(self, radius_edges: FloatArray, *, sum_index: int = 0, eta_bin: int = 0, group: int = 0) -> FloatArray:
         """Return what a fit says of bins: background and peaks of one group, shape (n_edges - 1,) [intensity].
 
+        Neighbours that were fitted with the peaks but not asked for are left out: they have no row.
+
         Parameters
         ----------
         radius_edges
@@ -226,8 +269,10 @@ def fit_peaks(
 
     Where positions or `n_peaks` ask for some of the peaks, the neighbours of these are found and fitted with them, not
     reported: those that stand out of the lineout, and shoulders that stand out of what a first fit left, where with
-    them the window is described to within noise. Where they cannot be told apart, or a peak of 5 % is left beside those
-    fitted, these have not converged and say so. Chi-square far above 1 with neither is a profile unlike the model's.
+    them the window is described to within noise. Where they cannot be told apart, the area of a shoulder or of its
+    neighbour is vague (below `min_prominence` uncertainties), or a peak of 5 % is left beside those fitted, the window
+    is crowded: these have not converged and say that it holds more. Chi-square far above 1 with neither is a profile
+    unlike the model's.
 
     Parameters
     ----------
@@ -244,7 +289,8 @@ def fit_peaks(
     Raises
     ------
     InputError
-        The cake has no sigma, positions are not finite, repeated or outside of the cake, or an option is out of range.
+        The cake has no sigma, positions are not finite, repeated or outside of the cake, or an argument is of the wrong
+        type.
 
     Examples
     --------
@@ -256,7 +302,11 @@ def fit_peaks(
     >>> len(fits), bool(fits.converged.all()), round(float(fits.d_spacing.mean()), 2)
     (6, True, 3.12)
     """
-    options = options or PeakOptions()
+    check_type("cake", cake, Cake, call="fit_peaks(cake, positions)")
+    if options is None:
+        options = PeakOptions()
+    check_type("options", options, PeakOptions, call="PeakOptions(n_peaks=3)")
+    threads = thread_count(n_threads)
     if cake.sigma is None:
         raise InputError("the cake has no sigma, by which the fit weights bins; integrate with variance=True")
     if len(cake.radius) < 2:
@@ -274,13 +324,13 @@ def fit_peaks(
         edges,
         positions=at,
         eta_edges=np.ascontiguousarray(cake.eta_edges, dtype=np.float64),
-        fwhm=_positive(options.fwhm, "fwhm"),
+        fwhm=float(options.fwhm or 0.0),
         window=float(options.window),
-        max_shift=_positive(options.max_shift, "max_shift"),
+        max_shift=float(options.max_shift or 0.0),
         min_prominence=float(options.min_prominence),
         smoothing=int(options.smoothing),
-        n_peaks=0 if options.n_peaks is None else _count(options.n_peaks),
-        n_threads=n_threads,
+        n_peaks=int(options.n_peaks or 0),
+        n_threads=threads,
     )
     return _frozen_fits(_in_angles(found, cake))
 
@@ -289,8 +339,10 @@ def _positions(positions: Any, geometry: Geometry, limits: tuple[float, float]) 
     """Return radii [px], ascending, of those within the limits."""
     if positions is None:
         return []
-    radii = geometry.radius_of(positions.two_theta) if isinstance(positions, Rings) else positions
-    radii = np.atleast_1d(np.asarray(radii, dtype=np.float64))
+    if isinstance(positions, Rings):
+        radii = geometry.radius_of(positions.two_theta)
+    else:
+        radii = np.atleast_1d(numbers("positions", positions, "radii [px], midas.Rings, or None"))
     if radii.ndim != 1 or radii.size == 0 or not np.isfinite(radii).all():
         raise InputError(f"positions are {positions!r}; expected one finite radius [px] or more")
     radii = np.sort(radii)
@@ -303,20 +355,6 @@ def _positions(positions: Any, geometry: Geometry, limits: tuple[float, float]) 
             "take it out"
         )
     return [float(r) for r in radii[inside]]
-
-
-def _positive(value: float | None, name: str) -> float:
-    if value is None:
-        return 0.0
-    if not (math.isfinite(value) and value > 0.0):
-        raise InputError(f"{name} is {value!r}; expected a length above 0 [px], or None")
-    return float(value)
-
-
-def _count(n: int) -> int:
-    if n < 1:
-        raise InputError(f"n_peaks is {n}; expected 1 or more, or None for all")
-    return int(n)
 
 
 def _in_angles(found: dict[str, npt.NDArray[Any]], cake: Cake) -> dict[str, npt.NDArray[Any]]:

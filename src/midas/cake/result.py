@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from midas.axes import RadialAxes, axis_of_radius
-from midas.checks import check_type, numbers, thread_count
 from midas.errors import InputError
 from midas.geometry import FloatArray, Geometry
 from midas.io.atomic import atomic_path
@@ -203,16 +202,11 @@ class Cake(RadialAxes):
         Raises
         ------
         InputError
-            As `midas.fit_peaks`, or an argument is of the wrong type.
+            As `midas.fit_peaks`.
         """
-        from midas.cake.peaks import PeakOptions, fit_peaks
-        from midas.crystal.rings import Rings
+        from midas.cake.peaks import fit_peaks
 
-        if positions is not None and not isinstance(positions, Rings):
-            positions = numbers("positions", positions, "radii [px], midas.Rings, or None")
-        if options is not None:
-            check_type("options", options, PeakOptions, call="PeakOptions(n_peaks=3)")
-        return fit_peaks(self, positions, options=options, n_threads=thread_count(n_threads))
+        return fit_peaks(self, positions, options=options, n_threads=n_threads)
 
     def to_zarr(
         self, path: Path | str, *, instrument: Mapping[str, float] | None = None, sum_images: bool = False

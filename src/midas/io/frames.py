@@ -74,7 +74,7 @@ class Frames:
         it says of the instrument (`midas.io.headers.Hint`)."""
         self._source = source
         self._options = options
-        self._written = WrittenFrames(source._parts) if isinstance(source, Hdf5Source) else None
+        self._written = WrittenFrames(source.parts) if isinstance(source, Hdf5Source) else None
         self._closed = False
 
     @classmethod

@@ -30,8 +30,6 @@ class ParameterKey:
     """Other spellings that mean the same."""
     repeatable: bool = False
     """True when every line counts; otherwise the last one wins."""
-    flag: str | None = None
-    """Command-line flag that can give the value instead."""
 
 
 def _p(i: int) -> ParameterKey:
@@ -94,8 +92,8 @@ _ROWS = (
     _K("PanelShiftsFile", str, "how each panel stands off its place: ID dY dZ [px] dTheta [deg] dLsd [um] dP2"),
     _K("DistortionFile", str, "file of displacements for each pixel"),
     # Calibrant and calibration
-    _K("Calibrant", str, "name of a built-in calibrant, auto, or a CIF file (midas only)", flag="--calibrant"),
-    _K("SpaceGroup", int, "number of the calibrant's space group", flag="--calibrant"),
+    _K("Calibrant", str, "name of a built-in calibrant, auto, or a CIF file (midas only)"),
+    _K("SpaceGroup", int, "number of the calibrant's space group"),
     _K(
         "LatticeConstant",
         float,
@@ -103,21 +101,17 @@ _ROWS = (
         unit="A, deg",
         count=6,
         aliases=("LatticeParameter",),
-        flag="--calibrant",
     ),
     _K("Width", float, "half width of the window about a ring", unit="um", default=800.0),
     _K("MultFactor", float, "a ring whose mean strain exceeds this times the median is rejected", default=2.5),
-    _K(
-        "StoppingStrain", float, "mean pseudo-strain at which calibration may end", default=4e-5, flag="-StoppingStrain"
-    ),
-    _K("FirstRingNr", int, "number of the innermost strong ring on the image, from 1", flag="-FirstRingNr"),
+    _K("StoppingStrain", float, "mean pseudo-strain at which calibration may end", default=4e-5),
+    _K("FirstRingNr", int, "number of the innermost strong ring on the image, from 1"),
     _K(
         "Threshold",
         float,
         "counts over the background below which a pixel takes no part in finding rings; 0 chooses",
         unit="counts",
         default=0.0,
-        flag="-Threshold",
     ),
     _K("RingsToExclude", int, "number of a ring to leave out, from 1", repeatable=True),
     _K("RingThresh", float, "a ring's number and its threshold", count=2, repeatable=True),
@@ -127,7 +121,7 @@ _ROWS = (
     _K("RBinSize", float, "width of a radial bin", unit="px"),
     _K("EtaMin", float, "lower edge of the first azimuthal bin", unit="deg", default=-180.0),
     _K("EtaMax", float, "where the azimuthal bins end", unit="deg", default=180.0),
-    _K("EtaBinSize", float, "width of an azimuthal bin", unit="deg", default=5.0, flag="-EtaBinSize"),
+    _K("EtaBinSize", float, "width of an azimuthal bin", unit="deg", default=5.0),
     # Scan
     _K("OmegaStart", float, "omega of the first frame", unit="deg", default=0.0, aliases=("OmegaFirstFile",)),
     _K("OmegaStep", float, "omega from frame to frame", unit="deg", default=0.0),
@@ -143,22 +137,21 @@ _ROWS = (
         "pixel type: 1 u16, 2 f64, 3 f32, 4 u32, 5 i32, 6 tiff-u32, 7 tiff-u8, 8 hdf5, 9 tiff-u16, 10 cbf",
         default=1,
     ),
-    _K("Dark", str, "dark image", flag="-darkFN"),
+    _K("Dark", str, "dark image"),
     _K("Folder", str, "folder of the image files"),
     _K("FileStem", str, "name of the image files before the running number"),
     _K("Ext", str, "name of the image files after the running number"),
-    _K("StartNr", int, "first running number", flag="-startFileNr"),
-    _K("EndNr", int, "last running number", flag="-endFileNr"),
+    _K("StartNr", int, "first running number"),
+    _K("EndNr", int, "last running number"),
     _K("Padding", int, "digits of the running number", default=6),
     _K(
         "ImTransOpt",
         int,
         "image transform, in order: 0 none, 1 flip columns, 2 flip rows, 3 transpose",
         repeatable=True,
-        flag="-ImTransOpt",
     ),
-    _K("GapIntensity", float, "value of pixels in gaps", flag="-GapIntensity"),
-    _K("BadPxIntensity", float, "value of bad pixels", flag="-BadPxIntensity"),
+    _K("GapIntensity", float, "value of pixels in gaps"),
+    _K("BadPxIntensity", float, "value of bad pixels"),
     _K("GapFile", str, "image that is not 0 in gaps"),
     _K("BadPxFile", str, "image that is not 0 at bad pixels"),
     _K("MaskFile", str, "mask: 0 is use, any other value is masked"),

@@ -185,14 +185,13 @@ class Parameters:
         return tuple(float(v) for v in value if isinstance(v, float | int))
 
     def require(self, *keys: str) -> None:
-        """Raise InputError naming the first of `keys` that the file lacks, and the flag that could give it."""
+        """Raise InputError naming the first of `keys` that the file lacks."""
         for key in keys:
             if key in self:
                 continue
             row = find_key(key)
-            flag = f" or give {row.flag}" if row is not None and row.flag else ""
             meaning = f" ({row.meaning}{', ' + row.unit if row.unit else ''})" if row is not None else ""
-            raise InputError(f"{self.name} has no {key}{meaning}; add a line '{key} value'{flag}")
+            raise InputError(f"{self.name} has no {key}{meaning}; add a line '{key} value'")
 
     @property
     def name(self) -> str:

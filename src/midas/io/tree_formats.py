@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,9 @@ def hdf5_files(dataset: h5py.Dataset) -> tuple[Path, ...]:
 class Hdf5Source(FrameSource):
     """HDF5: one dataset, or the numbered `data_000001`.. of an Eiger master file joined."""
 
+    parts: Sequence[h5py.Dataset]
+    """The data sets, one after another."""
+
     def __init__(self, path: Path, options: ReadOptions) -> None:
         import h5py
         import hdf5plugin  # noqa: F401  registers bitshuffle, LZ4, Blosc and others with HDF5
@@ -54,11 +57,11 @@ class Hdf5Source(FrameSource):
         else:
             parts = [] if node is None else [node]
         if not parts:
-            raise FormatError(_no_dataset(where, _datasets(self._file)))
+            raise FormatError(_no_dataset(where, list_datasets(self._file)))
         shapes = [stack_shape(part.shape, f"dataset {part.name}") for part in parts]
         if len({(s[1:], p.dtype) for s, p in zip(shapes, parts, strict=True)}) != 1:
             raise FormatError(f"the datasets under {where} differ in shape or type: {shapes}")
-        self._parts = parts
+        self.parts = parts
         self._where = where
         self.files = tuple(dict.fromkeys(file for part in parts for file in hdf5_files(part)))
         self.chunked = ChunkedStack.of(parts)
@@ -82,7 +85,7 @@ class Hdf5Source(FrameSource):
             if found is not None:
                 return np.asarray(found[0])
         k = int(np.searchsorted(self._starts, index, side="right")) - 1
-        part = self._parts[k]
+        part = self.parts[k]
         return np.asarray(part[index - int(self._starts[k])] if part.ndim == 3 else part[()])
 
     def read_several(self, first: int, end: int, n_threads: int) -> Image | None:
@@ -122,7 +125,7 @@ class ZarrSource(FrameSource):
         if array is None and "REtaMap" in root:
             raise FormatError("it is a caked file (it has REtaMap); expected detector images under exchange/data")
         if array is None or not hasattr(array, "shape"):
-            raise FormatError(_no_dataset(where, _datasets(root)))
+            raise FormatError(_no_dataset(where, list_datasets(root)))
         self.shape = stack_shape(array.shape, f"array {where}")
         self.dtype = np.dtype(array.dtype)
         self._array = array
@@ -169,12 +172,21 @@ def _default_location(file: Any) -> str:
     group = file.get("entry/data")
     if group is not None and any(re.fullmatch(r"data_\d+", name) for name in group):
         return "entry/data"
-    stacks = [name for name, shape in _datasets(file) if len(shape) == 3]
+    stacks = [name for name, shape in list_datasets(file) if len(shape) == 3]
     return stacks[0] if len(stacks) == 1 else DEFAULT_LOCATION
 
 
-def _datasets(group: Any) -> list[tuple[str, tuple[int, ...]]]:
-    """Return (path, shape) of the arrays of rank 2 and 3 in an HDF5 or zarr group."""
+def list_datasets(group: Any) -> list[tuple[str, tuple[int, ...]]]:
+    """Return (path, shape) of the arrays of rank 2 and 3 in an HDF5 or zarr group.
+
+    Examples
+    --------
+    >>> import h5py
+    >>> with h5py.File("a.h5", "w", driver="core", backing_store=False) as file:
+    ...     file["entry/data"], file["energy"] = np.zeros((2, 3, 4)), 80.7
+    ...     list_datasets(file)
+    [('entry/data', (2, 3, 4))]
+    """
     return [(name, shape) for name, shape in _walk(group, "") if len(shape) in (2, 3)]
 
 
