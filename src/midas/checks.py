@@ -80,15 +80,36 @@ def whole_number(name: str, value: Any, expected: str = "a whole number") -> int
         raise InputError(f"{name} is {_shown(value)}; expected {expected}") from None
 
 
+MOST_THREADS = 4096
+"""No machine runs more at a time; what starts them ends the process where it cannot."""
+
+
 def thread_count(n_threads: Any) -> int:
-    """Return a number of threads; raise InputError where it is no whole number.
+    """Return a number of threads; raise InputError where it is no whole number, negative, or more than any machine's.
 
     Examples
     --------
     >>> thread_count(2)
     2
     """
-    return whole_number("n_threads", n_threads, "a whole number of threads, or 0 for all")
+    expected = f"0 for all, or a whole number of threads up to {MOST_THREADS}"
+    found = whole_number("n_threads", n_threads, expected)
+    if not 0 <= found <= MOST_THREADS:
+        raise InputError(f"n_threads is {found}; expected {expected}")
+    return found
+
+
+def yes_or_no(name: str, value: Any) -> bool:
+    """Return a value as bool; raise InputError where it is neither True nor False, nor 0 or 1.
+
+    Examples
+    --------
+    >>> yes_or_no("variance", True)
+    True
+    """
+    if isinstance(value, bool | np.bool_) or (isinstance(value, int) and value in (0, 1)):
+        return bool(value)
+    raise InputError(f"{name} is {_shown(value)}; expected True or False")
 
 
 def file_path(name: str, value: Any, expected: str = "the name of a file") -> Path:

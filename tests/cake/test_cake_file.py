@@ -101,6 +101,14 @@ def test_what_is_read_back_is_the_cake(tmp_path: Path, cake_map: CakeMap, stack:
     assert found.geometry == expected.geometry
 
 
+def test_another_file_in_its_place_is_refused(tmp_path: Path, cake_map: CakeMap, stack: np.ndarray) -> None:
+    written = integrate_to_zarr(stack, cake_map, tmp_path / "a.zarr.zip")
+    other = build_map(cake_map.geometry, cake_map.detector, CakeGrid(0, 45, 3, eta_step=30))
+    integrate_to_zarr(stack, other, tmp_path / "a.zarr.zip")
+    with pytest.raises(FormatError, match=r"holds 25 sums of \(15, 12\) bins, not the 25 of \(45, 36\)"):
+        written.read()
+
+
 def test_names_of_files_are_read(tmp_path: Path, cake_map: CakeMap, stack: np.ndarray) -> None:
     np.save(tmp_path / "a.npy", stack)
     expected = members(integrate_to_zarr(stack, cake_map, tmp_path / "a.zarr.zip").path)

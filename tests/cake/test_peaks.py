@@ -185,11 +185,11 @@ def test_bad_input_is_refused(cake):
             cake.fit_peaks(positions)
     with pytest.raises(InputError, match=r"options is a dict; expected a midas\.PeakOptions"):
         cake.fit_peaks(options={"n_peaks": 3})
-    with pytest.raises(InputError, match=r"n_threads is 1\.5; expected a whole number"):
+    with pytest.raises(InputError, match=r"n_threads is 1\.5; expected 0 for all, or a whole number"):
         cake.fit_peaks(n_threads=1.5)
     with pytest.raises(InputError, match=r"cake is a ndarray; expected a midas\.Cake"):
         midas.fit_peaks(cake.intensity)
-    with pytest.raises(InputError, match=r"n_threads is '2'; expected a whole number"):
+    with pytest.raises(InputError, match=r"n_threads is '2'; expected 0 for all, or a whole number"):
         midas.fit_peaks(cake, [60.0], n_threads="2")
 
 

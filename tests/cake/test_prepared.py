@@ -103,3 +103,16 @@ def test_slices_of_a_stack(cake_map: CakeMap, stack: np.ndarray) -> None:
         total = np.zeros(cake_map.shape)
         part.valid.add_areas_to(total)
         np.testing.assert_allclose(total, part.bin_area.sum(axis=0), rtol=1e-14)
+
+
+@pytest.mark.parametrize("name", ["variance", "normalize", "negative_counts"])
+def test_what_is_neither_true_nor_false_is_refused(cake_map: CakeMap, stack: np.ndarray, name: str) -> None:
+    with pytest.raises(InputError, match=f"^{name} is 'x'; expected True or False$"):
+        cake_map.apply(stack, **{name: "x"})
+
+
+def test_cakes_are_shown_in_a_line(cake_map: CakeMap, stack: np.ndarray) -> None:
+    n_radius, n_eta = cake_map.shape
+    bins = f"{n_radius} radius x {n_eta} eta bins, float64"
+    assert repr(cake_map.apply(stack, variance=True)) == f"CakedFrames({N} frames, {bins}, with variance)"
+    assert repr(cake_map.apply(stack[0])) == f"CakedFrames(1 frame, {bins}, without variance)"

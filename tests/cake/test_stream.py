@@ -166,21 +166,6 @@ def test_threads_end_with_an_error_of_the_caller(tmp_path: Path, cake_map: CakeM
     assert not [t for t in threading.enumerate() if t.name.startswith("midas")]
 
 
-@pytest.mark.parametrize("name", ["array", "bitshuffle", "gzip"])
-@pytest.mark.parametrize("n_threads", [-1, -7])
-def test_negative_numbers_of_threads_are_all(tmp_path: Path, cake_map: CakeMap, name: str, n_threads: int) -> None:
-    data = stack("uint16")
-    expected = integrate_with_map(data, cake_map)
-    with read_frames(write(tmp_path / "a.h5", data, **FILTERS.get(name, {}))) as frames:
-        source = data if name == "array" else frames
-        found = list(cake_map.apply_each(source, n_threads=n_threads))
-        cake_map.apply_to_file(source, tmp_path / "b.h5", n_threads=n_threads)
-        cake = integrate_with_map(source, cake_map, n_threads=n_threads)
-    assert len(found) == N
-    assert cake_map.block_size(n_threads) == cake_map.block_size(0)
-    np.testing.assert_array_equal(cake.intensity, expected.intensity)
-
-
 @pytest.mark.parametrize("filtered", [True, False])
 def test_a_first_frame_that_hdf5_must_read_is_looked_at(tmp_path: Path, cake_map: CakeMap, filtered: bool) -> None:
     data = stack("float32")

@@ -18,6 +18,7 @@ from midas.cake.prepared import Floats
 from midas.cake.result import Cake, cake_metadata, described, instrument_parameters, map_rows
 from midas.cake.sums import Run, about_sums, prepare_run, sum_frames
 from midas.checks import check_type
+from midas.errors import FormatError
 from midas.geometry import FloatArray, Geometry
 from midas.grid import CakeGrid
 from midas.io.gsas_zarr import CakeFileWriter, FrameSum, cake_file_writer, read_cake_file
@@ -48,6 +49,8 @@ class WrittenCake:
     """The geometry it was made with."""
     eta_overlap: FloatArray
     """As in `Cake`."""
+    normalized: bool
+    """As in `Cake`."""
 
     def __str__(self) -> str:
         """Say in one line what is in it, as a `Cake` does."""
@@ -63,6 +66,11 @@ class WrittenCake:
             The file is gone, or another is in its place.
         """
         content = read_cake_file(self.path, individual=False)
+        if content.bin_area.shape != self.grid.shape or len(content.frames) != len(self.frames):
+            raise FormatError(
+                f"{self.path} holds {len(content.frames)} sums of {content.bin_area.shape} bins, not the "
+                f"{len(self.frames)} of {self.grid.shape} that were written; another file is in its place"
+            )
         return Cake(
             intensity=content.intensity,
             sigma=None if content.variance is None else np.sqrt(content.variance),
@@ -77,7 +85,7 @@ class WrittenCake:
             first_omega=content.first_omega,
             last_omega=content.last_omega,
             eta_overlap=self.eta_overlap,
-            normalized=content.metadata["normalized"],
+            normalized=self.normalized,
             **{name: getattr(content, name) for name in CONDITIONS},
         )
 
@@ -135,7 +143,8 @@ def integrate_to_zarr(
         with cake_file_writer(path, metadata, instrument, sum_images=stored.sum_images) as writer:
             bin_area = sum_frames(run, stack, _InFile(run, about, writer))
             writer.finish(*map_rows(grid.radius_centers(geometry), grid.eta_centers, geometry), bin_area)
-    return WrittenCake(Path(path), about["frames"], grid, geometry, np.array(cake_map.core.eta_overlap))
+    overlap = np.array(cake_map.core.eta_overlap)
+    return WrittenCake(Path(path), about["frames"], grid, geometry, overlap, run.options.normalize)
 
 
 class _InFile:

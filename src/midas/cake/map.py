@@ -240,7 +240,7 @@ class CakeMap:
 
     def block_size(self, n_threads: int) -> int:
         """Return how many frames to read and sum at once: 16 a thread, as far as they and their cakes fit in 1 GB."""
-        threads = n_threads if n_threads > 0 else _core.max_threads()
+        threads = n_threads or _core.max_threads()
         n_bytes = 4 * math.prod(self.frame_shape) + _BYTES_A_BIN * math.prod(self.shape)
         return max(1, min(BATCH * threads, _MOST_BYTES // n_bytes))
 

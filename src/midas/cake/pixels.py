@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from midas.checks import thread_count
+from midas.checks import thread_count, yes_or_no
 from midas.errors import InputError
 from midas.geometry import FloatArray
 
@@ -72,8 +72,10 @@ class FrameInput:
     n_threads: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse a number of threads that is none: all that sums frames is given one here."""
+        """Refuse what is no number of threads, or neither True nor False: all that sums frames passes here."""
         thread_count(self.n_threads)
+        yes_or_no("negative_counts", self.negative_counts)
+        yes_or_no("normalize", self.normalize)
 
     def of_core(self) -> dict[str, Any]:
         """Return the arguments of the core's integrators, beside the number of threads."""
@@ -185,6 +187,8 @@ def prepare_dark(dark: npt.ArrayLike | None, shape: tuple[int, int], n_frames: i
     if dark is None:
         return None
     _refuse_name("dark", dark)
+    if np.ndim(dark) == 3 and np.shape(dark)[0] == 0:
+        raise InputError(f"the dark has shape {np.shape(dark)}, no frame; expected at least one, or None for no dark")
     images = check_stack(dark, shape, "the dark has")
     if images.dtype.kind not in "uif":
         raise InputError(f"the dark has dtype {images.dtype}; expected integers or floating point numbers")

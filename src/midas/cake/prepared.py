@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from midas import _core
 from midas.cake.pixels import NATIVE, check_shape, native_frame
+from midas.checks import yes_or_no
 from midas.geometry import FloatArray
 from midas.io.hdf5_chunks import PackedFrames, lz4_address
 
@@ -115,6 +116,16 @@ class CakedFrames:
     valid: ValidPixels = field(repr=False)
     """Which pixels are counts in each frame, without an array for every frame."""
 
+    def __repr__(self) -> str:
+        """Say in one line what is in it."""
+        *frames, n_radius, n_eta = self.intensity.shape
+        n = frames[0] if frames else 1
+        how_many = f"{n} frame{'s' if n != 1 else ''}"
+        return (
+            f"CakedFrames({how_many}, {n_radius} radius x {n_eta} eta bins, {self.intensity.dtype}, "
+            f"{'with' if self.variance is not None else 'without'} variance)"
+        )
+
     @functools.cached_property
     def bin_area(self) -> FloatArray:
         """Shape of `intensity`: area of the valid pixels in each bin [px²]."""
@@ -217,6 +228,10 @@ class Recipe:
 
     single: bool = False
     """Intensity and variance in single precision."""
+
+    def __post_init__(self) -> None:
+        """Refuse a variance that is neither True nor False."""
+        yes_or_no("variance", self.variance)
 
     def apply(
         self, frames: npt.NDArray[Any] | Sequence[npt.NDArray[Any]] | PackedFrames, n_threads: int | None = None

@@ -60,7 +60,7 @@ def caked_blocks(
     check_source(frames)
     if whole:
         check_whole(frames)
-    threads = n_threads if n_threads > 0 else _core.max_threads()
+    threads = n_threads or _core.max_threads()
     batch = min(BATCH, max(1, size // threads))
     read = _packed_reader(frames)
     if read is not None:
