@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import subprocess
 import sys
@@ -39,6 +40,12 @@ def test_a_warning_without_a_result_is_shown(tmp_path, capsys):
     np.save(path, np.random.default_rng(1).poisson(20.0, (256, 256)))
     assert main(["calibrate", str(path), *KNOWN, "--out", str(tmp_path / "out")]) == 2
     assert "contradict" in capsys.readouterr().err
+
+
+def test_a_command_leaves_the_level_of_the_log_as_it_was(tmp_path):
+    before = logging.getLogger("midas").level
+    main(["integrate", str(tmp_path / "missing.h5"), "-paramFN", str(tmp_path / "missing.txt"), "--log-level", "ERROR"])
+    assert logging.getLogger("midas").level == before
 
 
 def test_standard_output_may_be_closed(image, tmp_path):

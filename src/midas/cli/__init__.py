@@ -107,11 +107,14 @@ def _messages(args: argparse.Namespace) -> Iterator[Callable[[], None]]:
             handler.emit(record)
 
     handler.addFilter(withhold)
+    of_midas = logging.getLogger("midas")
+    level = of_midas.level
     logging.getLogger().addHandler(handler)
     try:
         yield show
     finally:
         logging.getLogger().removeHandler(handler)
+        of_midas.setLevel(level)  # which a command may have set for itself
 
 
 @contextlib.contextmanager
