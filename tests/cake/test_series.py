@@ -168,6 +168,7 @@ def test_bad_series_leave_nothing(parameters: Parameters, tmp_path: Path) -> Non
         (SeriesFiles(data, first_number=3, last_number=2), "ascending"),
         (SeriesFiles(data, last_number=2), "no first number"),
         (SeriesFiles(tmp_path / "nonumber.npy", first_number=1), "no running number"),
+        (SeriesFiles(tmp_path / "scan.h5", first_number=1), "no running number"),
     ):
         with pytest.raises(InputError, match=message):
             integrate_files(files, parameters, tmp_path / "out")

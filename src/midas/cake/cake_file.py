@@ -15,7 +15,7 @@ from midas.cake.frame_source import opened
 from midas.cake.map import CakeMap
 from midas.cake.options import IntegrationOptions
 from midas.cake.prepared import Floats
-from midas.cake.result import Cake, cake_metadata, described, instrument_parameters, map_rows
+from midas.cake.result import Cake, axes_of, cake_metadata, described, instrument_parameters, map_rows
 from midas.cake.sums import Run, about_sums, prepare_run, sum_frames
 from midas.checks import check_type
 from midas.errors import FormatError
@@ -75,17 +75,14 @@ class WrittenCake:
             intensity=content.intensity,
             sigma=None if content.variance is None else np.sqrt(content.variance),
             bin_area=content.bin_area,
-            radius=self.grid.radius_centers(self.geometry),
-            radius_edges=self.grid.radius_edges(self.geometry),
-            eta=self.grid.eta_centers,
-            eta_edges=self.grid.eta_edges,
-            geometry=self.geometry,
             frames=content.frames,
             frame_numbers=content.frame_numbers,
             first_omega=content.first_omega,
             last_omega=content.last_omega,
             eta_overlap=self.eta_overlap,
             normalized=self.normalized,
+            geometry=self.geometry,
+            **axes_of(self.grid, self.geometry),
             **{name: getattr(content, name) for name in CONDITIONS},
         )
 

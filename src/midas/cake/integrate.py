@@ -11,7 +11,7 @@ from midas.cake.frame_source import opened
 from midas.cake.map import CakeMap, build_map
 from midas.cake.options import IntegrationOptions
 from midas.cake.prepared import Floats
-from midas.cake.result import Cake
+from midas.cake.result import Cake, axes_of
 from midas.cake.sums import Run, about_sums, frame_shape, prepare_run, sum_frames
 from midas.checks import check_type
 from midas.detector import Detector
@@ -79,7 +79,7 @@ def integrate(
             turned = (shape[2], shape[1]) if sum(t == 3 for t in transforms) % 2 else (shape[1], shape[2])
             detector = Detector(turned, geometry.pixel_size)
         cake_map = build_map(geometry, detector, grid, transformed=transformed, n_threads=n_threads)
-        return _in_memory(stack, cake_map, dark, mask, options, n_threads)
+        return _in_memory(prepare_run(stack, cake_map, dark, mask, options, n_threads), stack)
 
 
 def integrate_with_map(
@@ -102,35 +102,24 @@ def integrate_with_map(
     """
     check_type("cake_map", cake_map, CakeMap, call="made by build_map")
     with opened(frames) as stack:
-        return _in_memory(stack, cake_map, dark, mask, options, n_threads)
+        return _in_memory(prepare_run(stack, cake_map, dark, mask, options, n_threads), stack)
 
 
-def _in_memory(
-    frames: Any,
-    cake_map: CakeMap,
-    dark: npt.ArrayLike | None,
-    mask: npt.ArrayLike | None,
-    options: IntegrationOptions | None,
-    n_threads: int,
-) -> Cake:
-    run = prepare_run(frames, cake_map, dark, mask, options, n_threads)
+def _in_memory(run: Run, frames: Any) -> Cake:
     about, sums = about_sums(run, frames), _InMemory(run)
     bin_area = sum_frames(run, frames, sums)
-    options, grid, omega = run.options, cake_map.grid, run.omega
+    options, cake_map, omega = run.options, run.cake_map, run.omega
     return Cake(
         intensity=sums.intensity,
         sigma=np.sqrt(sums.variance) if options.variance else None,
         bin_area=bin_area,
-        radius=grid.radius_centers(cake_map.geometry),
-        radius_edges=grid.radius_edges(cake_map.geometry),
-        eta=grid.eta_centers,
-        eta_edges=grid.eta_edges,
-        geometry=cake_map.geometry,
         eta_overlap=np.asarray(cake_map.core.eta_overlap),
         normalized=options.normalize,
         individual=sums.individual,
         individual_omega=None if sums.individual is None else omega,
         first_frame_number=options.first_frame_number,
+        geometry=cake_map.geometry,
+        **axes_of(cake_map.grid, cake_map.geometry),
         **about,
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from midas.cake.robust import RobustOptions
-from midas.checks import check_type, number, whole_number
+from midas.checks import check_type, number, whole_number, yes_or_no
 from midas.errors import InputError
 
 
@@ -86,6 +86,8 @@ class IntegrationOptions:
         """Check the values."""
         for name in ("frames_per_sum", "first_frame_number", "dark_frames"):
             whole_number(name, getattr(self, name))
+        for name in ("individual", "normalize", "variance", "solid_angle", "negative_counts"):
+            yes_or_no(name, getattr(self, name))
         for name in ("omega_start", "omega_step", "polarization_axis"):
             number(name, getattr(self, name), "a number [deg]")
         if self.frames_per_sum == 0 or self.frames_per_sum < -1:

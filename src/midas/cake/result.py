@@ -14,6 +14,7 @@ import numpy.typing as npt
 from midas.axes import RadialAxes, axis_of_radius
 from midas.errors import InputError
 from midas.geometry import FloatArray, Geometry
+from midas.grid import CakeGrid
 from midas.io.atomic import atomic_path
 from midas.io.gsas_zarr import INSTRUMENT_DEFAULTS, CakeFile, write_cake_file
 from midas.io.image_source import CONDITIONS
@@ -81,6 +82,16 @@ def map_rows(radius: FloatArray, eta: FloatArray, geometry: Geometry) -> tuple[F
     columns = np.ones((len(radius), len(eta)))
     two_theta = axis_of_radius(radius, "2theta", geometry)
     return radius[:, None] * columns, two_theta[:, None] * columns, eta * columns
+
+
+def axes_of(grid: CakeGrid, geometry: Geometry) -> dict[str, Any]:
+    """Return the axes of a `Cake` of this grid, by field."""
+    return {
+        "radius": grid.radius_centers(geometry),
+        "radius_edges": grid.radius_edges(geometry),
+        "eta": grid.eta_centers,
+        "eta_edges": grid.eta_edges,
+    }
 
 
 def cake_metadata(geometry: Geometry, *, normalized: bool) -> dict[str, Any]:

@@ -75,10 +75,12 @@ class SeriesFiles:
         last = self.first_number if self.last_number is None else self.last_number
         if self.first_number < 0 or last < self.first_number:
             raise InputError(f"the series runs from {self.first_number} to {last}; expected ascending numbers from 0")
-        found = re.match(r"(.*?)(\d+)((?:\.[A-Za-z]+\d?)*)$", self.data.name)
+        suffixes = r"((?:\.[A-Za-z]+\d?)*)"  # whose digit is no running number: scan.h5
+        name, suffix = re.split(suffixes + "$", self.data.name, maxsplit=1)[:2]
+        found = re.fullmatch(r"(.*?)(\d+)", name)
         if found is None:
             raise InputError(f"{self.data}: the name has no running number; expected digits before the suffix")
-        stem, digits, suffix = found.groups()
+        stem, digits = found.groups()
         return [self.data.with_name(f"{stem}{n:0{len(digits)}d}{suffix}") for n in range(self.first_number, last + 1)]
 
 

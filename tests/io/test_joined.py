@@ -1,0 +1,64 @@
+"""Several image files read as one stack."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import tifffile
+
+from midas.errors import FormatError, InputError
+from midas.io.frames import read_frames
+
+
+@pytest.fixture
+def stack(rng) -> np.ndarray:
+    return rng.integers(0, 5000, (4, 24, 17)).astype(np.uint16)
+
+
+def write(path: Path, stack: np.ndarray) -> None:
+    if path.suffix == ".npy":
+        np.save(path, stack)
+    elif path.suffix == ".tif":
+        tifffile.imwrite(path, stack)
+    else:
+        with h5py.File(path, "w") as file:
+            file["exchange/data"] = stack
+
+
+def test_files_of_a_list_are_one_stack(tmp_path, stack):
+    names = ["a.npy", "b.tif", "c.h5"]
+    for name, part in zip(names, np.split(stack, [1, 2]), strict=True):
+        write(tmp_path / name, part)
+    paths = [str(tmp_path / "a.npy"), *(tmp_path / name for name in names[1:])]
+    with read_frames(paths) as frames:
+        np.testing.assert_array_equal(frames[:], stack)
+        np.testing.assert_array_equal(pickle.loads(pickle.dumps(frames))[-1], stack[-1])
+        assert frames.files == tuple(tmp_path / name for name in names)
+        assert frames.metadata["source"] == f"{paths[0]} and 2 more"
+    with read_frames([paths[2], paths[2]], skip_frames=1, image_transforms=[3]) as frames:
+        left = len(stack) - 3
+        assert len(frames) == 2 * left
+        np.testing.assert_array_equal(frames[left], stack[3].T)
+
+
+def test_lists_that_are_no_stack_are_refused(tmp_path):
+    for name, values in (("a", np.ones((3, 4), np.uint16)), ("b", np.ones((4, 4), np.uint16)), ("c", np.ones((3, 4)))):
+        np.save(tmp_path / f"{name}.npy", values)
+    for other in "bc":
+        with pytest.raises(
+            FormatError, match=rf"{other}\.npy: its frames are .*, those of .*a\.npy 3 x 4 uint16; expected"
+        ):
+            read_frames([tmp_path / "a.npy", tmp_path / f"{other}.npy"])
+    with pytest.raises(FormatError, match=r"d\.npy: no such file"):
+        read_frames([tmp_path / "a.npy", tmp_path / "d.npy"])
+    with pytest.raises(InputError, match="no file in the list"):
+        read_frames([])
+    for wrong in (5, None, tmp_path.glob("*")):
+        with pytest.raises(InputError, match=r"path is .*; expected the name of an image file, or a list of names"):
+            read_frames(wrong)
+    with pytest.raises(InputError, match="a file of the list is 5"):
+        read_frames([tmp_path / "a.npy", 5])
