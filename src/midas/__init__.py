@@ -12,7 +12,17 @@ from midas.grid import CakeGrid
 from midas.panels import PanelLayout, Panels
 
 if TYPE_CHECKING:
-    from midas.cake import Cake, CakeMap, IntegrationOptions, PeakFits, PeakOptions, RobustOptions, build_map, fit_peaks
+    from midas.cake import (
+        Cake,
+        CakeMap,
+        Corrections,
+        IntegrationOptions,
+        PeakFits,
+        PeakOptions,
+        RobustOptions,
+        build_map,
+        fit_peaks,
+    )
     from midas.cake.integrate import integrate
     from midas.calibration import Calibration, CalibrationParams, JointCalibration
     from midas.calibration.calibrate import calibrate
@@ -30,6 +40,7 @@ _HOMES = {
     "midas.cake": (
         "Cake",
         "CakeMap",
+        "Corrections",
         "IntegrationOptions",
         "PeakFits",
         "PeakOptions",
@@ -76,6 +87,7 @@ __all__ = [
     "Calibrant",
     "Calibration",
     "CalibrationParams",
+    "Corrections",
     "Detector",
     "FitError",
     "FormatError",

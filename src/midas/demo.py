@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from midas.cake import Cake, IntegrationOptions, integrate
+from midas.cake import Cake, Corrections, IntegrationOptions, integrate
 from midas.calibration import Calibration, calibrate
 from midas.crystal import Calibrant, calibrant
 from midas.detector import Detector
@@ -217,7 +217,7 @@ def _cake(calibration: Calibration, images: npt.NDArray[Any], n_threads: int) ->
         calibration.geometry,
         grid,
         detector=calibration.detector,
-        options=IntegrationOptions(frames_per_sum=-1, omega_step=1.0, solid_angle=True),
+        options=IntegrationOptions(frames_per_sum=-1, omega_step=1.0, corrections=Corrections(solid_angle=True)),
         n_threads=n_threads,
     )
 

@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from midas import CakeGrid, Detector, Geometry, IntegrationOptions, RobustOptions, build_map, integrate
+from midas import CakeGrid, Corrections, Detector, Geometry, IntegrationOptions, RobustOptions, build_map, integrate
 from midas.cake import CakeMap, integrate_with_map
-from midas.cake.corrections import polarization_factor, solid_angle_factor
 from midas.detector import transform_image
 from midas.errors import InputError
 from midas.io.gsas_zarr import read_cake_file
@@ -69,7 +68,7 @@ def test_frames_as_read_equal_transformed_frames(transforms: tuple[int, ...]) ->
     raw = np.random.default_rng(1).poisson(40.0, (2, N, N + 14)).astype(np.int32)
     dark = np.random.default_rng(2).poisson(4.0, (N, N + 14)).astype(np.int32)
     mask = np.random.default_rng(3).random((N, N + 14)) < 0.05
-    options = IntegrationOptions(solid_angle=True, polarization=0.9)
+    options = IntegrationOptions(corrections=Corrections(solid_angle=True, polarization=0.9))
     given = integrate(raw, make_geometry(image_transforms=transforms), GRID, dark=dark, mask=mask, options=options)
     turned = [transform_image(a, transforms) for a in (raw, dark, mask)]
     expected = integrate(turned[0], make_geometry(), GRID, dark=turned[1], mask=turned[2], options=options)
@@ -83,17 +82,6 @@ def test_transforms_that_disagree_are_refused() -> None:
 
     with pytest.raises(InputError, match=r"ImTransOpt.*\(2,\).*\(1,\)"):
         integrate(Read(), make_geometry(image_transforms=(1,)), GRID)
-
-
-def test_corrections_at_the_bin() -> None:
-    g = make_geometry(tilts=(0, 0, 0))
-    image = np.full((N, N), 1000.0)
-    cake = integrate(image, g, GRID, options=IntegrationOptions(solid_angle=True))
-    expected = 1000.0 / solid_angle_factor(cake.two_theta)
-    np.testing.assert_allclose(cake.intensity[0], np.broadcast_to(expected[:, None], GRID.shape), rtol=2e-3)
-    cake = integrate(image, g, GRID, options=IntegrationOptions(polarization=0.99))
-    expected = 1000.0 / polarization_factor(cake.two_theta[:, None], cake.eta[None, :])
-    np.testing.assert_allclose(cake.intensity[0], expected, rtol=2e-3)
 
 
 def test_a_bin_without_pixels_is_nan_with_area_zero() -> None:
@@ -389,7 +377,7 @@ def test_a_number_of_threads_that_is_none(n_threads: int, tmp_path: Path) -> Non
     "bad",
     [
         {"frames_per_sum": 1.5}, {"frames_per_sum": "all"}, {"omega_step": "a"}, {"dark_frames": 1.5},
-        {"polarization": "a"}, {"polarization_axis": "a"}, {"bad_values": 5}, {"bad_values": "65535"}, {"robust": 5},
+        {"corrections": True}, {"bad_values": 5}, {"bad_values": "65535"}, {"robust": 5},
         {"first_frame_number": None}, {"progress": 5},
     ],
     ids=str,
@@ -418,9 +406,7 @@ def test_near_detectors_of_small_pixels_are_none_in_mm() -> None:
         build_map(Geometry(distance, (20, 20), pixel_size, 0.18), Detector((41, 41), pixel_size), RINGS)
 
 
-@pytest.mark.parametrize(
-    "bad", [{"frames_per_sum": 0}, {"dark_frames": 0}, {"polarization": 2.0}, {"omega_step": np.nan}]
-)
+@pytest.mark.parametrize("bad", [{"frames_per_sum": 0}, {"dark_frames": 0}, {"omega_step": np.nan}])
 def test_refused_options(bad: dict[str, float]) -> None:
     with pytest.raises(InputError, match=next(iter(bad)).split("_")[0]):
         IntegrationOptions(**bad)  # type: ignore[arg-type]

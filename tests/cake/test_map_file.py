@@ -17,8 +17,7 @@ import pytest
 from caked import caked_bytes
 
 from midas import CakeGrid, Detector, Geometry, InputError, OutputError, PanelLayout, Panels, build_map
-from midas.cake import CakeMap, map_file
-from midas.cake import map as map_module
+from midas.cake import CakeMap, build, map_file
 
 SHAPE = (43, 71)  # no multiple of a tile
 PANELS = Panels(PanelLayout(size=(43, 35), gaps_y=(1,)), shift_y=np.array([0.0, 0.3]))
@@ -45,7 +44,7 @@ def no_building(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     def refuse(*_: object) -> None:
         raise AssertionError("the map was built")
 
-    return lambda: monkeypatch.setattr(map_module, "_cut", refuse)
+    return lambda: monkeypatch.setattr(build, "_cut", refuse)
 
 
 def test_a_map_kept_is_read_the_same(tmp_path: Path, built: CakeMap, no_building: Callable[[], None]) -> None:

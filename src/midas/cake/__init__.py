@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from midas.cake.build import build_map
 from midas.cake.cake_file import WrittenCake, ZarrOptions, integrate_to_zarr
+from midas.cake.corrections import Corrections
 from midas.cake.integrate import integrate, integrate_with_map
-from midas.cake.map import CakeMap, build_map
+from midas.cake.map import CakeMap
 from midas.cake.options import IntegrationOptions
 from midas.cake.peaks import PeakFits, PeakOptions, fit_peaks
 from midas.cake.prepared import CakedFrames
@@ -16,6 +18,7 @@ __all__ = [
     "Cake",
     "CakeMap",
     "CakedFrames",
+    "Corrections",
     "IntegrationOptions",
     "PeakFits",
     "PeakOptions",

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from midas.axes import axis_of_radius
 from midas.cake.frame_source import opened
+from midas.cake.inputs import PixelArrays
 from midas.cake.map import CakeMap
 from midas.cake.options import IntegrationOptions
 from midas.cake.prepared import Floats
@@ -47,6 +48,8 @@ class WrittenCake:
     """Its bins."""
     geometry: Geometry
     """The geometry it was made with."""
+    bin_pixels: FloatArray
+    """As in `Cake`."""
     eta_overlap: FloatArray
     """As in `Cake`."""
     normalized: bool
@@ -75,6 +78,7 @@ class WrittenCake:
             intensity=content.intensity,
             sigma=None if content.variance is None else np.sqrt(content.variance),
             bin_area=content.bin_area,
+            bin_pixels=self.bin_pixels,
             frames=content.frames,
             frame_numbers=content.frame_numbers,
             first_omega=content.first_omega,
@@ -94,6 +98,8 @@ def integrate_to_zarr(
     *,
     stored: ZarrOptions | None = None,
     dark: npt.ArrayLike | None = None,
+    flat: npt.ArrayLike | None = None,
+    mask: npt.ArrayLike | None = None,
     options: IntegrationOptions | None = None,
     n_threads: int = 0,
 ) -> WrittenCake:
@@ -104,7 +110,7 @@ def integrate_to_zarr(
 
     Parameters
     ----------
-    frames, cake_map, dark, options, n_threads
+    frames, cake_map, dark, flat, mask, options, n_threads
         As `integrate_with_map`; `IntegrationOptions(individual=True)` also writes each frame's cake.
     path
         Name, which must end in `.zarr.zip`.
@@ -134,14 +140,14 @@ def integrate_to_zarr(
     geometry, grid = cake_map.geometry, cake_map.grid
     instrument = instrument_parameters(geometry, stored.instrument)
     with opened(frames) as stack:
-        run = prepare_run(stack, cake_map, dark, None, options, n_threads)
+        run = prepare_run(stack, cake_map, PixelArrays(dark, flat, mask), options, n_threads)
         about = about_sums(run, stack)
         metadata = cake_metadata(geometry, normalized=run.options.normalize)
         with cake_file_writer(path, metadata, instrument, sum_images=stored.sum_images) as writer:
-            bin_area = sum_frames(run, stack, _InFile(run, about, writer))
+            bin_area, bin_pixels = sum_frames(run, stack, _InFile(run, about, writer))
             writer.finish(*map_rows(grid.radius_centers(geometry), grid.eta_centers, geometry), bin_area)
     overlap = np.array(cake_map.core.eta_overlap)
-    return WrittenCake(Path(path), about["frames"], grid, geometry, overlap, run.options.normalize)
+    return WrittenCake(Path(path), about["frames"], grid, geometry, bin_pixels, overlap, run.options.normalize)
 
 
 class _InFile:

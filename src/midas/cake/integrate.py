@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from midas.cake.build import build_map
 from midas.cake.frame_source import opened
-from midas.cake.map import CakeMap, build_map
+from midas.cake.inputs import PixelArrays
+from midas.cake.map import CakeMap
 from midas.cake.options import IntegrationOptions
 from midas.cake.prepared import Floats
 from midas.cake.result import Cake, axes_of
@@ -25,6 +27,7 @@ def integrate(
     grid: CakeGrid,
     *,
     dark: npt.ArrayLike | None = None,
+    flat: npt.ArrayLike | None = None,
     mask: npt.ArrayLike | None = None,
     detector: Detector | None = None,
     options: IntegrationOptions | None = None,
@@ -45,9 +48,9 @@ def integrate(
         except to Frames that say they have been.
     geometry, grid
         Where pixels are, and the bins.
-    dark, mask
-        Shape (n_z, n_y), laid out as the frames; a stack of darks is averaged; the mask is non-zero where a pixel must
-        not be used.
+    dark, flat, mask
+        Shape (n_z, n_y), laid out as the frames; a stack of darks is averaged; the flat is the response of each pixel,
+        1 for the mean one, and is divided by; the mask is non-zero where a pixel must not be used.
     detector
         Its mask and saturation count, in the geometry's frame; None takes the shape from the frames.
     options
@@ -79,7 +82,7 @@ def integrate(
             turned = (shape[2], shape[1]) if sum(t == 3 for t in transforms) % 2 else (shape[1], shape[2])
             detector = Detector(turned, geometry.pixel_size)
         cake_map = build_map(geometry, detector, grid, transformed=transformed, n_threads=n_threads)
-        return _in_memory(prepare_run(stack, cake_map, dark, mask, options, n_threads), stack)
+        return _in_memory(prepare_run(stack, cake_map, PixelArrays(dark, flat, mask), options, n_threads), stack)
 
 
 def integrate_with_map(
@@ -87,6 +90,7 @@ def integrate_with_map(
     cake_map: CakeMap,
     *,
     dark: npt.ArrayLike | None = None,
+    flat: npt.ArrayLike | None = None,
     mask: npt.ArrayLike | None = None,
     options: IntegrationOptions | None = None,
     n_threads: int = 0,
@@ -102,17 +106,18 @@ def integrate_with_map(
     """
     check_type("cake_map", cake_map, CakeMap, call="made by build_map")
     with opened(frames) as stack:
-        return _in_memory(prepare_run(stack, cake_map, dark, mask, options, n_threads), stack)
+        return _in_memory(prepare_run(stack, cake_map, PixelArrays(dark, flat, mask), options, n_threads), stack)
 
 
 def _in_memory(run: Run, frames: Any) -> Cake:
     about, sums = about_sums(run, frames), _InMemory(run)
-    bin_area = sum_frames(run, frames, sums)
+    bin_area, bin_pixels = sum_frames(run, frames, sums)
     options, cake_map, omega = run.options, run.cake_map, run.omega
     return Cake(
         intensity=sums.intensity,
         sigma=np.sqrt(sums.variance) if options.variance else None,
         bin_area=bin_area,
+        bin_pixels=bin_pixels,
         eta_overlap=np.asarray(cake_map.core.eta_overlap),
         normalized=options.normalize,
         individual=sums.individual,

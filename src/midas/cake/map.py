@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import math
-import warnings
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -14,16 +14,17 @@ import numpy as np
 import numpy.typing as npt
 
 from midas import _core
+from midas.cake.corrections import Corrections
 from midas.cake.frame_source import are_transformed, as_stack
-from midas.cake.map_file import keep_map, load_or_none, map_key, map_path, write_map
+from midas.cake.inputs import PixelArrays, frame_input
+from midas.cake.map_file import map_path, write_map
 from midas.cake.nexus import files_of, write_cakes
-from midas.cake.pixels import Dark, FrameInput, RawLayout, check_stack, prepare_dark, prepare_mask
+from midas.cake.pixels import Dark, FrameInput, RawLayout, check_stack
 from midas.cake.prepared import BATCH, CakedFrames, PreparedMap, Recipe
 from midas.cake.stream import caked_blocks
-from midas.checks import check_type, thread_count
 from midas.detector import Detector
 from midas.errors import InputError
-from midas.geometry import FloatArray, Geometry, doubtful_distance
+from midas.geometry import FloatArray, Geometry
 from midas.grid import CakeGrid
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
     from midas.cake.robust import RobustOptions
 
-_PIXEL_SIZE_TOLERANCE = 1e-6  # relative
 _MOST_BYTES = 1 << 30  # of the frames of a block and their cakes
 # Of a frame: intensity and variance 16, sums of frames side by side up to 16, and what adding up takes.
 _BYTES_A_BIN = 40
@@ -91,7 +91,9 @@ class CakeMap:
         frames: Any,
         *,
         dark: npt.ArrayLike | None = None,
+        flat: npt.ArrayLike | None = None,
         mask: npt.ArrayLike | None = None,
+        corrections: Corrections | None = None,
         variance: bool = False,
         normalize: bool = True,
         negative_counts: bool = False,
@@ -100,7 +102,9 @@ class CakeMap:
         """Return a frame or a stack of frames summed over the bins.
 
         Masked pixels, negative values, the largest value of an unsigned type, values that are not finite and those at
-        or above the detector's saturation are left out of sum and area. The result is the same for any n_threads.
+        or above the detector's saturation are left out of sum and area. The result is the same for any n_threads. A
+        call with dark, flat, mask or corrections makes the map ready for them, which takes as long as many frames: give
+        `apply_each` frames that come one by one.
 
         Parameters
         ----------
@@ -111,8 +115,13 @@ class CakeMap:
             of a masked array are left out.
         dark
             Shape (n_z, n_y), or a stack that is averaged; subtracted. A pixel without a valid dark is left out.
+        flat
+            Shape (n_z, n_y), the response of each pixel, 1 for the mean one; divided by, without an error of its own. A
+            pixel where it is 0 or less, or not finite, is left out.
         mask
             Shape (n_z, n_y), non-zero where a pixel must not be used; on top of the detector's.
+        corrections
+            `Corrections` for solid angle and polarization; None is for neither.
         variance
             True: also the variance. A count's variance is the count, without a floor: a bin of zeros has variance 0.
         normalize
@@ -125,10 +134,16 @@ class CakeMap:
         Raises
         ------
         InputError
-            Frame, dark or mask have another shape than the map's `frame_shape`, or an unusable dtype.
+            Frame, dark, flat or mask have another shape than the map's `frame_shape`, or an unusable dtype.
+
+        Warns
+        -----
+        UserWarning
+            The flat is far from 1.
 
         Examples
         --------
+        >>> from midas import build_map
         >>> g = Geometry(distance=1e6, beam_center=(10, 10), pixel_size=200, wavelength=0.18)
         >>> cake_map = build_map(g, Detector((21, 21), 200), CakeGrid(0, 9, 3, eta_step=90))
         >>> cake_map.apply(np.full((21, 21), 7, dtype=np.uint16)).intensity.round(6)[0].tolist()
@@ -136,7 +151,8 @@ class CakeMap:
         """
         self._check_transforms(frames)
         images = check_stack(as_stack(frames), self.frame_shape)
-        recipe = self._recipe(dark, mask, variance, normalize, negative_counts, n_threads)
+        arrays = PixelArrays(dark, flat, mask, corrections)
+        recipe = self._recipe(arrays, variance, normalize, negative_counts, n_threads)
         result = recipe.apply(images[None] if images.ndim == 2 else images)
         return result[0] if images.ndim == 2 else result
 
@@ -145,7 +161,9 @@ class CakeMap:
         frames: Any,
         *,
         dark: npt.ArrayLike | None = None,
+        flat: npt.ArrayLike | None = None,
         mask: npt.ArrayLike | None = None,
+        corrections: Corrections | None = None,
         variance: bool = False,
         normalize: bool = True,
         negative_counts: bool = False,
@@ -162,7 +180,7 @@ class CakeMap:
         frames
             Shape (n_z, n_y) or (n_frames, n_z, n_y): anything that slices to arrays (numpy, `midas.Frames`, data sets
             of HDF5, zarr and dask) or has the buffer or array interface; or an iterable of 2-D arrays, as many as come.
-        dark, mask, variance, normalize, negative_counts, n_threads
+        dark, flat, mask, corrections, variance, normalize, negative_counts, n_threads
             As for `apply`.
 
         Raises
@@ -173,6 +191,7 @@ class CakeMap:
 
         Examples
         --------
+        >>> from midas import build_map
         >>> g = Geometry(distance=1e6, beam_center=(10, 10), pixel_size=200, wavelength=0.18)
         >>> cake_map = build_map(g, Detector((21, 21), 200), CakeGrid(0, 9, 9, eta_step=360))
         >>> frames = (np.full((21, 21), n, dtype=np.uint16) for n in range(3))
@@ -180,7 +199,8 @@ class CakeMap:
         [0.0, 1.0, 2.0]
         """
         self._check_transforms(frames)
-        recipe = self._recipe(dark, mask, variance, normalize, negative_counts, n_threads)
+        arrays = PixelArrays(dark, flat, mask, corrections)
+        recipe = self._recipe(arrays, variance, normalize, negative_counts, n_threads)
         blocks = caked_blocks(recipe.apply, frames, self.frame_shape, self.block_size(n_threads), n_threads=n_threads)
         return (caked[i] for caked in blocks for i in range(len(caked)))
 
@@ -190,7 +210,9 @@ class CakeMap:
         path: Path | str,
         *,
         dark: npt.ArrayLike | None = None,
+        flat: npt.ArrayLike | None = None,
         mask: npt.ArrayLike | None = None,
+        corrections: Corrections | None = None,
         variance: bool = False,
         normalize: bool = True,
         negative_counts: bool = False,
@@ -210,7 +232,7 @@ class CakeMap:
             As for `apply_each`.
         path
             The file; one that is there is replaced.
-        dark, mask, variance, normalize, negative_counts, n_threads
+        dark, flat, mask, corrections, variance, normalize, negative_counts, n_threads
             As for `apply`.
 
         Raises
@@ -222,6 +244,7 @@ class CakeMap:
 
         Examples
         --------
+        >>> from midas import build_map
         >>> import h5py, tempfile
         >>> g = Geometry(distance=1e6, beam_center=(10, 10), pixel_size=200, wavelength=0.18)
         >>> cake_map = build_map(g, Detector((21, 21), 200), CakeGrid(0, 9, 3, eta_step=90))
@@ -232,7 +255,8 @@ class CakeMap:
         (5, 3, 4)
         """
         self._check_transforms(frames)
-        recipe = replace(self._recipe(dark, mask, variance, normalize, negative_counts, n_threads), single=True)
+        arrays = PixelArrays(dark, flat, mask, corrections)
+        recipe = replace(self._recipe(arrays, variance, normalize, negative_counts, n_threads), single=True)
         size = self.block_size(n_threads)
         cakes = caked_blocks(recipe.apply, frames, self.frame_shape, size, whole=True, n_threads=n_threads)
         with closing(cakes) as blocks:
@@ -258,36 +282,13 @@ class CakeMap:
             )
 
     def _recipe(
-        self,
-        dark: npt.ArrayLike | None,
-        mask: npt.ArrayLike | None,
-        variance: bool,
-        normalize: bool,
-        negative_counts: bool,
-        n_threads: int,
+        self, arrays: PixelArrays, variance: bool, normalize: bool, negative_counts: bool, n_threads: int
     ) -> Recipe:
-        mean_dark, inputs = self._inputs(dark, mask, normalize, negative_counts, n_threads)
-        of_dark = None if mean_dark is None or not variance else self.dark_variance(mean_dark, inputs)
-        return Recipe(self.prepare(inputs), variance, of_dark, n_threads)
-
-    def _inputs(
-        self,
-        dark: npt.ArrayLike | None,
-        mask: npt.ArrayLike | None,
-        normalize: bool,
-        negative_counts: bool,
-        n_threads: int,
-    ) -> tuple[Dark | None, FrameInput]:
-        mean_dark = prepare_dark(dark, self.frame_shape)
-        bad = prepare_mask(mask, self.frame_shape)
-        return mean_dark, FrameInput(
-            dark=None if mean_dark is None else mean_dark.counts,
-            mask=bad if mean_dark is None else mean_dark.merged_mask(bad),
-            saturation=self.detector.saturation,
-            negative_counts=negative_counts,
-            normalize=normalize,
-            n_threads=n_threads,
+        dark, inputs = frame_input(
+            self, arrays, negative_counts=negative_counts, normalize=normalize, n_threads=n_threads
         )
+        of_dark = None if dark is None or not variance else self.dark_variance(dark, inputs)
+        return Recipe(self.prepare(inputs), variance, of_dark, n_threads)
 
     def apply_robust(
         self,
@@ -295,7 +296,9 @@ class CakeMap:
         options: RobustOptions | str = "median",
         *,
         dark: npt.ArrayLike | None = None,
+        flat: npt.ArrayLike | None = None,
         mask: npt.ArrayLike | None = None,
+        corrections: Corrections | None = None,
         negative_counts: bool = False,
         n_threads: int = 0,
     ) -> CakedFrames:
@@ -307,7 +310,7 @@ class CakeMap:
 
         Parameters
         ----------
-        frames, dark, mask, negative_counts, n_threads
+        frames, dark, flat, mask, corrections, negative_counts, n_threads
             As in `apply`.
         options
             `RobustOptions`, or the name of a method: "median", "trimmed_mean" or "sigma_clip".
@@ -319,6 +322,7 @@ class CakeMap:
 
         Examples
         --------
+        >>> from midas import build_map
         >>> g = Geometry(distance=1e6, beam_center=(10, 10), pixel_size=200, wavelength=0.18)
         >>> cake_map = build_map(g, Detector((21, 21), 200), CakeGrid(0, 9, 3, eta_step=90))
         >>> image = np.full((21, 21), 7, dtype=np.uint16)
@@ -331,7 +335,8 @@ class CakeMap:
         chosen = options if isinstance(options, RobustOptions) else RobustOptions(options)
         self._check_transforms(frames)
         images = check_stack(as_stack(frames), self.frame_shape)
-        mean_dark, inputs = self._inputs(dark, mask, True, negative_counts, n_threads)
+        arrays = PixelArrays(dark, flat, mask, corrections)
+        mean_dark, inputs = frame_input(self, arrays, negative_counts=negative_counts, n_threads=n_threads)
         stack = images[None] if images.ndim == 2 else images
         result = prepare_robust(self, chosen, inputs).apply(stack, n_threads=n_threads)
         if mean_dark is not None and not chosen.error_holds_dark and result.variance is not None:
@@ -369,6 +374,7 @@ class CakeMap:
 
         Examples
         --------
+        >>> from midas import build_map
         >>> import tempfile
         >>> g, d = Geometry(1e6, (10, 10), pixel_size=200, wavelength=0.18), Detector((21, 21), 200)
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -387,6 +393,7 @@ class CakeMap:
 
         Examples
         --------
+        >>> from midas import build_map
         >>> g = Geometry(distance=1e6, beam_center=(10, 10), pixel_size=200, wavelength=0.18)
         >>> matrix = build_map(g, Detector((21, 21), 200), CakeGrid(0, 20, 2)).to_scipy()
         >>> round(float(matrix.sum()), 3)  # every pixel, of 1 px²
@@ -399,102 +406,7 @@ class CakeMap:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle what it was built from."""
-        return _rebuild, (self.geometry, self.detector, self.grid, self.transformed)
+        from midas.cake.build import build_map
 
-
-def build_map(
-    geometry: Geometry,
-    detector: Detector,
-    grid: CakeGrid,
-    *,
-    transformed: bool = False,
-    cache: Path | str | None = None,
-    n_threads: int = 0,
-) -> CakeMap:
-    """Return the map of pixel areas per bin for a geometry, a detector and a grid.
-
-    The weight of a pixel in a bin is the exact area of the pixel's quadrilateral cut by two arcs and two rays, once its
-    corners are mapped to (R, η) with R = (L/px) tan(2θ) [px]: px² for grids in 2θ and q, too (SPEC section 5). Bins
-    past a full turn from the first eta edge are cut there, so no pixel counts twice.
-
-    Parameters
-    ----------
-    geometry, grid
-        Where pixels are, and the bins.
-    detector
-        Shape and mask in the geometry's frame, that is, after its image transforms; masked pixels are left out.
-    transformed
-        False: the frames to come are as read from the file, and the geometry's `image_transforms` are built into the
-        map. True: they are transformed already.
-    cache
-        Where the map is kept: a folder, which holds any number of maps, or a name ending in `.cakemap`. A map there
-        that was made of the same geometry, detector, mask and grid by the same version of midas is read, which is much
-        faster; one that was not, or is damaged, is built again and replaced, and the log says why.
-    n_threads
-        0 uses all; the map is the same for any number.
-
-    Raises
-    ------
-    InputError
-        The pixel sizes disagree, every pixel is masked, or no pixel lies in the bins; `cache` is a file of another
-        name; an argument is of the wrong type.
-
-    Warns
-    -----
-    UserWarning
-        The map cannot be written to `cache`; it is returned all the same. The distance looks like mm.
-
-    Examples
-    --------
-    >>> g = Geometry(distance=1e6, beam_center=(10, 10), pixel_size=200, wavelength=0.18)
-    >>> build_map(g, Detector((21, 21), 200), CakeGrid(0, 9, 1, eta_step=45)).shape
-    (9, 8)
-    """
-    call = "build_map(geometry, midas.Detector(shape, pixel_size), grid)"
-    check_type("geometry", geometry, Geometry, call=call)
-    check_type("detector", detector, Detector, call=call)
-    check_type("grid", grid, CakeGrid, call=call)
-    n_threads = thread_count(n_threads)
-    if abs(detector.pixel_size - geometry.pixel_size) > _PIXEL_SIZE_TOLERANCE * geometry.pixel_size:
-        raise InputError(
-            f"the detector's pixel_size is {detector.pixel_size:g} µm and the geometry's {geometry.pixel_size:g} µm; "
-            "expected the same"
-        )
-    if doubt := doubtful_distance(geometry):
-        warnings.warn(doubt, stacklevel=2)
-    if detector.mask is not None and detector.mask.all():
-        raise InputError("every pixel of the detector is masked; check the sense of the mask: True leaves a pixel out")
-    layout = RawLayout.of(detector.shape, () if transformed else geometry.image_transforms)
-    key = map_key(geometry, detector, grid, layout)
-    path = None if cache is None else map_path(cache, key)
-    core = None
-    if path is not None:
-        core = load_or_none(path, key=key, shape=grid.shape, frame_shape=layout.shape, n_threads=n_threads)
-    if core is None:
-        core = _cut(geometry, detector, grid, layout, n_threads)
-        if path is not None:
-            keep_map(core, path, key=key, frame_shape=layout.shape)
-    return CakeMap(geometry, detector, grid, transformed, key, core, layout)
-
-
-def _cut(geometry: Geometry, detector: Detector, grid: CakeGrid, layout: RawLayout, n_threads: int) -> _core.CakeMap:
-    """Return the compiled map, cut anew."""
-    mask = detector.mask
-    core = _core.CakeMap(
-        geometry.projection,
-        shape=detector.shape,
-        layout=(layout.first, layout.step_z, layout.step_y),
-        radius_edges=grid.radius_edges(geometry),
-        eta_edges=grid.eta_edges,
-        mask=None if mask is None else mask.view(np.uint8),
-        n_threads=n_threads,
-    )
-    if core.n_entries == 0:
-        raise InputError(
-            f"no pixel lies in the bins, {grid}; check the range of the grid and the beam centre {geometry.beam_center}"
-        )
-    return core
-
-
-def _rebuild(geometry: Geometry, detector: Detector, grid: CakeGrid, transformed: bool) -> CakeMap:
-    return build_map(geometry, detector, grid, transformed=transformed)
+        build = functools.partial(build_map, transformed=self.transformed)
+        return build, (self.geometry, self.detector, self.grid)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from midas.cake.corrections import Corrections
 from midas.cake.robust import RobustOptions
 from midas.checks import check_type, number, whole_number, yes_or_no
 from midas.errors import InputError
@@ -32,13 +33,8 @@ class IntegrationOptions:
     normalize
         True: divide by the area of the valid pixels, counts / px²; False gives plain weighted sums, counts
         (`Normalize 0`); default True.
-    solid_angle
-        True: divide by cos³(2θ); default False.
-    polarization
-        Divide by 1 - f sin²(2θ) cos²(η - polarization_axis) with this f, from 0 to 1; default None, which does not.
-    polarization_axis
-        η of the beam's electric field [deg]; default 90.0, horizontal. See
-        `midas.cake.corrections.polarization_factor`.
+    corrections
+        Solid angle and polarization: `Corrections`; default neither.
     bad_values
         Pixel values that are no counts (`GapIntensity`, `BadPxIntensity`), beside the marks that are always left out;
         default ().
@@ -73,9 +69,7 @@ class IntegrationOptions:
     variance: bool = True
     individual: bool = False
     normalize: bool = True
-    solid_angle: bool = False
-    polarization: float | None = None
-    polarization_axis: float = 90.0
+    corrections: Corrections = field(default_factory=Corrections)
     bad_values: tuple[float, ...] = ()
     negative_counts: bool = False
     dark_frames: int = 1
@@ -86,9 +80,9 @@ class IntegrationOptions:
         """Check the values."""
         for name in ("frames_per_sum", "first_frame_number", "dark_frames"):
             whole_number(name, getattr(self, name))
-        for name in ("individual", "normalize", "variance", "solid_angle", "negative_counts"):
+        for name in ("individual", "normalize", "variance", "negative_counts"):
             yes_or_no(name, getattr(self, name))
-        for name in ("omega_start", "omega_step", "polarization_axis"):
+        for name in ("omega_start", "omega_step"):
             number(name, getattr(self, name), "a number [deg]")
         if self.frames_per_sum == 0 or self.frames_per_sum < -1:
             raise InputError(f"frames_per_sum is {self.frames_per_sum}; expected a number of frames, or -1 for all")
@@ -98,9 +92,7 @@ class IntegrationOptions:
             )
         if self.dark_frames < 1:
             raise InputError(f"dark_frames is {self.dark_frames}; expected 1 or more")
-        between = "a fraction from 0 to 1, or None"
-        if self.polarization is not None and not 0.0 <= number("polarization", self.polarization, between) <= 1.0:
-            raise InputError(f"polarization is {self.polarization:g}; expected {between}")
+        check_type("corrections", self.corrections, Corrections, call="Corrections(solid_angle=True)")
         if not isinstance(self.bad_values, Iterable) or isinstance(self.bad_values, str):
             raise InputError(f"bad_values are {self.bad_values!r}; expected a tuple of numbers")
         object.__setattr__(self, "bad_values", tuple(number("a bad value", v) for v in self.bad_values))

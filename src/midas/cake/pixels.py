@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -18,6 +19,8 @@ Bytes = npt.NDArray[np.uint8]
 
 NATIVE = ("uint8", "uint16", "uint32", "int16", "int32", "float32", "float64")
 """Types of pixels that the core reads as they are."""
+
+_FAR_FROM_1 = 5.0  # the response of a pixel relative to the mean one is nearer
 
 
 @dataclass(frozen=True)
@@ -116,12 +119,6 @@ class Dark:
     """Shape (n_z, n_y): 1 where the dark has no count."""
     n_frames: int
 
-    def merged_mask(self, mask: Bytes | None) -> Bytes | None:
-        """Return a mask that also leaves out the pixels without a dark."""
-        if not self.invalid.any():
-            return mask
-        return self.invalid if mask is None else np.bitwise_or(mask, self.invalid)
-
     def variance(self, apply: Callable[[npt.NDArray[Any]], _HasVariance]) -> FloatArray:
         """Return what the dark adds to the variance of each bin of one frame: its own Poisson noise over n_frames."""
         variance = apply(self.counts).variance
@@ -197,7 +194,7 @@ def prepare_dark(dark: npt.ArrayLike | None, shape: tuple[int, int], n_frames: i
     stack = [images] if images.ndim == 2 else images
     total, count = np.zeros(shape), np.zeros(shape, dtype=np.int64)
     for image in stack:
-        valid = _is_dark(image)
+        valid = _is_counted(image)
         np.add(total, image, out=total, where=valid)
         count += valid
     invalid = count == 0
@@ -207,12 +204,46 @@ def prepare_dark(dark: npt.ArrayLike | None, shape: tuple[int, int], n_frames: i
     return Dark(counts, invalid.view(np.uint8), n_frames if images.ndim == 2 else len(images))
 
 
+def prepare_flat(flat: npt.ArrayLike | None, shape: tuple[int, int]) -> tuple[FloatArray, Bytes] | None:
+    """Return what multiplies the counts of each pixel, 1 / flat, and 1 where the flat says nothing, shape `shape` each.
+
+    A pixel is without a flat where that is not finite, 0 or less, or the largest value of an unsigned type.
+
+    Warns
+    -----
+    UserWarning
+        The median is far from 1: the flat is in counts.
+    """
+    if flat is None:
+        return None
+    _refuse_name("flat", flat)
+    image = np.asanyarray(flat)
+    if image.shape != shape:
+        raise InputError(f"the flat has shape {image.shape}; expected {shape}, that of the frames")
+    if image.dtype.kind not in "uif":
+        raise InputError(f"the flat has dtype {image.dtype}; expected integers or floating point numbers")
+    if isinstance(image, np.ma.MaskedArray):
+        image = np.ma.filled(image.astype(np.float64), np.nan)
+    valid = _is_counted(image) & (image > 0)
+    if not valid.any():
+        raise InputError("the flat has no pixel above 0; expected the response of each pixel, about 1")
+    median = float(np.median(image[valid]))
+    if not 1.0 / _FAR_FROM_1 <= median <= _FAR_FROM_1:
+        warnings.warn(
+            f"the median of the flat is {median:g}, and the intensities are divided by it; for a flat relative to the "
+            "mean pixel pass flat / flat.mean()",
+            stacklevel=5,
+        )
+    scale = np.divide(1.0, image, out=np.ones(shape), where=valid)
+    return scale, (~valid).view(np.uint8)
+
+
 def _refuse_name(what: str, given: object) -> None:
     if isinstance(given, str | os.PathLike):
         raise InputError(f"{what} is the name {str(given)!r}; expected an array: read it with midas.read_image")
 
 
-def _is_dark(image: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+def _is_counted(image: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     if image.dtype.kind == "f":
         return np.asarray(np.isfinite(image))
     if image.dtype.kind == "u":

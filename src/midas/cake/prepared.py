@@ -71,13 +71,20 @@ class ValidPixels:
 
     def add_areas_to(self, total: FloatArray) -> None:
         """Add the areas to `total`, shape (n_radius, n_eta), C-contiguous, frame by frame: the same for any blocks."""
+        self._add_to(total, self.area, self.own_area)
+
+    def add_pixels_to(self, total: FloatArray) -> None:
+        """Add the numbers of pixels to `total`, as `add_areas_to`."""
+        self._add_to(total, self.pixels, self.own_pixels)
+
+    def _add_to(self, total: FloatArray, common: npt.NDArray[Any], own: npt.NDArray[Any]) -> None:
         ends = np.searchsorted(self.own_frame, np.arange(self.n_frames + 1))
         bins = total.reshape(-1)
         for i in range(self.n_frames):
-            own = slice(ends[i], ends[i + 1])
-            numbers = self.own_bin[own]
-            with_own = bins[numbers] + self.own_area[own]
-            total += self.area[i] if self.area.ndim == 3 else self.area
+            of_frame = slice(ends[i], ends[i + 1])
+            numbers = self.own_bin[of_frame]
+            with_own = bins[numbers] + own[of_frame]
+            total += common[i] if common.ndim == 3 else common
             bins[numbers] = with_own
 
     def emptied(self) -> tuple[IntArray, IntArray]:

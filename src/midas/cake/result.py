@@ -133,6 +133,8 @@ class Cake(RadialAxes):
     bin_area: FloatArray
     """Shape (n_radius, n_eta): area of the valid pixels, mean over frames, in px² for grids of any unit
     (`CakeMap.bin_area`); 0 where there is none."""
+    bin_pixels: FloatArray
+    """Shape (n_radius, n_eta): number of valid pixels with a part in the bin, mean over frames."""
     radius: FloatArray
     """Shape (n_radius,): bin centres, half way between the edges in the unit of the grid [px]."""
     radius_edges: FloatArray

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from midas.cake.build import build_map
 from midas.cake.cake_file import WrittenCake, ZarrOptions, integrate_to_zarr
-from midas.cake.map import CakeMap, build_map
+from midas.cake.map import CakeMap
 from midas.cake.options import IntegrationOptions
 from midas.cake.peaks import PeakOptions, fit_peaks
 from midas.cake.result import Cake

@@ -5,22 +5,21 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from midas.cake.corrections import pixel_scale
 from midas.cake.frame_source import are_transformed, check_source, known_shape
+from midas.cake.inputs import PixelArrays, frame_input
 from midas.cake.map import CakeMap
 from midas.cake.options import IntegrationOptions
-from midas.cake.pixels import Dark, FrameInput, prepare_dark, prepare_mask
+from midas.cake.pixels import Dark, FrameInput
 from midas.cake.prepared import CakedFrames, Floats, PreparedMap
 from midas.cake.robust import PreparedRobust, prepare_robust
 from midas.cake.stream import Apply, caked_blocks
 from midas.checks import check_type
-from midas.detector import transform_image
 from midas.errors import InputError
 from midas.geometry import FloatArray, Geometry
 from midas.io.hdf5_chunks import PackedFrames
@@ -66,12 +65,11 @@ class Results(Protocol):
 def prepare_run(
     frames: Any,
     cake_map: CakeMap,
-    dark: npt.ArrayLike | None,
-    mask: npt.ArrayLike | None,
+    arrays: PixelArrays,
     options: IntegrationOptions | None,
     n_threads: int,
 ) -> Run:
-    """Return all that the frames of a source are summed with; options None takes the defaults.
+    """Return all that the frames of a source are summed with; options None takes the defaults, and has the corrections.
 
     Raises
     ------
@@ -88,8 +86,15 @@ def prepare_run(
             f"the frames have {shape[1]} x {shape[2]} pixels but the detector's shape {cake_map.detector.shape} with "
             f"image transforms {transforms} needs {cake_map.frame_shape[0]} x {cake_map.frame_shape[1]}; check both"
         )
-    mean_dark = prepare_dark(dark, cake_map.frame_shape, options.dark_frames)
-    inputs = _inputs(cake_map, mean_dark, mask, transforms, options, n_threads)
+    mean_dark, inputs = frame_input(
+        cake_map,
+        replace(arrays, corrections=options.corrections),
+        dark_frames=options.dark_frames,
+        bad_values=options.bad_values,
+        negative_counts=options.negative_counts,
+        normalize=options.normalize,
+        n_threads=n_threads,
+    )
     return Run(cake_map, inputs, mean_dark, options, shape[0])
 
 
@@ -112,39 +117,6 @@ def frame_shape(frames: Any, geometry: Geometry) -> tuple[tuple[int, int, int], 
     if len(shape) != 3 or min(shape) < 1:
         raise InputError(f"frames have shape {found}; expected (rows, columns) or (frames, rows, columns)")
     return (shape[0], shape[1], shape[2]), are_transformed(frames, geometry)
-
-
-def _inputs(
-    cake_map: CakeMap,
-    dark: Dark | None,
-    mask: npt.ArrayLike | None,
-    transforms: tuple[int, ...],
-    options: IntegrationOptions,
-    n_threads: int,
-) -> FrameInput:
-    masked = prepare_mask(mask, cake_map.frame_shape)
-    scale = None
-    if options.solid_angle or options.polarization is not None:
-        scale = pixel_scale(
-            cake_map.geometry,
-            cake_map.detector.shape,
-            solid_angle=options.solid_angle,
-            polarization=options.polarization,
-            polarization_axis=options.polarization_axis,
-            n_threads=n_threads,
-        )
-        # Each transform is its own inverse: back to the layout of the frames as read.
-        scale = transform_image(scale, transforms[::-1]).astype(np.float64, copy=False)
-    return FrameInput(
-        dark=None if dark is None else dark.counts,
-        scale=scale,
-        mask=masked if dark is None else dark.merged_mask(masked),
-        bad_values=tuple(float(v) for v in options.bad_values),
-        saturation=cake_map.detector.saturation,
-        negative_counts=options.negative_counts,
-        normalize=options.normalize,
-        n_threads=n_threads,
-    )
 
 
 def _negative_fraction(frame: npt.NDArray[Any]) -> float:
@@ -212,8 +184,10 @@ def _caker(run: Run) -> Apply:
     return apply
 
 
-def sum_frames(run: Run, frames: Any, results: Results) -> FloatArray:
-    """Sum the frames of a source, hand over each result as it is there, and return the bins' areas, mean over frames.
+def sum_frames(run: Run, frames: Any, results: Results) -> tuple[FloatArray, FloatArray]:
+    """Sum the frames of a source, hand over each result as it is there; return area and number of pixels of each bin.
+
+    Both are those of valid pixels, mean over frames.
 
     Raises
     ------
@@ -226,7 +200,7 @@ def sum_frames(run: Run, frames: Any, results: Results) -> FloatArray:
         dark_variance = run.cake_map.dark_variance(run.dark, run.inputs)
     holds_dark = options.robust is not None and options.robust.error_holds_dark
     groups = run.groups
-    area = np.zeros(n_bins)
+    area, pixels = np.zeros(n_bins), np.zeros(n_bins)
     group = _GroupSum(n_bins)
     n_threads = run.inputs.n_threads
     negative: list[float] = []
@@ -246,6 +220,7 @@ def sum_frames(run: Run, frames: Any, results: Results) -> FloatArray:
             if done == 1:
                 _warn_of_negatives(max(negative, default=0.0), options)
             caked.valid.add_areas_to(area)
+            caked.valid.add_pixels_to(pixels)
             results.add_frame(done - 1, caked.intensity)
             group.add(caked)
             first, end = groups[k]
@@ -258,7 +233,7 @@ def sum_frames(run: Run, frames: Any, results: Results) -> FloatArray:
         raise InputError(
             "no bin holds a valid pixel: the frames are masked or without counts over the range of the grid"
         )
-    return area / n
+    return area / n, pixels / n
 
 
 def about_sums(run: Run, frames: Any) -> dict[str, npt.NDArray[Any]]:
