@@ -13,7 +13,7 @@
 namespace midas_bindings {
 
 constexpr std::size_t SMALL_RESULT = std::size_t{1} << 23;      // bytes below which numpy's own memory does
-constexpr std::size_t MOST_IDLE_MEMORY = std::size_t{1} << 29;  // bytes that are kept for later, at most
+constexpr std::size_t MOST_IDLE_MEMORY = std::size_t{1} << 30;  // bytes that are kept for later, at most
 
 // Memory of at least `size` bytes, uninitialised, that goes back when the capsule is dropped.
 struct ResultMemory {

@@ -28,6 +28,13 @@ struct LineoutWindow {
   std::size_t size() const { return value.size(); }
 };
 
+inline double dot(const double* a, const double* b, std::size_t n) {
+  double sum = 0.0;
+#pragma omp simd reduction(+ : sum)
+  for (std::size_t i = 0; i < n; ++i) sum += a[i] * b[i];
+  return sum;
+}
+
 // What a model needs to evaluate itself, kept from window to window.
 struct LineoutBuffers {
   std::vector<BinnedProfile> profiles;
@@ -36,6 +43,12 @@ struct LineoutBuffers {
   std::vector<double> residual;              // times root_weight
   std::vector<double> last;                  // parameters of the last evaluation
   std::vector<double> product;               // of the correlation and a column
+
+  // Column of the Jacobian, times root_weight.
+  const double* of_parameter(const LineoutWindow& window, std::size_t parameter) const {
+    if (parameter == 0) return window.root_weight.data();
+    return parameter == 1 ? window.offset.data() : columns[parameter - N_BACKGROUND].data();
+  }
 };
 
 template <class Storage>
@@ -116,13 +129,6 @@ class LineoutModel {
   }
 
  private:
-  static double dot(const double* a, const double* b, std::size_t n) {
-    double sum = 0.0;
-#pragma omp simd reduction(+ : sum)
-    for (std::size_t i = 0; i < n; ++i) sum += a[i] * b[i];
-    return sum;
-  }
-
   static std::array<double, 4> dots(const double* a, const std::array<const double*, 4>& b, std::size_t n) {
     const double *b0 = b[0], *b1 = b[1], *b2 = b[2], *b3 = b[3];
     double s0 = 0.0, s1 = 0.0, s2 = 0.0, s3 = 0.0;
@@ -137,9 +143,7 @@ class LineoutModel {
   }
 
   const double* column_of(int parameter) const {
-    if (parameter == 0) return window_.root_weight.data();
-    if (parameter == 1) return window_.offset.data();
-    return buffers_.columns[static_cast<std::size_t>(parameter - N_BACKGROUND)].data();
+    return buffers_.of_parameter(window_, static_cast<std::size_t>(parameter));
   }
 
   void fill_columns(const double* p) const {

@@ -11,27 +11,15 @@ namespace {
 constexpr double MIXING = 0.4;
 constexpr double EVEN = 1e-6;  // of a bin's width, by which even ones differ
 
-double dot(const std::vector<double>& a, const std::vector<double>& b, std::size_t n) {
-  double sum = 0.0;
-#pragma omp simd reduction(+ : sum)
-  for (std::size_t i = 0; i < n; ++i) sum += a[i] * b[i];
-  return sum;
-}
-
-const std::vector<double>& column(const EndedFit& fit, std::size_t parameter) {
-  if (parameter == 0) return fit.window.root_weight;
-  return parameter == 1 ? fit.window.offset : fit.buffers.columns[parameter - N_BACKGROUND];
-}
-
 // v less what the parameters can imitate of it.
 void take_off_imitation(const EndedFit& fit, std::vector<double>& v) {
   const std::size_t n = fit.window.size(), n_parameters = fit.buffers.last.size();
   std::vector<double> product(n_parameters);
-  for (std::size_t a = 0; a < n_parameters; ++a) product[a] = dot(column(fit, a), v, n);
+  for (std::size_t a = 0; a < n_parameters; ++a) product[a] = dot(fit.buffers.of_parameter(fit.window, a), v.data(), n);
   for (std::size_t a = 0; a < n_parameters; ++a) {
     double step = 0.0;
     for (std::size_t b = 0; b < n_parameters; ++b) step += fit.inverse[a * n_parameters + b] * product[b];
-    const std::vector<double>& by = column(fit, a);
+    const double* by = fit.buffers.of_parameter(fit.window, a);
     for (std::size_t i = 0; i < n; ++i) v[i] -= step * by[i];
   }
 }
@@ -89,9 +77,9 @@ Neighbor find_neighbor(const EndedFit& fit, double fwhm) {
       for (std::size_t i = 0; i < n; ++i) v[i] = window.root_weight[i] * peak[i];
       take_off_imitation(fit, v);
       fit.correlation.multiply(v.data(), shared.data());
-      const double score = -dot(v, fit.buffers.residual, n), variance = dot(v, shared, n);
+      const double score = -dot(v.data(), fit.buffers.residual.data(), n), variance = dot(v.data(), shared.data(), n);
       if (!(variance > 0.0) || !(score > best.significance * std::sqrt(variance))) continue;
-      best = {center + window.middle, width, score / dot(v, v, n), score / std::sqrt(variance)};
+      best = {center + window.middle, width, score / dot(v.data(), v.data(), n), score / std::sqrt(variance)};
     }
   }
   return best;

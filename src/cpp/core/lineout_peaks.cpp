@@ -97,12 +97,19 @@ void LineoutFitter::fit(std::int64_t index, const std::vector<PeakStart>& starts
   if (lineout_.starts.empty()) return;
   lineout_.bins.load(view_, sum, eta_bin);
   make_groups();
-  for (std::size_t g = 0; g < groups_.size(); ++g)
-    is_near_others(g) ? fitter_.fit_roughly(groups_[g], false) : fitter_.fit(groups_[g], false);
+  for (std::size_t g = 0; g < groups_.size(); ++g) {
+    if (is_near_others(g))
+      fitter_.fit_roughly(groups_[g], false);
+    else
+      fitter_.fit(groups_[g], false);
+  }
   for (int sweep = 0; sweep < SWEEPS; ++sweep)
     for (std::size_t g = 0; g < groups_.size(); ++g) {
       if (!is_near_others(g)) continue;
-      sweep + 1 < SWEEPS ? fitter_.fit_roughly(groups_[g], true) : fitter_.fit(groups_[g], true);
+      if (sweep + 1 < SWEEPS)
+        fitter_.fit_roughly(groups_[g], true);
+      else
+        fitter_.fit(groups_[g], true);
     }
   const bool is_all_asked = options_.positions.empty() && options_.n_peaks == 0;
   for (std::size_t g = 0; g < groups_.size() && !is_all_asked; ++g)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from midas.detector import Detector
 from midas.errors import InputError
 from midas.geometry import Geometry, doubtful_distance
 from midas.grid import CakeGrid
+from midas.messages import warn_caller
 
 _PIXEL_SIZE_TOLERANCE = 1e-6  # relative
 
@@ -79,7 +79,7 @@ def build_map(
             "expected the same"
         )
     if doubt := doubtful_distance(geometry):
-        warnings.warn(doubt, stacklevel=2)
+        warn_caller(doubt)
     if detector.mask is not None and detector.mask.all():
         raise InputError("every pixel of the detector is masked; check the sense of the mask: True leaves a pixel out")
     layout = RawLayout.of(detector.shape, () if transformed else geometry.image_transforms)

@@ -18,8 +18,8 @@ from midas.cake.options import IntegrationOptions
 from midas.cake.prepared import Floats
 from midas.cake.result import Cake, axes_of, cake_metadata, described, instrument_parameters, map_rows
 from midas.cake.sums import Run, about_sums, prepare_run, sum_frames
-from midas.checks import check_type
-from midas.errors import FormatError
+from midas.checks import check_type, yes_or_no
+from midas.errors import FormatError, InputError
 from midas.geometry import FloatArray, Geometry
 from midas.grid import CakeGrid
 from midas.io.gsas_zarr import CakeFileWriter, FrameSum, cake_file_writer, read_cake_file
@@ -28,12 +28,30 @@ from midas.io.image_source import CONDITIONS
 
 @dataclass(frozen=True)
 class ZarrOptions:
-    """What a `.zarr.zip` holds beside the sums."""
+    """What a `.zarr.zip` holds beside the sums.
+
+    Parameters
+    ----------
+    instrument
+        Any of Polariz, SH_L, U, V, W, X, Y, Z [centidegrees] that is known better than GSAS-II's defaults; default
+        none.
+    sum_images
+        True: also the sum of all frames (`SumImages 1`); default False.
+
+    Raises
+    ------
+    InputError
+        An argument is of the wrong type.
+    """
 
     instrument: Mapping[str, float] = field(default_factory=dict)
-    """Any of Polariz, SH_L, U, V, W, X, Y, Z [centidegrees] that is known better than the defaults."""
     sum_images: bool = False
-    """True: also the sum of all frames (`SumImages 1`)."""
+
+    def __post_init__(self) -> None:
+        """Check the types."""
+        if not isinstance(self.instrument, Mapping):
+            raise InputError(f"instrument is {self.instrument!r}; expected a mapping such as {{'U': 1.2}}")
+        yes_or_no("sum_images", self.sum_images)
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +154,8 @@ def integrate_to_zarr(
     Cake(3 sums of 3 frames, 8 radius x 4 eta bins, 2theta 0.034 to 0.195 deg)
     """
     check_type("cake_map", cake_map, CakeMap, call="made by build_map")
-    stored = stored or ZarrOptions()
+    stored = ZarrOptions() if stored is None else stored
+    check_type("stored", stored, ZarrOptions, call="ZarrOptions(sum_images=True)")
     geometry, grid = cake_map.geometry, cake_map.grid
     instrument = instrument_parameters(geometry, stored.instrument)
     with opened(frames) as stack:

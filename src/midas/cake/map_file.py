@@ -18,7 +18,6 @@ import logging
 import os
 import re
 import struct
-import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -35,6 +34,7 @@ from midas.errors import FormatError, InputError, OutputError
 from midas.geometry import Geometry
 from midas.grid import CakeGrid
 from midas.io.atomic import atomic_path, output_folder
+from midas.messages import warn_caller
 from midas.version import version
 
 SUFFIX = ".cakemap"
@@ -207,7 +207,7 @@ def keep_map(core: _core.CakeMap, path: Path, *, key: str, frame_shape: Shape) -
     try:
         write_map(core, path, key=key, frame_shape=frame_shape)
     except OutputError as error:
-        warnings.warn(f"the map is not kept for the next time: {error}", stacklevel=3)
+        warn_caller(f"the map is not kept for the next time: {error}")
 
 
 def _read_header(file: Any) -> tuple[dict[str, Any], int]:

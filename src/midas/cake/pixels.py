@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -14,6 +13,7 @@ import numpy.typing as npt
 from midas.checks import thread_count, yes_or_no
 from midas.errors import InputError
 from midas.geometry import FloatArray
+from midas.messages import warn_caller
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -229,10 +229,9 @@ def prepare_flat(flat: npt.ArrayLike | None, shape: tuple[int, int]) -> tuple[Fl
         raise InputError("the flat has no pixel above 0; expected the response of each pixel, about 1")
     median = float(np.median(image[valid]))
     if not 1.0 / _FAR_FROM_1 <= median <= _FAR_FROM_1:
-        warnings.warn(
+        warn_caller(
             f"the median of the flat is {median:g}, and the intensities are divided by it; for a flat relative to the "
-            "mean pixel pass flat / flat.mean()",
-            stacklevel=5,
+            "mean pixel pass flat / flat.mean()"
         )
     scale = np.divide(1.0, image, out=np.ones(shape), where=valid)
     return scale, (~valid).view(np.uint8)

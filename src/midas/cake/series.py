@@ -23,7 +23,7 @@ from midas.io.atomic import output_folder
 from midas.io.frames import Frames, mean_frame, read_frames
 from midas.io.gsas_zarr import SUFFIX, require_suffix
 from midas.io.parameters import Parameters
-from midas.io.tree_formats import DARK_LOCATION, HDF5_SUFFIXES, ZARR_SUFFIXES
+from midas.io.tree_formats import DARK_LOCATION
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -163,7 +163,7 @@ def integrate_files(
                     cake_map = build_map(
                         parameters.geometry, detector, parameters.grid, transformed=True, n_threads=n_threads
                     )
-                dark, dark_frames = _read_dark(files, path, parameters)
+                dark, dark_frames = _read_dark(files, path, frames, parameters)
                 options = replace(_options(parameters, frames), dark_frames=dark_frames, progress=progress)
                 cake = integrate_to_zarr(
                     frames, cake_map, target, stored=stored, dark=dark, options=options, n_threads=n_threads
@@ -247,37 +247,16 @@ def _detector(parameters: Parameters, frames: Frames) -> Detector:
     return parameters.detector
 
 
-def _read_dark(files: SeriesFiles, data: Path, parameters: Parameters) -> tuple[np.ndarray | None, int]:
+def _read_dark(files: SeriesFiles, data: Path, images: Frames, parameters: Parameters) -> tuple[np.ndarray | None, int]:
     """Return the mean of the dark frames and how many there are; (None, 1) where there is no dark."""
     path, location = files.dark or parameters.file("Dark"), files.dark_location
     if path is None and location is None:
         # Nobody asked for the dark inside the image file: it need not be there, but it must be read where it is.
-        if not _has_dark(data):
+        if not images.has_dark:
             return None, 1
         location = DARK_LOCATION
     with _open(path or data, location, parameters, 0) as frames:
         return (frames[0] if len(frames) == 1 else mean_frame(frames)), len(frames)
-
-
-def _has_dark(data: Path) -> bool:
-    """Return whether an image file, which can be opened, has something at `exchange/dark`."""
-    name = data.name.lower()
-    if name.endswith(HDF5_SUFFIXES):
-        import h5py
-
-        with h5py.File(data, "r", locking=False) as file:
-            return DARK_LOCATION in file
-    if not name.endswith(ZARR_SUFFIXES):
-        return False
-    import zarr
-
-    store = zarr.storage.ZipStore(str(data), mode="r") if data.is_file() else None
-    try:
-        root = zarr.open(store if store is not None else str(data), mode="r")
-        return isinstance(root, zarr.Group) and DARK_LOCATION in root
-    finally:
-        if store is not None:
-            store.close()
 
 
 def _options(parameters: Parameters, frames: Frames) -> IntegrationOptions:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ from midas.errors import InputError
 from midas.geometry import FloatArray, Geometry
 from midas.io.hdf5_chunks import PackedFrames
 from midas.io.image_source import CONDITIONS
+from midas.messages import warn_caller
 
 _SUSPICIOUS_NEGATIVES = 0.2  # fraction of a float frame; gaps and bad pixels are a few per cent
 
@@ -125,10 +125,9 @@ def _negative_fraction(frame: npt.NDArray[Any]) -> float:
 
 def _warn_of_negatives(fraction: float, options: IntegrationOptions) -> None:
     if fraction > _SUSPICIOUS_NEGATIVES and not options.negative_counts:
-        warnings.warn(
+        warn_caller(
             f"{100 * fraction:.0f} % of the pixels of the first frame are negative and are left out as bad pixels; if "
-            "the dark was subtracted before, pass IntegrationOptions(negative_counts=True)",
-            stacklevel=5,
+            "the dark was subtracted before, pass IntegrationOptions(negative_counts=True)"
         )
 
 

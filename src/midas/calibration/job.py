@@ -21,11 +21,12 @@ from midas.io.atomic import output_folder
 from midas.io.exchange import check_suffix, write_geometry
 from midas.io.frames import read_image, read_mask
 from midas.io.parameters import MASK_KEYS, Parameters, read_params
+from midas.io.tree_formats import HDF5_SUFFIXES, ZARR_SUFFIXES
 
 if TYPE_CHECKING:
     from midas.calibration.joint_result import JointCalibration
 
-_SUFFIXES = {0: (".zip", ".zarr"), 1: (".h5", ".hdf5", ".hdf", ".nxs"), 2: (".ge",), 3: (".tif", ".tiff")}
+_SUFFIXES = {0: ZARR_SUFFIXES, 1: HDF5_SUFFIXES, 2: (".ge",), 3: (".tif", ".tiff")}
 
 
 @dataclass(frozen=True)

@@ -134,6 +134,10 @@ def _add_controls(parser: argparse.ArgumentParser) -> None:
     control.add_argument(
         "--json", action="store_true", help="print one JSON object and nothing else on standard output"
     )
+    _add_flags_of_scripts(control)
+
+
+def _add_flags_of_scripts(control: argparse._ArgumentGroup) -> None:
     control.add_argument(
         "-numFrameChunks",
         "--frames-per-block",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class JoinedSource(FrameSource):
-    """Files whose frames follow one another; each is opened once to see how many frames it has, then when read."""
+    """Files whose frames follow one another; each is opened to see how many frames it has, and kept open once read."""
 
     def __init__(self, paths: Sequence[Path], open_file: Callable[[Path], Frames]) -> None:
         if not paths:

@@ -229,8 +229,7 @@ def _scan_parameters(group: Any) -> dict[str, object]:
 
 
 def _has_dark(group: Any, where: str) -> bool:
-    node = _get(group, DARK_LOCATION) if where.startswith("exchange/") and where != DARK_LOCATION else None
-    return node is not None and hasattr(node, "shape")
+    return where not in ("", DARK_LOCATION) and _get(group, DARK_LOCATION) is not None
 
 
 def _mask(group: Any, where: str, shape: tuple[int, int, int]) -> Image | None:
