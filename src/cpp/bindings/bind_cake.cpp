@@ -147,7 +147,7 @@ template <class T, class Out, class Apply>
 py::tuple integrate(const midas::Integrator& integrator, std::int64_t n, bool variance, const Apply& apply) {
   const std::vector<py::ssize_t> shape = {n, integrator.map().n_bins()};
   auto intensity = result_array<Out>(shape);
-  auto variances = result_array<Out>(variance ? shape : std::vector<py::ssize_t>{0});
+  auto variances = result_array<float>(variance ? shape : std::vector<py::ssize_t>{0});
   const midas::CakeOutput<Out> output{intensity.mutable_data(), variance ? variances.mutable_data() : nullptr};
   std::vector<midas::OwnBin> own;
   {

@@ -30,7 +30,8 @@ std::uint32_t Integrator::batch(Strips<T>& frames, std::uint32_t wanted, std::in
   CakeBatch<T, Real, Sum> sums(cake_, *work, n, output.variance != nullptr);
   const std::uint32_t wide = sums.add(frames) & wanted;
   if (wide == wanted) return wide;
-  std::array<Out*, LANES> intensity{}, variance{};
+  std::array<Out*, LANES> intensity{};
+  std::array<float*, LANES> variance{};
   for (std::int64_t f = 0; f < n; ++f) {
     const std::int64_t at = (first + f) * map().n_bins();
     intensity[static_cast<std::size_t>(f)] = output.intensity + at;

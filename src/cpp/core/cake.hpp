@@ -30,7 +30,7 @@ namespace midas {
 template <class Out>
 struct CakeOutput {
   Out* intensity = nullptr;
-  Out* variance = nullptr;  // or null
+  float* variance = nullptr;  // or null; in single precision, which is all that its sums have
 };
 
 // A map and all that its frames are combined with. Immutable from outside; safe to use from several threads.

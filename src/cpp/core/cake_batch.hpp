@@ -50,7 +50,7 @@ class CakeBatch {
   // The cakes of some frames, a bit for each; the first of all is number `number`. `variance` may hold null pointers.
   template <class Out>
   void write(std::uint32_t frames, std::int64_t number, const std::array<Out*, LANES>& intensity,
-             const std::array<Out*, LANES>& variance, std::vector<OwnBin>& own) {
+             const std::array<float*, LANES>& variance, std::vector<OwnBin>& own) {
     write_common(frames, intensity, variance);
     for (std::int64_t f = 0; f < n_; ++f) {
       if ((frames >> f & 1u) == 0) continue;
@@ -140,24 +140,27 @@ class CakeBatch {
 
   template <class Out>
   void write_common(std::uint32_t frames, const std::array<Out*, LANES>& intensity,
-                    const std::array<Out*, LANES>& variance) const {
+                    const std::array<float*, LANES>& variance) const {
     const auto take = take_frames<Sum, Out>(cake_.set);
+    const auto take_variance = take_frames<Sum, float>(cake_.set);
     std::array<double, BLOCK> none{}, squared{};
     std::array<Out, BLOCK> unwanted{};
-    std::array<Out*, LANES> to{}, to_variance{};
+    std::array<float, BLOCK> unwanted_variance{};
+    std::array<Out*, LANES> to{};
+    std::array<float*, LANES> to_variance{};
     for (std::size_t first = 0; first < cake_.n_bins(); first += BLOCK) {
       const std::size_t n = std::min(cake_.n_bins() - first, BLOCK);
       const double* const factor = cake_.factor.data() + first;
       for (std::size_t f = 0; f < static_cast<std::size_t>(n_); ++f) {
         const bool wanted = (frames >> f & 1u) != 0;
         to[f] = wanted ? intensity[f] + first : unwanted.data();
-        if (with_variance_) to_variance[f] = wanted ? variance[f] + first : unwanted.data();
+        if (with_variance_) to_variance[f] = wanted ? variance[f] + first : unwanted_variance.data();
       }
       const auto n_bins = static_cast<std::int64_t>(n);
       take(of_bin(first), stride_, n_bins, n_, cake_.dark_sum.data() + first, factor, to.data());
       if (!with_variance_) continue;
       for (std::size_t i = 0; i < n; ++i) squared[i] = factor[i] * factor[i];
-      take(of_bin(first) + LANES, stride_, n_bins, n_, none.data(), squared.data(), to_variance.data());
+      take_variance(of_bin(first) + LANES, stride_, n_bins, n_, none.data(), squared.data(), to_variance.data());
     }
   }
 

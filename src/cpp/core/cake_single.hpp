@@ -74,13 +74,13 @@ class CakeSingle {
 
   // The cake of the frame, which is number `number` of all; `variance` is null without.
   template <class Out>
-  void write(std::int64_t number, Out* intensity, Out* variance, std::vector<OwnBin>& own) {
+  void write(std::int64_t number, Out* intensity, float* variance, std::vector<OwnBin>& own) {
     parallel_for((map_.n_bins() + BINS_A_TASK - 1) / BINS_A_TASK, n_threads_, [&](std::int64_t task) {
       const std::int64_t end = std::min(map_.n_bins(), (task + 1) * BINS_A_TASK);
       for (auto b = static_cast<std::size_t>(task * BINS_A_TASK); b < static_cast<std::size_t>(end); ++b) {
         const double factor = cake_.factor[b];
         intensity[b] = static_cast<Out>((total(sums_, b) - cake_.dark_sum[b]) * factor);
-        if (squares_ != nullptr) variance[b] = static_cast<Out>(total(squares_, b) * (factor * factor));
+        if (squares_ != nullptr) variance[b] = static_cast<float>(total(squares_, b) * (factor * factor));
       }
     });
     std::vector<Missing> missing;

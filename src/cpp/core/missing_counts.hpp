@@ -42,7 +42,7 @@ inline void merge_by_bin(std::vector<Missing>& missing) {
 // Mends the bins of a frame that lack something; sum_of(bin) and square_of(bin) are its sums, `variance` may be null.
 template <class Out, class SumOf, class SquareOf>
 void mend(const PreparedCake& cake, std::int64_t frame, std::vector<Missing>& missing, const SumOf& sum_of,
-          const SquareOf& square_of, Out* intensity, Out* variance, std::vector<OwnBin>& own) {
+          const SquareOf& square_of, Out* intensity, float* variance, std::vector<OwnBin>& own) {
   merge_by_bin(missing);
   for (const Missing& m : missing) {
     const auto b = static_cast<std::size_t>(m.bin);
@@ -50,7 +50,7 @@ void mend(const PreparedCake& cake, std::int64_t frame, std::vector<Missing>& mi
     const double area = pixels > 0 ? cake.bin_area[b] - m.area : 0.0;
     const double factor = factor_of(area, pixels, cake.normalize);
     intensity[b] = static_cast<Out>((sum_of(b) - (cake.dark_sum[b] - m.dark)) * factor);
-    if (variance != nullptr) variance[b] = static_cast<Out>(square_of(b) * (factor * factor));
+    if (variance != nullptr) variance[b] = static_cast<float>(square_of(b) * (factor * factor));
     own.push_back({frame, m.bin, pixels, area});
   }
 }

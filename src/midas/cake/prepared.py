@@ -119,7 +119,8 @@ class CakedFrames:
     """Shape (n_radius, n_eta) or (n_frames, n_radius, n_eta): sum(area·(raw - dark)) / sum(area), counts per px²; not
     divided with normalize=False [counts]."""
     variance: Floats | None
-    """Shape of `intensity`: its variance, sum(area²·raw) / sum(area)² plus the dark's; None unless asked for."""
+    """Shape of `intensity`: its variance, sum(area²·raw) / sum(area)² plus the dark's; None unless asked for. Single
+    precision where it comes from sums of counts alone."""
     valid: ValidPixels = field(repr=False)
     """Which pixels are counts in each frame, without an array for every frame."""
 
