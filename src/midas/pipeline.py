@@ -9,7 +9,7 @@ from typing import Any
 
 from midas.cake import Cake
 from midas.cake.cake_file import WrittenCake
-from midas.cake.series import SeriesFiles, integrate_files
+from midas.cake.series import SeriesFiles, SeriesOptions, integrate_files
 from midas.calibration import Calibration
 from midas.calibration.files import MASK_NAME, default_grid
 from midas.calibration.job import CalibrationJob, run_job
@@ -96,8 +96,8 @@ def run_pipeline(job: PipelineJob, *, progress: Progress | None = None) -> Pipel
                 job.files,
                 _parameters(source, calibration, job.out),
                 job.out,
-                n_threads=job.n_threads,
-                progress=None if progress is None else lambda done, total: progress(done, total, "frames"),
+                options=SeriesOptions(n_threads=job.n_threads),
+                progress=progress,
             )
             cake_file, cake_files = series.last_file, (*series.written, *series.skipped)
         refinements, stopped = _refined(job, cake_files, progress)

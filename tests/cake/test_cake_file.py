@@ -231,9 +231,10 @@ def test_a_program_that_is_ended_leaves_no_half_file(
 INTEGRATE = """
 import sys
 from pathlib import Path
-from midas.cake import SeriesFiles, integrate_files
+from midas.cake import SeriesFiles, SeriesOptions, integrate_files
 from midas.io.parameters import read_params
-integrate_files(SeriesFiles(Path(sys.argv[1])), read_params(sys.argv[2]), sys.argv[3], n_threads=2)
+two = SeriesOptions(n_threads=2)
+integrate_files(SeriesFiles(Path(sys.argv[1])), read_params(sys.argv[2]), sys.argv[3], options=two)
 """
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from midas import FormatError, InputError
-from midas.cake import SeriesFiles, integrate_file, integrate_files
+from midas.cake import SeriesFiles, SeriesOptions, integrate_file, integrate_files
 from midas.cli.integrate import add_parser, run
 from midas.io.gsas_zarr import read_cake_file
 from midas.io.parameters import Parameters, parse_params
@@ -68,18 +68,18 @@ def test_a_file_and_its_dark(parameters: Parameters, tmp_path: Path) -> None:
 def test_a_series_builds_the_map_once_and_skips_what_is_there(
     parameters: Parameters, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from midas.cake import series
+    from midas.cake import file_task
 
     for k in (98, 99, 100):
         write_stack(tmp_path / f"s_{k:06d}.npy", 3, seed=k)
     built = []
-    original = series.build_map
-    monkeypatch.setattr(series, "build_map", lambda *a, **k: built.append(1) or original(*a, **k))
+    original = file_task.build_map
+    monkeypatch.setattr(file_task, "build_map", lambda *a, **k: built.append(1) or original(*a, **k))
     files = SeriesFiles(tmp_path / "s_000098.npy", first_number=98, last_number=100)
     done = integrate_files(files, parameters, tmp_path / "out")
     assert [p.name[:8] for p in done.written] == ["s_000098", "s_000099", "s_000100"]
     assert built == [1]
-    again = integrate_files(files, parameters, tmp_path / "out", skip_existing=True)
+    again = integrate_files(files, parameters, tmp_path / "out", options=SeriesOptions(skip_existing=True))
     assert (len(again.skipped), again.written, again.last) == (3, (), None)
 
 
@@ -164,7 +164,7 @@ def test_bad_series_leave_nothing(parameters: Parameters, tmp_path: Path) -> Non
     write_stack(tmp_path / "s_000001.npy", 3)
     data = tmp_path / "s_000001.npy"
     for files, message in (
-        (SeriesFiles(data, first_number=1, last_number=2), "s_000002.npy: no such file"),
+        (SeriesFiles(data, first_number=2, last_number=3), "s_000002.npy: no such file"),
         (SeriesFiles(data, first_number=3, last_number=2), "ascending"),
         (SeriesFiles(data, last_number=2), "no first number"),
         (SeriesFiles(tmp_path / "nonumber.npy", first_number=1), "no running number"),
@@ -195,7 +195,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 @pytest.mark.parametrize(
     "flags",
-    [("-mapDetector", "0"), ("-preProcThresh", "3"), ("-writeMat", "1"), ("-nCPUs", "-2"), ("-numFrameChunks", "0")],
+    [("-preProcThresh", "3"), ("-nCPUs", "-2"), ("-numFrameChunks", "0")],
 )
 def test_what_is_not_supported_is_refused(tmp_path: Path, flags: tuple[str, str]) -> None:
     with pytest.raises(InputError, match=flags[0]):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -124,3 +126,32 @@ def test_a_device_that_is_really_full(tmp_path):
 
     with pytest.raises(OutputError, match="disk is full"):
         write()
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    write = (
+        "import sys, time\nfrom pathlib import Path\nfrom midas.io.atomic import atomic_path\n"
+        "with atomic_path(Path(sys.argv[1])) as path:\n"
+        "    path.write_text('half')\n    print('begun', flush=True)\n    time.sleep(600)\n"
+    )
+    final = tmp_path / "a [1].txt"
+    words = [sys.executable, "-c", write, str(final)]
+    dead, alive = (subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(2))
+    for process in (dead, alive):
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+    assert len(list(tmp_path.iterdir())) == 2
+    dead.kill()
+    dead.wait()
+    try:
+        with atomic_path(final) as path:
+            path.write_text("whole")
+        left = [p.name for p in tmp_path.iterdir() if p != final]
+        assert len(left) == 1  # of the one that still writes
+        assert final.read_text() == "whole"
+    finally:
+        alive.kill()
+        alive.wait()
+        for process in (dead, alive):
+            if process.stdout is not None:
+                process.stdout.close()

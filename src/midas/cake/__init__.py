@@ -12,12 +12,13 @@ from midas.cake.peaks import PeakFits, PeakOptions, fit_peaks
 from midas.cake.prepared import CakedFrames
 from midas.cake.result import Cake, Profile
 from midas.cake.robust import RobustOptions
-from midas.cake.series import SeriesFiles, integrate_file, integrate_files
+from midas.cake.series import CakedSeries, SeriesFiles, SeriesOptions, integrate_file, integrate_files
 
 __all__ = [
     "Cake",
     "CakeMap",
     "CakedFrames",
+    "CakedSeries",
     "Corrections",
     "IntegrationOptions",
     "PeakFits",
@@ -25,6 +26,7 @@ __all__ = [
     "Profile",
     "RobustOptions",
     "SeriesFiles",
+    "SeriesOptions",
     "WrittenCake",
     "ZarrOptions",
     "build_map",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from midas.axes import axis_of_radius
+from midas.cake.corrections import Corrections
 from midas.cake.frame_source import opened
 from midas.cake.inputs import PixelArrays
 from midas.cake.map import CakeMap
@@ -22,7 +23,7 @@ from midas.checks import check_type, yes_or_no
 from midas.errors import FormatError, InputError
 from midas.geometry import FloatArray, Geometry
 from midas.grid import CakeGrid
-from midas.io.gsas_zarr import CakeFileWriter, FrameSum, cake_file_writer, read_cake_file
+from midas.io.gsas_zarr import SOURCE, CakeFileWriter, FrameSum, cake_file_writer, read_cake_file
 from midas.io.image_source import CONDITIONS
 
 
@@ -37,6 +38,8 @@ class ZarrOptions:
         none.
     sum_images
         True: also the sum of all frames (`SumImages 1`); default False.
+    source
+        What tells what the file was made of, for `midas.io.gsas_zarr.recorded_source`; default "", nothing.
 
     Raises
     ------
@@ -46,6 +49,7 @@ class ZarrOptions:
 
     instrument: Mapping[str, float] = field(default_factory=dict)
     sum_images: bool = False
+    source: str = ""
 
     def __post_init__(self) -> None:
         """Check the types."""
@@ -71,6 +75,8 @@ class WrittenCake:
     eta_overlap: FloatArray
     """As in `Cake`."""
     normalized: bool
+    """As in `Cake`."""
+    corrections: Corrections
     """As in `Cake`."""
 
     def __str__(self) -> str:
@@ -103,6 +109,7 @@ class WrittenCake:
             last_omega=content.last_omega,
             eta_overlap=self.eta_overlap,
             normalized=self.normalized,
+            corrections=self.corrections,
             geometry=self.geometry,
             **axes_of(self.grid, self.geometry),
             **{name: getattr(content, name) for name in CONDITIONS},
@@ -119,6 +126,7 @@ def integrate_to_zarr(
     flat: npt.ArrayLike | None = None,
     mask: npt.ArrayLike | None = None,
     options: IntegrationOptions | None = None,
+    segments: Sequence[int] | None = None,
     n_threads: int = 0,
 ) -> WrittenCake:
     """Cake detector frames into a `.zarr.zip` sum by sum and return where it is, with the way back to the cake.
@@ -134,6 +142,9 @@ def integrate_to_zarr(
         Name, which must end in `.zarr.zip`.
     stored
         `ZarrOptions`; None takes the defaults.
+    segments
+        Numbers of frames, which add up to all: no sum goes over the border of two segments, and omega begins anew in
+        each; None is for one segment.
 
     Raises
     ------
@@ -159,14 +170,24 @@ def integrate_to_zarr(
     geometry, grid = cake_map.geometry, cake_map.grid
     instrument = instrument_parameters(geometry, stored.instrument)
     with opened(frames) as stack:
-        run = prepare_run(stack, cake_map, PixelArrays(dark, flat, mask), options, n_threads)
+        run = prepare_run(stack, cake_map, PixelArrays(dark, flat, mask), options, n_threads, segments)
         about = about_sums(run, stack)
         metadata = cake_metadata(geometry, normalized=run.options.normalize)
+        if stored.source:
+            metadata[SOURCE] = stored.source
         with cake_file_writer(path, metadata, instrument, sum_images=stored.sum_images) as writer:
             bin_area, bin_pixels = sum_frames(run, stack, _InFile(run, about, writer))
             writer.finish(*map_rows(grid.radius_centers(geometry), grid.eta_centers, geometry), bin_area)
-    overlap = np.array(cake_map.core.eta_overlap)
-    return WrittenCake(Path(path), about["frames"], grid, geometry, bin_pixels, overlap, run.options.normalize)
+    return WrittenCake(
+        path=Path(path),
+        frames=about["frames"],
+        grid=grid,
+        geometry=geometry,
+        bin_pixels=bin_pixels,
+        eta_overlap=np.array(cake_map.core.eta_overlap),
+        normalized=run.options.normalize,
+        corrections=run.options.corrections,
+    )
 
 
 class _InFile:

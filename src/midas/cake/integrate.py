@@ -123,6 +123,7 @@ def _in_memory(run: Run, frames: Any) -> Cake:
         individual=sums.individual,
         individual_omega=None if sums.individual is None else omega,
         first_frame_number=options.first_frame_number,
+        corrections=options.corrections,
         geometry=cake_map.geometry,
         **axes_of(cake_map.grid, cake_map.geometry),
         **about,

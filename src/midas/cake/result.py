@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from midas.axes import RadialAxes, axis_of_radius
+from midas.cake.corrections import Corrections
 from midas.errors import InputError
 from midas.geometry import FloatArray, Geometry
 from midas.grid import CakeGrid
-from midas.io.atomic import atomic_path
 from midas.io.gsas_zarr import INSTRUMENT_DEFAULTS, CakeFile, write_cake_file
 from midas.io.image_source import CONDITIONS
 from midas.version import version
@@ -172,6 +172,8 @@ class Cake(RadialAxes):
     """Shape (n_frames,) [deg]."""
     first_frame_number: int = 0
     """Number of the first frame in the file, counted from 0."""
+    corrections: Corrections = field(default_factory=Corrections)
+    """What counts were divided by, from where pixels are."""
 
     @property
     def omega(self) -> FloatArray:
@@ -277,19 +279,38 @@ class Cake(RadialAxes):
         InputError
             The cake has no sigma, or no sum of that index.
         """
-        if not -len(self.intensity) <= index < len(self.intensity):
-            raise InputError(f"index is {index} of {len(self.intensity)} sums; expected 0 to {len(self.intensity) - 1}")
-        profile = self.profile()
-        if profile.sigma is None:
-            raise InputError("the cake has no sigma, which the third column needs; integrate with variance=True")
-        intensity = profile.intensity[index]
-        sigma = sigma_above_0(profile.sigma[index], profile.bin_area, normalized=self.normalized)
-        keep = np.isfinite(intensity)
-        rows = np.column_stack([profile.two_theta, intensity, sigma])[keep]
-        path = Path(path)
-        with atomic_path(path) as temporary:
-            np.savetxt(temporary, rows, fmt="%.9g", header="2theta [deg]  intensity  sigma", encoding="utf-8")
-        return path
+        from midas.cake.exports import write_xye
+
+        write_xye(self, Path(path), index)
+        return Path(path)
+
+    def to_fxye(self, path: Path | str, *, index: int = 0) -> Path:
+        """Write the profile of one sum as GSAS's FXYE text, 2θ in centidegrees, and return its path; as `to_xye`."""
+        from midas.cake.exports import write_fxye
+
+        write_fxye(self, Path(path), index)
+        return Path(path)
+
+    def to_csv(self, path: Path | str) -> Path:
+        """Write the profiles of all sums as one table, with a row for each radius, and return its path."""
+        from midas.cake.exports import write_csv
+
+        write_csv(self, Path(path))
+        return Path(path)
+
+    def to_mat(self, path: Path | str) -> Path:
+        """Write all of the cake for MATLAB, under the names of its fields, and return the path."""
+        from midas.cake.exports import write_mat
+
+        write_mat(self, Path(path))
+        return Path(path)
+
+    def to_nexus(self, path: Path | str) -> Path:
+        """Write the cake to HDF5 as NeXus, NXazint2d and, summed over eta, NXazint1d, and return its path."""
+        from midas.cake.exports import write_nexus
+
+        write_nexus(self, Path(path))
+        return Path(path)
 
     def plot(self, *, index: int = 0, unit: str = "2theta") -> Figure:
         """Return a figure of one sum: the cake over eta and, below it, the profile with a band of its sigma.

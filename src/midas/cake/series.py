@@ -1,39 +1,34 @@
-"""From image files and a parameter file to caked files."""
+"""From image files and a parameter file to caked files, one after another or many at a time."""
 
 from __future__ import annotations
 
 import contextlib
+import glob
 import logging
 import re
+from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
-
-from midas.cake.build import build_map
-from midas.cake.cake_file import WrittenCake, ZarrOptions, integrate_to_zarr
-from midas.cake.map import CakeMap
-from midas.cake.options import IntegrationOptions
-from midas.cake.peaks import PeakOptions, fit_peaks
+from midas import _core
+from midas.cake.cake_file import WrittenCake
+from midas.cake.dispatch import Say, run_tasks
+from midas.cake.exports import check_exports
+from midas.cake.file_task import FileResult, FileTask, Setup, is_set, open_images
 from midas.cake.result import Cake
-from midas.detector import Detector
+from midas.cake.scan import SCANS, is_one_scan, plan_tasks
+from midas.checks import thread_count
 from midas.errors import InputError
 from midas.io.atomic import output_folder
-from midas.io.frames import Frames, mean_frame, read_frames
+from midas.io.formats import FORMATS
 from midas.io.gsas_zarr import SUFFIX, require_suffix
 from midas.io.parameters import Parameters
-from midas.io.tree_formats import DARK_LOCATION
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _log = logging.getLogger(__name__)
 
-_INSTRUMENT_KEYS = {"Polariz": "Polariz", "SH_L": "SHpL", **{k: k for k in ("U", "V", "W", "X", "Y", "Z")}}
-PEAKS_SUFFIX = ".peaks.csv"
-_SMOOTHING = 7  # bins of the filter that `DoSmoothing 1` asks for: a Gaussian 5 bins wide keeps 93 % of its height
 _IMAGE_SUFFIXES = (".MIDAS.zip", ".zarr.zip", ".nxs.h5")
+_FILES_A_THREAD = 4  # files for each thread from which on each thread takes a file of its own
 
 
 @dataclass(frozen=True)
@@ -46,8 +41,9 @@ class SeriesFiles:
     ['s_000009.ge3', 's_000010.ge3', 's_000011.ge3']
     """
 
-    data: Path
-    """Image file, the first of the series or any other of it."""
+    data: Path | Sequence[Path]
+    """Image file, of a series the first or any other; a folder or a pattern (`scan_*.h5`) for all of its image files
+    in the order of their names; or a list of files."""
     dark: Path | None = None
     """Dark image file; None takes the one that the parameters name (`Dark`), if any."""
     data_location: str | None = None
@@ -67,41 +63,126 @@ class SeriesFiles:
         Raises
         ------
         InputError
-            The name has no number, or the last is before the first.
+            The name has no number, the last is before the first, or there is no image file of that name or pattern.
         """
         if self.first_number is None:
             if self.last_number is not None:
                 raise InputError(f"the series ends at {self.last_number} but has no first number; give both")
-            return [self.data]
+            return _files_of(self.data)
+        if not isinstance(self.data, str | Path):
+            raise InputError("numbers of a series were given with a list of files; give one or the other")
+        data = Path(self.data)
         last = self.first_number if self.last_number is None else self.last_number
         if self.first_number < 0 or last < self.first_number:
             raise InputError(f"the series runs from {self.first_number} to {last}; expected ascending numbers from 0")
         suffixes = r"((?:\.[A-Za-z]+\d?)*)"  # whose digit is no running number: scan.h5
-        name, suffix = re.split(suffixes + "$", self.data.name, maxsplit=1)[:2]
+        name, suffix = re.split(suffixes + "$", data.name, maxsplit=1)[:2]
         found = re.fullmatch(r"(.*?)(\d+)", name)
         if found is None:
-            raise InputError(f"{self.data}: the name has no running number; expected digits before the suffix")
+            raise InputError(f"{data}: the name has no running number; expected digits before the suffix")
         stem, digits = found.groups()
-        return [self.data.with_name(f"{stem}{n:0{len(digits)}d}{suffix}") for n in range(self.first_number, last + 1)]
+        return [data.with_name(f"{stem}{n:0{len(digits)}d}{suffix}") for n in range(self.first_number, last + 1)]
+
+
+def _files_of(data: Path | str | Sequence[Path | str]) -> list[Path]:
+    """Return the image files of a name, a folder, a pattern or a list."""
+    if not isinstance(data, str | Path):
+        files = [Path(path) for path in data]
+        if not files:
+            raise InputError("there is no file in the list; expected the names of one or more image files")
+        return files
+    path = Path(data)
+    if path.is_dir() and path.suffix.lower() != ".zarr":
+        files = [p for p in sorted(path.iterdir()) if _is_image(p)]
+        if not files:
+            raise InputError(f"{path}: the folder holds no image file (of {', '.join(sorted(FORMATS)[:8])} ...)")
+        return files
+    if not path.exists() and glob.has_magic(str(path)):
+        files = [p for p in map(Path, sorted(glob.glob(str(path)))) if not p.name.endswith(SUFFIX)]  # noqa: PTH207
+        if not files:
+            raise InputError(f"{path}: no file has a name like this; check the pattern and the folder")
+        return files
+    return [path]
+
+
+def _is_image(path: Path) -> bool:
+    name = path.name.lower()
+    return not name.startswith(".") and not name.endswith(SUFFIX) and name.endswith(tuple(FORMATS))
 
 
 @dataclass(frozen=True, eq=False)
 class CakedSeries:
     """What became of the files of a series."""
 
-    written: tuple[Path, ...]
-    """Caked files, in the order of the images."""
-    skipped: tuple[Path, ...]
-    """Caked files that were there already and were left alone."""
+    files: tuple[FileResult, ...]
+    """What became of each caked file, in the order of the images."""
     last_file: WrittenCake | None
-    """The last caked file written."""
-    peaks: tuple[Path, ...] = ()
-    """Tables of fitted peaks, in the order of `written`; empty without `DoPeakFit 1`."""
+    """The last caked file, where it was written."""
+
+    @property
+    def written(self) -> tuple[Path, ...]:
+        """Caked files, in the order of the images."""
+        return tuple(f.target for f in self.files if f.status == "written")
+
+    @property
+    def skipped(self) -> tuple[Path, ...]:
+        """Caked files that were there already, made of the same in the same way, and were left alone."""
+        return tuple(f.target for f in self.files if f.status == "skipped")
+
+    @property
+    def failed(self) -> tuple[FileResult, ...]:
+        """What became of images that could not be caked, each with its `reason`."""
+        return tuple(f for f in self.files if f.status == "failed")
+
+    @property
+    def also(self) -> tuple[Path, ...]:
+        """Other files written beside: further forms of the cakes, tables of fitted peaks."""
+        return tuple(path for f in self.files for path in f.also)
 
     @property
     def last(self) -> Cake | None:
-        """The cake of the last file integrated, read from it each time: see `WrittenCake.read`."""
+        """The cake of the last file, read from it each time: see `WrittenCake.read`."""
         return None if self.last_file is None else self.last_file.read()
+
+
+@dataclass(frozen=True)
+class SeriesOptions:
+    """How a series of files is caked, beside what its parameters say.
+
+    Parameters
+    ----------
+    skip_existing
+        True: caked files that are there, and say that they were made of the same images in the same way, are left
+        alone; default False.
+    scan
+        "files": each file is a scan of its own. "one": all are one scan; sums go over the borders of files, and files
+        that share a sum are caked into one, named for the first of them. "auto", the default: one scan where the files
+        themselves say that omega goes on from one to the next.
+    also
+        Further forms of each cake: any of "nexus", "xye", "fxye", "csv", "mat"; default none.
+    map_folder
+        Where the map is kept for other runs and processes (`build_map`'s `cache`); default None, nowhere.
+    n_threads
+        Threads in all; default 0, which is all. Many files are caked side by side, one a thread.
+
+    Raises
+    ------
+    InputError
+        A name is unknown.
+    """
+
+    skip_existing: bool = False
+    scan: str = "auto"
+    also: tuple[str, ...] = ()
+    map_folder: Path | None = None
+    n_threads: int = 0
+
+    def __post_init__(self) -> None:
+        """Check names and numbers."""
+        if self.scan not in SCANS:
+            raise InputError(f"scan is {self.scan!r}; expected one of {', '.join(SCANS)}")
+        check_exports(self.also)
+        thread_count(self.n_threads)
 
 
 def integrate_files(
@@ -109,14 +190,16 @@ def integrate_files(
     parameters: Parameters,
     output: Path | str,
     *,
-    skip_existing: bool = False,
-    n_threads: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    options: SeriesOptions | None = None,
+    executor: Executor | None = None,
+    n_workers: int = 0,
+    progress: Say | None = None,
 ) -> CakedSeries:
-    """Cake image files as their MIDAS parameters say and write a `.zarr.zip` for each; the map is built once.
+    """Cake image files as their MIDAS parameters say and write a `.zarr.zip` for each.
 
-    Each sum of frames is written as it is there, in memory that does not grow with their number; only peaks are fitted
-    to all sums at once.
+    A file that cannot be read or used is reported in the result and in the log, and does not keep the others from being
+    caked. Each caked file takes its place when it is whole: a run that is killed leaves nothing wrong, and
+    `skip_existing` takes it up again.
 
     With `DoPeakFit 1` the peaks of every lineout are fitted (`midas.fit_peaks`) and written beside the cake, as
     `<name>.peaks.csv`: those at the radii of `PeakLocation`, or without it those found, with `MultiplePeaks 0` only the
@@ -130,57 +213,59 @@ def integrate_files(
         Geometry, bins, masks, `SkipFrame`, `OmegaSumFrames`, `Normalize`, `SumImages`, `SaveIndividualFrames` and the
         instrument parameters, `DoPeakFit` and what goes with it.
     output
-        A folder, in which each file is called `<name of the image>.zarr.zip`, or for one image a name with that ending.
-    skip_existing
-        True: images whose cake is there are left out.
-    n_threads
-        0 uses all.
+        A folder, in which each file is called `<name of the image>.zarr.zip`, or a name with that ending: one file for
+        all images.
+    options
+        `SeriesOptions`; None takes the defaults.
+    executor
+        Does the files in other processes, each with one thread and a map of its own, which it builds once: a pool of
+        spawned processes, dask's `Client.get_executor()`, or any other of `concurrent.futures`. The results are the
+        same to the byte. None: threads of this process, which share the map.
+    n_workers
+        How many files the executor does at a time; 0 is for as many as this machine has threads.
     progress
-        Called with (frames done, frames in all) for each file.
+        Called with (done, in all, what): frames of a single file, else files.
 
     Raises
     ------
     InputError, FormatError
-        A file is missing or cannot be read, a key is missing, or shapes disagree. The cakes written before stay, none
-        is half written.
+        Of one file only: it cannot be read or used. Of any: a file is missing, parameters or options cannot be used.
+    OutputError
+        The results cannot be written; the cakes written before stay.
     """
-    paths, targets = _paths(files, output)
-    _check_peaks(parameters)
+    options = SeriesOptions() if options is None else options
+    paths = files.paths
+    tasks = _tasks(paths, files, parameters, output, options)
+    threads = options.n_threads or _core.max_threads()
+    side_by_side = executor is not None or len(tasks) >= _FILES_A_THREAD * threads
+    setup = Setup(
+        parameters=parameters,
+        dark=files.dark,
+        data_location=files.data_location,
+        dark_location=files.dark_location,
+        skip_existing=options.skip_existing,
+        exports=check_exports(options.also),
+        map_folder=options.map_folder,
+        n_threads=1 if side_by_side else threads,
+    )
+    results: list[FileResult] = []
+    last: WrittenCake | None = None
     with contextlib.ExitStack() as folders:
-        for folder in {target.parent for target in targets}:
+        for folder in {task.target.parent for task in tasks}:
             folders.enter_context(output_folder(folder))
-        cake_map: CakeMap | None = None
-        cake: WrittenCake | None = None
-        stored = ZarrOptions(_instrument(parameters), sum_images=_flag(parameters, "SumImages"))
-        skipped, peaks = [], []
-        for path, target in zip(paths, targets, strict=True):
-            if skip_existing and target.exists():
-                skipped.append(target)
-                continue
-            with _open(path, files.data_location, parameters, parameters.skip_frames) as frames:
-                if cake_map is None:
-                    detector = _detector(parameters, frames)
-                    cake_map = build_map(
-                        parameters.geometry, detector, parameters.grid, transformed=True, n_threads=n_threads
-                    )
-                dark, dark_frames = _read_dark(files, path, frames, parameters)
-                options = replace(_options(parameters, frames), dark_frames=dark_frames, progress=progress)
-                cake = integrate_to_zarr(
-                    frames, cake_map, target, stored=stored, dark=dark, options=options, n_threads=n_threads
-                )
-            _log.info("%s -> %s", path, target)
-            if _flag(parameters, "DoPeakFit"):
-                peaks.append(_write_peaks(cake.read(), parameters, target, n_threads))
-    return CakedSeries(tuple(t for t in targets if t not in skipped), tuple(skipped), cake, tuple(peaks))
+        workers = (n_workers or threads) if side_by_side else 1
+        for result in run_tasks(setup, tasks, executor=executor, n_workers=workers, say=progress):
+            results.append(result)
+            last = result.cake or last
+            if result.error is not None:
+                if len(tasks) == 1:
+                    raise result.error
+                _log.error("%s", result.reason)
+    return CakedSeries(tuple(results), last)
 
 
 def integrate_file(
-    files: SeriesFiles,
-    parameters: Parameters,
-    output: Path | str,
-    *,
-    n_threads: int = 0,
-    progress: Callable[[int, int], None] | None = None,
+    files: SeriesFiles, parameters: Parameters, output: Path | str, *, n_threads: int = 0, progress: Say | None = None
 ) -> tuple[Cake, Path]:
     """Cake one image file as `integrate_files` does; return the cake, read from the file, and the path written.
 
@@ -193,21 +278,33 @@ def integrate_file(
         raise InputError(
             f"{files.data} begins a series of {len(files.paths)} files; expected one, or use integrate_files"
         )
-    done = integrate_files(files, parameters, output, n_threads=n_threads, progress=progress)
+    done = integrate_files(files, parameters, output, options=SeriesOptions(n_threads=n_threads), progress=progress)
     assert done.last is not None
     return done.last, done.written[0]
 
 
-def _paths(files: SeriesFiles, output: Path | str) -> tuple[list[Path], list[Path]]:
-    """Return the image files, which exist, and where the cake of each goes."""
-    paths = files.paths
-    targets = [output_path(path, output) for path in paths]
-    if len(set(targets)) < len(targets):
-        raise InputError(f"{len(paths)} images would be written to the one file {output}; name a folder")
-    for path in paths:
-        if not path.exists():
-            raise InputError(f"{path}: no such file; check the name, the folder and the file numbers")
-    return paths, targets
+def _tasks(
+    paths: list[Path], files: SeriesFiles, parameters: Parameters, output: Path | str, options: SeriesOptions
+) -> list[FileTask]:
+    """Return what is to be made, once all that does not depend on single files is known to be usable."""
+    missing = [path for path in paths if not path.exists()]
+    if len(missing) == len(paths):
+        raise InputError(f"{missing[0]}: no such file; check the name, the folder and the file numbers")
+    _ = parameters.geometry, parameters.grid
+    _check_peaks(parameters)
+    dark = files.dark or parameters.file("Dark")
+    if dark is not None:
+        open_images(dark, files.dark_location, parameters.updated({"SkipFrame": 0})).close()
+    location = files.data_location
+    if Path(output).name.endswith(".zip"):
+        one_scan = is_one_scan(paths, parameters, location=location, scan=options.scan)
+        return [FileTask(tuple(paths), require_suffix(output), one_scan, keeps_cake=True)]
+    tasks = plan_tasks(paths, lambda path: output_path(path, output), parameters, location=location, scan=options.scan)
+    targets = [task.target for task in tasks]
+    twice = next((target for k, target in enumerate(targets) if target in targets[:k]), None)
+    if twice is not None:
+        raise InputError(f"two images would be written to the one file {twice}; cake them into two folders")
+    return [*tasks[:-1], replace(tasks[-1], keeps_cake=True)]
 
 
 def output_path(data: Path, output: Path | str) -> Path:
@@ -228,68 +325,9 @@ def output_path(data: Path, output: Path | str) -> Path:
     return output / f"{data.name.removesuffix(suffix)}{SUFFIX}"
 
 
-def _open(path: Path, location: str | None, parameters: Parameters, skip_frames: int) -> Frames:
-    return read_frames(
-        path,
-        data_location=location,
-        skip_frames=skip_frames,
-        image_transforms=parameters.image_transforms,
-        head_size=parameters.head_size,
-        frame_shape=parameters.frame_shape,
-        data_type=int(parameters.number("DataType")) if "DataType" in parameters else 1,
-    )
-
-
-def _detector(parameters: Parameters, frames: Frames) -> Detector:
-    """Return the detector of the parameters, or one of the frames' shape where they give none."""
-    if parameters.shape is None:
-        parameters = parameters.updated({"NrPixelsY": frames.shape[2], "NrPixelsZ": frames.shape[1]})
-    return parameters.detector
-
-
-def _read_dark(files: SeriesFiles, data: Path, images: Frames, parameters: Parameters) -> tuple[np.ndarray | None, int]:
-    """Return the mean of the dark frames and how many there are; (None, 1) where there is no dark."""
-    path, location = files.dark or parameters.file("Dark"), files.dark_location
-    if path is None and location is None:
-        # Nobody asked for the dark inside the image file: it need not be there, but it must be read where it is.
-        if not images.has_dark:
-            return None, 1
-        location = DARK_LOCATION
-    with _open(path or data, location, parameters, 0) as frames:
-        return (frames[0] if len(frames) == 1 else mean_frame(frames)), len(frames)
-
-
-def _options(parameters: Parameters, frames: Frames) -> IntegrationOptions:
-    start = parameters.omega_start
-    step = parameters.omega_step
-    if "OmegaStep" not in parameters:
-        step = _from_metadata(frames, "omega_step", step)
-    if "OmegaStart" not in parameters and "omega_start" in frames.metadata:
-        # The file gives the omega of its first stored frame (SPEC section 4), the parameters that of the first used.
-        start = _from_metadata(frames, "omega_start", start) + parameters.skip_frames * step
-    return IntegrationOptions(
-        frames_per_sum=parameters.frames_per_sum,
-        omega_start=start,
-        omega_step=step,
-        first_frame_number=parameters.skip_frames,
-        individual=_flag(parameters, "SaveIndividualFrames"),
-        normalize=_flag(parameters, "Normalize"),
-        bad_values=parameters.bad_values,
-    )
-
-
-def _from_metadata(frames: Frames, key: str, default: float) -> float:
-    value = frames.metadata.get(key)
-    return float(value) if isinstance(value, int | float) else default
-
-
-def _instrument(parameters: Parameters) -> dict[str, float]:
-    return {name: parameters.number(key) for name, key in _INSTRUMENT_KEYS.items() if key in parameters}
-
-
 def _check_peaks(parameters: Parameters) -> None:
     """Refuse bins that peaks cannot be fitted in, or that a peak is outside of, before anything is caked."""
-    if not _flag(parameters, "DoPeakFit"):
+    if not is_set(parameters, "DoPeakFit"):
         return
     bins = parameters.bins
     low, high = bins.radius_min, bins.radius_max
@@ -304,20 +342,3 @@ def _check_peaks(parameters: Parameters) -> None:
                 f"{parameters.name}: PeakLocation {radius:g} px is outside of the bins, RMin {low:g} to RMax {high:g}; "
                 "take it out or widen the bins"
             )
-
-
-def _write_peaks(cake: Cake, parameters: Parameters, target: Path, n_threads: int) -> Path:
-    """Fit the peaks that the parameters ask for and write them beside the cake."""
-    positions = parameters.peak_locations
-    options = PeakOptions(
-        smoothing=_SMOOTHING if _flag(parameters, "DoSmoothing") else 0,
-        n_peaks=None if _flag(parameters, "MultiplePeaks") else 1,
-    )
-    fits = fit_peaks(cake, positions or None, options=options, n_threads=n_threads)
-    path = fits.to_csv(target.with_name(f"{target.name.removesuffix(SUFFIX)}{PEAKS_SUFFIX}"))
-    _log.info("%d of %d peaks fitted -> %s", int(fits.converged.sum()), len(fits), path)
-    return path
-
-
-def _flag(parameters: Parameters, key: str) -> bool:
-    return bool(int(parameters.number(key)))

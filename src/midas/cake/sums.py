@@ -36,20 +36,26 @@ class Run:
     inputs: FrameInput
     dark: Dark | None
     options: IntegrationOptions
-    n_frames: int
-    """Frames of the source."""
+    segments: tuple[int, ...]
+    """Frames of each scan of the source: no sum goes over a border of these, and omega begins anew."""
+
+    @property
+    def n_frames(self) -> int:
+        """Frames of the source."""
+        return sum(self.segments)
 
     @property
     def groups(self) -> list[tuple[int, int]]:
         """The frames of each sum as (first, one past the last)."""
-        return self.options.groups(self.n_frames)
+        starts = np.cumsum([0, *self.segments[:-1]]).tolist()
+        of_segments = zip(starts, self.segments, strict=True)
+        return [(start + a, start + b) for start, n in of_segments for a, b in self.options.groups(n)]
 
     @property
     def omega(self) -> FloatArray:
         """Shape (n_frames,): omega of each frame [deg]."""
-        return np.asarray(
-            self.options.omega_start + self.options.omega_step * np.arange(self.n_frames), dtype=np.float64
-        )
+        in_scan = np.concatenate([np.arange(n) for n in self.segments])
+        return np.asarray(self.options.omega_start + self.options.omega_step * in_scan, dtype=np.float64)
 
 
 class Results(Protocol):
@@ -68,8 +74,11 @@ def prepare_run(
     arrays: PixelArrays,
     options: IntegrationOptions | None,
     n_threads: int,
+    segments: Sequence[int] | None = None,
 ) -> Run:
     """Return all that the frames of a source are summed with; options None takes the defaults, and has the corrections.
+
+    `segments`: frames of each scan in it, of which no sum holds frames of two; None: all are one.
 
     Raises
     ------
@@ -95,7 +104,7 @@ def prepare_run(
         normalize=options.normalize,
         n_threads=n_threads,
     )
-    return Run(cake_map, inputs, mean_dark, options, shape[0])
+    return Run(cake_map, inputs, mean_dark, options, (shape[0],) if segments is None else tuple(segments))
 
 
 def frame_shape(frames: Any, geometry: Geometry) -> tuple[tuple[int, int, int], bool]:

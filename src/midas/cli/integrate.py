@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from midas.errors import InputError
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from midas.cake.series import CakedSeries
     from midas.io.parameters import Parameters
 
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+_MOST_LISTED = 20  # files of which each is named
 
 
 def add_parser(subparsers: Any) -> None:
@@ -31,7 +37,9 @@ def add_parser(subparsers: Any) -> None:
         allow_abbrev=False,
     )
     _add_inputs(parser)
+    _add_results(parser)
     _add_controls(parser)
+    _add_cluster(parser)
 
 
 def _add_parameters(files: argparse._ArgumentGroup) -> None:
@@ -53,7 +61,9 @@ def _add_parameters(files: argparse._ArgumentGroup) -> None:
 
 def _add_inputs(parser: argparse.ArgumentParser) -> None:
     files = parser.add_argument_group("files")
-    files.add_argument("data", nargs="?", type=Path, help="image file; the same as -dataFN")
+    files.add_argument(
+        "data", nargs="*", type=Path, help="image files, a folder of them or a quoted pattern; one is as -dataFN"
+    )
     files.add_argument(
         "-dataFN",
         "--data-file",
@@ -62,14 +72,6 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
         help="image file (.h5, .ge*, .tif, .cbf, .MIDAS.zip, .npy ...)",
     )
     _add_parameters(files)
-    files.add_argument(
-        "-resultFolder",
-        "--result-folder",
-        type=Path,
-        default=Path(),
-        metavar="FOLDER",
-        help="where the .zarr.zip goes, made when it is not there (default: here)",
-    )
     files.add_argument(
         "-darkFN",
         "--dark-file",
@@ -107,6 +109,54 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_results(parser: argparse.ArgumentParser) -> None:
+    results = parser.add_argument_group("results")
+    results.add_argument(
+        "-resultFolder",
+        "--result-folder",
+        type=Path,
+        default=Path(),
+        metavar="FOLDER",
+        help="where the .zarr.zip files go, made when it is not there; or NAME.zarr.zip for all in one (default: here)",
+    )
+    results.add_argument(
+        "--also",
+        nargs="+",
+        default=(),
+        metavar="FORM",
+        help="further forms of each cake: nexus (.nxs), xye, fxye, csv (profiles), mat (MATLAB)",
+    )
+    results.add_argument(
+        "-writeMat", "--write-mat", type=int, choices=(0, 1), default=0, help="1: the same as --also mat (default: 0)"
+    )
+    results.add_argument(
+        "--scan",
+        choices=("auto", "one", "files"),
+        default="auto",
+        help="one: all files are one scan, and sums go over the borders of files; files: each is its own; auto: one "
+        "where the files say that omega goes on (default: auto)",
+    )
+    results.add_argument(
+        "-skipExisting",
+        "--skip-existing",
+        action="store_true",
+        help="take up a run again: leave files alone that were made of the same images in the same way",
+    )
+
+
+def _add_cluster(parser: argparse.ArgumentParser) -> None:
+    cluster = parser.add_argument_group("where one machine is not enough (pip install midas-xrd[cluster])")
+    cluster.add_argument("--scheduler", metavar="ADDRESS", help="a running dask cluster: tcp://host:8786, or its .json")
+    cluster.add_argument(
+        "--cluster",
+        metavar="KIND",
+        help="start a dask cluster: local, slurm, pbs, lsf, sge or htcondor (set up in dask's jobqueue.yaml)",
+    )
+    cluster.add_argument(
+        "--workers", type=int, default=2, metavar="N", help="workers of the cluster that is started (default: 2)"
+    )
+
+
 def _add_controls(parser: argparse.ArgumentParser) -> None:
     control = parser.add_argument_group("control")
     control.add_argument(
@@ -119,9 +169,6 @@ def _add_controls(parser: argparse.ArgumentParser) -> None:
     )
     control.add_argument(
         "-nCPUsLocal", "--local-threads", type=int, metavar="N", help="the same as -nCPUs, which it overrides"
-    )
-    control.add_argument(
-        "-skipExisting", "--skip-existing", action="store_true", help="leave out images that have a cake"
     )
     control.add_argument(
         "-logLevel",
@@ -160,7 +207,8 @@ def _add_flags_of_scripts(control: argparse._ArgumentGroup) -> None:
         type=int,
         choices=(0, 1),
         default=1,
-        help="1: build the map (0 is not supported yet)",
+        help="0: take the map that is kept in the result folder, where it fits, and keep it there; 1: build it "
+        "(default: 1)",
     )
     control.add_argument(
         "-preProcThresh",
@@ -170,24 +218,16 @@ def _add_flags_of_scripts(control: argparse._ArgumentGroup) -> None:
         metavar="COUNTS",
         help="-1: off (a threshold is not supported yet)",
     )
-    control.add_argument(
-        "-writeMat",
-        "--write-mat",
-        type=int,
-        choices=(0, 1),
-        default=0,
-        help="0: no MATLAB file (1 is not supported yet)",
-    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Cake the files and return 0."""
-    from midas.cake.series import SeriesFiles, integrate_files
+    """Cake the files; return 0, or 1 where some could not be caked."""
+    from midas.cake.series import SeriesFiles, SeriesOptions, integrate_files
     from midas.cli.progress import progress_bar
 
     _refuse_unsupported(args)
     logging.getLogger("midas").setLevel(args.log_level)
-    data = _data_file(args)
+    data = _data_files(args)
     if args.param_file is None:
         raise InputError(
             "no parameter file: give -paramFN FILE (or --param-file) with Lsd, BC, px, Wavelength and the bins"
@@ -200,33 +240,73 @@ def run(args: argparse.Namespace) -> int:
         first_number=None if args.first_file_number < 0 else args.first_file_number,
         last_number=None if args.last_file_number < 0 else args.last_file_number,
     )
+    folder = args.result_folder.parent if args.result_folder.name.endswith(".zip") else args.result_folder
+    options = SeriesOptions(
+        skip_existing=args.skip_existing,
+        scan=args.scan,
+        also=(*args.also, *(("mat",) if args.write_mat else ())),
+        map_folder=None if args.map_detector else folder,
+        n_threads=args.threads if args.local_threads is None else args.local_threads,
+    )
     start = time.perf_counter()
-    with progress_bar("caking") as progress:
+    with progress_bar("caking") as progress, _executor(args) as (executor, n_workers):
         done = integrate_files(
             files,
             _parameters(args),
             args.result_folder,
-            skip_existing=args.skip_existing,
-            n_threads=args.threads if args.local_threads is None else args.local_threads,
-            progress=lambda i, n: progress(i, n, ""),
+            options=options,
+            executor=executor,
+            n_workers=n_workers,
+            progress=progress,
         )
     seconds = time.perf_counter() - start
-    if args.json:
+    _report(done, seconds, as_json=args.json)
+    return 1 if done.failed else 0
+
+
+@contextlib.contextmanager
+def _executor(args: argparse.Namespace) -> Iterator[tuple[Executor | None, int]]:
+    """Yield the cluster that was asked for and how much it does at a time; None for this machine."""
+    if args.scheduler is None and args.cluster is None:
+        yield None, 0
+        return
+    from midas.cake.cluster import cluster_executor
+
+    with cluster_executor(scheduler=args.scheduler, cluster=args.cluster, n_workers=args.workers) as found:
+        yield found
+
+
+def _report(done: CakedSeries, seconds: float, *, as_json: bool) -> None:
+    """Print what became of the files: all of it as JSON, or what was written and, last, what failed."""
+    from midas.cake.file_task import PEAKS_SUFFIX
+
+    if as_json:
         report = {
             "written": [str(p) for p in done.written],
             "skipped": [str(p) for p in done.skipped],
-            "peaks": [str(p) for p in done.peaks],
+            "failed": [{"images": [str(p) for p in f.images], "reason": f.reason} for f in done.failed],
+            "also": [str(p) for p in done.also],
+            "peaks": [str(p) for p in done.also if p.name.endswith(PEAKS_SUFFIX)],
+            "frames": sum(f.n_frames for f in done.files),
             "seconds": seconds,
         }
         print(json.dumps(report))
-        return 0
-    for path in done.skipped:
-        print(f"{path} is there already: skipped")
-    if done.last_file is not None:
-        print(done.last_file)
-    for path in (*done.written, *done.peaks):
-        print(f"wrote {path}")
-    return 0
+        return
+    if len(done.files) <= _MOST_LISTED:
+        for path in done.skipped:
+            print(f"{path} is there already: skipped")
+        if done.last_file is not None:
+            print(done.last_file)
+        for path in (*done.written, *done.also):
+            print(f"wrote {path}")
+    if len(done.files) > 1:
+        frames = sum(f.n_frames for f in done.files)
+        print(
+            f"{len(done.written)} files written, {len(done.skipped)} skipped, {len(done.failed)} failed: {frames} "
+            f"frames in {seconds:.1f} s"
+        )
+    for failed in done.failed:
+        print(f"failed: {failed.reason}")
 
 
 def _parameters(args: argparse.Namespace) -> Parameters:
@@ -251,29 +331,23 @@ def _parameters(args: argparse.Namespace) -> Parameters:
     return parameters.updated({"NrPixelsY": columns, "NrPixelsZ": rows})
 
 
-def _data_file(args: argparse.Namespace) -> Path:
-    if args.data is not None and args.data_file is not None and args.data != args.data_file:
+def _data_files(args: argparse.Namespace) -> Path | list[Path]:
+    if args.data and args.data_file is not None and args.data != [args.data_file]:
         raise InputError(
-            f"two image files were given, {args.data} and {args.data_file}; give one, or a range of file numbers"
+            f"image files were given twice, {args.data[0]} and {args.data_file}; give one, or a range of file numbers"
         )
-    data = args.data or args.data_file
-    if data is None:
+    data = args.data or [args.data_file]
+    if data == [None]:
         raise InputError("no image file: name one, or give -dataFN FILE")
-    return Path(data)
+    return Path(data[0]) if len(data) == 1 else data
 
 
 def _refuse_unsupported(args: argparse.Namespace) -> None:
-    if args.map_detector == 0:
-        raise InputError(
-            "-mapDetector 0, a stored map, is not supported yet; leave it out: the map is built in seconds"
-        )
     if args.preprocess_threshold >= 0:
         raise InputError(
             f"-preProcThresh {args.preprocess_threshold:g} is not supported yet; leave it out: the dark is subtracted "
             "as it is"
         )
-    if args.write_mat == 1:
-        raise InputError("-writeMat 1 is not supported yet; leave it out and read the .zarr.zip with midas or zarr")
     for flag, value in (("-nCPUs", args.threads), ("-nCPUsLocal", args.local_threads)):
         if value is not None and value < 0:
             raise InputError(f"{flag} is {value}; expected 0 for all, or a number of threads")

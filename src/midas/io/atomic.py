@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,7 +32,7 @@ def atomic_path(final: Path | str) -> Iterator[Path]:
 
     The temporary name ends in the full name of `final`, so writers that look at the suffix see the right one. The
     content is on disk (fsync) before the rename; after any error, or an interruption, the temporary file is removed
-    and an existing `final` is untouched.
+    and an existing `final` is untouched. What a process that was killed left of the same `final` is removed, too.
 
     Raises
     ------
@@ -53,11 +54,13 @@ def atomic_path(final: Path | str) -> Iterator[Path]:
     if not final.name or (final.exists() and not final.is_dir() and not final.is_file()):
         raise OutputError(f"cannot write {final}: it is no file; name another file")
     temporary = final.with_name(f".writing-{os.urandom(4).hex()}-{final.name}")
+    owned: int | None = None
     try:
         if final.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(temporary))
         # Made here, with the user's umask, so that a folder that cannot be written to shows before any work is done.
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        owned = _create(temporary)
+        _remove_abandoned(final, temporary)
         yield temporary
         _flush(temporary)
         temporary.replace(final)
@@ -73,6 +76,45 @@ def atomic_path(final: Path | str) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+        if owned is not None:
+            os.close(owned)
+
+
+def _create(path: Path) -> int:
+    """Make a file that is not there, locked for as long as it is open, and return its descriptor."""
+    while True:
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        # Who looks for abandoned files may have found it before it was locked: then it is gone, and made again.
+        if not _lock(descriptor) or path.exists():
+            return descriptor
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, *, at_once: bool = False) -> bool:
+    """Lock an open file for as long as this process has it open; False where that cannot be, or not `at_once`."""
+    try:
+        import fcntl
+    except ImportError:  # a system without: what is abandoned stays
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (fcntl.LOCK_NB if at_once else 0))
+    except OSError:  # locked by who writes it; or a file system without locks
+        return False
+    return True
+
+
+def _remove_abandoned(final: Path, own: Path) -> None:
+    """Remove the temporary files of `final` that no process has open any more: it was killed while it wrote."""
+    for path in final.parent.glob(f".writing-????????-{glob.escape(final.name)}"):
+        if path == own:
+            continue
+        with contextlib.suppress(OSError):
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                if _lock(descriptor, at_once=True):
+                    path.unlink()
+            finally:
+                os.close(descriptor)
 
 
 def _flush(path: Path) -> None:

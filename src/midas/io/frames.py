@@ -72,6 +72,8 @@ class Frames:
         """What is known of the data: `source`, `format`, and what the file says of itself. `temperature`, `pressure`,
         `i` and `i0` are a number, or an array of one for each frame, after skipping; `hints`, where there are any, what
         it says of the instrument (`midas.io.headers.Hint`)."""
+        self.segments: tuple[int, ...] = source.segments or (n - skip_frames,)
+        """Frames of each file, of several that follow one another."""
         self._source = source
         self._options = options
         self._written = WrittenFrames(source.parts) if isinstance(source, Hdf5Source) else None

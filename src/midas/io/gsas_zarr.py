@@ -7,6 +7,7 @@ It is written sum by sum (`CakeFileWriter`), in memory that does not grow with t
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -25,6 +26,9 @@ from midas.io.image_source import CONDITIONS
 from midas.io.zarr_zip import ZarrZip
 
 SUFFIX = ".zarr.zip"
+
+SOURCE = "source"
+"""Key of midas's own metadata: what tells what the file was made of."""
 
 INSTRUMENT_DEFAULTS: Mapping[str, float] = MappingProxyType(
     {"Polariz": 0.99, "SH_L": 0.002, "U": 1.163, "V": -0.126, "W": 0.063, "X": 0.0, "Y": 0.0, "Z": 0.0}
@@ -349,6 +353,16 @@ def read_cake_file(path: Path | str, *, individual: bool = True) -> CakeFile:
         ) from error
     finally:
         store.close()
+
+
+def recorded_source(path: Path) -> str | None:
+    """Return what a `.zarr.zip` says it was made of; None where there is no such file, or it says nothing."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            found = json.loads(archive.read(".zattrs"))["midas"][SOURCE]
+    except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile):
+        return None
+    return str(found)
 
 
 def _read(root: Any, path: Path, *, with_individual: bool) -> CakeFile:

@@ -44,6 +44,8 @@ class FrameSource(ABC):
     """Frames, rows, columns."""
     dtype: np.dtype[Any]
     files: tuple[Path, ...] = ()
+    segments: tuple[int, ...] = ()
+    """Frames of each file of several that follow one another; empty for one file."""
     chunked: ChunkedStack | None = None
     """The frames as they stand in the file, compressed, where we can unpack them."""
     metadata: Mapping[str, object] = MappingProxyType({})

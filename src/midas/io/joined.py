@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from midas.errors import FormatError, InputError
-from midas.io.image_source import FrameSource, Image
+from midas.io.image_source import CONDITIONS, FrameSource, Image
 
 if TYPE_CHECKING:
     from midas.io.frames import Frames
@@ -26,6 +26,7 @@ class JoinedSource(FrameSource):
         self._lock, self._open = threading.Lock(), None
         lengths: list[int] = []
         files: list[Path] = []
+        metadata: list[Mapping[str, object]] = []
         for k, path in enumerate(self._paths):
             with open_file(path) as frames:
                 if k == 0:
@@ -37,12 +38,13 @@ class JoinedSource(FrameSource):
                     )
                 lengths.append(len(frames))
                 files += frames.files
-                name = frames.metadata.get("format")
+                metadata.append(frames.metadata)
+        self.segments = tuple(lengths)
         self._starts = np.cumsum([0, *lengths])
         self.shape = (int(self._starts[-1]), rows, columns)
         self.files = tuple(dict.fromkeys(files))
         more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
-        self.metadata = {"format": name, "source": f"{paths[0]}{more}"}
+        self.metadata = {**_joined(metadata, lengths), "source": f"{paths[0]}{more}"}
 
     _open: tuple[int, Frames] | None
 
@@ -72,3 +74,14 @@ class JoinedSource(FrameSource):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore a pickled source."""
         self.__dict__.update(state, _lock=threading.Lock())
+
+
+def _joined(metadata: Sequence[Mapping[str, object]], lengths: Sequence[int]) -> dict[str, object]:
+    """Return what the first file says, and the conditions of each frame where every file has them."""
+    found = dict(metadata[0])
+    for name in CONDITIONS:
+        found.pop(name, None)
+        if all(name in each for each in metadata):
+            values = [np.broadcast_to(np.asarray(m[name], float), n) for m, n in zip(metadata, lengths, strict=True)]
+            found[name] = np.concatenate(values)
+    return found

@@ -1,0 +1,82 @@
+"""Executors of other machines: a running dask cluster, or one that is started for the run."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from typing import Any
+
+from midas.errors import InputError
+
+CLUSTERS = {
+    "local": ("distributed", "LocalCluster"),
+    "slurm": ("dask_jobqueue", "SLURMCluster"),
+    "pbs": ("dask_jobqueue", "PBSCluster"),
+    "lsf": ("dask_jobqueue", "LSFCluster"),
+    "sge": ("dask_jobqueue", "SGECluster"),
+    "htcondor": ("dask_jobqueue", "HTCondorCluster"),
+}
+"""Names of `--cluster`: module and class. Those of dask_jobqueue take their settings from its configuration files."""
+_RETRIES = 3  # times that a task is run again when its worker is lost
+_SECONDS = 60  # that a scheduler has to answer
+
+
+@contextlib.contextmanager
+def cluster_executor(
+    *, scheduler: str | None = None, cluster: str | None = None, n_workers: int = 2
+) -> Iterator[tuple[Executor, int]]:
+    """Yield an executor of a dask cluster and how many tasks it runs at a time; let go of it at the end.
+
+    Parameters
+    ----------
+    scheduler
+        Address of a running scheduler (`tcp://host:8786`), or the name of its scheduler file (ending in `.json`).
+    cluster
+        One of `CLUSTERS`, which is started with `n_workers` workers and ended afterwards; for no scheduler.
+
+    Raises
+    ------
+    InputError
+        dask is not installed, the scheduler does not answer or has no worker, or the cluster does not start.
+    """
+    try:
+        import distributed
+    except ImportError as error:
+        raise InputError(f"a cluster needs dask ({error}); pip install midas-xrd[cluster]") from error
+    with contextlib.ExitStack() as stack:
+        target = scheduler or stack.enter_context(_started(cluster or "local", n_workers))
+        where = {"scheduler_file": target} if str(target).endswith(".json") else {"address": target}
+        try:
+            client: Any = stack.enter_context(
+                distributed.Client(**where, timeout=_SECONDS, set_as_default=False)  # type: ignore[no-untyped-call]
+            )
+            client.wait_for_workers(1, timeout=_SECONDS)
+        except (OSError, TimeoutError, ValueError) as error:
+            raise InputError(f"the dask cluster at {target} does not answer or has no worker: {error}") from error
+        yield client.get_executor(retries=_RETRIES, pure=False), sum(client.nthreads().values())
+
+
+def _started(name: str, n_workers: int) -> contextlib.AbstractContextManager[object]:
+    """Return a cluster of a kind with workers of one thread each."""
+    import importlib
+
+    if name not in CLUSTERS:
+        raise InputError(f"the cluster is {name!r}; expected one of {', '.join(CLUSTERS)}")
+    module, kind = CLUSTERS[name]
+    try:
+        make = getattr(importlib.import_module(module), kind)
+        if name == "local":
+            found: contextlib.AbstractContextManager[object] = make(
+                n_workers=n_workers, threads_per_worker=1, dashboard_address=None
+            )
+            return found
+        found = make()
+        found.scale(n_workers)  # type: ignore[attr-defined]
+        return found
+    except ImportError as error:
+        raise InputError(f"the cluster {name} needs {module} ({error}); pip install midas-xrd[cluster]") from error
+    except (OSError, RuntimeError, ValueError, TypeError) as error:
+        raise InputError(
+            f"the cluster {name} does not start: {error}; look into dask's jobqueue configuration"
+        ) from error

@@ -1,0 +1,342 @@
+"""One caked file: what it is made of, and making it. Runs in this process or in another, which then has its own map."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from midas.cake.build import build_map
+from midas.cake.cake_file import WrittenCake, ZarrOptions, integrate_to_zarr
+from midas.cake.exports import EXPORTS
+from midas.cake.map import CakeMap
+from midas.cake.options import IntegrationOptions
+from midas.cake.peaks import PeakOptions, fit_peaks
+from midas.cake.result import Cake
+from midas.detector import Detector
+from midas.errors import InputError, MidasError, OutputError
+from midas.io.frames import Frames, mean_frame, read_frames
+from midas.io.gsas_zarr import SUFFIX, recorded_source
+from midas.io.parameters import MASK_KEYS, Parameters
+from midas.io.tree_formats import DARK_LOCATION
+from midas.version import version
+
+_log = logging.getLogger(__name__)
+
+_INSTRUMENT_KEYS = {"Polariz": "Polariz", "SH_L": "SHpL", **{k: k for k in ("U", "V", "W", "X", "Y", "Z")}}
+
+PEAKS_SUFFIX = ".peaks.csv"
+_SMOOTHING = 7  # bins of the filter that `DoSmoothing 1` asks for: a Gaussian 5 bins wide keeps 93 % of its height
+
+
+@dataclass(frozen=True)
+class FileTask:
+    """Image files and the caked file that is made of them."""
+
+    images: tuple[Path, ...]
+    """One, or several whose frames follow one another."""
+    target: Path
+    """The `.zarr.zip`."""
+    one_scan: bool = False
+    """True: sums go over the borders of the images, and omega goes on from one to the next."""
+    omega_start: float | None = None
+    """Omega of the first frame used [deg], where the scan began in another file; None as parameters or file say."""
+    keeps_cake: bool = False
+    """True: the result has the way back to the cake."""
+
+
+@dataclass(frozen=True, eq=False)
+class FileResult:
+    """What became of a task; `midas integrate` says it at the end."""
+
+    images: tuple[Path, ...]
+    """The image files."""
+    target: Path
+    """The `.zarr.zip`."""
+    status: str
+    """"written", "skipped" (it was there, made of the same in the same way) or "failed"."""
+    n_frames: int = 0
+    """Frames integrated."""
+    error: Exception | None = None
+    """Why it failed."""
+    also: tuple[Path, ...] = ()
+    """Other files written: further forms of the cake, peaks."""
+    cake: WrittenCake | None = None
+    """The way back to the cake, where the task asks for it."""
+
+    @property
+    def reason(self) -> str:
+        """Why it failed, in one line; empty otherwise."""
+        return "" if self.error is None else " ".join(str(self.error).split())
+
+
+@dataclass(frozen=True)
+class Setup:
+    """All that the tasks of a run have in common; it travels with each, the map does not."""
+
+    parameters: Parameters
+    dark: Path | None = None
+    data_location: str | None = None
+    dark_location: str | None = None
+    skip_existing: bool = False
+    exports: tuple[str, ...] = ()
+    """Names of `midas.cake.exports.EXPORTS`."""
+    map_folder: Path | None = None
+    """Where the map is kept for other runs and other processes; None: each process builds its own."""
+    n_threads: int = 0
+    """Threads of one task; 0 all."""
+
+    @functools.cached_property
+    def key(self) -> str:
+        """SHA-256 of all in it that shapes results."""
+        parameters = self.parameters
+        named = [parameters.file(key) for key in ("Dark", *MASK_KEYS, "PanelShiftsFile", "DistortionFile")]
+        stamps = [stamp(path) for path in (self.dark, *named) if path is not None]
+        parts = [version(), parameters.text(), stamps, self.data_location, self.dark_location, self.exports]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+Progress = Callable[[int, int], None]
+"""Called with (frames done, frames in all) of a task."""
+
+
+def run_task(setup: Setup, task: FileTask, progress: Progress | None = None) -> FileResult:
+    """Make a caked file and say what became of it; what is wrong with its images is a result, no error.
+
+    Raises
+    ------
+    OutputError
+        The folder cannot be written to, or the disk is full: the other tasks would fail, too.
+    """
+    try:
+        return _worker(setup).make(task, progress)
+    except OutputError:
+        raise
+    except MidasError as error:
+        return FileResult(task.images, task.target, "failed", error=error)
+    except MemoryError:
+        lack = InputError(f"{named(task.images)}: there is not enough memory for it; close other programs")
+        return FileResult(task.images, task.target, "failed", error=lack)
+
+
+class _Worker:
+    """What a process keeps from one task to the next: the map, and the dark of a file of its own."""
+
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
+        self._lock = threading.Lock()
+        self._maps: dict[tuple[int, int], CakeMap] = {}
+        self._dark: tuple[npt.NDArray[Any], int] | None = None
+
+    def make(self, task: FileTask, progress: Progress | None) -> FileResult:
+        """Return what became of a task. The cake takes its place last: until then nothing is done."""
+        setup, parameters = self._setup, self._setup.parameters
+        source = source_of(setup, task)
+        if setup.skip_existing and recorded_source(task.target) == source:
+            return FileResult(task.images, task.target, "skipped")
+        alone = not setup.exports and not is_set(parameters, "DoPeakFit")
+        place = task.target if alone else _beside(task.target)
+        with self._open(task) as frames:
+            cake_map = self._map(frames)
+            dark, dark_frames = self._dark_of(frames)
+            options = options_of(parameters, frames, omega_start=task.omega_start)
+            written = integrate_to_zarr(
+                frames,
+                cake_map,
+                place,
+                stored=ZarrOptions(_instrument(parameters), sum_images=is_set(parameters, "SumImages"), source=source),
+                dark=dark,
+                options=replace(options, dark_frames=dark_frames, progress=progress),
+                segments=None if task.one_scan else frames.segments,
+                n_threads=setup.n_threads,
+            )
+            n_frames = len(frames)
+        beside: list[Path] = []
+        if place != task.target:
+            beside = self._write_others(written, task)
+            place.replace(task.target)
+        _log.info("%s -> %s", named(task.images), task.target)
+        cake = replace(written, path=task.target) if task.keeps_cake else None
+        return FileResult(task.images, task.target, "written", n_frames, also=tuple(beside), cake=cake)
+
+    def _write_others(self, written: WrittenCake, task: FileTask) -> list[Path]:
+        """Write the other forms of a cake, and its peaks, beside where it will be; return their paths."""
+        setup = self._setup
+        try:
+            cake = written.read()
+            stem = task.target.with_name(task.target.name.removesuffix(SUFFIX))
+            paths = [path for name in setup.exports for path in EXPORTS[name](cake, stem)]
+            if is_set(setup.parameters, "DoPeakFit"):
+                paths.append(write_peaks(cake, setup.parameters, stem, setup.n_threads))
+        except BaseException:
+            written.path.unlink(missing_ok=True)
+            raise
+        return paths
+
+    def _open(self, task: FileTask) -> Frames:
+        images = task.images[0] if len(task.images) == 1 else task.images
+        return open_images(images, self._setup.data_location, self._setup.parameters)
+
+    def _map(self, frames: Frames) -> CakeMap:
+        """Return the map for frames, built once for each shape."""
+        shape = frames.shape[1:]
+        with self._lock:
+            if shape not in self._maps:
+                parameters = self._setup.parameters
+                self._maps[shape] = build_map(
+                    parameters.geometry,
+                    detector_of(parameters, frames),
+                    parameters.grid,
+                    transformed=True,
+                    cache=self._setup.map_folder,
+                    n_threads=self._setup.n_threads,
+                )
+            return self._maps[shape]
+
+    def _dark_of(self, frames: Frames) -> tuple[npt.NDArray[Any] | None, int]:
+        """Return the mean of the dark frames and how many there are; (None, 1) where there is no dark."""
+        setup = self._setup
+        path = setup.dark or setup.parameters.file("Dark")
+        if path is not None:
+            with self._lock:
+                if self._dark is None:
+                    self._dark = _read_dark(path, setup.dark_location, setup.parameters)
+            return self._dark
+        location = setup.dark_location
+        if location is None:
+            # Nobody asked for the dark inside the image file: it need not be there, but it must be read where it is.
+            if not frames.has_dark:
+                return None, 1
+            location = DARK_LOCATION
+        assert frames.path is not None
+        return _read_dark(frames.path, location, setup.parameters)
+
+
+_workers: dict[str, _Worker] = {}
+_workers_lock = threading.Lock()
+
+
+def _worker(setup: Setup) -> _Worker:
+    """Return what this process has for a setup; that of another is let go."""
+    key = f"{setup.key} {setup.skip_existing} {setup.map_folder} {setup.n_threads}"
+    with _workers_lock:
+        if key not in _workers:
+            _workers.clear()
+            _workers[key] = _Worker(setup)
+        return _workers[key]
+
+
+def forget_maps() -> None:
+    """Let go of the maps that this process keeps for tasks to come."""
+    with _workers_lock:
+        _workers.clear()
+
+
+def source_of(setup: Setup, task: FileTask) -> str:
+    """Return the SHA-256 of all that a caked file is made of: the setup, and name, size and time of each image file."""
+    parts = [setup.key, [stamp(path) for path in task.images], task.one_scan, task.omega_start]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def open_images(path: Path | Sequence[Path], location: str | None, parameters: Parameters) -> Frames:
+    """Return the frames of an image file, or of several one after another, as the parameters say."""
+    return read_frames(
+        path,
+        data_location=location,
+        skip_frames=parameters.skip_frames,
+        image_transforms=parameters.image_transforms,
+        head_size=parameters.head_size,
+        frame_shape=parameters.frame_shape,
+        data_type=int(parameters.number("DataType")) if "DataType" in parameters else 1,
+    )
+
+
+def options_of(parameters: Parameters, frames: Frames, *, omega_start: float | None = None) -> IntegrationOptions:
+    """Return how frames are integrated, by the parameters and, where they are silent, what the file says.
+
+    `omega_start` [deg] overrides both.
+    """
+    step, start = parameters.omega_step, parameters.omega_start
+    if "OmegaStep" not in parameters:
+        step = _from_metadata(frames, "omega_step", step)
+    if "OmegaStart" not in parameters and "omega_start" in frames.metadata:
+        # The file gives the omega of its first stored frame (SPEC section 4), the parameters that of the first used.
+        start = _from_metadata(frames, "omega_start", start) + parameters.skip_frames * step
+    return IntegrationOptions(
+        frames_per_sum=parameters.frames_per_sum,
+        omega_start=start if omega_start is None else omega_start,
+        omega_step=step,
+        first_frame_number=parameters.skip_frames,
+        individual=is_set(parameters, "SaveIndividualFrames"),
+        normalize=is_set(parameters, "Normalize"),
+        bad_values=parameters.bad_values,
+    )
+
+
+def detector_of(parameters: Parameters, frames: Frames) -> Detector:
+    """Return the detector of the parameters, or one of the frames' shape where they give none."""
+    if parameters.shape is None:
+        parameters = parameters.updated({"NrPixelsY": frames.shape[2], "NrPixelsZ": frames.shape[1]})
+    return parameters.detector
+
+
+def _read_dark(path: Path, location: str | None, parameters: Parameters) -> tuple[npt.NDArray[Any], int]:
+    with open_images(path, location, parameters.updated({"SkipFrame": 0})) as frames:
+        return (frames[0] if len(frames) == 1 else mean_frame(frames)), len(frames)
+
+
+def is_set(parameters: Parameters, key: str) -> bool:
+    """Return whether a parameter that is 0 or 1 is 1."""
+    return bool(int(parameters.number(key)))
+
+
+def write_peaks(cake: Cake, parameters: Parameters, stem: Path, n_threads: int) -> Path:
+    """Fit the peaks that the parameters ask for to every lineout and write them to `<stem>.peaks.csv`."""
+    positions = parameters.peak_locations
+    options = PeakOptions(
+        smoothing=_SMOOTHING if is_set(parameters, "DoSmoothing") else 0,
+        n_peaks=None if is_set(parameters, "MultiplePeaks") else 1,
+    )
+    fits = fit_peaks(cake, positions or None, options=options, n_threads=n_threads)
+    path = fits.to_csv(stem.with_name(stem.name + PEAKS_SUFFIX))
+    _log.info("%d of %d peaks fitted -> %s", int(fits.converged.sum()), len(fits), path)
+    return path
+
+
+def _beside(target: Path) -> Path:
+    """Return where a cake waits for its other forms; the same each time, so that one left behind is replaced."""
+    return target.with_name(f".unfinished-{target.name}")
+
+
+def _instrument(parameters: Parameters) -> dict[str, float]:
+    return {name: parameters.number(key) for name, key in _INSTRUMENT_KEYS.items() if key in parameters}
+
+
+def _from_metadata(frames: Frames, key: str, default: float) -> float:
+    value = frames.metadata.get(key)
+    return float(value) if isinstance(value, int | float) else default
+
+
+def stamp(path: Path) -> tuple[str, int, int]:
+    """Return what tells one version of a file from another: name, size and time of the last change [ns]."""
+    try:
+        status = path.stat()
+    except OSError:  # opening it will say why
+        return path.name, -1, -1
+    if path.is_dir():  # zarr: the folder's own time says little
+        parts = sorted(p.stat() for p in path.rglob("*") if p.is_file())
+        return path.name, sum(s.st_size for s in parts), max((s.st_mtime_ns for s in parts), default=0)
+    return path.name, status.st_size, status.st_mtime_ns
+
+
+def named(images: Sequence[Path]) -> str:
+    """Return a name for image files."""
+    return str(images[0]) if len(images) == 1 else f"{images[0]} to {images[-1].name}"

@@ -1,0 +1,108 @@
+"""Which image files are one scan: where omega goes on from one file to the next, sums may go over their border."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from midas.cake.file_task import FileTask, open_images, options_of
+from midas.errors import MidasError
+from midas.io.parameters import Parameters
+
+SCANS = ("auto", "one", "files")
+_SAME_OMEGA = 0.01  # of a step
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """What a file says of its part of a scan; nothing where it cannot be read."""
+
+    path: Path
+    n_frames: int = 0
+    first: float | None = None
+    """Omega of the first frame used [deg], where the file says it."""
+    step: float = 0.0
+
+
+def plan_tasks(
+    paths: Sequence[Path],
+    target_of: Callable[[Path], Path],
+    parameters: Parameters,
+    *,
+    location: str | None = None,
+    scan: str = "auto",
+) -> list[FileTask]:
+    """Return the tasks of a series: a file each or, in one scan, files between whose borders sums end.
+
+    See `midas.cake.series.SeriesOptions` for `scan`. A file that cannot be read is a task of its own, which will say
+    why; the sums before it end there.
+    """
+    alone = [FileTask((path,), target_of(path)) for path in paths]
+    size = parameters.frames_per_sum
+    if scan == "files" or len(paths) == 1 or (scan == "auto" and size < 1):
+        return alone
+    if scan == "auto" and not _goes_on(_piece(paths[0], location, parameters), _piece(paths[1], location, parameters)):
+        return alone
+    pieces = [_piece(path, location, parameters) for path in paths]
+    if scan == "auto" and not all(_goes_on(a, b) for a, b in itertools.pairwise(pieces)):
+        _log.info("omega does not go on through all files: each is taken for a scan of its own")
+        return alone
+    return _joined(pieces, target_of, parameters)
+
+
+def is_one_scan(paths: Sequence[Path], parameters: Parameters, *, location: str | None, scan: str) -> bool:
+    """Return whether all files are one scan, for all of them in one cake."""
+    if scan != "auto" or len(paths) == 1:
+        return scan == "one"
+    pieces = [_piece(path, location, parameters) for path in paths]
+    return all(_goes_on(a, b) for a, b in itertools.pairwise(pieces))
+
+
+def _joined(pieces: Sequence[_Piece], target_of: Callable[[Path], Path], parameters: Parameters) -> list[FileTask]:
+    size = parameters.frames_per_sum
+    usual = max(piece.n_frames for piece in pieces)
+    tasks: list[FileTask] = []
+    group: list[_Piece] = []
+    before, in_group = 0, 0
+
+    def close() -> None:
+        if group:
+            start = None if group[0].first is not None else parameters.omega_start + parameters.omega_step * before
+            tasks.append(FileTask(tuple(p.path for p in group), target_of(group[0].path), True, start))
+            group.clear()
+
+    for piece in pieces:
+        if piece.n_frames == 0:
+            close()
+            tasks.append(FileTask((piece.path,), target_of(piece.path)))
+            before, in_group = before + in_group + usual, 0
+            continue
+        group.append(piece)
+        in_group += piece.n_frames
+        if size > 0 and in_group % size == 0:
+            close()
+            before, in_group = before + in_group, 0
+    close()
+    return tasks
+
+
+def _piece(path: Path, location: str | None, parameters: Parameters) -> _Piece:
+    try:
+        with open_images(path, location, parameters) as frames:
+            options = options_of(parameters, frames)
+            known = "OmegaStart" not in parameters and "omega_start" in frames.metadata
+            return _Piece(path, len(frames), options.omega_start if known else None, options.omega_step)
+    except MidasError:
+        return _Piece(path)
+
+
+def _goes_on(a: _Piece, b: _Piece) -> bool:
+    """Return whether the omega of one file goes on in the next; files that do not say so, or cannot be read, do not."""
+    if a.first is None or b.first is None or a.step == 0.0:
+        return False
+    return abs(a.first + a.n_frames * a.step - b.first) < _SAME_OMEGA * abs(a.step)

@@ -1,0 +1,318 @@
+"""Many files at once: what fails is reported, what is killed is taken up again, and who does it changes no byte."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from midas import FormatError, InputError, OutputError
+from midas.cake import SeriesFiles, SeriesOptions, dispatch, integrate_files
+from midas.io.gsas_zarr import read_cake_file
+from midas.io.parameters import Parameters, parse_params
+
+N = 48
+TEXT = f"""Lsd 300000
+BC 22.2 25.7
+px 200
+Wavelength 0.2
+NrPixelsY {N}
+NrPixelsZ {N}
+RMin 2
+RMax 22
+RBinSize 1
+EtaBinSize 45
+OmegaSumFrames 2
+SaveIndividualFrames 0
+"""
+PARAMETERS = parse_params(TEXT)
+N_FILES = 9
+BAD = (2, 5)
+
+
+def write_files(folder: Path, n: int = N_FILES, *, frames: int = 4, bad: tuple[int, ...] = ()) -> SeriesFiles:
+    folder.mkdir(exist_ok=True)
+    for k in range(n):
+        stack = np.random.default_rng(k).poisson(20.0, (frames, N, N)).astype(np.uint16)
+        path = folder / f"s_{k:06d}.h5"
+        with h5py.File(path, "w") as file:
+            file["exchange/data"] = stack
+        if k in bad:
+            path.write_bytes(path.read_bytes()[:900])
+    return SeriesFiles(folder / "s_000000.h5", first_number=0, last_number=n - 1)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_bad_files_are_reported_and_the_others_are_caked(tmp_path: Path) -> None:
+    done = integrate_files(write_files(tmp_path / "in", bad=BAD), PARAMETERS, tmp_path / "out")
+    assert [f.images[0].name for f in done.failed] == [f"s_{k:06d}.h5" for k in BAD]
+    assert all("truncated" in f.reason or "cannot be" in f.reason for f in done.failed)
+    assert len(done.written) == N_FILES - len(BAD)
+    whole = integrate_files(write_files(tmp_path / "in"), PARAMETERS, tmp_path / "whole")
+    assert not whole.failed
+    assert done.last is not None
+    for path in done.written:
+        a, b = read_cake_file(path), read_cake_file(tmp_path / "whole" / path.name)
+        np.testing.assert_array_equal(a.intensity, b.intensity)
+
+
+def test_a_missing_file_of_a_range_is_one_that_fails(tmp_path: Path) -> None:
+    files = write_files(tmp_path / "in", 3)
+    (tmp_path / "in" / "s_000001.h5").unlink()
+    done = integrate_files(files, PARAMETERS, tmp_path / "out")
+    assert [f.status for f in done.files] == ["written", "failed", "written"]
+    assert "s_000001.h5" in done.failed[0].reason
+    assert "no such file" in done.failed[0].reason.lower()
+
+
+def test_a_single_bad_file_raises(tmp_path: Path) -> None:
+    write_files(tmp_path / "in", 1, bad=(0,))
+    with pytest.raises(FormatError, match=r"s_000000\.h5"):
+        integrate_files(SeriesFiles(tmp_path / "in" / "s_000000.h5"), PARAMETERS, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def spawned(n: int) -> Executor:
+    return ProcessPoolExecutor(n, mp_context=get_context("spawn"))
+
+
+def test_threads_and_processes_give_the_same_bytes(tmp_path: Path) -> None:
+    files = write_files(tmp_path / "in", bad=BAD)
+    alone = integrate_files(files, PARAMETERS, tmp_path / "one", options=SeriesOptions(n_threads=1))
+    integrate_files(files, PARAMETERS, tmp_path / "two", options=SeriesOptions(n_threads=2))
+    with spawned(2) as executor:
+        elsewhere = integrate_files(files, PARAMETERS, tmp_path / "pool", executor=executor, n_workers=2)
+    assert contents(tmp_path / "one") == contents(tmp_path / "two") == contents(tmp_path / "pool")
+    assert [f.reason for f in alone.failed] == [f.reason for f in elsewhere.failed]
+    assert elsewhere.last is not None
+
+
+def test_a_map_that_is_kept_is_used_and_changes_nothing(tmp_path: Path) -> None:
+    files = write_files(tmp_path / "in", 2)
+    integrate_files(files, PARAMETERS, tmp_path / "a")
+    kept = SeriesOptions(map_folder=tmp_path / "maps")
+    (tmp_path / "maps").mkdir()
+    for name in ("b", "c"):
+        integrate_files(files, PARAMETERS, tmp_path / name, options=kept)
+        assert len(list((tmp_path / "maps").iterdir())) == 1
+        assert contents(tmp_path / name) == contents(tmp_path / "a")
+
+
+class Losing(Executor):
+    """Does tasks here, and loses its process on some; all that comes after is lost, too."""
+
+    def __init__(self, lost: Callable[[str], bool]) -> None:
+        self.lost, self.broken = lost, False
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        if self.broken:
+            raise BrokenExecutor
+        future: Future[Any] = Future()
+        if self.lost(args[1].images[0].name):
+            self.broken = True
+            future.set_exception(BrokenExecutor())
+        else:
+            future.set_result(function(*args, **kwargs))
+        return future
+
+    def __enter__(self) -> Losing:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def test_a_lost_process_costs_nothing_but_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = write_files(tmp_path / "in")
+    integrate_files(files, PARAMETERS, tmp_path / "expected")
+    monkeypatch.setattr(dispatch, "_own_pool", lambda n: Losing(lambda name: False))
+    done = integrate_files(files, PARAMETERS, tmp_path / "out", executor=Losing(lambda name: "3" in name), n_workers=2)
+    assert not done.failed
+    assert contents(tmp_path / "out") == contents(tmp_path / "expected")
+
+
+def test_a_file_that_ends_every_process_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "_own_pool", lambda n: Losing(lambda name: "3" in name))
+    done = integrate_files(
+        write_files(tmp_path / "in"), PARAMETERS, tmp_path / "out", executor=Losing(lambda n: "3" in n), n_workers=2
+    )
+    assert [f.images[0].name for f in done.failed] == ["s_000003.h5"]
+    assert "its process was lost" in done.failed[0].reason
+    assert len(done.written) == N_FILES - 1
+
+
+def test_a_process_that_is_killed_for_real(tmp_path: Path) -> None:
+    files = write_files(tmp_path / "in", 40, frames=20)
+    expected = integrate_files(files, PARAMETERS, tmp_path / "expected")
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as executor:
+        killed: list[int] = []
+
+        def kill_one(done: int, total: int, what: str) -> None:
+            if done >= 5 and not killed:
+                killed.append(next(iter(executor._processes)))
+                os.kill(killed[0], 9)
+
+        done = integrate_files(files, PARAMETERS, tmp_path / "out", executor=executor, n_workers=2, progress=kill_one)
+    assert killed
+    assert len(done.written) == len(expected.written)
+    assert contents(tmp_path / "out") == contents(tmp_path / "expected")
+
+
+@pytest.mark.parametrize("when", [1, 3])
+def test_what_is_there_is_left_alone_where_it_was_made_of_the_same(tmp_path: Path, when: int) -> None:
+    files = write_files(tmp_path / "in", 4)
+    out, resume = tmp_path / "out", SeriesOptions(skip_existing=True)
+    expected = contents(integrate_files(files, PARAMETERS, out).written[0].parent)
+    assert [f.status for f in integrate_files(files, PARAMETERS, out, options=resume).files] == ["skipped"] * 4
+    damaged = sorted(out.iterdir())[when]
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    statuses = [f.status for f in integrate_files(files, PARAMETERS, out, options=resume).files]
+    assert statuses == ["written" if k == when else "skipped" for k in range(4)]
+    assert contents(out) == expected
+    image = tmp_path / "in" / f"s_{when:06d}.h5"
+    os.utime(image, ns=(time.time_ns(), time.time_ns()))
+    assert [f.status for f in integrate_files(files, PARAMETERS, out, options=resume).files].count("written") == 1
+    other = PARAMETERS.updated({"RBinSize": 2})
+    assert not integrate_files(files, other, out, options=resume).skipped
+
+
+def test_a_disk_that_is_full_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from midas.cake import file_task
+
+    begun: list[Path] = []
+
+    def full(frames: object, cake_map: object, path: Path, **_: object) -> None:
+        begun.append(path)
+        raise OutputError(f"cannot write {path}: the disk is full")
+
+    monkeypatch.setattr(file_task, "integrate_to_zarr", full)
+    with pytest.raises(OutputError, match="the disk is full"):
+        integrate_files(write_files(tmp_path / "in"), PARAMETERS, tmp_path / "out")
+    assert len(begun) < N_FILES
+    assert not (tmp_path / "out").exists()
+
+
+INTEGRATE = """
+import sys
+from pathlib import Path
+from midas.cake import SeriesFiles, SeriesOptions, integrate_files
+from midas.io.parameters import read_params
+files = SeriesFiles(Path(sys.argv[1]), first_number=0, last_number=int(sys.argv[4]))
+integrate_files(files, read_params(sys.argv[2]), sys.argv[3], options=SeriesOptions(skip_existing=True, n_threads=2))
+"""
+
+
+def test_a_run_that_is_killed_is_taken_up_again(tmp_path: Path) -> None:
+    n = 60
+    files = write_files(tmp_path / "in", n, bad=(7, 31))
+    (tmp_path / "ps.txt").write_text(TEXT)
+    parameters = parse_params(TEXT, tmp_path / "ps.txt")
+    expected = integrate_files(files, parameters, tmp_path / "expected")
+    words = [sys.executable, "-c", INTEGRATE, *map(str, (tmp_path / "in/s_000000.h5", tmp_path / "ps.txt"))]
+    words += [str(tmp_path / "out"), str(n - 1)]
+    seen = []
+    for enough in (10, 35):
+        process = subprocess.Popen(words, stderr=subprocess.DEVNULL)
+        while process.poll() is None:
+            done = len(list((tmp_path / "out").glob("s_*.zarr.zip"))) if (tmp_path / "out").exists() else 0
+            if done >= enough:
+                break
+            time.sleep(0.002)
+        process.kill()
+        process.wait()
+        seen.append(len(list((tmp_path / "out").glob("s_*.zarr.zip"))))
+    assert 10 <= seen[0] < seen[1] < n - 2  # it was killed under way, twice
+    last = integrate_files(files, parameters, tmp_path / "out", options=SeriesOptions(skip_existing=True))
+    assert len(last.skipped) == seen[1]
+    assert [f.reason for f in last.failed] == [f.reason for f in expected.failed]
+    assert contents(tmp_path / "out") == contents(tmp_path / "expected")
+
+
+def test_files_of_a_pattern_a_folder_and_a_list(tmp_path: Path) -> None:
+    write_files(tmp_path / "in", 3)
+    (tmp_path / "in" / "notes.txt").write_text("none of them")
+    expected = [f"s_{k:06d}.h5" for k in range(3)]
+    for data in (tmp_path / "in", tmp_path / "in" / "s_*.h5", [tmp_path / "in" / name for name in expected]):
+        assert [p.name for p in SeriesFiles(data).paths] == expected
+    with pytest.raises(InputError, match="no file has a name like this"):
+        _ = SeriesFiles(tmp_path / "x*.h5").paths
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="holds no image file"):
+        _ = SeriesFiles(tmp_path / "empty").paths
+    with pytest.raises(InputError, match="no file in the list"):
+        _ = SeriesFiles([]).paths
+
+
+def test_two_images_of_one_name_are_refused(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_files(tmp_path / name, 1)
+    files = SeriesFiles([tmp_path / name / "s_000000.h5" for name in ("a", "b")])
+    with pytest.raises(InputError, match=r"one file .*s_000000\.h5\.zarr\.zip"):
+        integrate_files(files, PARAMETERS, tmp_path / "out")
+
+
+def with_omega(folder: Path, n: int, frames: int, *, gap: float = 0.0) -> Parameters:
+    """Give the files of a series omegas that go on from one to the next, in steps of 0.25 deg."""
+    for k in range(n):
+        with h5py.File(folder / f"s_{k:06d}.h5", "r+") as file:
+            file["measurement/process/scan_parameters/start"] = np.array([-10.0 + k * (frames * 0.25 + gap)])
+            file["measurement/process/scan_parameters/step"] = np.array([0.25])
+            file["measurement/process/scan_parameters/Temperature"] = np.array([300.0 + k])
+    return PARAMETERS.updated({"OmegaSumFrames": 6})
+
+
+def test_sums_go_over_borders_where_omega_goes_on(tmp_path: Path) -> None:
+    files = write_files(tmp_path / "in", 6)
+    parameters = with_omega(tmp_path / "in", 6, 4)
+    done = integrate_files(files, parameters, tmp_path / "out")
+    assert [p.name[:8] for p in done.written] == ["s_000000", "s_000003"]
+    cakes = [read_cake_file(path) for path in done.written]
+    assert [cake.frames.tolist() for cake in cakes] == [[6, 6], [6, 6]]
+    assert [cake.first_omega.tolist() for cake in cakes] == [[-10.0, -8.5], [-7.0, -5.5]]
+    assert cakes[0].temperature.tolist() == pytest.approx([(4 * 300 + 2 * 301) / 6, (2 * 301 + 4 * 302) / 6])
+    one = integrate_files(files, PARAMETERS.updated({"OmegaSumFrames": 6}), tmp_path / "all.zarr.zip")
+    joined = read_cake_file(one.written[0])
+    np.testing.assert_array_equal(joined.intensity, np.concatenate([cake.intensity for cake in cakes]))
+    assert joined.first_omega.tolist() == [-10.0, -8.5, -7.0, -5.5]
+
+
+def test_files_that_leave_a_gap_are_scans_of_their_own(tmp_path: Path) -> None:
+    files = write_files(tmp_path / "in", 3)
+    parameters = with_omega(tmp_path / "in", 3, 4, gap=0.5)
+    done = integrate_files(files, parameters, tmp_path / "out")
+    assert [read_cake_file(p).frames.tolist() for p in done.written] == [[4]] * 3
+    one = integrate_files(files, parameters, tmp_path / "all.zarr.zip")
+    assert read_cake_file(one.written[0]).frames.tolist() == [4, 4, 4]
+
+
+def test_one_scan_is_taken_at_its_word(tmp_path: Path) -> None:
+    files = write_files(tmp_path / "in", 5, bad=(3,))
+    parameters = PARAMETERS.updated({"OmegaSumFrames": 8, "OmegaStart": 5, "OmegaStep": 1})
+    done = integrate_files(files, parameters, tmp_path / "out", options=SeriesOptions(scan="one"))
+    assert [(f.images[0].name, f.status) for f in done.files] == [
+        ("s_000000.h5", "written"),
+        ("s_000002.h5", "written"),
+        ("s_000003.h5", "failed"),
+        ("s_000004.h5", "written"),
+    ]
+    omegas = [read_cake_file(path).first_omega.tolist() for path in done.written]
+    assert omegas == [[5.0], [13.0], [21.0]]
+
+
+@pytest.mark.parametrize("bad", [{"scan": "two"}, {"also": ("pdf",)}, {"n_threads": -1}], ids=str)
+def test_refused_options(bad: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=r"expected|is no form"):
+        SeriesOptions(**bad)
