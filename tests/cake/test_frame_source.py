@@ -252,7 +252,7 @@ def test_what_is_wrong_is_said_before_the_first_frame(cake_map: CakeMap) -> None
         cake_map.apply_each(STACK.transpose(0, 2, 1))
     with pytest.raises(InputError, match="mask has shape"):
         cake_map.apply_each(STACK, mask=np.zeros((3, 3)))
-    with pytest.raises(InputError, match=r"read with image transforms \(ImTransOpt\) \(2,\)"):
+    with pytest.raises(InputError, match=r"image transforms \(ImTransOpt\) of the frames are \(2,\)"):
         cake_map.apply_each(Frames.from_array(STACK, image_transforms=(2,)))
     with pytest.raises(InputError, match="the map was built for frames without image transforms applied"):
         cake_map.apply_each(Frames.from_array(STACK, image_transforms=(3, 1)))

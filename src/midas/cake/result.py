@@ -125,8 +125,9 @@ class Cake(RadialAxes):
     """
 
     intensity: FloatArray
-    """Shape (n_sums, n_radius, n_eta): sum over the frames of sum(area·(raw - dark)) / sum(area), counts per px² times
-    frames; without the division where `normalized` is False. NaN where a bin has no valid pixel."""
+    """Shape (n_sums, n_radius, n_eta): sum over the frames of sum(area·s·(raw - dark)) / sum(area), counts per px²
+    times frames, where s is 1 over the flat and the factors of the corrections, 1 without any; without the division
+    where `normalized` is False. NaN where a bin has no valid pixel."""
     sigma: FloatArray | None
     """Shape of `intensity`: its standard deviation from Poisson counts, the dark's included. 0 where all pixels of the
     bin count 0: Poisson counts say nothing better. None where it was not asked for."""
