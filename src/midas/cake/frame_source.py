@@ -100,7 +100,7 @@ def check_source(frames: Any, what: str = "the frames are") -> None:
         if group is not None and isinstance(frames, group):
             raise InputError(_name_datasets(frames, what))
     if _is_closed(frames):
-        raise InputError(_CLOSED if what == "the frames are" else f"{what} in an HDF5 file that is closed; open it")
+        raise InputError(f"{what} {_CLOSED}")
 
 
 def check_whole(frames: Any) -> None:
@@ -137,7 +137,7 @@ def known_shape(source: Any) -> tuple[int, ...]:
     return tuple(int(n) for n in shape)
 
 
-_CLOSED = "the frames' HDF5 file is closed; keep it open until the last frame is read, or use midas.read_frames"
+_CLOSED = "in an HDF5 file that is closed; keep it open until the last frame is read, or use midas.read_frames"
 
 
 def _is_closed(frames: Any) -> bool:
@@ -272,7 +272,7 @@ class _Dataset:
     def check_readable(self, first: int, end: int) -> None:
         """Raise InputError where the file was closed, or one of the frames `first` to `end` was never written to it."""
         if _is_closed(self._dataset):
-            raise InputError(_CLOSED)
+            raise InputError(f"the frames are {_CLOSED}")
         self._written.check(first, end)
 
     def several(self, first: int, end: int, n_threads: int) -> Frame:
