@@ -104,7 +104,9 @@ def test_pixels_are_left_out_by_dark_flat_or_mask() -> None:
 
 
 def test_a_flat_in_counts_is_warned_about() -> None:
-    with pytest.warns(UserWarning, match=r"median of the flat is \d+.*flat / flat.mean\(\)") as caught:
+    with pytest.warns(
+        UserWarning, match=rf"median of the flat is \d+.*flat / {60000 * FLAT.mean():g}, with 0"
+    ) as caught:
         MAP.apply(FRAMES, flat=60000.0 * FLAT)
     assert caught[0].filename == __file__
     with pytest.warns(UserWarning, match="median of the flat") as caught:
@@ -160,12 +162,15 @@ def test_a_flat_in_half_precision_is_divided_by_in_double() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_pixels_of_a_flat_too_near_to_0_are_left_out(dtype: type[np.floating]) -> None:
+@pytest.mark.parametrize("tiny", [1e-42, 1e-25])
+def test_pixels_of_a_flat_too_near_to_0_are_left_out(dtype: type[np.floating], tiny: float) -> None:
     dead = np.zeros((N, N), dtype=bool)
     dead[20:25, 40:60] = True
-    flat = np.where(dead, 1e-42, FLAT).astype(dtype)
-    given, masked = MAP.apply(FRAMES, flat=flat), MAP.apply(FRAMES, flat=FLAT.astype(dtype), mask=dead)
+    flat = np.where(dead, tiny, FLAT).astype(dtype)
+    given = MAP.apply(FRAMES, flat=flat, variance=True)
+    masked = MAP.apply(FRAMES, flat=FLAT.astype(dtype), mask=dead, variance=True)
     np.testing.assert_array_equal(given.intensity, masked.intensity)
+    np.testing.assert_array_equal(given.variance, masked.variance)
     robust = MAP.apply_robust(FRAMES, flat=flat), MAP.apply_robust(FRAMES, flat=FLAT.astype(dtype), mask=dead)
     np.testing.assert_array_equal(robust[0].intensity, robust[1].intensity)
 

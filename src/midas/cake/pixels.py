@@ -20,7 +20,7 @@ NATIVE = ("uint8", "uint16", "uint32", "int16", "int32", "float32", "float64")
 """Types of pixels that the core reads as they are."""
 
 _FAR_FROM_1 = 5.0  # the response of a pixel relative to the mean one is nearer
-_LEAST_FLAT = float(1.0 / np.finfo(np.float32).max)
+_LEAST_FLAT = 1e-15  # single precision holds the square of 1 / flat, by which variances are multiplied, up to 1e38
 
 
 @dataclass(frozen=True)
@@ -204,8 +204,8 @@ def prepare_dark(images: npt.NDArray[Any], shape: tuple[int, int], n_frames: int
 def prepare_flat(image: npt.NDArray[Any], shape: tuple[int, int]) -> tuple[FloatArray, Bytes]:
     """Return what multiplies the counts of each pixel, 1 / flat, and 1 where the flat says nothing, shape `shape` each.
 
-    A pixel is without a flat where that is not finite, 0 or less, or the largest value of an unsigned type; or so near
-    to 0 that single precision does not hold 1 / flat.
+    A pixel is without a flat where that is not finite, 0 or less, or the largest value of an unsigned type; or 1e-15 or
+    less, as what divisions leave of 0.
 
     Warns
     -----
@@ -225,7 +225,7 @@ def prepare_flat(image: npt.NDArray[Any], shape: tuple[int, int]) -> tuple[Float
     if not 1.0 / _FAR_FROM_1 <= median <= _FAR_FROM_1:
         warn_caller(
             f"the median of the flat is {median:g}, and the intensities are divided by it; for a flat relative to the "
-            "mean pixel pass flat / flat.mean()"
+            f"mean pixel pass flat / {image[valid].mean(dtype=np.float64):g}, with 0 for pixels that do not work"
         )
     scale = np.divide(1.0, image, out=np.ones(shape), where=valid, dtype=np.float64)
     return scale, (~valid).view(np.uint8)
