@@ -133,9 +133,9 @@ class Cake(RadialAxes):
     bin count 0: Poisson counts say nothing better. None where it was not asked for."""
     bin_area: FloatArray
     """Shape (n_radius, n_eta): area of the valid pixels, mean over frames, in px² for grids of any unit
-    (`CakeMap.bin_area`); 0 where there is none."""
+    (`CakeMap.bin_area`); 0 where there is none. With `IntegrationOptions.robust`, of those that it kept."""
     bin_pixels: FloatArray
-    """Shape (n_radius, n_eta): number of valid pixels with a part in the bin, mean over frames."""
+    """Shape (n_radius, n_eta): number of these pixels, which have a part in the bin, mean over frames."""
     radius: FloatArray
     """Shape (n_radius,): bin centres, half way between the edges in the unit of the grid [px]."""
     radius_edges: FloatArray
