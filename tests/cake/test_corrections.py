@@ -104,7 +104,9 @@ def test_pixels_are_left_out_by_dark_flat_or_mask() -> None:
 
 
 def test_a_flat_in_counts_is_warned_about() -> None:
-    with pytest.warns(UserWarning, match=r"median of the flat is \d+.*flat / flat.mean\(\)") as caught:
+    with pytest.warns(
+        UserWarning, match=rf"median of the flat is \d+.*flat / {60000 * FLAT.mean():g}, with 0"
+    ) as caught:
         MAP.apply(FRAMES, flat=60000.0 * FLAT)
     assert caught[0].filename == __file__
     with pytest.warns(UserWarning, match="median of the flat") as caught:
@@ -127,7 +129,16 @@ def test_refused_flats(flat: object, said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", [{"polarization": "a"}, {"polarization": 2.0}, {"polarization_axis": "a"}, {"solid_angle": 2}], ids=str
+    "bad",
+    [
+        {"polarization": "a"},
+        {"polarization": 2.0},
+        {"polarization": True},
+        {"polarization_axis": "a"},
+        {"polarization_axis": np.inf},
+        {"solid_angle": 2},
+    ],
+    ids=str,
 )
 def test_refused_corrections(bad: dict[str, object]) -> None:
     with pytest.raises(InputError, match=f"{next(iter(bad))} is .*; expected"):
@@ -142,3 +153,49 @@ def test_counts_of_pixels_are_means_over_frames() -> None:
     assert (each[1] < each[0]).any()
     np.testing.assert_allclose(cake.bin_pixels, each.mean(axis=0), rtol=1e-12)
     np.testing.assert_array_equal(integrate(FRAMES, G, GRID).bin_pixels, MAP.bin_pixels)
+
+
+def test_a_flat_in_half_precision_is_divided_by_in_double() -> None:
+    half = FLAT.astype(np.float16)
+    expected = MAP.apply(FRAMES, flat=half.astype(np.float64)).intensity
+    np.testing.assert_array_equal(MAP.apply(FRAMES, flat=half).intensity, expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("tiny", [1e-42, 1e-25])
+def test_pixels_of_a_flat_too_near_to_0_are_left_out(dtype: type[np.floating], tiny: float) -> None:
+    dead = np.zeros((N, N), dtype=bool)
+    dead[20:25, 40:60] = True
+    flat = np.where(dead, tiny, FLAT).astype(dtype)
+    given = MAP.apply(FRAMES, flat=flat, variance=True)
+    masked = MAP.apply(FRAMES, flat=FLAT.astype(dtype), mask=dead, variance=True)
+    np.testing.assert_array_equal(given.intensity, masked.intensity)
+    np.testing.assert_array_equal(given.variance, masked.variance)
+    robust = MAP.apply_robust(FRAMES, flat=flat), MAP.apply_robust(FRAMES, flat=FLAT.astype(dtype), mask=dead)
+    np.testing.assert_array_equal(robust[0].intensity, robust[1].intensity)
+
+
+@pytest.mark.parametrize("given", [False, 0, {}, "solid_angle"], ids=repr)
+def test_what_is_no_correction_is_refused_even_if_empty(given: object) -> None:
+    with pytest.raises(InputError, match=r"corrections is .*; expected a midas\.Corrections"):
+        MAP.apply(FRAMES, corrections=given)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"corrections is .*; expected a midas\.Corrections"):
+        IntegrationOptions(corrections=given)  # type: ignore[arg-type]
+
+
+def test_no_corrections_is_none_everywhere() -> None:
+    plain = MAP.apply(FRAMES).intensity
+    np.testing.assert_array_equal(MAP.apply(FRAMES, corrections=None).intensity, plain)
+    options = IntegrationOptions(corrections=None)
+    np.testing.assert_array_equal(integrate_with_map(FRAMES, MAP, options=options).intensity, plain)
+
+
+def test_pixel_scale_of_a_detector_across_the_beam() -> None:
+    z, y = np.mgrid[:N, :N]
+    across, up = (y - 48.3) * 200.0, (z - 51.7) * 200.0
+    path = np.sqrt(1e10 + across**2 + up**2)
+    solid = Corrections(solid_angle=True).pixel_scale(G, (N, N))
+    np.testing.assert_allclose(solid, (path / 1e5) ** 3, rtol=1e-12)
+    # The field is horizontal: what is lost is the part of the direction along it.
+    polarized = Corrections(polarization=0.9).pixel_scale(G, (N, N))
+    np.testing.assert_allclose(polarized, 1.0 / (1.0 - 0.9 * (across / path) ** 2), rtol=1e-12)

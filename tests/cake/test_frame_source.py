@@ -233,10 +233,10 @@ def test_a_file_closed_too_early(tmp_path: Path, cake_map: CakeMap, options: dic
         dataset = file.create_dataset("data", data=np.tile(STACK, (4, 1, 1)), **options)
         cakes = cake_map.apply_each(dataset, n_threads=1)
         next(cakes)
-    with pytest.raises(InputError, match=r"frame \d+: the frames' HDF5 file is closed; keep it open"):
+    with pytest.raises(InputError, match=r"frame \d+: the frames are in an HDF5 file that is closed; keep it open"):
         list(cakes)
     for use in (cake_map.apply, cake_map.apply_each, lambda frames: integrate_with_map(frames, cake_map)):
-        with pytest.raises(InputError, match="the frames' HDF5 file is closed; keep it open"):
+        with pytest.raises(InputError, match="the frames are in an HDF5 file that is closed; keep it open"):
             use(dataset)
 
 
@@ -252,7 +252,7 @@ def test_what_is_wrong_is_said_before_the_first_frame(cake_map: CakeMap) -> None
         cake_map.apply_each(STACK.transpose(0, 2, 1))
     with pytest.raises(InputError, match="mask has shape"):
         cake_map.apply_each(STACK, mask=np.zeros((3, 3)))
-    with pytest.raises(InputError, match=r"read with image transforms \(ImTransOpt\) \(2,\)"):
+    with pytest.raises(InputError, match=r"image transforms \(ImTransOpt\) of the frames are \(2,\)"):
         cake_map.apply_each(Frames.from_array(STACK, image_transforms=(2,)))
     with pytest.raises(InputError, match="the map was built for frames without image transforms applied"):
         cake_map.apply_each(Frames.from_array(STACK, image_transforms=(3, 1)))

@@ -102,6 +102,7 @@ def test_frames_that_differ_and_sums(tmp_path: Path, cake_map: CakeMap) -> None:
         cake = file["entry/cake"]
         np.testing.assert_array_equal(cake["intensity"][()], expected.intensity.astype(np.float32))
         np.testing.assert_allclose(cake["bin_area"][()], expected.bin_area.mean(axis=0), rtol=1e-12)
+        np.testing.assert_array_equal(cake["bin_pixels"][()], expected.bin_pixels.sum(axis=0) / len(expected))
         assert cake["intensity"].attrs["units"] == "counts"
         assert "sigma" not in cake
 

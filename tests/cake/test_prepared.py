@@ -81,16 +81,19 @@ def test_packed_frames_of_another_shape_are_refused(tmp_path: Path, cake_map: Ca
 
 
 @pytest.mark.parametrize("step", [1, 7, N])
-def test_areas_add_up_frame_by_frame(cake_map: CakeMap, stack: np.ndarray, step: int) -> None:
+def test_areas_and_pixels_add_up_frame_by_frame(cake_map: CakeMap, stack: np.ndarray, step: int) -> None:
     caked = cake_map.apply(stack)
     assert len(caked.valid.own_frame)
     expected = np.zeros(cake_map.shape)
     for area in caked.bin_area:
         expected += area
-    total = np.zeros(cake_map.shape)
+    total, pixels = np.zeros(cake_map.shape), np.zeros(cake_map.shape)
     for first in range(0, N, step):
         caked.valid[first : first + step].add_areas_to(total)
+        caked.valid[first : first + step].add_pixels_to(pixels)
     assert total.tobytes() == expected.tobytes()
+    np.testing.assert_array_equal(pixels, caked.bin_pixels.sum(axis=0))
+    assert (pixels < N * cake_map.bin_pixels).any()
 
 
 def test_slices_of_a_stack(cake_map: CakeMap, stack: np.ndarray) -> None:

@@ -54,8 +54,9 @@ def polarization_factor(
 
 def _check_fraction(polarization: float) -> None:
     expected = "a fraction from 0 to 1, or None"
-    if not 0.0 <= number("polarization", polarization, expected) <= 1.0:
-        raise InputError(f"polarization is {polarization:g}; expected {expected}")
+    # True would be a beam polarized throughout, which nobody means who only wants the correction.
+    if isinstance(polarization, bool | np.bool_) or not 0.0 <= number("polarization", polarization, expected) <= 1.0:
+        raise InputError(f"polarization is {polarization}; expected {expected}")
 
 
 @dataclass(frozen=True)

@@ -90,17 +90,17 @@ def as_source(frames: Any) -> Any:
     )
 
 
-def check_source(frames: Any) -> None:
+def check_source(frames: Any, what: str = "the frames are") -> None:
     """Raise InputError of what holds frames, but is none: a name, a file or group, a data set whose file is closed."""
     if are_names(frames):
         several = f"{len(frames)} names" if isinstance(frames, list | tuple) else f"the name {str(frames)!r}"
-        raise InputError(f"the frames are {several}; expected arrays: read files with midas.read_frames")
+        raise InputError(f"{what} {several}; expected arrays: read files with midas.read_frames")
     for module in ("h5py", "zarr"):
         group = getattr(sys.modules.get(module), "Group", None)
         if group is not None and isinstance(frames, group):
-            raise InputError(_name_datasets(frames))
+            raise InputError(_name_datasets(frames, what))
     if _is_closed(frames):
-        raise InputError(_CLOSED)
+        raise InputError(f"{what} {_CLOSED}")
 
 
 def check_whole(frames: Any) -> None:
@@ -137,7 +137,7 @@ def known_shape(source: Any) -> tuple[int, ...]:
     return tuple(int(n) for n in shape)
 
 
-_CLOSED = "the frames' HDF5 file is closed; keep it open until the last frame is read, or use midas.read_frames"
+_CLOSED = "in an HDF5 file that is closed; keep it open until the last frame is read, or use midas.read_frames"
 
 
 def _is_closed(frames: Any) -> bool:
@@ -145,9 +145,9 @@ def _is_closed(frames: Any) -> bool:
     return h5py is not None and isinstance(frames, h5py.Dataset) and not frames
 
 
-def _name_datasets(group: Any) -> str:
+def _name_datasets(group: Any, what: str) -> str:
     """Say which data sets of a file or group may be meant."""
-    what = f"the frames are a {type(group).__module__.partition('.')[0]}.{type(group).__name__}"
+    what = f"{what} a {type(group).__module__.partition('.')[0]}.{type(group).__name__}"
     if not group and type(group).__module__.startswith("h5py"):
         return f"{what} that is closed; open it, and give one of its data sets"
     found = sorted(list_datasets(group), key=lambda entry: -len(entry[1]))[:_MOST_NAMED]
@@ -164,17 +164,35 @@ def as_stack(frames: Any) -> Frame:
     if not hasattr(source, "shape") and not isinstance(source, list | tuple):
         raise InputError(f"the frames are a {type(frames).__name__}; expected an array; apply_each takes any iterable")
     try:
-        if isinstance(source, list | tuple) and any(isinstance(frame, np.ma.MaskedArray) for frame in source):
-            return np.ma.stack([np.ma.asanyarray(frame) for frame in source])  # numpy's own functions drop the masks
-        # Data sets give an array when sliced; of some, asking for the array would go through it value by value.
-        return np.asanyarray(source[:] if getattr(source, "shape", ()) else source)
+        return _as_array(source)
     except MidasError:
         raise
     except ValueError as error:
         raise InputError(f"the frames do not form one array: {error}") from error
 
 
-def are_transformed(frames: Any, geometry: Geometry) -> bool:
+def as_pixels(given: Any, what: str) -> Frame:
+    """Return what comes beside the frames, the `what`, as an array; raise InputError where it is none."""
+    if isinstance(given, str | os.PathLike):
+        raise InputError(f"the {what} is the name {str(given)!r}; expected an array: read it with midas.read_image")
+    check_source(given, f"the {what} is")
+    try:
+        return _as_array(given)
+    except MidasError:
+        raise
+    except (ValueError, TypeError, OSError) as error:
+        raise InputError(f"the {what} forms no array: {' '.join(str(error).split())}") from error
+
+
+def _as_array(source: Any) -> Frame:
+    if isinstance(source, list | tuple) and any(isinstance(frame, np.ma.MaskedArray) for frame in source):
+        return np.ma.stack([np.ma.asanyarray(frame) for frame in source])  # numpy's own functions drop the masks
+    # Data sets give an array when sliced; of some, asking for the array would go through it value by value.
+    slices = hasattr(source, "__getitem__") and not isinstance(source, memoryview)
+    return np.asanyarray(source[:] if slices and len(getattr(source, "shape", ())) > 0 else source)
+
+
+def are_transformed(frames: Any, geometry: Geometry, what: str = "frames") -> bool:
     """Return whether the image transforms are applied to frames already, or there are none.
 
     Raises
@@ -185,8 +203,8 @@ def are_transformed(frames: Any, geometry: Geometry) -> bool:
     done = tuple(getattr(frames, "image_transforms", ()))
     if done and done != geometry.image_transforms:
         raise InputError(
-            f"the frames were read with image transforms (ImTransOpt) {done}, the geometry was found with "
-            f"{geometry.image_transforms}; read the frames with the geometry's, or without any"
+            f"the image transforms (ImTransOpt) of the {what} are {done}, the geometry was found with "
+            f"{geometry.image_transforms}; read the {what} with the geometry's, or without any"
         )
     return bool(done) or not geometry.image_transforms
 
@@ -254,7 +272,7 @@ class _Dataset:
     def check_readable(self, first: int, end: int) -> None:
         """Raise InputError where the file was closed, or one of the frames `first` to `end` was never written to it."""
         if _is_closed(self._dataset):
-            raise InputError(_CLOSED)
+            raise InputError(f"the frames are {_CLOSED}")
         self._written.check(first, end)
 
     def several(self, first: int, end: int, n_threads: int) -> Frame:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from midas.cake.corrections import Corrections
+from midas.cake.frame_source import as_pixels, check_whole
 from midas.cake.pixels import Bytes, Dark, FrameInput, prepare_dark, prepare_flat, prepare_mask
 from midas.checks import check_type
 from midas.detector import transform_image
@@ -43,15 +44,17 @@ def frame_input(
     Raises
     ------
     InputError
-        An array has another shape than the map's frames, an unusable dtype, or no valid pixel.
+        An array has another shape than the map's frames, an unusable dtype, other image transforms, or no valid pixel.
     """
-    dark = prepare_dark(arrays.dark, cake_map.frame_shape, dark_frames)
-    flat = prepare_flat(arrays.flat, cake_map.frame_shape)
-    scale = _pixel_scale(cake_map, arrays.corrections or Corrections(), n_threads)
+    shape = cake_map.frame_shape
+    given = {name: _given(cake_map, getattr(arrays, name), name) for name in ("dark", "flat", "mask")}
+    dark = None if given["dark"] is None else prepare_dark(given["dark"], shape, dark_frames)
+    flat = None if given["flat"] is None else prepare_flat(given["flat"], shape)
+    scale = None if arrays.corrections is None else _pixel_scale(cake_map, arrays.corrections, n_threads)
     if flat is not None:
         scale = flat[0] if scale is None else scale * flat[0]
     left_out = [
-        prepare_mask(arrays.mask, cake_map.frame_shape),
+        None if given["mask"] is None else prepare_mask(given["mask"], shape),
         None if dark is None else dark.invalid,
         None if flat is None else flat[1],
     ]
@@ -65,6 +68,18 @@ def frame_input(
         normalize=normalize,
         n_threads=n_threads,
     )
+
+
+def _given(cake_map: CakeMap, given: Any, what: str) -> npt.NDArray[Any] | None:
+    """Return dark, flat or mask as an array; None where there is none."""
+    if given is None:
+        return None
+    cake_map.check_transforms(given, what)
+    pixels = as_pixels(given, what)
+    if what == "dark":  # one that was never written would be taken for zeros; of a mask these are as good
+        check_whole(given)
+        return pixels
+    return pixels[0] if pixels.ndim == 3 and len(pixels) == 1 else pixels
 
 
 def _pixel_scale(cake_map: CakeMap, corrections: Corrections, n_threads: int) -> FloatArray | None:

@@ -19,7 +19,7 @@ from midas.cake.frame_source import are_transformed, as_stack
 from midas.cake.inputs import PixelArrays, frame_input
 from midas.cake.map_file import map_path, write_map
 from midas.cake.nexus import files_of, write_cakes
-from midas.cake.pixels import Dark, FrameInput, RawLayout, check_stack
+from midas.cake.pixels import Dark, FrameInput, RawLayout, check_shape
 from midas.cake.prepared import BATCH, CakedFrames, PreparedMap, Recipe
 from midas.cake.stream import caked_blocks
 from midas.detector import Detector
@@ -117,13 +117,15 @@ class CakeMap:
             Shape (n_z, n_y), or a stack that is averaged; subtracted. A pixel without a valid dark is left out.
         flat
             Shape (n_z, n_y), the response of each pixel, 1 for the mean one; divided by, without an error of its own. A
-            pixel where it is 0 or less, or not finite, is left out.
+            pixel where it is 0 or less, not finite, or the largest value of an unsigned type is left out.
         mask
-            Shape (n_z, n_y), non-zero where a pixel must not be used; on top of the detector's.
+            Shape (n_z, n_y), non-zero where a pixel must not be used; on top of the detector's. Flat and mask may be
+            stacks of one, as files have them.
         corrections
             `Corrections` for solid angle and polarization; None is for neither.
         variance
             True: also the variance. A count's variance is the count, without a floor: a bin of zeros has variance 0.
+            The dark's part is that of a frame whose pixels are all counts, in every frame.
         normalize
             False: the sums are not divided by the area.
         negative_counts
@@ -149,8 +151,9 @@ class CakeMap:
         >>> cake_map.apply(np.full((21, 21), 7, dtype=np.uint16)).intensity.round(6)[0].tolist()
         [7.0, 7.0, 7.0, 7.0]
         """
-        self._check_transforms(frames)
-        images = check_stack(as_stack(frames), self.frame_shape)
+        self.check_transforms(frames)
+        images = as_stack(frames)
+        check_shape(images.shape, self.frame_shape)
         arrays = PixelArrays(dark, flat, mask, corrections)
         recipe = self._recipe(arrays, variance, normalize, negative_counts, n_threads)
         result = recipe.apply(images[None] if images.ndim == 2 else images)
@@ -198,7 +201,7 @@ class CakeMap:
         >>> [round(float(caked.intensity[0, 0]), 6) for caked in cake_map.apply_each(frames)]
         [0.0, 1.0, 2.0]
         """
-        self._check_transforms(frames)
+        self.check_transforms(frames)
         arrays = PixelArrays(dark, flat, mask, corrections)
         recipe = self._recipe(arrays, variance, normalize, negative_counts, n_threads)
         blocks = caked_blocks(recipe.apply, frames, self.frame_shape, self.block_size(n_threads), n_threads=n_threads)
@@ -222,9 +225,10 @@ class CakeMap:
 
         The file holds one NeXus NXdata, `entry/cake`: `intensity` and, with `variance`, `sigma`, each of shape
         (n_frames, n_radius, n_eta), float32, NaN where a bin has no valid pixel; `bin_area`, shape (n_radius, n_eta),
-        the mean over frames of the area of the valid pixels [px²]; the axes `frame`, `radius` [px], `two_theta` [deg],
-        `q` [Å⁻¹] and `eta` [deg], bin centres, each but `frame` with its `_edges`. The attribute `geometry` is JSON, in
-        the units of `Geometry`. The file appears when it is whole; after an error nothing is left.
+        the mean over frames of the area of the valid pixels [px²], `bin_pixels` that of their number; the axes `frame`,
+        `radius` [px], `two_theta` [deg], `q` [Å⁻¹] and `eta` [deg], bin centres, each but `frame` with its `_edges`.
+        The attribute `geometry` is JSON, in the units of `Geometry`. The file appears when it is whole; after an error
+        nothing is left.
 
         Parameters
         ----------
@@ -254,7 +258,7 @@ class CakeMap:
         ...         file["entry/cake/intensity"].shape
         (5, 3, 4)
         """
-        self._check_transforms(frames)
+        self.check_transforms(frames)
         arrays = PixelArrays(dark, flat, mask, corrections)
         recipe = replace(self._recipe(arrays, variance, normalize, negative_counts, n_threads), single=True)
         size = self.block_size(n_threads)
@@ -268,17 +272,17 @@ class CakeMap:
         n_bytes = 4 * math.prod(self.frame_shape) + _BYTES_A_BIN * math.prod(self.shape)
         return max(1, min(BATCH * threads, _MOST_BYTES // n_bytes))
 
-    def _check_transforms(self, frames: Any) -> None:
+    def check_transforms(self, frames: Any, what: str = "frames") -> None:
         """Raise InputError where frames that know of their image transforms are not as the map takes them."""
         if hasattr(frames, "image_transforms"):
-            self.check_transformed(are_transformed(frames, self.geometry))
+            self.check_transformed(are_transformed(frames, self.geometry, what), what)
 
-    def check_transformed(self, transformed: bool) -> None:
+    def check_transformed(self, transformed: bool, what: str = "frames") -> None:
         """Raise InputError unless the map is one for frames with, or without, image transforms applied."""
         if transformed != self.transformed and self.geometry.image_transforms:
             raise InputError(
                 f"the map was built for frames {'with' if self.transformed else 'without'} image transforms applied; "
-                "read the frames so, or build the map with the other value of transformed"
+                f"read the {what} so, or build the map with the other value of transformed"
             )
 
     def _recipe(
@@ -333,8 +337,9 @@ class CakeMap:
         from midas.cake.robust import RobustOptions, prepare_robust
 
         chosen = options if isinstance(options, RobustOptions) else RobustOptions(options)
-        self._check_transforms(frames)
-        images = check_stack(as_stack(frames), self.frame_shape)
+        self.check_transforms(frames)
+        images = as_stack(frames)
+        check_shape(images.shape, self.frame_shape)
         arrays = PixelArrays(dark, flat, mask, corrections)
         mean_dark, inputs = frame_input(self, arrays, negative_counts=negative_counts, n_threads=n_threads)
         stack = images[None] if images.ndim == 2 else images

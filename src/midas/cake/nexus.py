@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from midas.axes import axis_of_radius
+from midas.cake.pixels import check_area
 from midas.cake.prepared import CakedFrames
 from midas.checks import file_path
 from midas.errors import InputError
@@ -55,14 +56,13 @@ def write_cakes(
         raise InputError(f"{path} is a file that the frames come from; name another for the cakes")
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         group = file.create_group(_WHERE)
-        area, n = _write_blocks(group, blocks, grid.shape)
-        if not area.any():
-            raise InputError(
-                "no bin holds a valid pixel: the frames are masked or without counts over the range of the grid"
-            )
+        area, pixels, n = _write_blocks(group, blocks, grid.shape)
+        check_area(area)
         _write_axes(group, grid, geometry, n)
         bin_area = group.create_dataset("bin_area", data=area / n)
         bin_area.attrs.update({"units": "pixel^2", "long_name": "area of the valid pixels, mean over frames"})
+        bin_pixels = group.create_dataset("bin_pixels", data=pixels / n)
+        bin_pixels.attrs["long_name"] = "number of valid pixels, mean over frames"
         _write_attributes(file, group, geometry, normalized, sources[0] if sources else None)
     return path
 
@@ -75,17 +75,20 @@ def files_of(frames: Any) -> tuple[Path, ...]:
     return hdf5_files(frames) if h5py is not None and isinstance(frames, h5py.Dataset) else ()
 
 
-def _write_blocks(group: h5py.Group, blocks: Iterator[CakedFrames], shape: tuple[int, int]) -> tuple[FloatArray, int]:
-    """Write the cakes of all frames; return the sum of their areas and how many they were."""
-    n, area = 0, np.zeros(shape)
+def _write_blocks(
+    group: h5py.Group, blocks: Iterator[CakedFrames], shape: tuple[int, int]
+) -> tuple[FloatArray, FloatArray, int]:
+    """Write the cakes of all frames; return the sums of their areas and numbers of pixels, and how many they were."""
+    n, area, pixels = 0, np.zeros(shape), np.zeros(shape)
     for caked in blocks:
         end = n + len(caked)
         _append(group, "intensity", caked.intensity, n)
         if caked.variance is not None:
             _append(group, "sigma", np.sqrt(caked.variance), n)
         caked.valid.add_areas_to(area)
+        caked.valid.add_pixels_to(pixels)
         n = end
-    return area, n
+    return area, pixels, n
 
 
 def _append(group: h5py.Group, name: str, values: Any, at: int) -> None:

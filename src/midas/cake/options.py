@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from midas.cake.corrections import Corrections
 from midas.cake.robust import RobustOptions
@@ -34,7 +34,7 @@ class IntegrationOptions:
         True: divide by the area of the valid pixels, counts / px²; False gives plain weighted sums, counts
         (`Normalize 0`); default True.
     corrections
-        Solid angle and polarization: `Corrections`; default neither.
+        Solid angle and polarization: `Corrections`; default None, neither.
     bad_values
         Pixel values that are no counts (`GapIntensity`, `BadPxIntensity`), beside the marks that are always left out;
         default ().
@@ -69,7 +69,7 @@ class IntegrationOptions:
     variance: bool = True
     individual: bool = False
     normalize: bool = True
-    corrections: Corrections = field(default_factory=Corrections)
+    corrections: Corrections | None = None
     bad_values: tuple[float, ...] = ()
     negative_counts: bool = False
     dark_frames: int = 1
@@ -92,7 +92,8 @@ class IntegrationOptions:
             )
         if self.dark_frames < 1:
             raise InputError(f"dark_frames is {self.dark_frames}; expected 1 or more")
-        check_type("corrections", self.corrections, Corrections, call="Corrections(solid_angle=True)")
+        if self.corrections is not None:
+            check_type("corrections", self.corrections, Corrections, call="Corrections(solid_angle=True)")
         if not isinstance(self.bad_values, Iterable) or isinstance(self.bad_values, str):
             raise InputError(f"bad_values are {self.bad_values!r}; expected a tuple of numbers")
         object.__setattr__(self, "bad_values", tuple(number("a bad value", v) for v in self.bad_values))

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from midas import _core
+from midas.axes import axis_of_radius
 from midas.cake.result import Cake, sigma_above_0
 from midas.checks import check_type, number, numbers, thread_count, whole_number
 from midas.crystal.rings import Rings
@@ -365,7 +366,7 @@ def _in_angles(found: dict[str, npt.NDArray[Any]], cake: Cake) -> dict[str, npt.
     theta = np.radians(0.5 * two_theta)
     # d 2theta / d R of 2theta = atan(R px / L)
     slope = np.degrees(g.pixel_size / g.distance * np.cos(2.0 * theta) ** 2)
-    d_spacing = g.wavelength / (2.0 * np.sin(theta))
+    d_spacing = axis_of_radius(center, "d", g)
     two_theta_sigma = slope * found["center_sigma"]
     centi = slope / CENTIDEGREE
     outcome = found.pop("outcome")

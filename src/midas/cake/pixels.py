@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -21,6 +20,7 @@ NATIVE = ("uint8", "uint16", "uint32", "int16", "int32", "float32", "float64")
 """Types of pixels that the core reads as they are."""
 
 _FAR_FROM_1 = 5.0  # the response of a pixel relative to the mean one is nearer
+_LEAST_FLAT = 1e-15  # single precision holds the square of 1 / flat, by which variances are multiplied, up to 1e38
 
 
 @dataclass(frozen=True)
@@ -126,13 +126,6 @@ class Dark:
         return np.asarray(variance / self.n_frames, dtype=np.float64)
 
 
-def check_stack(frames: npt.ArrayLike, shape: tuple[int, int], what: str = "the frames have") -> npt.NDArray[Any]:
-    """Return a frame or a stack as an array; raise InputError unless its last two axes are `shape`."""
-    images = np.asanyarray(frames)
-    check_shape(images.shape, shape, what)
-    return images
-
-
 def check_shape(found: tuple[int, ...], shape: tuple[int, int], what: str = "the frames have") -> None:
     """Raise InputError unless `found` is that of a frame, or of a stack of one or more, of `shape`."""
     if len(found) not in (2, 3) or found[-2:] != shape:
@@ -142,6 +135,14 @@ def check_shape(found: tuple[int, ...], shape: tuple[int, int], what: str = "the
         )
     if found[0] == 0:
         raise InputError("there is no frame; expected at least one")
+
+
+def check_area(area: FloatArray) -> None:
+    """Raise InputError unless some bin holds a valid pixel; `area` is that of the valid pixels of each."""
+    if not area.any():
+        raise InputError(
+            "no bin holds a valid pixel: the frames are masked or without counts over the range of the grid"
+        )
 
 
 def native_frame(frame: npt.ArrayLike, shape: tuple[int, int]) -> npt.NDArray[Any]:
@@ -163,30 +164,26 @@ def native_frame(frame: npt.ArrayLike, shape: tuple[int, int]) -> npt.NDArray[An
     return wide
 
 
-def prepare_mask(mask: npt.ArrayLike | None, shape: tuple[int, int]) -> Bytes | None:
+def prepare_mask(mask: npt.NDArray[Any], shape: tuple[int, int]) -> Bytes:
     """Return a mask as bytes, 1 where a pixel is left out; raise InputError for another shape or one that masks all."""
-    if mask is None:
-        return None
-    _refuse_name("mask", mask)
-    masked = np.asarray(mask) != 0
-    if masked.shape != shape:
-        raise InputError(f"the mask has shape {masked.shape}; expected {shape}, that of the frames")
+    if mask.shape != shape:
+        raise InputError(f"the mask has shape {mask.shape}; expected {shape}, that of the frames")
+    if mask.dtype.kind not in "buif":
+        raise InputError(f"the mask has dtype {mask.dtype}; expected True and False, or numbers that are not 0 or are")
+    masked = np.ma.filled(mask != 0, fill_value=True)
     if masked.all():
         raise InputError("the mask leaves out every pixel; expected 0 (False) where a pixel is used")
     return np.ascontiguousarray(masked).view(np.uint8)
 
 
-def prepare_dark(dark: npt.ArrayLike | None, shape: tuple[int, int], n_frames: int = 1) -> Dark | None:
+def prepare_dark(images: npt.NDArray[Any], shape: tuple[int, int], n_frames: int = 1) -> Dark:
     """Return the dark as float64 counts; a stack is averaged, each pixel over the frames in which it counts.
 
     A pixel is invalid where it is not finite, negative in an integer dtype, or at the largest value of an unsigned one.
     """
-    if dark is None:
-        return None
-    _refuse_name("dark", dark)
-    if np.ndim(dark) == 3 and np.shape(dark)[0] == 0:
-        raise InputError(f"the dark has shape {np.shape(dark)}, no frame; expected at least one, or None for no dark")
-    images = check_stack(dark, shape, "the dark has")
+    if images.ndim == 3 and len(images) == 0:
+        raise InputError(f"the dark has shape {images.shape}, no frame; expected at least one, or None for no dark")
+    check_shape(images.shape, shape, "the dark has")
     if images.dtype.kind not in "uif":
         raise InputError(f"the dark has dtype {images.dtype}; expected integers or floating point numbers")
     if isinstance(images, np.ma.MaskedArray):
@@ -204,42 +201,34 @@ def prepare_dark(dark: npt.ArrayLike | None, shape: tuple[int, int], n_frames: i
     return Dark(counts, invalid.view(np.uint8), n_frames if images.ndim == 2 else len(images))
 
 
-def prepare_flat(flat: npt.ArrayLike | None, shape: tuple[int, int]) -> tuple[FloatArray, Bytes] | None:
+def prepare_flat(image: npt.NDArray[Any], shape: tuple[int, int]) -> tuple[FloatArray, Bytes]:
     """Return what multiplies the counts of each pixel, 1 / flat, and 1 where the flat says nothing, shape `shape` each.
 
-    A pixel is without a flat where that is not finite, 0 or less, or the largest value of an unsigned type.
+    A pixel is without a flat where that is not finite, 0 or less, or the largest value of an unsigned type; or 1e-15 or
+    less, as what divisions leave of 0.
 
     Warns
     -----
     UserWarning
         The median is far from 1: the flat is in counts.
     """
-    if flat is None:
-        return None
-    _refuse_name("flat", flat)
-    image = np.asanyarray(flat)
     if image.shape != shape:
         raise InputError(f"the flat has shape {image.shape}; expected {shape}, that of the frames")
     if image.dtype.kind not in "uif":
         raise InputError(f"the flat has dtype {image.dtype}; expected integers or floating point numbers")
     if isinstance(image, np.ma.MaskedArray):
         image = np.ma.filled(image.astype(np.float64), np.nan)
-    valid = _is_counted(image) & (image > 0)
+    valid = _is_counted(image) & (image > _LEAST_FLAT)
     if not valid.any():
         raise InputError("the flat has no pixel above 0; expected the response of each pixel, about 1")
     median = float(np.median(image[valid]))
     if not 1.0 / _FAR_FROM_1 <= median <= _FAR_FROM_1:
         warn_caller(
             f"the median of the flat is {median:g}, and the intensities are divided by it; for a flat relative to the "
-            "mean pixel pass flat / flat.mean()"
+            f"mean pixel pass flat / {image[valid].mean(dtype=np.float64):g}, with 0 for pixels that do not work"
         )
-    scale = np.divide(1.0, image, out=np.ones(shape), where=valid)
+    scale = np.divide(1.0, image, out=np.ones(shape), where=valid, dtype=np.float64)
     return scale, (~valid).view(np.uint8)
-
-
-def _refuse_name(what: str, given: object) -> None:
-    if isinstance(given, str | os.PathLike):
-        raise InputError(f"{what} is the name {str(given)!r}; expected an array: read it with midas.read_image")
 
 
 def _is_counted(image: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:

@@ -71,21 +71,22 @@ class ValidPixels:
 
     def add_areas_to(self, total: FloatArray) -> None:
         """Add the areas to `total`, shape (n_radius, n_eta), C-contiguous, frame by frame: the same for any blocks."""
-        self._add_to(total, self.area, self.own_area)
-
-    def add_pixels_to(self, total: FloatArray) -> None:
-        """Add the numbers of pixels to `total`, as `add_areas_to`."""
-        self._add_to(total, self.pixels, self.own_pixels)
-
-    def _add_to(self, total: FloatArray, common: npt.NDArray[Any], own: npt.NDArray[Any]) -> None:
         ends = np.searchsorted(self.own_frame, np.arange(self.n_frames + 1))
         bins = total.reshape(-1)
         for i in range(self.n_frames):
             of_frame = slice(ends[i], ends[i + 1])
             numbers = self.own_bin[of_frame]
-            with_own = bins[numbers] + own[of_frame]
-            total += common[i] if common.ndim == 3 else common
+            with_own = bins[numbers] + self.own_area[of_frame]
+            total += self.area[i] if self.area.ndim == 3 else self.area
             bins[numbers] = with_own
+
+    def add_pixels_to(self, total: FloatArray) -> None:
+        """Add the numbers of pixels to `total`, as `add_areas_to`, but at once: they are exact in any order."""
+        if self.pixels.ndim == 3:
+            total += self.pixels.sum(axis=0, dtype=np.float64)
+            return
+        total += self.pixels * float(self.n_frames)
+        np.add.at(total.reshape(-1), self.own_bin, self.own_pixels - self.pixels.reshape(-1)[self.own_bin])
 
     def emptied(self) -> tuple[IntArray, IntArray]:
         """Return frame and number of the bins without a valid pixel.
@@ -116,11 +117,11 @@ class CakedFrames:
     """
 
     intensity: Floats
-    """Shape (n_radius, n_eta) or (n_frames, n_radius, n_eta): sum(area·(raw - dark)) / sum(area), counts per px²; not
-    divided with normalize=False [counts]."""
+    """Shape (n_radius, n_eta) or (n_frames, n_radius, n_eta): sum(area·s·(raw - dark)) / sum(area), counts per px²; not
+    divided with normalize=False [counts]. s is 1 over the flat and the factors of the corrections, 1 without any."""
     variance: Floats | None
-    """Shape of `intensity`: its variance, sum(area²·raw) / sum(area)² plus the dark's; None unless asked for. Single
-    precision where it comes from sums of counts alone."""
+    """Shape of `intensity`: its variance, sum(area²·s²·raw) / sum(area)² plus the dark's, which is one for all frames;
+    None unless asked for. Single precision where it comes from sums of counts alone."""
     valid: ValidPixels = field(repr=False)
     """Which pixels are counts in each frame, without an array for every frame."""
 

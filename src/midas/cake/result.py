@@ -125,16 +125,17 @@ class Cake(RadialAxes):
     """
 
     intensity: FloatArray
-    """Shape (n_sums, n_radius, n_eta): sum over the frames of sum(area·(raw - dark)) / sum(area), counts per px² times
-    frames; without the division where `normalized` is False. NaN where a bin has no valid pixel."""
+    """Shape (n_sums, n_radius, n_eta): sum over the frames of sum(area·s·(raw - dark)) / sum(area), counts per px²
+    times frames, where s is 1 over the flat and the factors of the corrections, 1 without any; without the division
+    where `normalized` is False. NaN where a bin has no valid pixel."""
     sigma: FloatArray | None
     """Shape of `intensity`: its standard deviation from Poisson counts, the dark's included. 0 where all pixels of the
     bin count 0: Poisson counts say nothing better. None where it was not asked for."""
     bin_area: FloatArray
     """Shape (n_radius, n_eta): area of the valid pixels, mean over frames, in px² for grids of any unit
-    (`CakeMap.bin_area`); 0 where there is none."""
+    (`CakeMap.bin_area`); 0 where there is none. With `IntegrationOptions.robust`, of those that it kept."""
     bin_pixels: FloatArray
-    """Shape (n_radius, n_eta): number of valid pixels with a part in the bin, mean over frames."""
+    """Shape (n_radius, n_eta): number of these pixels, which have a part in the bin, mean over frames."""
     radius: FloatArray
     """Shape (n_radius,): bin centres, half way between the edges in the unit of the grid [px]."""
     radius_edges: FloatArray

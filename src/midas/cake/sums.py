@@ -14,7 +14,7 @@ from midas.cake.frame_source import are_transformed, check_source, known_shape
 from midas.cake.inputs import PixelArrays, frame_input
 from midas.cake.map import CakeMap
 from midas.cake.options import IntegrationOptions
-from midas.cake.pixels import Dark, FrameInput
+from midas.cake.pixels import Dark, FrameInput, check_area
 from midas.cake.prepared import CakedFrames, Floats, PreparedMap
 from midas.cake.robust import PreparedRobust, prepare_robust
 from midas.cake.stream import Apply, caked_blocks
@@ -237,10 +237,7 @@ def sum_frames(run: Run, frames: Any, results: Results) -> tuple[FloatArray, Flo
                 group, k = _GroupSum(n_bins), k + 1
             if options.progress is not None:
                 options.progress(done, n)
-    if not area.any():
-        raise InputError(
-            "no bin holds a valid pixel: the frames are masked or without counts over the range of the grid"
-        )
+    check_area(area)
     return area / n, pixels / n
 
 
