@@ -186,7 +186,7 @@ def integrate_to_zarr(
         bin_pixels=bin_pixels,
         eta_overlap=np.array(cake_map.core.eta_overlap),
         normalized=run.options.normalize,
-        corrections=run.options.corrections,
+        corrections=run.options.corrections or Corrections(),
     )
 
 

@@ -121,6 +121,8 @@ def run_task(setup: Setup, task: FileTask, progress: Progress | None = None) -> 
     except OutputError:
         raise
     except MidasError as error:
+        if not any(path.name in str(error) for path in task.images):
+            error = type(error)(f"{named(task.images)}: {error}")
         return FileResult(task.images, task.target, "failed", error=error)
     except MemoryError:
         lack = InputError(f"{named(task.images)}: there is not enough memory for it; close other programs")

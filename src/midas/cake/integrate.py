@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from midas.cake.build import build_map
+from midas.cake.corrections import Corrections
 from midas.cake.frame_source import opened
 from midas.cake.inputs import PixelArrays
 from midas.cake.map import CakeMap
@@ -124,7 +125,7 @@ def _in_memory(run: Run, frames: Any) -> Cake:
         individual=sums.individual,
         individual_omega=None if sums.individual is None else omega,
         first_frame_number=options.first_frame_number,
-        corrections=options.corrections,
+        corrections=options.corrections or Corrections(),
         geometry=cake_map.geometry,
         **axes_of(cake_map.grid, cake_map.geometry),
         **about,

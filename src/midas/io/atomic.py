@@ -6,6 +6,7 @@ import contextlib
 import errno
 import glob
 import os
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -91,13 +92,19 @@ def _create(path: Path) -> int:
 
 
 def _lock(descriptor: int, *, at_once: bool = False) -> bool:
-    """Lock an open file for as long as this process has it open; False where that cannot be, or not `at_once`."""
+    """Lock an open file for as long as this process has it open; False where that cannot be, or not `at_once`.
+
+    The lock is that of the open file, not of the process, and HDF5's own (flock) does not see it.
+    """
     try:
         import fcntl
-    except ImportError:  # a system without: what is abandoned stays
+
+        command = fcntl.F_OFD_SETLK if at_once else fcntl.F_OFD_SETLKW
+    except (ImportError, AttributeError):  # a system without: what is abandoned stays
         return False
+    whole_file = struct.pack("hhqqixxxx", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (fcntl.LOCK_NB if at_once else 0))
+        fcntl.fcntl(descriptor, command, whole_file)
     except OSError:  # locked by who writes it; or a file system without locks
         return False
     return True
@@ -109,7 +116,7 @@ def _remove_abandoned(final: Path, own: Path) -> None:
         if path == own:
             continue
         with contextlib.suppress(OSError):
-            descriptor = os.open(path, os.O_RDONLY)
+            descriptor = os.open(path, os.O_RDWR)
             try:
                 if _lock(descriptor, at_once=True):
                     path.unlink()

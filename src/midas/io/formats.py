@@ -33,7 +33,37 @@ RAW_DTYPES = MappingProxyType({1: "<u2", 2: "<f8", 3: "<f4", 4: "<u4", 5: "<i4"}
 """`DataType` of headerless frames (SPEC section 3); 6 to 10 name file formats that know their own type."""
 
 
-class GeSource(ArraySource):
+class RawSource(FrameSource):
+    """Frames one after another as they are in memory; read, not mapped: what was read is let go, however long it is."""
+
+    def __init__(self, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], offset: int) -> None:
+        self.shape, self.dtype = stack_shape(shape, "array"), dtype
+        self._offset, self._lock = offset, threading.Lock()
+        self._file = path.open("rb", buffering=0)
+
+    def read(self, index: int) -> Image:
+        """Return frame `index`."""
+        return np.asarray(self.read_several(index, index + 1, 1)[0])
+
+    def read_several(self, first: int, end: int, n_threads: int) -> Image:
+        """Return frames `first` to `end`."""
+        stack = np.empty((end - first, *self.shape[1:]), dtype=self.dtype)
+        left = memoryview(stack.data).cast("B")
+        with self._lock:
+            self._file.seek(self._offset + first * stack[0].nbytes)
+            while len(left):
+                n_read = self._file.readinto(left)
+                if not n_read:
+                    raise FormatError("it ends before its last frame; the file is truncated, copy it again")
+                left = left[n_read:]
+        return stack
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class GeSource(RawSource):
     """GE panels: a header of fixed size, then frames row by row, little endian (SPEC section 4)."""
 
     def __init__(self, path: Path, options: ReadOptions) -> None:
@@ -53,17 +83,20 @@ class GeSource(ArraySource):
                 f"{rows} x {columns} {dtype.name} ({given}), expected a whole number; the file is truncated, or the "
                 "shape, DataType or HeadSize are not its own"
             )
-        shape = (n_frames, rows, columns)
-        super().__init__(np.memmap(path, dtype=dtype, mode="r", offset=options.head_size, shape=shape))
+        super().__init__(path, (n_frames, rows, columns), dtype, options.head_size)
         self.metadata = {"format": "GE"}
 
 
-class NumpySource(ArraySource):
-    """`.npy` files, mapped."""
-
-    def __init__(self, path: Path, options: ReadOptions) -> None:
-        super().__init__(np.load(path, mmap_mode="r", allow_pickle=False))
-        self.metadata = {"format": "NumPy"}
+def open_numpy(path: Path, options: ReadOptions) -> FrameSource:
+    """Return the source of a `.npy` file."""
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    source: FrameSource
+    if isinstance(array, np.memmap) and array.flags.c_contiguous:
+        source = RawSource(path, array.shape, array.dtype, int(array.offset))
+    else:
+        source = ArraySource(np.asarray(array))
+    source.metadata = {"format": "NumPy"}
+    return source
 
 
 class TiffSource(FrameSource):
@@ -199,7 +232,7 @@ FORMATS: Mapping[str, Opener] = MappingProxyType(
         **dict.fromkeys((".tif", ".tiff"), TiffSource),
         **dict.fromkeys(HDF5_SUFFIXES, Hdf5Source),
         **dict.fromkeys(_GE, GeSource),
-        ".npy": NumpySource,
+        ".npy": open_numpy,
         **dict.fromkeys(ZARR_SUFFIXES, ZarrSource),
         **dict.fromkeys(FABIO_SUFFIXES, FabioSource),
         **{f"{suffix}{packed}": FabioSource for suffix in (".cbf", ".edf") for packed in (".gz", ".bz2")},

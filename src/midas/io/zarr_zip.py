@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ class ZarrZip:
         }
         self._json(f"{name}/.zarray", description)
         self._json(f"{name}/.zattrs", attributes or {})
-        self._member(_chunk(name, values.ndim), bytes(self._codec.encode(values)))
+        self._member(_chunk(name, values.ndim), self._encoded(values))
 
     def read(self, name: str, shape: tuple[int, ...]) -> FloatArray:
         """Return the values of an array written before, of that shape."""
@@ -99,7 +100,11 @@ class ZarrZip:
         """Write other values for an array, of the same shape; the bytes of the old ones stay in the file, unlisted."""
         chunk = _chunk(name, values.ndim)
         del self._zip.NameToInfo[chunk]  # of which the list of members is made at the end
-        self._member(chunk, bytes(self._codec.encode(np.ascontiguousarray(values, dtype="<f8"))))
+        self._member(chunk, self._encoded(np.ascontiguousarray(values, dtype="<f8")))
+
+    def _encoded(self, values: npt.NDArray[Any]) -> bytes:
+        with _one_thread():
+            return bytes(self._codec.encode(values))
 
     def _json(self, name: str, content: Mapping[str, Any]) -> None:
         self._member(name, json.dumps(content, indent=1, allow_nan=False).encode())
@@ -114,3 +119,27 @@ class ZarrZip:
 
 def _chunk(name: str, n_axes: int) -> str:
     return f"{name}/{'.'.join('0' * n_axes)}"
+
+
+_encoding = 0
+_encoding_lock = threading.Lock()
+_use_threads: bool | None = None
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep Blosc from using threads of its own: it would put the blocks of an array in the order they are done."""
+    from numcodecs import blosc
+
+    global _encoding, _use_threads
+    with _encoding_lock:
+        if _encoding == 0:
+            _use_threads, blosc.use_threads = blosc.use_threads, False
+        _encoding += 1
+    try:
+        yield
+    finally:
+        with _encoding_lock:
+            _encoding -= 1
+            if _encoding == 0:
+                blosc.use_threads = _use_threads
