@@ -7,8 +7,8 @@
   results must be that of a run that nobody disturbed, to the byte, and every corrupt file be named.
 - executors: the same files by one thread, by two, by a pool of two processes, and by a dask cluster of two workers of
   which one is killed half-way: the same bytes; seconds of each.
-- disk: results into a tmpfs that is too small, and into a folder that is read-only: exit status 2, a sentence, and
-  nothing but whole files. The tmpfs needs the right to mount; the row says so where it is missing.
+- disk: results into a tmpfs that is too small, and into one that is read-only: exit status 2, a sentence, and nothing
+  but whole files. This needs the right to mount; the row says so where it is missing.
 - memory: a GE file of 20 GB, sparse beyond its first frames, summed by 100 frames: peak memory of the process (VmHWM),
   after 2 GB and after all of it.
 """
@@ -203,36 +203,19 @@ def disk(folder: Path, n: int) -> list[Row]:
     write_files(folder / "in", n)
     (folder / "ps.txt").write_text(TEXT)
     rows = []
-    small, locked = folder / "small", folder / "locked"
-    small.mkdir()
-    mounted = (
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(small)], check=False).returncode == 0
-    )
-    if mounted:
+    said = {"size=1m": "the disk is full", "ro": "cannot make the folder"}
+    for option, expected in said.items():
+        where = folder / option.replace("=", "")
+        where.mkdir()
+        mount = ["mount", "-t", "tmpfs", "-o", option, "tmpfs", str(where)]
+        if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+            rows.append({"group": "disk", "name": option, "said": "not run: no right to mount", "ok": None})
+            continue
         try:
-            rows.append(refused("a full disk", command(folder / "in", folder / "ps.txt", small / "out"), small, "full"))
+            words = command(folder / "in", folder / "ps.txt", where / "out")
+            rows.append(refused(f"tmpfs, {option}", words, where, expected))
         finally:
-            subprocess.run(["umount", str(small)], check=True)
-    else:
-        rows.append({"group": "disk", "name": "a full disk", "said": "not run: no right to mount", "ok": None})
-    locked.mkdir()
-    words = command(folder / "in", folder / "ps.txt", locked / "out")
-    if os.geteuid() == 0:  # root may write anywhere but on a file system that is read-only
-        readonly = (
-            subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(locked)], check=False).returncode == 0
-        )
-        if not readonly:
-            return [
-                *rows,
-                {"group": "disk", "name": "a read-only folder", "said": "not run: root, no mount", "ok": None},
-            ]
-        try:
-            rows.append(refused("a read-only folder", words, locked, "cannot make the folder"))
-        finally:
-            subprocess.run(["umount", str(locked)], check=True)
-    else:
-        locked.chmod(0o500)
-        rows.append(refused("a read-only folder", words, locked, "cannot make the folder"))
+            subprocess.run(["umount", str(where)], check=True)
     return rows
 
 
