@@ -36,6 +36,7 @@ import numpy as np
 
 from midas.cake import SeriesFiles, SeriesOptions, integrate_files
 from midas.cake.cluster import cluster_executor
+from midas.cli.integrate import LOG_NAME
 from midas.io.gsas_zarr import SUFFIX
 from midas.io.parameters import Parameters, parse_params
 
@@ -82,7 +83,7 @@ def name_of(k: int) -> str:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != LOG_NAME}
 
 
 def command(images: Path, parameters: Path, results: Path, *more: str) -> list[str]:
@@ -221,7 +222,7 @@ def disk(folder: Path, n: int) -> list[Row]:
 
 def refused(name: str, words: Sequence[str], where: Path, expected: str) -> Row:
     done = subprocess.run(words, capture_output=True, text=True, check=False)
-    left = [path for path in where.rglob("*") if path.is_file()]
+    left = [path for path in where.rglob("*") if path.is_file() and path.name != LOG_NAME]
     halves = [path.name for path in left if not path.name.endswith(SUFFIX) or path.name.startswith(".")]
     said = done.stderr.strip()
     ok = done.returncode == 2 and expected in said and "Traceback" not in said and not halves

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -19,6 +20,7 @@ import pytest
 
 from midas import FormatError, InputError, OutputError
 from midas.cake import SeriesFiles, SeriesOptions, dispatch, integrate_files
+from midas.cli import main
 from midas.io.gsas_zarr import read_cake_file
 from midas.io.parameters import Parameters, parse_params
 
@@ -386,3 +388,30 @@ def test_a_scheduler_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
         cluster.cluster_executor(cluster="cloud"),
     ):
         pass
+
+
+def test_the_command_says_what_failed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_files(tmp_path / "in", bad=BAD)
+    (tmp_path / "ps.txt").write_text(TEXT)
+    words = ["integrate", str(tmp_path / "in"), "-paramFN", str(tmp_path / "ps.txt")]
+    words += ["-resultFolder", str(tmp_path / "out"), "-logLevel", "critical"]
+    assert main(words) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split(": ")[0] for line in said[-2:]] == ["failed"] * 2
+    assert all(f"s_{k:06d}.h5" in line for k, line in zip(BAD, said[-2:], strict=True))
+    assert f"{N_FILES - 2} files written, 0 skipped, 2 failed: 28 frames" in said[-3]
+    log = (tmp_path / "out" / "midas_integrate.log").read_text()
+    assert log.count(" - ERROR - ") == 2
+    assert main([*words, "-skipExisting", "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert (len(report["skipped"]), len(report["failed"]), report["written"]) == (N_FILES - 2, 2, [])
+    assert (tmp_path / "out" / "midas_integrate.log").read_text().startswith(log)
+
+
+def test_the_command_writes_one_file_for_all(tmp_path: Path) -> None:
+    write_files(tmp_path / "in", 3)
+    (tmp_path / "ps.txt").write_text(TEXT)
+    words = ["integrate", *(str(tmp_path / "in" / f"s_{k:06d}.h5") for k in range(3))]
+    words += ["-paramFN", str(tmp_path / "ps.txt"), "-resultFolder", str(tmp_path / "out" / "all.zarr.zip")]
+    assert main(words) == 0
+    assert read_cake_file(tmp_path / "out" / "all.zarr.zip").frames.tolist() == [2] * 6

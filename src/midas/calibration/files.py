@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,7 +40,6 @@ EXCHANGE_NAMES = ("geometry.poni", "geometry.imctrl")
 REPLACED_NAMES = (*EXCHANGE_NAMES, "geometry.spline", PANEL_SHIFTS_NAME)
 """Files that not every calibration writes."""
 _STRONG_CORRELATION = 0.95
-_LOG_FORMAT = "%(asctime)s - %(name)s - %(levelname)s - %(message)s"
 
 
 def summary(calibration: Calibration) -> dict[str, Any]:
@@ -210,21 +208,3 @@ def _write_mask(path: Path, calibration: Calibration) -> None:
     raw = transform_image(calibration.detector.mask, calibration.geometry.image_transforms[::-1])  # each undoes itself
     with atomic_path(path) as temporary:
         tifffile.imwrite(temporary, raw.astype(np.uint8), compression="zlib")
-
-
-@contextmanager
-def log_to(path: Path) -> Iterator[None]:
-    """Send the library's log to a file (`autocal.log`) while the block runs."""
-    with atomic_path(path) as temporary:
-        handler = logging.FileHandler(temporary, encoding="utf-8")
-        handler.setFormatter(logging.Formatter(_LOG_FORMAT))
-        logger = logging.getLogger("midas")
-        level = logger.level
-        logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
-        try:
-            yield
-        finally:
-            logger.removeHandler(handler)
-            logger.setLevel(level)
-            handler.close()

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from midas.calibration.calibrate import Progress, calibrate, calibrate_one
-from midas.calibration.files import log_to, save
+from midas.calibration.files import save
 from midas.calibration.options import CalibrationParams, calibration_values, params_from
 from midas.calibration.pictures import hire_artist
 from midas.calibration.result import Calibration
@@ -20,6 +20,7 @@ from midas.errors import InputError
 from midas.io.atomic import output_folder
 from midas.io.exchange import check_suffix, write_geometry
 from midas.io.frames import read_image, read_mask
+from midas.io.log_file import log_to
 from midas.io.parameters import MASK_KEYS, Parameters, read_params
 from midas.io.tree_formats import HDF5_SUFFIXES, ZARR_SUFFIXES
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from midas.io.parameters import Parameters
 
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+LOG_NAME = "midas_integrate.log"
 _MOST_LISTED = 20  # files of which each is named
 
 
@@ -179,6 +180,12 @@ def _add_controls(parser: argparse.ArgumentParser) -> None:
         help="how much to say on standard error (default: INFO)",
     )
     control.add_argument(
+        "--log-file",
+        type=Path,
+        metavar="FILE",
+        help=f"log, to whose end is added (default: {LOG_NAME} with the results of several files)",
+    )
+    control.add_argument(
         "--json", action="store_true", help="print one JSON object and nothing else on standard output"
     )
     _add_flags_of_scripts(control)
@@ -249,7 +256,8 @@ def run(args: argparse.Namespace) -> int:
         n_threads=args.threads if args.local_threads is None else args.local_threads,
     )
     start = time.perf_counter()
-    with progress_bar("caking") as progress, _executor(args) as (executor, n_workers):
+    log = args.log_file or (folder / LOG_NAME if len(files.paths) > 1 else None)
+    with _logged(log, folder), progress_bar("caking") as progress, _executor(args) as (executor, n_workers):
         done = integrate_files(
             files,
             _parameters(args),
@@ -262,6 +270,19 @@ def run(args: argparse.Namespace) -> int:
     seconds = time.perf_counter() - start
     _report(done, seconds, as_json=args.json)
     return 1 if done.failed else 0
+
+
+@contextlib.contextmanager
+def _logged(log: Path | None, folder: Path) -> Iterator[None]:
+    """Add what is said to a log file, at any level that was asked for on the screen."""
+    if log is None:
+        yield
+        return
+    from midas.io.atomic import output_folder
+    from midas.io.log_file import log_onto
+
+    with output_folder(folder), log_onto(log):
+        yield
 
 
 @contextlib.contextmanager
