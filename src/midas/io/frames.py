@@ -71,7 +71,9 @@ class Frames:
         )
         """What is known of the data: `source`, `format`, and what the file says of itself. `temperature`, `pressure`,
         `i` and `i0` are a number, or an array of one for each frame, after skipping; `hints`, where there are any, what
-        it says of the instrument (`midas.io.headers.Hint`)."""
+        it says of the instrument (`midas.io.headers.Hint`). Of a MIDAS file that records them also
+        `recorded_transforms`, the `ImTransOpt` that its frames want and have not had, and `dark_subtracted`, True where
+        they are stored without their dark."""
         self._source = source
         self._options = options
         self._written = WrittenFrames(source.parts) if isinstance(source, Hdf5Source) else None
@@ -186,6 +188,23 @@ class Frames:
             return self._source.has_dark()
         except Exception as error:
             raise _explained(self.path, error, "its dark cannot be read") from error
+
+    def has(self, location: str) -> bool:
+        """Return whether the file holds something at a path inside it, as `exchange/bright`; False of other formats."""
+        try:
+            return self._source.has(location)
+        except Exception as error:
+            raise _explained(self.path, error, f"{location} cannot be read") from error
+
+    def read_values(self, group: str) -> dict[str, Image]:
+        """Return the small arrays of a group inside the file by name, numbers as they are and text as bytes.
+
+        Empty where there is no such group, as in formats that have none.
+        """
+        try:
+            return self._source.read_values(group)
+        except Exception as error:
+            raise _explained(self.path, error, f"{group} cannot be read") from error
 
     def close(self) -> None:
         """Let go of the file."""

@@ -19,9 +19,16 @@ if TYPE_CHECKING:
 
 DEFAULT_LOCATION = "exchange/data"
 DARK_LOCATION = "exchange/dark"
+BRIGHT_LOCATION = "exchange/bright"
 MASK_LOCATION = "exchange/mask"
+SCAN_GROUP = "measurement/process/scan_parameters"
+ANALYSIS_GROUP = "analysis/process/analysis_parameters"
+THRESHOLD_KEY = "preProcThresh"
+"""Analysis parameter of files whose frames are stored without their dark: the threshold above it."""
 HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf", ".nxs", ".nx5")
 ZARR_SUFFIXES = (".zip", ".zarr")
+_MOST_VALUES = 1 << 24  # numbers of a scan or analysis parameter; a scan has fewer frames
+_MOST_TRANSFORMS = 64
 
 
 def hdf5_files(dataset: h5py.Dataset) -> tuple[Path, ...]:
@@ -73,6 +80,7 @@ class Hdf5Source(FrameSource):
             "data_location": where,
             "hints": tree_hints(self._file),
             **_scan_parameters(self._file),
+            **_recorded(self._file),
         }
 
     def read(self, index: int) -> Image:
@@ -99,6 +107,14 @@ class Hdf5Source(FrameSource):
     def has_dark(self) -> bool:
         """Return whether there is something at `exchange/dark`."""
         return _has_dark(self._file, self._where)
+
+    def has(self, location: str) -> bool:
+        """Return whether there is something at a path."""
+        return self._file is not None and _get(self._file, location) is not None
+
+    def read_values(self, group: str) -> dict[str, Image]:
+        """Return the small arrays of a group."""
+        return _values(self._file, group)
 
     def close(self) -> None:
         """Close the file."""
@@ -131,7 +147,7 @@ class ZarrSource(FrameSource):
         self._array = array
         self._root: Any = None if array is root else root
         self._where = "" if array is root else where
-        scan = {} if array is root else {"hints": tree_hints(root), **_scan_parameters(root)}
+        scan = {} if array is root else {"hints": tree_hints(root), **_scan_parameters(root), **_recorded(root)}
         self.metadata = {"format": "zarr", "data_location": where, **scan}
 
     def read(self, index: int) -> Image:
@@ -145,6 +161,14 @@ class ZarrSource(FrameSource):
     def has_dark(self) -> bool:
         """Return whether there is something at `exchange/dark`."""
         return _has_dark(self._root, self._where)
+
+    def has(self, location: str) -> bool:
+        """Return whether there is something at a path."""
+        return self._root is not None and _get(self._root, location) is not None
+
+    def read_values(self, group: str) -> dict[str, Image]:
+        """Return the small arrays of a group."""
+        return _values(self._root, group)
 
     def close(self) -> None:
         """Close the archive."""
@@ -213,7 +237,7 @@ def _scan_parameters(group: Any) -> dict[str, object]:
     """Return omega start and step [deg] and the conditions of a MIDAS file, where it has them, by our names."""
     found: dict[str, object] = {}
     for key, name in {"omega_start": "start", "omega_step": "step", **CONDITIONS}.items():
-        node = _get(group, f"measurement/process/scan_parameters/{name}")
+        node = _get(group, f"{SCAN_GROUP}/{name}")
         if node is None or not hasattr(node, "shape"):
             continue
         values = np.asarray(node[...]).ravel()
@@ -225,6 +249,40 @@ def _scan_parameters(group: Any) -> dict[str, object]:
             found[key] = values
         else:
             found[key] = float(values[0])
+    return found
+
+
+def _recorded(group: Any) -> dict[str, object]:
+    """Return what a MIDAS file says was, or was not, done to its frames."""
+    found: dict[str, object] = {}
+    for key in ("ImTransOpt", THRESHOLD_KEY):
+        node = _get(group, f"{ANALYSIS_GROUP}/{key}")
+        if node is None or not hasattr(node, "shape") or np.dtype(node.dtype).kind not in "uif":
+            continue
+        values = np.asarray(node[...]).ravel()[:_MOST_TRANSFORMS]
+        if key == "ImTransOpt":
+            found["recorded_transforms"] = tuple(int(t) for t in values if t != 0)
+        elif values.size and values[0] >= 0:
+            found["dark_subtracted"] = True
+    return found
+
+
+def _values(root: Any, group: str) -> dict[str, Image]:
+    node = None if root is None else _get(root, group)
+    if node is None or hasattr(node, "shape"):
+        return {}
+    found = {}
+    for name in sorted(node):
+        array = _get(node, name)
+        if array is None or not hasattr(array, "shape"):
+            continue
+        if np.prod(array.shape) > _MOST_VALUES:
+            raise FormatError(f"{group}/{name} has shape {array.shape}; expected a few numbers or one a frame")
+        values = np.asarray(array[...])
+        if values.dtype.kind in "OU":
+            values = np.array([v if isinstance(v, bytes) else str(v).encode() for v in values.ravel()], dtype=np.bytes_)
+        if values.dtype.kind in "uifbS" and values.size:
+            found[name] = values.reshape(array.shape or (1,))
     return found
 
 
