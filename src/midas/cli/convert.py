@@ -21,9 +21,9 @@ def add_parser(subparsers: Any) -> None:
         "convert",
         help="write image files of any format as .MIDAS.zip, or as HDF5",
         description="Write the frames of image files anew, each with its dark, its mask and its parameters, as "
-        "<name>.MIDAS.zip (zarr format 2) or as HDF5 (bitshuffle and LZ4). No pixel changes, no image is transformed and "
-        "no frame is skipped: ImTransOpt and SkipFrame are stored beside them and applied by whoever reads the file. "
-        "A series of files becomes a file for each.",
+        "<name>.MIDAS.zip (zarr format 2) or as HDF5 (bitshuffle and LZ4). No pixel changes, no image is transformed "
+        "and no frame is skipped: ImTransOpt and SkipFrame are stored beside them and applied by whoever reads the "
+        "file. A series of files becomes a file for each.",
         epilog="Example: midas convert scan_000012.ge3 --param-file ps.txt --dark-file dark_000011.ge3",
         allow_abbrev=False,
     )

@@ -27,6 +27,8 @@ THRESHOLD_KEY = "preProcThresh"
 """Analysis parameter of files whose frames are stored without their dark: the threshold above it."""
 HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf", ".nxs", ".nx5")
 ZARR_SUFFIXES = (".zip", ".zarr")
+_PART = re.compile(r"data_\d+")
+"""Data sets of an Eiger master file, joined."""
 _MOST_VALUES = 1 << 24  # numbers of a scan or analysis parameter; a scan has fewer frames
 _MOST_TRANSFORMS = 64
 
@@ -60,7 +62,7 @@ class Hdf5Source(FrameSource):
         where = location or _default_location(self._file)
         node = _get(self._file, where)
         if node is not None and not hasattr(node, "shape"):
-            parts = [_get(node, name) for name in sorted(node) if re.fullmatch(r"data_\d+", name)]
+            parts = [_get(node, name) for name in sorted(node) if _PART.fullmatch(name)]
         else:
             parts = [] if node is None else [node]
         if not parts:
@@ -136,10 +138,11 @@ class ZarrSource(FrameSource):
             raise
 
     def _find(self, root: Any, location: str | None) -> None:
-        where = location or DEFAULT_LOCATION
-        array = root if hasattr(root, "shape") else _get(root, where)
-        if array is None and "REtaMap" in root:
+        is_array = hasattr(root, "shape")
+        if not is_array and location is None and "REtaMap" in root:
             raise FormatError("it is a caked file (it has REtaMap); expected detector images under exchange/data")
+        where = location or (DEFAULT_LOCATION if is_array else _default_location(root))
+        array = root if is_array else _get(root, where)
         if array is None or not hasattr(array, "shape"):
             raise FormatError(_no_dataset(where, list_datasets(root)))
         self.shape = stack_shape(array.shape, f"array {where}")
@@ -188,16 +191,57 @@ def _get(group: Any, where: str) -> Any:
         return None
 
 
-def _default_location(file: Any) -> str:
-    """Return where the images are when nobody said: `exchange/data`, then NeXus, then the only stack there is."""
-    for where in (DEFAULT_LOCATION, "entry/data/data", "entry/instrument/detector/data"):
-        if where in file:
+def _default_location(root: Any) -> str:
+    """Return where the images are when nobody said: `exchange/data`, where NeXus says, or the only stack there is."""
+    if DEFAULT_LOCATION in root:
+        return DEFAULT_LOCATION
+    for where in (_nexus_default(root), "entry/data/data", "entry/instrument/detector/data"):
+        if where is not None and where in root:
             return where
-    group = file.get("entry/data")
-    if group is not None and any(re.fullmatch(r"data_\d+", name) for name in group):
+    group = root.get("entry/data")
+    if group is not None and not hasattr(group, "shape") and any(_PART.fullmatch(name) for name in group):
         return "entry/data"
-    stacks = [name for name, shape in list_datasets(file) if len(shape) == 3]
+    stacks = [name for name, shape in list_datasets(root) if len(shape) == 3]
     return stacks[0] if len(stacks) == 1 else DEFAULT_LOCATION
+
+
+def _nexus_default(root: Any) -> str | None:
+    """Return the images that the attributes of a NeXus file lead to; None where they lead to none.
+
+    From the root `default` names an entry, from there an NXdata group, whose `signal` names the data set
+    (manual.nexusformat.org, "Find the plottable data"). Files that leave `default` out have one entry and NXdata group.
+    """
+    where, node = "", root
+    for kind in ("NXentry", "NXdata"):
+        name = _text(node, "default")
+        if name is None:
+            found = [str(child) for child in node if _class_of(node, child) == kind]
+            name = found[0] if len(found) == 1 else None
+        if name is None:
+            break
+        where, node = f"{where}{name}/".lstrip("/"), _get(node, name)
+        if node is None or hasattr(node, "shape"):
+            return None
+    signal = _text(node, "signal")
+    if signal is not None and _PART.fullmatch(signal):
+        return where.rstrip("/") or None  # an Eiger master: all of the data sets, not this one alone
+    array = None if signal is None else _get(node, signal)
+    is_image = hasattr(array, "shape") and len(array.shape) in (2, 3) and np.dtype(array.dtype).kind in "uif"
+    return f"{where}{signal}" if is_image else None
+
+
+def _text(node: Any, attribute: str) -> str | None:
+    value = node.attrs.get(attribute)
+    if isinstance(value, bytes):
+        value = value.decode(errors="replace")
+    return value if isinstance(value, str) and value else None
+
+
+def _class_of(node: Any, name: str) -> str | None:
+    try:
+        return _text(node[name], "NX_class")
+    except KeyError:
+        return None  # a link whose target is missing
 
 
 def list_datasets(group: Any) -> list[tuple[str, tuple[int, ...]]]:
