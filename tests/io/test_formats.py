@@ -238,7 +238,7 @@ wrote (`tests/io/test_formats.py`), which also makes this page.
 
 - **open**: `midas.read_frames`, any frame or range of frames, shape and type known without reading pixels.
 - **dark**: as `-darkFN`; several frames are averaged. *inside*: also at `exchange/dark` of the image file.
-- **mask**: as `MaskFile` (0: use). *inside*: also at `exchange/mask` of the image file. GE files do not give their shape.
+- **mask**: as `MaskFile` (0: use). *inside*: also at `exchange/mask` of the image file. GE files do not give a shape.
 - **skip**: `SkipFrame`, in formats that hold several frames.
 - **transform**: `ImTransOpt` 0 to 3, in any order.
 - **convert**: `midas convert` to `.MIDAS.zip` and back to HDF5, each frame the same by checksum.

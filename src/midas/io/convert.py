@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +65,7 @@ class ConvertOptions:
 
     def __post_init__(self) -> None:
         """Refuse numbers out of range."""
-        if number("threshold", self.threshold) < 0.0 and self.threshold != -1:
+        if not 0.0 <= number("threshold", self.threshold) < math.inf and self.threshold != -1:
             raise InputError(f"the threshold (-preProcThresh) is {self.threshold:g}; expected -1 or counts from 0")
         n = whole_number("frames_per_block", self.frames_per_block)
         if n == 0 or n < -1:
@@ -300,8 +301,10 @@ class _Counter:
     def each(self, stack: ImageStack, options: ConvertOptions) -> Iterator[Image]:
         """Yield a stack in blocks, and count."""
         for block in blocks(stack, options.frames_per_block, n_threads=options.n_threads):
+            n = len(block)
             yield block
-            self._done += len(block)
+            del block  # before the next one is read
+            self._done += n
             if self._progress is not None:
                 self._progress(self._done, self._total)
 
@@ -345,3 +348,4 @@ def _write_hdf5(path: Path, archive: Archive, options: ConvertOptions, counter: 
             for block in counter.each(stack, options):
                 dataset[first : first + len(block)] = block
                 first += len(block)
+                del block  # before the next one is read

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from midas.errors import InputError
+from midas.errors import FormatError, InputError
 
 if TYPE_CHECKING:
     import h5py
@@ -28,10 +28,19 @@ class WrittenFrames:
         self._missing: npt.NDArray[np.bool_] | None = None
 
     def check(self, first: int, end: int) -> None:
-        """Raise InputError where one of the frames `first` to `end` was never written and would be taken for counts."""
+        """Raise InputError where one of the frames `first` to `end` was never written and would be taken for counts.
+
+        FormatError where the file is too damaged to tell.
+        """
         with self._lock:
             if self._missing is None:
-                found = [never_written(part) for part in self._parts]
+                try:
+                    found = [never_written(part) for part in self._parts]
+                except RuntimeError as error:
+                    raise FormatError(
+                        f"{self._parts[0].file.filename}: HDF5 cannot tell which frames of {self._parts[0].name} are "
+                        f"there ({' '.join(str(error).split())}): the file is damaged; copy it again"
+                    ) from error
                 self._missing = np.concatenate(found) if any(part.any() for part in found) else np.zeros(0, np.bool_)
         if self._missing[first:end].any():
             raise InputError(self._sentence(self._missing))

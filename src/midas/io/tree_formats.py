@@ -225,7 +225,7 @@ def _nexus_default(root: Any) -> str | None:
     signal = _text(node, "signal")
     if signal is not None and _PART.fullmatch(signal):
         return where.rstrip("/") or None  # an Eiger master: all of the data sets, not this one alone
-    array = None if signal is None else _get(node, signal)
+    array: Any = None if signal is None else _get(node, signal)
     is_image = hasattr(array, "shape") and len(array.shape) in (2, 3) and np.dtype(array.dtype).kind in "uif"
     return f"{where}{signal}" if is_image else None
 

@@ -124,6 +124,7 @@ class ZarrZip:
         with ThreadPoolExecutor(n_threads or _core.max_threads(), "midas chunks") as pool:
             for block in blocks:
                 yield from pool.map(pack, block)
+                del block  # before the next one is read
 
     def _describe(
         self,
