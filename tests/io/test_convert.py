@@ -315,12 +315,12 @@ def test_a_file_that_fails_leaves_nothing_and_does_not_stop_the_others(tmp_path,
 def test_memory_does_not_grow_with_the_frames(tmp_path):
     program = """
 import sys, pathlib
-import numpy as np, h5py
+import numpy as np, h5py, hdf5plugin
 from midas.io.convert import convert_file
 source = pathlib.Path(sys.argv[1]) / "a.h5"
 with h5py.File(source, "w") as file:
     data = file.create_dataset("exchange/data", (int(sys.argv[2]), 1024, 1024), "u4", chunks=(1, 1024, 1024),
-                               compression="gzip", compression_opts=1)
+                               **hdf5plugin.LZ4())
     frame = np.random.default_rng(0).poisson(2, (1024, 1024))
     for i in range(len(data)):
         data[i] = np.roll(frame, i)

@@ -34,13 +34,7 @@ class WrittenFrames:
         """
         with self._lock:
             if self._missing is None:
-                try:
-                    found = [never_written(part) for part in self._parts]
-                except RuntimeError as error:
-                    raise FormatError(
-                        f"{self._parts[0].file.filename}: HDF5 cannot tell which frames of {self._parts[0].name} are "
-                        f"there ({' '.join(str(error).split())}): the file is damaged; copy it again"
-                    ) from error
+                found = [_looked_at(part) for part in self._parts]
                 self._missing = np.concatenate(found) if any(part.any() for part in found) else np.zeros(0, np.bool_)
         if self._missing[first:end].any():
             raise InputError(self._sentence(self._missing))
@@ -60,6 +54,16 @@ class WrittenFrames:
             f"{what} were never written ({numbers}, counted from 0): the scan is running, or was stopped; read the "
             f"file when it has ended{instead}"
         )
+
+
+def _looked_at(part: h5py.Dataset) -> npt.NDArray[np.bool_]:
+    try:
+        return never_written(part)
+    except (RuntimeError, IndexError, OverflowError) as error:
+        raise FormatError(
+            f"HDF5 cannot tell which frames of {part.name} in {part.file.filename} are there "
+            f"({' '.join(str(error).split())}): the file is damaged; copy it again"
+        ) from error
 
 
 def never_written(dataset: h5py.Dataset) -> npt.NDArray[np.bool_]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 
 from midas.errors import FormatError
 from midas.io.hdf5_chunks import ChunkedStack
+from midas.io.hdf5_heaps import check_heaps
 from midas.io.headers import tree_hints
 from midas.io.image_source import CONDITIONS, FrameSource, Image, ReadOptions, stack_shape
 
@@ -31,6 +33,7 @@ _PART = re.compile(r"data_\d+")
 """Data sets of an Eiger master file, joined."""
 _MOST_VALUES = 1 << 24  # numbers of a scan or analysis parameter; a scan has fewer frames
 _MOST_TRANSFORMS = 64
+_MOST_CHUNK_BYTES = 1 << 30
 
 
 def hdf5_files(dataset: h5py.Dataset) -> tuple[Path, ...]:
@@ -51,6 +54,7 @@ class Hdf5Source(FrameSource):
         import h5py
         import hdf5plugin  # noqa: F401  registers bitshuffle, LZ4, Blosc and others with HDF5
 
+        check_heaps(path)
         self._file = h5py.File(path, "r", locking=False)
         try:
             self._find(options.data_location)
@@ -145,6 +149,7 @@ class ZarrSource(FrameSource):
         array = root if is_array else _get(root, where)
         if array is None or not hasattr(array, "shape"):
             raise FormatError(_no_dataset(where, list_datasets(root)))
+        _check_chunks(array, where)
         self.shape = stack_shape(array.shape, f"array {where}")
         self.dtype = np.dtype(array.dtype)
         self._array = array
@@ -177,6 +182,13 @@ class ZarrSource(FrameSource):
         """Close the archive."""
         if self._store is not None:
             self._store.close()
+
+
+def _check_chunks(array: Any, where: str) -> None:
+    """Refuse chunks that no image has: zarr would make room for one before it looks at what is there."""
+    n_bytes = math.prod(array.chunks) * np.dtype(array.dtype).itemsize
+    if n_bytes > _MOST_CHUNK_BYTES:
+        raise FormatError(f"the chunks of {where} are {array.chunks} {array.dtype}; the file is corrupt, copy it again")
 
 
 def _get(group: Any, where: str) -> Any:
