@@ -76,10 +76,12 @@ def _unpacked(fields: Mapping[str, str], after_mark: bytes) -> Image:
     checksum = fields.get("content-md5", "")
     if checksum and base64.b64encode(hashlib.md5(packed, usedforsecurity=False).digest()).decode() != checksum:
         raise FormatError("the checksum of its pixels is not that of its header; the file is corrupt, copy it again")
-    pixels = np.asarray(decByteOffset(packed, size=rows * columns, dtype="int64"))
+    # In 32 bits, where they suffice, fabio unpacks several times as fast.
+    wide = "int64" if _TYPES[kind] in ("u4", "i8", "u8") else "int32"
+    pixels = np.asarray(decByteOffset(packed, size=rows * columns, dtype=wide))
     if pixels.size != rows * columns:
         raise FormatError(f"{pixels.size} pixels are there of {rows} x {columns}; the file is corrupt, copy it again")
-    return pixels.astype(_TYPES[kind]).reshape(rows, columns)
+    return pixels.astype(_TYPES[kind], copy=False).reshape(rows, columns)
 
 
 def _whole_number(fields: Mapping[str, str], name: str) -> int:
