@@ -231,6 +231,13 @@ def test_a_dark_is_subtracted_once(tmp_path, dtype, sentinels, marked):
         assert frames.metadata["dark_subtracted"] is True
 
 
+def test_zeros_that_are_no_counts_and_a_threshold_exclude_each_other(tmp_path, stack):
+    np.save(tmp_path / "a.npy", stack)
+    options = ConvertOptions(parse_params("GapIntensity 0\n"), threshold=0)
+    with pytest.raises(InputError, match="0 is no count"):
+        convert_file(tmp_path / "a.npy", tmp_path / "a.MIDAS.zip", options)
+
+
 def test_without_a_threshold_the_dark_is_stored_and_not_subtracted(tmp_path, stack):
     np.save(tmp_path / "a.npy", stack)
     np.save(tmp_path / "dark.npy", stack[:2])

@@ -245,6 +245,11 @@ def _images(frames: Frames, dark: Frames | None, options: ConvertOptions) -> tup
         return frames, -1.0
     mean = np.zeros(frames.shape[1:]) if dark is None else mean_frame(dark)
     bad_values = () if options.parameters is None else options.parameters.bad_values
+    if 0.0 in bad_values:
+        raise InputError(
+            "the parameters say that 0 is no count (GapIntensity, BadPxIntensity), but pixels below the threshold "
+            "(-preProcThresh) become 0; convert without a threshold"
+        )
     return DarkSubtracted(frames, mean, threshold=options.threshold, bad_values=bad_values), options.threshold
 
 
