@@ -225,7 +225,8 @@ class _Places:
         at, size = (int(n) for n in self._table[i])
         if at < 0:
             return None
-        chunk = os.pread(self._file, size, at)
+        there = min(size, max(0, os.fstat(self._file).st_size - at))
+        chunk = os.pread(self._file, there, at)  # which makes room for as much as it is asked for
         if len(chunk) != size:
             raise OSError(f"{len(chunk)} of {size} bytes of chunk {i} are there")
         return chunk
