@@ -77,6 +77,16 @@ def test_mar345_pixels_that_are_cut_short_or_too_many_are_refused(tmp_path):
         read_frames(path)
 
 
+def test_a_list_of_images_without_end_is_refused(tmp_path):
+    path, content = written(tmp_path, "a.mccd")
+    at = 8 + 2 + 9 * 12
+    for offset in (8, 10**6):
+        content[at : at + 4] = offset.to_bytes(4, "little")
+        path.write_bytes(content)
+        with pytest.raises(FormatError, match=rf"a\.mccd: its list of images leads to byte {offset}"):
+            read_frames(path)
+
+
 def test_a_cbf_says_what_is_wrong(tmp_path):
     path, content = written(tmp_path, "a.cbf")
     for old, new, message in [

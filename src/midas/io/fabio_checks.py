@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import struct
 from pathlib import Path
+from typing import BinaryIO
 
 from midas.errors import FormatError
 
 _RAXIS, _RAXIS_HEADER, _RAXIS_SIZES = b"R-AXIS", 1400, 768
+_TIFF_ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
 _MAR345_MARK = 1234
 _MAR345_SUFFIX = ".mar"
 _PACKED = re.compile(rb"CCP4 packed image( V2)?, X: (\d{4}), Y: (\d{4})")
@@ -20,14 +22,33 @@ _AGAIN = "the file is truncated or corrupt, copy it again"
 
 
 def check_damage(path: Path) -> None:
-    """Refuse a file, R-AXIS or mar345, whose header or packed pixels would make fabio read or write out of bounds."""
+    """Refuse a file on which fabio would go on for ever, or read or write out of bounds: MarCCD, R-AXIS or mar345."""
     with path.open("rb") as file:
         head = file.read(_RAXIS_HEADER)
+        if head[:4] in _TIFF_ORDERS:
+            _check_tiff(file, _TIFF_ORDERS[head[:4]])
     if head.startswith(_RAXIS):
         _check_raxis(head, path.stat().st_size)
     elif head[:4] in (_MAR345_MARK.to_bytes(4, "little"), _MAR345_MARK.to_bytes(4, "big")) or path.suffix.lower(
     ).startswith(_MAR345_SUFFIX):  # fmt: skip
         check_mar345(path.read_bytes())
+
+
+def _check_tiff(file: BinaryIO, order: str) -> None:
+    """Refuse a TIFF, as MarCCD's, of which the list of images leads out of the file or back to one before."""
+    seen: set[int] = set()
+    at = 4
+    while True:
+        file.seek(at)
+        (offset,) = struct.unpack(f"{order}I", file.read(4).ljust(4, b"\xff"))
+        if offset == 0:
+            return
+        file.seek(offset)
+        count = file.read(2)
+        if offset in seen or len(count) < 2:
+            raise FormatError(f"its list of images leads to byte {offset}, where there is no other one; {_AGAIN}")
+        seen.add(offset)
+        at = offset + 2 + 12 * struct.unpack(f"{order}H", count)[0]
 
 
 def _check_raxis(head: bytes, size: int) -> None:
