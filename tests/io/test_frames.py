@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bz2
 import gc
+import gzip
 import pickle
 import zipfile
 from pathlib import Path
@@ -482,3 +484,21 @@ def test_real_images(shared_data, name, shape, dtype, lowest):
     assert (image.shape, image.dtype, image.min()) == (shape, dtype, lowest)
     assert (image == fabio.open(str(shared_data / name)).data).all()
     assert valid_mask(image).sum() == (image >= 0).sum()
+
+
+@pytest.mark.parametrize("dtype", ["i1", "u1", "i2", "u2", "i4", "u4", "i8"])
+@pytest.mark.parametrize("packed", ["", ".gz", ".bz2"])
+def test_cbf_of_every_type(tmp_path, rng, dtype, packed):
+    most = np.iinfo(dtype).max
+    image = rng.integers(0, 100, (ROWS, COLUMNS)).astype(dtype)
+    # In steps of less than half the range: fabio writes others wrong.
+    image[0, :8] = 0, most // 3, most // 3 * 2, most, most // 3 * 2, most // 3, 0, 0
+    if dtype.startswith("i"):
+        image[1, :3] = -2, -(most // 3), -1
+    fabio.cbfimage.CbfImage(data=image).write(str(tmp_path / "a.cbf"))
+    path = tmp_path / f"a.cbf{packed}"
+    content = (tmp_path / "a.cbf").read_bytes()
+    path.write_bytes({"": bytes, ".gz": gzip.compress, ".bz2": bz2.compress}[packed](content))
+    found = read_image(path)
+    assert found.dtype == np.dtype(dtype)
+    assert (found == image).all()

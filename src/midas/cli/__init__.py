@@ -20,6 +20,7 @@ from midas.version import version
 _COMMANDS = {
     "demo": "the main job on simulated data, to see what midas does: start here",
     "calibrate": "find the detector geometry from one image of a calibrant",
+    "convert": "write image files of any format as .MIDAS.zip, or as HDF5",
     "integrate": "cake frames into R-eta patterns and write a .zarr.zip",
     "refine": "refine the patterns of a .zarr.zip with GSAS-II",
     "run": "calibrate, integrate and refine in one go",

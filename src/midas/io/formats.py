@@ -6,8 +6,6 @@ raises: `midas.io.frames` turns it into one `FormatError` that names the file.
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import logging
 import threading
 from collections.abc import Callable, Mapping
@@ -18,13 +16,14 @@ from typing import Any
 import numpy as np
 
 from midas.errors import FormatError, InputError
+from midas.io.cbf import CbfSource
+from midas.io.fabio_checks import check_damage
 from midas.io.headers import header_hints
 from midas.io.image_source import ArraySource, FrameSource, Image, ReadOptions, stack_shape
 from midas.io.library_log import ErrorsOf
 from midas.io.tree_formats import HDF5_SUFFIXES, ZARR_SUFFIXES, Hdf5Source, ZarrSource
 
-CBF_MARK = b"\x0c\x1a\x04\xd5"
-"""Bytes before the binary section of a CBF (imgCIF/CBF definition, section "Binary sections")."""
+_CBF_START = b"###CBF"
 
 GE_SHAPE = (2048, 2048)
 """Rows and columns of a GE 41RT panel, assumed where the parameters give no shape."""
@@ -138,7 +137,10 @@ class TiffSource(FrameSource):
     def _check_whole(self, index: int) -> None:
         """Refuse a page that reaches past the end of the file: the library would fill it with zeros."""
         page, size = self._page(index), self._path.stat().st_size
-        end = max((o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=False)), default=0)
+        counts = page.databytecounts
+        end = max((o + n for o, n in zip(page.dataoffsets, counts, strict=False)), default=0)
+        if page.compression == 1 and sum(counts) < self.shape[1] * self.shape[2] * self.dtype.itemsize:
+            raise FormatError(f"page {index} has {sum(counts)} bytes for its pixels, too few: the file is corrupt")
         if end > size:
             raise FormatError(f"page {index} ends at byte {end}, the file has {size}: it is truncated, copy it again")
 
@@ -175,14 +177,12 @@ class TiffSource(FrameSource):
 
 
 class FabioSource(FrameSource):
-    """CBF, EDF, MAR, Raxis and the rest that fabio reads."""
+    """EDF, MAR, Raxis and the rest that fabio reads."""
 
     def __init__(self, path: Path, options: ReadOptions) -> None:
         import fabio
 
         self._lock = threading.Lock()
-        if ".cbf" in path.name.lower():
-            _refuse_cbf_without_data(path)
         with ErrorsOf("fabio") as errors:
             self._image = fabio.open(str(path))
             first = self._image.data
@@ -207,17 +207,18 @@ class FabioSource(FrameSource):
         self._image.close()
 
 
-def _refuse_cbf_without_data(path: Path) -> None:
-    """Refuse a CBF that ends before its binary section: fabio would look for the section's mark for ever."""
-    opener: Any = {".gz": gzip.open, ".bz2": bz2.open}.get(path.suffix, open)
-    with opener(path, "rb") as file:
-        if CBF_MARK not in file.read():
-            raise FormatError("it has no binary section; the file is truncated or no CBF, copy it again")
+def open_by_fabio(path: Path, options: ReadOptions) -> FrameSource:
+    """Open what fabio knows, a CBF by our own reader, whatever it is called."""
+    with path.open("rb") as file:
+        if file.read(len(_CBF_START)) == _CBF_START:
+            return CbfSource(path, options)
+    check_damage(path)
+    return FabioSource(path, options)
 
 
 # fmt: off
 FABIO_SUFFIXES = (
-    ".cbf", ".edf", ".cor", ".mccd", ".img", ".osc", ".sfrm", ".gfrm", ".kcd", ".f2d", ".msk", ".mpa",
+    ".edf", ".cor", ".mccd", ".img", ".osc", ".sfrm", ".gfrm", ".kcd", ".f2d", ".msk", ".mpa",
     ".mrc", ".spe", ".esper", ".dm3", ".spr", ".stl", ".pgm", ".pnm",
     ".mar1200", ".mar1600", ".mar1800", ".mar2000", ".mar2300",
     ".mar2400", ".mar3000", ".mar3450",
@@ -234,8 +235,8 @@ FORMATS: Mapping[str, Opener] = MappingProxyType(
         **dict.fromkeys(_GE, GeSource),
         ".npy": open_numpy,
         **dict.fromkeys(ZARR_SUFFIXES, ZarrSource),
-        **dict.fromkeys(FABIO_SUFFIXES, FabioSource),
-        **{f"{suffix}{packed}": FabioSource for suffix in (".cbf", ".edf") for packed in (".gz", ".bz2")},
+        **dict.fromkeys((".cbf", ".cbf.gz", ".cbf.bz2"), CbfSource),
+        **dict.fromkeys((*FABIO_SUFFIXES, ".edf.gz", ".edf.bz2"), open_by_fabio),
     }
 )
 """Suffix (lower case) to the class that opens it."""

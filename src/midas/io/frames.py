@@ -22,6 +22,9 @@ from midas.io.image_source import CONDITIONS, ArraySource, FrameSource, Image, R
 from midas.io.joined import JoinedSource
 from midas.io.tree_formats import Hdf5Source
 
+MOST_FRAME_BYTES = 1 << 30
+"""Of a frame: 16384 x 16384 pixels of 4 bytes. What says more is no header of a detector's image."""
+
 Mask = npt.NDArray[np.bool_]
 
 
@@ -54,6 +57,10 @@ class Frames:
             raise InputError(f"skip_frames (SkipFrame) is {skip_frames} of {n} frames; expected 0 to {n - 1}")
         if source.dtype.kind not in "uif":
             raise FormatError(f"its pixels are of type {source.dtype}; expected integers or floating point numbers")
+        if rows * columns * source.dtype.itemsize > MOST_FRAME_BYTES:
+            raise FormatError(
+                f"its frames are {rows} x {columns} {source.dtype}, more than a detector's; the file is corrupt"
+            )
         transforms = tuple(int(t) for t in image_transforms)
         turned = transform_image(np.empty((rows, columns), dtype=np.bool_), transforms).shape
         self.path: Path | None = path
@@ -71,7 +78,9 @@ class Frames:
         )
         """What is known of the data: `source`, `format`, and what the file says of itself. `temperature`, `pressure`,
         `i` and `i0` are a number, or an array of one for each frame, after skipping; `hints`, where there are any, what
-        it says of the instrument (`midas.io.headers.Hint`)."""
+        it says of the instrument (`midas.io.headers.Hint`). Of a MIDAS file that records them also
+        `recorded_transforms`, the `ImTransOpt` that its frames want and have not had, and `dark_subtracted`, True where
+        they are stored without their dark."""
         self.segments: tuple[int, ...] = source.segments or (n - skip_frames,)
         """Frames of each file, of several that follow one another."""
         self._source = source
@@ -159,7 +168,10 @@ class Frames:
         if self._closed:
             raise InputError(f"{self.metadata['source']}: the frames were closed; read the file again")
         if self._written is not None:
-            self._written.check(first + self.skip_frames, end + self.skip_frames)
+            try:
+                self._written.check(first + self.skip_frames, end + self.skip_frames)
+            except FormatError as error:
+                raise _explained(self.path, error, "") from error
 
     def _read(self, i: int) -> Image:
         self.check_readable(i, i + 1)
@@ -167,6 +179,12 @@ class Frames:
             frame = self._source.read(i + self.skip_frames)
         except Exception as error:
             raise _explained(self.path, error, f"frame {i + self.skip_frames} cannot be read") from error
+        expected = self._source.shape[1:]
+        if frame.shape != expected or not np.can_cast(frame.dtype, self.dtype):
+            raise FormatError(
+                f"{self.metadata['source']}: frame {i + self.skip_frames} is {frame.shape} {frame.dtype}, the first "
+                f"{expected} {self.dtype}; expected the same"
+            )
         return transform_image(frame.astype(self.dtype, copy=False), self.image_transforms)
 
     @property
@@ -188,6 +206,23 @@ class Frames:
             return self._source.has_dark()
         except Exception as error:
             raise _explained(self.path, error, "its dark cannot be read") from error
+
+    def has(self, location: str) -> bool:
+        """Return whether the file holds something at a path inside it, as `exchange/bright`; False of other formats."""
+        try:
+            return self._source.has(location)
+        except Exception as error:
+            raise _explained(self.path, error, f"{location} cannot be read") from error
+
+    def read_values(self, group: str) -> dict[str, Image]:
+        """Return the small arrays of a group inside the file by name, numbers as they are and text as bytes.
+
+        Empty where there is no such group, as in formats that have none.
+        """
+        try:
+            return self._source.read_values(group)
+        except Exception as error:
+            raise _explained(self.path, error, f"{group} cannot be read") from error
 
     def close(self) -> None:
         """Let go of the file."""

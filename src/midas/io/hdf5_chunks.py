@@ -34,6 +34,7 @@ _BY_LZ4 = 2  # option of bitshuffle
 COPY_AGAIN = "copy the file again, or leave the frame out"
 """What to do where a frame of a file is damaged."""
 _NUMBER = re.compile(r"^compressed chunk \d+ ")
+_END = 1 << 62  # no file is longer
 _AT_ONCE = 1 << 28  # bytes of unpacked frames whose chunks are held at once
 
 Filter = tuple[int, tuple[int, ...]]
@@ -211,7 +212,9 @@ class _Places:
         table = np.full((len(dataset), 2), -1, dtype=np.int64)
 
         def note(chunk: Any) -> None:
-            if chunk.filter_mask == 0 and chunk.byte_offset is not None:
+            # Of a damaged file neither its place nor its number need make sense; HDF5 says so when it is read.
+            there = chunk.byte_offset is not None and chunk.byte_offset < _END and chunk.chunk_offset[0] < len(table)
+            if chunk.filter_mask == 0 and there:
                 table[chunk.chunk_offset[0]] = (chunk.byte_offset, chunk.size)
 
         dataset.id.chunk_iter(note)
@@ -222,7 +225,8 @@ class _Places:
         at, size = (int(n) for n in self._table[i])
         if at < 0:
             return None
-        chunk = os.pread(self._file, size, at)
+        there = min(size, max(0, os.fstat(self._file).st_size - at))
+        chunk = os.pread(self._file, there, at)  # which makes room for as much as it is asked for
         if len(chunk) != size:
             raise OSError(f"{len(chunk)} of {size} bytes of chunk {i} are there")
         return chunk

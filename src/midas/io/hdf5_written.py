@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from midas.errors import InputError
+from midas.errors import FormatError, InputError
 
 if TYPE_CHECKING:
     import h5py
@@ -28,10 +28,13 @@ class WrittenFrames:
         self._missing: npt.NDArray[np.bool_] | None = None
 
     def check(self, first: int, end: int) -> None:
-        """Raise InputError where one of the frames `first` to `end` was never written and would be taken for counts."""
+        """Raise InputError where one of the frames `first` to `end` was never written and would be taken for counts.
+
+        FormatError where the file is too damaged to tell.
+        """
         with self._lock:
             if self._missing is None:
-                found = [never_written(part) for part in self._parts]
+                found = [_looked_at(part) for part in self._parts]
                 self._missing = np.concatenate(found) if any(part.any() for part in found) else np.zeros(0, np.bool_)
         if self._missing[first:end].any():
             raise InputError(self._sentence(self._missing))
@@ -51,6 +54,16 @@ class WrittenFrames:
             f"{what} were never written ({numbers}, counted from 0): the scan is running, or was stopped; read the "
             f"file when it has ended{instead}"
         )
+
+
+def _looked_at(part: h5py.Dataset) -> npt.NDArray[np.bool_]:
+    try:
+        return never_written(part)
+    except (RuntimeError, IndexError, OverflowError) as error:
+        raise FormatError(
+            f"HDF5 cannot tell which frames of {part.name} in {part.file.filename} are there "
+            f"({' '.join(str(error).split())}): the file is damaged; copy it again"
+        ) from error
 
 
 def never_written(dataset: h5py.Dataset) -> npt.NDArray[np.bool_]:

@@ -68,6 +68,14 @@ class FrameSource(ABC):
         """Return whether the file holds a dark beside its images, at `exchange/dark`."""
         return False
 
+    def has(self, location: str) -> bool:
+        """Return whether the file holds something at a path inside it."""
+        return False
+
+    def read_values(self, group: str) -> dict[str, Image]:
+        """Return the small arrays of a group inside the file by name, numbers as they are and text as bytes."""
+        return {}
+
     def close(self) -> None:  # noqa: B027  most sources hold nothing open
         """Let go of the file."""
 

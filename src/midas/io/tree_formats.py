@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 
 from midas.errors import FormatError
 from midas.io.hdf5_chunks import ChunkedStack
+from midas.io.hdf5_heaps import check_heaps
 from midas.io.headers import tree_hints
 from midas.io.image_source import CONDITIONS, FrameSource, Image, ReadOptions, stack_shape
 
@@ -19,9 +21,19 @@ if TYPE_CHECKING:
 
 DEFAULT_LOCATION = "exchange/data"
 DARK_LOCATION = "exchange/dark"
+BRIGHT_LOCATION = "exchange/bright"
 MASK_LOCATION = "exchange/mask"
+SCAN_GROUP = "measurement/process/scan_parameters"
+ANALYSIS_GROUP = "analysis/process/analysis_parameters"
+THRESHOLD_KEY = "preProcThresh"
+"""Analysis parameter of files whose frames are stored without their dark: the threshold above it."""
 HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf", ".nxs", ".nx5")
 ZARR_SUFFIXES = (".zip", ".zarr")
+_PART = re.compile(r"data_\d+")
+"""Data sets of an Eiger master file, joined."""
+_MOST_VALUES = 1 << 24  # numbers of a scan or analysis parameter; a scan has fewer frames
+_MOST_TRANSFORMS = 64
+_MOST_CHUNK_BYTES = 1 << 30
 
 
 def hdf5_files(dataset: h5py.Dataset) -> tuple[Path, ...]:
@@ -42,6 +54,7 @@ class Hdf5Source(FrameSource):
         import h5py
         import hdf5plugin  # noqa: F401  registers bitshuffle, LZ4, Blosc and others with HDF5
 
+        check_heaps(path)
         self._file = h5py.File(path, "r", locking=False)
         try:
             self._find(options.data_location)
@@ -53,7 +66,7 @@ class Hdf5Source(FrameSource):
         where = location or _default_location(self._file)
         node = _get(self._file, where)
         if node is not None and not hasattr(node, "shape"):
-            parts = [_get(node, name) for name in sorted(node) if re.fullmatch(r"data_\d+", name)]
+            parts = [_get(node, name) for name in sorted(node) if _PART.fullmatch(name)]
         else:
             parts = [] if node is None else [node]
         if not parts:
@@ -73,6 +86,7 @@ class Hdf5Source(FrameSource):
             "data_location": where,
             "hints": tree_hints(self._file),
             **_scan_parameters(self._file),
+            **_recorded(self._file),
         }
 
     def read(self, index: int) -> Image:
@@ -100,6 +114,14 @@ class Hdf5Source(FrameSource):
         """Return whether there is something at `exchange/dark`."""
         return _has_dark(self._file, self._where)
 
+    def has(self, location: str) -> bool:
+        """Return whether there is something at a path."""
+        return self._file is not None and _get(self._file, location) is not None
+
+    def read_values(self, group: str) -> dict[str, Image]:
+        """Return the small arrays of a group."""
+        return _values(self._file, group)
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
@@ -120,18 +142,20 @@ class ZarrSource(FrameSource):
             raise
 
     def _find(self, root: Any, location: str | None) -> None:
-        where = location or DEFAULT_LOCATION
-        array = root if hasattr(root, "shape") else _get(root, where)
-        if array is None and "REtaMap" in root:
+        is_array = hasattr(root, "shape")
+        if not is_array and location is None and "REtaMap" in root:
             raise FormatError("it is a caked file (it has REtaMap); expected detector images under exchange/data")
+        where = location or (DEFAULT_LOCATION if is_array else _default_location(root))
+        array = root if is_array else _get(root, where)
         if array is None or not hasattr(array, "shape"):
             raise FormatError(_no_dataset(where, list_datasets(root)))
+        _check_chunks(array, where)
         self.shape = stack_shape(array.shape, f"array {where}")
         self.dtype = np.dtype(array.dtype)
         self._array = array
         self._root: Any = None if array is root else root
         self._where = "" if array is root else where
-        scan = {} if array is root else {"hints": tree_hints(root), **_scan_parameters(root)}
+        scan = {} if array is root else {"hints": tree_hints(root), **_scan_parameters(root), **_recorded(root)}
         self.metadata = {"format": "zarr", "data_location": where, **scan}
 
     def read(self, index: int) -> Image:
@@ -146,10 +170,25 @@ class ZarrSource(FrameSource):
         """Return whether there is something at `exchange/dark`."""
         return _has_dark(self._root, self._where)
 
+    def has(self, location: str) -> bool:
+        """Return whether there is something at a path."""
+        return self._root is not None and _get(self._root, location) is not None
+
+    def read_values(self, group: str) -> dict[str, Image]:
+        """Return the small arrays of a group."""
+        return _values(self._root, group)
+
     def close(self) -> None:
         """Close the archive."""
         if self._store is not None:
             self._store.close()
+
+
+def _check_chunks(array: Any, where: str) -> None:
+    """Refuse chunks that no image has: zarr would make room for one before it looks at what is there."""
+    n_bytes = math.prod(array.chunks) * np.dtype(array.dtype).itemsize
+    if n_bytes > _MOST_CHUNK_BYTES:
+        raise FormatError(f"the chunks of {where} are {array.chunks} {array.dtype}; the file is corrupt, copy it again")
 
 
 def _get(group: Any, where: str) -> Any:
@@ -164,16 +203,57 @@ def _get(group: Any, where: str) -> Any:
         return None
 
 
-def _default_location(file: Any) -> str:
-    """Return where the images are when nobody said: `exchange/data`, then NeXus, then the only stack there is."""
-    for where in (DEFAULT_LOCATION, "entry/data/data", "entry/instrument/detector/data"):
-        if where in file:
+def _default_location(root: Any) -> str:
+    """Return where the images are when nobody said: `exchange/data`, where NeXus says, or the only stack there is."""
+    if DEFAULT_LOCATION in root:
+        return DEFAULT_LOCATION
+    for where in (_nexus_default(root), "entry/data/data", "entry/instrument/detector/data"):
+        if where is not None and where in root:
             return where
-    group = file.get("entry/data")
-    if group is not None and any(re.fullmatch(r"data_\d+", name) for name in group):
+    group = root.get("entry/data")
+    if group is not None and not hasattr(group, "shape") and any(_PART.fullmatch(name) for name in group):
         return "entry/data"
-    stacks = [name for name, shape in list_datasets(file) if len(shape) == 3]
+    stacks = [name for name, shape in list_datasets(root) if len(shape) == 3]
     return stacks[0] if len(stacks) == 1 else DEFAULT_LOCATION
+
+
+def _nexus_default(root: Any) -> str | None:
+    """Return the images that the attributes of a NeXus file lead to; None where they lead to none.
+
+    From the root `default` names an entry, from there an NXdata group, whose `signal` names the data set
+    (manual.nexusformat.org, "Find the plottable data"). Files that leave `default` out have one entry and NXdata group.
+    """
+    where, node = "", root
+    for kind in ("NXentry", "NXdata"):
+        name = _text(node, "default")
+        if name is None:
+            found = [str(child) for child in node if _class_of(node, child) == kind]
+            name = found[0] if len(found) == 1 else None
+        if name is None:
+            break
+        where, node = f"{where}{name}/".lstrip("/"), _get(node, name)
+        if node is None or hasattr(node, "shape"):
+            return None
+    signal = _text(node, "signal")
+    if signal is not None and _PART.fullmatch(signal):
+        return where.rstrip("/") or None  # an Eiger master: all of the data sets, not this one alone
+    array: Any = None if signal is None else _get(node, signal)
+    is_image = hasattr(array, "shape") and len(array.shape) in (2, 3) and np.dtype(array.dtype).kind in "uif"
+    return f"{where}{signal}" if is_image else None
+
+
+def _text(node: Any, attribute: str) -> str | None:
+    value = node.attrs.get(attribute)
+    if isinstance(value, bytes):
+        value = value.decode(errors="replace")
+    return value if isinstance(value, str) and value else None
+
+
+def _class_of(node: Any, name: str) -> str | None:
+    try:
+        return _text(node[name], "NX_class")
+    except KeyError:
+        return None  # a link whose target is missing
 
 
 def list_datasets(group: Any) -> list[tuple[str, tuple[int, ...]]]:
@@ -213,7 +293,7 @@ def _scan_parameters(group: Any) -> dict[str, object]:
     """Return omega start and step [deg] and the conditions of a MIDAS file, where it has them, by our names."""
     found: dict[str, object] = {}
     for key, name in {"omega_start": "start", "omega_step": "step", **CONDITIONS}.items():
-        node = _get(group, f"measurement/process/scan_parameters/{name}")
+        node = _get(group, f"{SCAN_GROUP}/{name}")
         if node is None or not hasattr(node, "shape"):
             continue
         values = np.asarray(node[...]).ravel()
@@ -225,6 +305,40 @@ def _scan_parameters(group: Any) -> dict[str, object]:
             found[key] = values
         else:
             found[key] = float(values[0])
+    return found
+
+
+def _recorded(group: Any) -> dict[str, object]:
+    """Return what a MIDAS file says was, or was not, done to its frames."""
+    found: dict[str, object] = {}
+    for key in ("ImTransOpt", THRESHOLD_KEY):
+        node = _get(group, f"{ANALYSIS_GROUP}/{key}")
+        if node is None or not hasattr(node, "shape") or np.dtype(node.dtype).kind not in "uif":
+            continue
+        values = np.asarray(node[...]).ravel()[:_MOST_TRANSFORMS]
+        if key == "ImTransOpt":
+            found["recorded_transforms"] = tuple(int(t) for t in values if t != 0)
+        elif values.size and values[0] >= 0:
+            found["dark_subtracted"] = True
+    return found
+
+
+def _values(root: Any, group: str) -> dict[str, Image]:
+    node = None if root is None else _get(root, group)
+    if node is None or hasattr(node, "shape"):
+        return {}
+    found = {}
+    for name in sorted(node):
+        array = _get(node, name)
+        if array is None or not hasattr(array, "shape"):
+            continue
+        if np.prod(array.shape) > _MOST_VALUES:
+            raise FormatError(f"{group}/{name} has shape {array.shape}; expected a few numbers or one a frame")
+        values = np.asarray(array[...])
+        if values.dtype.kind in "OU":
+            values = np.array([v if isinstance(v, bytes) else str(v).encode() for v in values.ravel()], dtype=np.bytes_)
+        if values.dtype.kind in "uifbS" and values.size:
+            found[name] = values.reshape(array.shape or (1,))
     return found
 
 

@@ -1,0 +1,39 @@
+"""Damage of an HDF5 file on which the HDF5 library would go on for ever: texts whose table is blanked out."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+from midas.errors import FormatError
+
+_LOOKED_AT = 1 << 22  # bytes from the start of the file, where programs that write images put their texts
+_COLLECTION = b"GCOL\x01\0\0\0"
+_OBJECT = struct.Struct("<HHIQ")  # number, references, nothing, bytes of it
+
+
+def check_heaps(path: Path) -> None:
+    """Refuse a file with a text of no number and no length in a table of texts: HDF5 2.0 reads it again and again.
+
+    Source: HDF5 File Format Specification, "III.E. Disk Format: Level 1E - Global Heap". An object is followed by the
+    next one; number 0 stands for the free rest, whose length counts its own 16 bytes.
+    """
+    with path.open("rb") as file:
+        content = file.read(_LOOKED_AT)
+    at = content.find(_COLLECTION)
+    while at >= 0:
+        if len(content) < at + 16:
+            return
+        end = at + int.from_bytes(content[at + 8 : at + 16], "little")
+        if _has_no_end(content, at + 16, min(end, len(content))):
+            raise FormatError("its table of texts is damaged; the file is corrupt, copy it again")
+        at = content.find(_COLLECTION, at + 16)
+
+
+def _has_no_end(content: bytes, at: int, end: int) -> bool:
+    while at + _OBJECT.size <= end:
+        number, _, _, size = _OBJECT.unpack_from(content, at)
+        if number == 0 and size == 0:
+            return True
+        at += size if number == 0 else _OBJECT.size + (size + 7) // 8 * 8
+    return False
