@@ -113,7 +113,7 @@ def test_updates_in_place(line, change, expected):
 
 @pytest.mark.parametrize("name", ["a#b", " a", "a ", "a\nLsd 5", "a;", "", "a\rb"])
 def test_what_cannot_stand_in_a_file_is_refused(name):
-    with pytest.raises(InputError, match="Folder is .*cannot stand in a parameter file"):
+    with pytest.raises(InputError, match=r"Folder is .*cannot stand in a parameter file"):
         parse_params("").updated({"Folder": name})
     with pytest.raises(InputError, match="cannot stand"):
         parse_params("Folder b # c\n").updated({"Folder": name})

@@ -130,12 +130,7 @@ class Parameters:
     def write(self, path: Path | str) -> Path:
         r"""Write the text to a file, which appears whole or not at all, and return its path.
 
-        What was read and not changed is written byte for byte.
-
-        Raises
-        ------
-        OutputError
-            The file cannot be written.
+        What was read and not changed is written byte for byte. Raises OutputError where it cannot be written.
 
         Examples
         --------
@@ -462,7 +457,18 @@ def read_params(path: Path | str) -> Parameters:
     ...     read_params(Path(folder) / "ps.txt").pixel_size
     200.0
     """
-    path = Path(path)
+    path = file_path("path", path)
+    return parse_params(read_text(path), path)
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a parameter file, bytes that are no UTF-8 included: `Parameters.write` gives them back.
+
+    Raises
+    ------
+    FormatError
+        The file is missing or is not text.
+    """
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -472,7 +478,7 @@ def read_params(path: Path | str) -> Parameters:
     if b"\0" in content:
         raise FormatError(f"{path}: it is not text; expected a parameter file of lines 'Key value'")
     # Old files hold comments in other encodings: their bytes are kept as they are.
-    return parse_params(content.decode("utf-8", errors="surrogateescape"), path)
+    return content.decode("utf-8", errors="surrogateescape")
 
 
 def parse_params(text: str, path: Path | None = None) -> Parameters:
