@@ -29,12 +29,18 @@ class WrittenFrames:
 
     def check(self, first: int, end: int) -> None:
         """Raise InputError where one of the frames `first` to `end` was never written and would be taken for counts."""
+        missing = self.missing
+        if missing[first:end].any():
+            raise InputError(self._sentence(missing))
+
+    @property
+    def missing(self) -> npt.NDArray[np.bool_]:
+        """Shape (n_frames,): True where a frame was never written; empty where all are there."""
         with self._lock:
             if self._missing is None:
                 found = [never_written(part) for part in self._parts]
                 self._missing = np.concatenate(found) if any(part.any() for part in found) else np.zeros(0, np.bool_)
-        if self._missing[first:end].any():
-            raise InputError(self._sentence(self._missing))
+            return self._missing
 
     def _sentence(self, missing: npt.NDArray[np.bool_]) -> str:
         part = self._parts[0]
