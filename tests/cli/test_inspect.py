@@ -49,6 +49,13 @@ def test_pictures(tmp_path, capsys):
     (tmp_path / "pictures").mkdir()
     assert main(["inspect", good, zero, "--plot", str(tmp_path / "pictures")]) == 1
     assert sorted(p.name for p in (tmp_path / "pictures").iterdir()) == ["good.npy.png", "zero.npy.png"]
+    (tmp_path / "ps.txt").write_text("px 200\nWavelength 0.2\n")
+    capsys.readouterr()
+    assert main(["inspect", str(tmp_path / "ps.txt"), good, "--plot", str(tmp_path / "pictures")]) == 0
+    assert main(["inspect", str(tmp_path / "ps.txt"), "--plot", str(tmp_path / "r.png")]) == 2
+    out, err = capsys.readouterr()
+    assert out.count("ps.txt: parameters") == 2
+    assert "a file of parameters has no picture to show" in err
 
 
 def test_flags_of_ge_files(tmp_path):

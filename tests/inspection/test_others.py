@@ -40,11 +40,12 @@ def test_a_cake(tmp_path):
     path = write_cake_file(tmp_path / "a.zarr.zip", cake)
     found = midas.inspect(path)
     assert (found.kind, found.shape, found.problems) == ("cake", (20, 40, 6), ())
-    assert told(found, "sums") == "20, of 4 frames"
+    assert told(found, "sums") == "20, frames in the first: 4"
     assert told(found, "radius") == "10 to 49 px"
     assert told(found, "omega") == "0 to 19.75 deg"
     assert "Lam 0.18" in told(found, "instrument")
     assert np.array_equal(found.picture, cake.intensity[0].T.astype(np.float32))
+    assert found.extent == (9.5, 49.5, -180.0, 180.0)
     found.save_plot(tmp_path / "a.png")
 
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from midas.errors import FormatError, InputError
 from midas.io.parameter_report import check_params
+from midas.io.parameter_table import PARAMETER_KEYS
 from midas.io.parameters import parse_params, read_params
 
 GOOD = """Lsd 1050773
@@ -186,3 +191,21 @@ def test_a_broken_calibration_beside_is_no_hindrance(tmp_path, content):
 
 def test_parameters_in_memory_are_checked_too():
     assert check_params(parse_params(GOOD)).status == 0
+
+
+NUMBERS = st.one_of(
+    st.sampled_from(["0", "-1", "1", "2", "200", "1e6", "1e308", "-1e308", "1e-308", "nan", "x", "1_0"])
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_whatever_the_values_are_there_is_an_answer(data):
+    keys = data.draw(st.lists(st.sampled_from(sorted(PARAMETER_KEYS)), min_size=1, max_size=12))
+    changed = [f"{key} {' '.join(data.draw(st.lists(NUMBERS, max_size=6)))}" for key in keys]
+    text = data.draw(st.sampled_from([GOOD, ""])) + "\n".join(changed) + "\n"
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "ps.txt").write_text(text)
+        found = check_params(Path(folder) / "ps.txt")
+    assert found.status in (0, 1, 2)
+    assert all("\n" not in finding.message and finding.message for finding in found.findings)

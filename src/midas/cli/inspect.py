@@ -63,20 +63,29 @@ def run(args: argparse.Namespace) -> int:
     for file in args.files:
         try:
             inspection = inspect(file, **options)
-            picture = None
-            if args.plot is not None:
-                picture = inspection.save_plot(args.plot / f"{file.name}.png" if folder else args.plot)
         except MidasError as error:
-            print(f"midas inspect: {error}", file=sys.stderr)
-            status = 2
+            status = _failed(error)
             found.append({"file": str(file), "error": str(error)})
             continue
         status = max(status, 1 if inspection.problems else 0)
-        found.append(inspection.as_data() | ({} if picture is None else {"picture": str(picture)}))
+        found.append(inspection.as_data())
         if not args.json:
             print(inspection)
-            if picture is not None:
-                print(f"  wrote {picture}")
+        if args.plot is None or (folder and inspection.picture is None):
+            continue
+        try:
+            picture = inspection.save_plot(args.plot / f"{file.name}.png" if folder else args.plot)
+        except MidasError as error:
+            status = _failed(error)
+            continue
+        found[-1]["picture"] = str(picture)
+        if not args.json:
+            print(f"  wrote {picture}")
     if args.json:
         print(json.dumps(found, indent=2, ensure_ascii=False))
     return status
+
+
+def _failed(error: MidasError) -> int:
+    print(f"midas inspect: {error}", file=sys.stderr)
+    return 2

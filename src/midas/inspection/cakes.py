@@ -14,6 +14,7 @@ from midas.inspection.result import Fact, Inspection
 from midas.version import version
 
 _SUMS = "OmegaSumFrame"
+_SUMMED = "Number Of Frames Summed"
 _MOST_LOOKED_AT = 8
 _FEWEST_BINS = 20  # GSAS-II keeps an azimuth only with more bins that are not masked (SPEC section 6)
 
@@ -55,7 +56,7 @@ def _inspect(path: Path, root: Any) -> Inspection:
     looked = [np.asarray(sums[name][...], dtype=np.float64) for name in chosen]
     attributes = [dict(sums[name].attrs) for name in (names[:1] + names[-1:])]
     facts = [
-        Fact("sums", f"{len(names)}, of {_number(attributes[0], 'Number Of Frames Summed')} frames" if names else "0"),
+        Fact("sums", f"{len(names)}, frames in the first: {_number(attributes[0], _SUMMED)}" if names else "0"),
         Fact("bins", f"{area.shape[0]} radius x {area.shape[1]} eta, {(area == 0.0).mean():.2%} masked"),
         Fact("radius", f"{radius.min():.6g} to {radius.max():.6g} px"),
         Fact("2theta", f"{two_theta.min():.4f} to {two_theta.max():.4f} deg"),
@@ -84,7 +85,7 @@ def _inspect(path: Path, root: Any) -> Inspection:
         _cake_problems(root, area, names, looked),
         picture=picture,
         picture_name=chosen[0] if chosen else "",
-        extent=(float(radius.min()), float(radius.max()), float(eta.min()), float(eta.max())),
+        extent=(*_ends(radius[:, 0]), *_ends(eta[0])),
     )
 
 
@@ -163,6 +164,12 @@ def inspect_map(path: Path) -> Inspection:
     if program != version():
         problems.append(f"it was made by midas {program}, this is {version()}: it is built again when it is used")
     return Inspection(path, "map", "map of pixel areas", shape, facts=facts, problems=tuple(problems))
+
+
+def _ends(centers: np.ndarray) -> tuple[float, float]:
+    """Return the outer edges of bins of one width, in their order."""
+    half = 0.5 * (centers[-1] - centers[0]) / (len(centers) - 1) if len(centers) > 1 else 0.5
+    return float(centers[0] - half), float(centers[-1] + half)
 
 
 def _spread(n: int) -> list[int]:

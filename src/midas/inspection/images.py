@@ -196,7 +196,7 @@ def _value_facts(frames: Frames, looks: list[FrameLook]) -> Iterator[Fact]:
     marked = max(look.marked for look in looks)
     yield Fact("no counts", f"{marked:.3%} of the pixels: negative, NaN or the largest value of the type")
     saturated = max(look.saturated for look in looks)
-    yield Fact("saturated", f"{saturated:.2g} of the pixels" if saturated else "none seen")
+    yield Fact("saturated", f"{100.0 * saturated:.2g} % of the pixels" if saturated else "none seen")
 
 
 def _mask_fact(frames: Frames, problems: list[str]) -> list[Fact]:

@@ -108,4 +108,5 @@ def _write_text(axes: Axes, found: Inspection) -> None:
         lines = [*lines[: room - 1], "..."]
     for i, line in enumerate(lines):
         color = "#b22222" if i < n else "0.2"
-        axes.text(0.0, 1.0 - i / room, line, fontsize=8.5, color=color, va="top", transform=axes.transAxes)
+        text = axes.text(0.0, 1.0 - i / room, line, fontsize=8.5, color=color, va="top", transform=axes.transAxes)
+        text.set_in_layout(False)  # it would push the picture about
