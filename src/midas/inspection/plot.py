@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _GREY = "0.85"
 _LIMITS = (2.0, 99.8)  # % of the values: a few hot pixels do not make the rest black
+_LINE = 60  # characters beside the picture
 _LEAST_SPAN = 1.05  # of a logarithmic scale
 
 
@@ -28,11 +29,11 @@ def plot_inspection(found: Inspection) -> Figure:
 
     assert found.picture is not None
     cake = found.kind == "cake"
-    figure = Figure(figsize=(11.0, 6.0), layout="constrained")
-    grid = figure.add_gridspec(2, 2, width_ratios=[1.7, 1.0])
-    _draw_picture(figure, figure.add_subplot(grid[:, 0]), found, cake=cake)
-    _draw_histogram(figure.add_subplot(grid[0, 1]), found.picture, "intensity" if cake else "counts")
-    _write_text(figure.add_subplot(grid[1, 1]), found)
+    figure = Figure(figsize=(11.0, 6.0))
+    # left, bottom, width, height: a layout that looks at texts would make room for the long ones.
+    _draw_picture(figure, figure.add_axes((0.065, 0.09, 0.54, 0.80)), found, cake=cake)
+    _draw_histogram(figure.add_axes((0.69, 0.57, 0.29, 0.32)), found.picture, "intensity" if cake else "counts")
+    _write_text(figure.add_axes((0.645, 0.03, 0.34, 0.44)), found)
     figure.suptitle(f"{found.path.name}: {found._headline()}", fontsize="medium")
     return figure
 
@@ -69,7 +70,7 @@ def _draw_picture(figure: Figure, axes: Axes, found: Inspection, *, cake: bool) 
         aspect="auto" if cake else "equal",
         interpolation="nearest",
     )
-    figure.colorbar(image, ax=axes, shrink=0.8, label="counts / px²" if cake else "counts", extend="both")
+    figure.colorbar(image, ax=axes, shrink=0.8, pad=0.02, label="counts / px²" if cake else "counts", extend="both")
     axes.set_xlabel("radius [px]" if cake else "column y [px]")
     axes.set_ylabel("η [deg]" if cake else "row z [px]")
     axes.set_title(found.picture_name, fontsize="small")
@@ -100,13 +101,12 @@ def _said(fact: Fact) -> str:
 
 def _write_text(axes: Axes, found: Inspection) -> None:
     axes.set_axis_off()
-    lines = [line for problem in found.problems for line in textwrap.wrap(f"! {problem}", 58)]
+    lines = [line for problem in found.problems for line in textwrap.wrap(f"! {problem}", _LINE)]
     n = len(lines)
-    lines += [line for fact in found.facts for line in textwrap.wrap(_said(fact), 58)]
+    lines += [line for fact in found.facts for line in textwrap.wrap(_said(fact), _LINE)]
     room = 18
     if len(lines) > room:
         lines = [*lines[: room - 1], "..."]
     for i, line in enumerate(lines):
         color = "#b22222" if i < n else "0.2"
-        text = axes.text(0.0, 1.0 - i / room, line, fontsize=8.5, color=color, va="top", transform=axes.transAxes)
-        text.set_in_layout(False)  # it would push the picture about
+        axes.text(0.0, 1.0 - i / room, line, fontsize=8, color=color, va="top", transform=axes.transAxes)

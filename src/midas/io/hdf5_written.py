@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from midas.errors import InputError
+from midas.errors import FormatError, InputError
 
 if TYPE_CHECKING:
     import h5py
@@ -38,7 +38,7 @@ class WrittenFrames:
         """Shape (n_frames,): True where a frame was never written; empty where all are there."""
         with self._lock:
             if self._missing is None:
-                found = [never_written(part) for part in self._parts]
+                found = [_never_written(part) for part in self._parts]
                 self._missing = np.concatenate(found) if any(part.any() for part in found) else np.zeros(0, np.bool_)
             return self._missing
 
@@ -57,6 +57,16 @@ class WrittenFrames:
             f"{what} were never written ({numbers}, counted from 0): the scan is running, or was stopped; read the "
             f"file when it has ended{instead}"
         )
+
+
+def _never_written(dataset: h5py.Dataset) -> npt.NDArray[np.bool_]:
+    try:
+        return never_written(dataset)
+    except (RuntimeError, OSError) as error:  # HDF5's own list of what is where
+        raise FormatError(
+            f"{dataset.file.filename}: where the frames of {dataset.name} stand cannot be read: {error}; the file is "
+            "truncated or corrupt"
+        ) from error
 
 
 def never_written(dataset: h5py.Dataset) -> npt.NDArray[np.bool_]:
