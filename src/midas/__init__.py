@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from midas.calibration import Calibration, CalibrationParams, JointCalibration
     from midas.calibration.calibrate import calibrate
     from midas.crystal import Calibrant, Rings, calibrant, calibrant_from_cell, calibrant_from_cif, rings
+    from midas.inspection import Inspection, inspect
     from midas.io.exchange import read_geometry, write_geometry
     from midas.io.frames import Frames, read_frames, read_image
     from midas.io.gsas_zarr import CakeFile, read_cake_file
@@ -51,6 +52,7 @@ _HOMES = {
     ),
     "midas.calibration": ("Calibration", "CalibrationParams", "JointCalibration", "calibrate"),
     "midas.crystal": ("Calibrant", "Rings", "calibrant", "calibrant_from_cell", "calibrant_from_cif", "rings"),
+    "midas.inspection": ("Inspection", "inspect"),
     "midas.io.exchange": ("read_geometry", "write_geometry"),
     "midas.io.frames": ("Frames", "read_frames", "read_image"),
     "midas.io.gsas_zarr": ("CakeFile", "read_cake_file"),
@@ -95,6 +97,7 @@ __all__ = [
     "Geometry",
     "GeometryError",
     "InputError",
+    "Inspection",
     "IntegrationOptions",
     "JointCalibration",
     "MidasError",
@@ -117,6 +120,7 @@ __all__ = [
     "calibrant_from_cif",
     "calibrate",
     "fit_peaks",
+    "inspect",
     "integrate",
     "read_cake_file",
     "read_frames",

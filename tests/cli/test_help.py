@@ -18,17 +18,20 @@ PYTHON = f"Python {sys.version_info.major}.{sys.version_info.minor}"
 AGAIN = "write it with MIDAS_WRITE_HELP=1 python -m pytest tests/cli/test_help.py"
 
 
-@pytest.mark.parametrize("name", ["midas", *_COMMANDS])
+ACTIONS = ("params check", "params new")
+
+
+@pytest.mark.parametrize("name", ["midas", *_COMMANDS, *ACTIONS])
 def test_help_is_as_written_down(name, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("NO_COLOR", "1")
-    words = [] if name == "midas" else [name]
+    words = [] if name == "midas" else name.split()
     with pytest.raises(SystemExit) as stop:
         main([*words, "--help"])
     assert stop.value.code == 0
     command = " ".join(["midas", *words, "--help"])
     text = f"$ COLUMNS=100 {command}  # {PYTHON}\n{capsys.readouterr().out}"
-    path = FOLDER / f"{name}.txt"
+    path = FOLDER / f"{name.replace(' ', '-')}.txt"
     if os.environ.get("MIDAS_WRITE_HELP"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
@@ -42,4 +45,8 @@ def test_help_is_as_written_down(name, capsys, monkeypatch):
 
 
 def test_nothing_else_is_written_down():
-    assert {p.stem for p in FOLDER.glob("*.txt")} <= {"midas", *_COMMANDS}
+    assert {p.stem for p in FOLDER.glob("*.txt")} <= {
+        "midas",
+        *_COMMANDS,
+        *(action.replace(" ", "-") for action in ACTIONS),
+    }

@@ -278,7 +278,7 @@ def test_peak_keys_that_do_nothing_or_contradict_are_warned_about_once(caplog):
 def test_updates_keep_everything_else():
     p = parse_params("# top\npxY 200 # GE\nMine 1\nImTransOpt 1\nx\nImTransOpt 2")
     q = p.updated({"px": 100, "ImTransOpt": [3], "Lsd": 1e6})
-    assert q.text() == "# top\npxY 100.0\nMine 1\nImTransOpt 3\nx\nLsd 1000000.0\n"
+    assert q.text() == "# top\npxY 100.0 # GE\nMine 1\nImTransOpt 3\nx\nLsd 1000000.0\n"
     assert p.pixel_size == 200.0
     with pytest.raises(InputError, match="did you mean Lsd"):
         p.updated({"lsd": 1})

@@ -210,6 +210,26 @@ def keep_map(core: _core.CakeMap, path: Path, *, key: str, frame_shape: Shape) -
         warn_caller(f"the map is not kept for the next time: {error}")
 
 
+def read_map_header(path: Path) -> dict[str, Any]:
+    """Return what a file says of its map: key, program, shape, frame_shape, size, arrays; the areas are not read.
+
+    Raises
+    ------
+    StaleMapError
+        Another version of midas wrote it, in another format.
+    FormatError
+        It is no such file, or truncated.
+    OSError
+        It cannot be read.
+    """
+    with path.open("rb") as file:
+        header, begin = _read_header(file)
+        size = os.fstat(file.fileno()).st_size
+    if size != begin + header["size"]:
+        raise FormatError(f"it has {size} bytes of {begin + header['size']}")
+    return header
+
+
 def _read_header(file: Any) -> tuple[dict[str, Any], int]:
     """Return the header and where the arrays begin."""
     start = file.read(_START.size)

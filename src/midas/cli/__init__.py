@@ -26,6 +26,8 @@ _COMMANDS = {
     "run": "calibrate, integrate and refine in one go",
     "hkls": "list the powder rings of a calibrant",
     "simulate": "render a calibrant image with known geometry",
+    "inspect": "say what is in a file and what is wrong with it",
+    "params": "explain, check or write parameter files",
 }
 
 _PRINT_NOTES = ("calibrate",)

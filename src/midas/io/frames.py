@@ -173,6 +173,12 @@ class Frames:
             except FormatError as error:
                 raise _explained(self.path, error, "") from error
 
+    @property
+    def never_written(self) -> tuple[int, ...]:
+        """Numbers of the frames that an HDF5 file has a place for, but that nobody wrote; after skipping."""
+        missing = () if self._written is None else np.flatnonzero(self._written.missing[self.skip_frames :])
+        return tuple(int(i) for i in missing)
+
     def _read(self, i: int) -> Image:
         self.check_readable(i, i + 1)
         try:

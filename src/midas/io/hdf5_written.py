@@ -28,16 +28,19 @@ class WrittenFrames:
         self._missing: npt.NDArray[np.bool_] | None = None
 
     def check(self, first: int, end: int) -> None:
-        """Raise InputError where one of the frames `first` to `end` was never written and would be taken for counts.
+        """Raise InputError where one of the frames `first` to `end` was never written and would be taken for counts."""
+        missing = self.missing
+        if missing[first:end].any():
+            raise InputError(self._sentence(missing))
 
-        FormatError where the file is too damaged to tell.
-        """
+    @property
+    def missing(self) -> npt.NDArray[np.bool_]:
+        """Shape (n_frames,): True where a frame was never written; empty where all are there."""
         with self._lock:
             if self._missing is None:
-                found = [_looked_at(part) for part in self._parts]
+                found = [_never_written(part) for part in self._parts]
                 self._missing = np.concatenate(found) if any(part.any() for part in found) else np.zeros(0, np.bool_)
-        if self._missing[first:end].any():
-            raise InputError(self._sentence(self._missing))
+            return self._missing
 
     def _sentence(self, missing: npt.NDArray[np.bool_]) -> str:
         part = self._parts[0]
@@ -56,13 +59,13 @@ class WrittenFrames:
         )
 
 
-def _looked_at(part: h5py.Dataset) -> npt.NDArray[np.bool_]:
+def _never_written(dataset: h5py.Dataset) -> npt.NDArray[np.bool_]:
     try:
-        return never_written(part)
-    except (RuntimeError, IndexError, OverflowError) as error:
+        return never_written(dataset)
+    except (RuntimeError, IndexError, OverflowError, OSError) as error:  # HDF5's own list of what is where
         raise FormatError(
-            f"HDF5 cannot tell which frames of {part.name} in {part.file.filename} are there "
-            f"({' '.join(str(error).split())}): the file is damaged; copy it again"
+            f"{dataset.file.filename}: where the frames of {dataset.name} stand cannot be read: {error}; the file is "
+            "truncated or corrupt"
         ) from error
 
 

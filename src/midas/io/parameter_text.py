@@ -6,22 +6,21 @@ Format: SPEC section 3; the keys are in `midas.io.parameter_table`.
 from __future__ import annotations
 
 import difflib
-import logging
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from midas.errors import FormatError, InputError
 from midas.geometry import DISTORTION_NAMES, Geometry
-from midas.io.parameter_table import ParameterKey, find_key, nearest_key
+from midas.io.parameter_table import PARAMETER_KEYS, ParameterKey, find_key, nearest_key
 from midas.units import wavelength_from_energy
 
-_log = logging.getLogger(__name__)
-
 Value = float | int | str
+BYTE_ORDER_MARK = "\ufeff"
 Values = Value | tuple[Value, ...] | tuple[tuple[Value, ...], ...]
 
 
@@ -39,24 +38,42 @@ class ParameterLine:
     """The values; for an unknown key the words that follow it."""
     known: bool = False
     """True when the key is in the table."""
+    remark: str = ""
+    """What is doubtful about the line, without where it stands; empty where nothing is."""
+
+
+def split_lines(text: str) -> list[str]:
+    r"""Return the lines of a text with their ends; unlike `str.splitlines` only where files end lines: \n, \r\n, \r.
+
+    Examples
+    --------
+    >>> split_lines("a\r\nb\x0cc\n")
+    ['a\r\n', 'b\x0cc\n']
+    """
+    return re.findall(r"[^\r\n]*(?:\r\n|\n|\r)|[^\r\n]+", text)
 
 
 def parse_line(text: str, where: str) -> ParameterLine:
     """Return a line understood; `where` names it in messages.
+
+    Raises
+    ------
+    FormatError
+        A value is malformed.
 
     Examples
     --------
     >>> parse_line("PixelSize 200; # um", "ps.txt, line 1").values
     (200.0,)
     """
-    content = text.split("#", 1)[0].strip().rstrip(";").strip()
+    content = _content(text)
     if not content:
         return ParameterLine(text)
     spelling, *words = content.split()
     row = find_key(spelling)
     if row is None:
-        _log.warning("%s: unknown key %s is kept but not used%s", where, spelling, did_you_mean(spelling))
-        return ParameterLine(text, spelling, spelling, tuple(words))
+        remark = f"unknown key {spelling} is kept but not used{did_you_mean(spelling)}"
+        return ParameterLine(text, spelling, spelling, tuple(words), remark=remark)
     if row.kind is str:
         values: tuple[Value, ...] = (content[len(spelling) :].strip(),)
         if not words:
@@ -69,9 +86,115 @@ def parse_line(text: str, where: str) -> ParameterLine:
         )
     # One line may hold several values of a repeatable key; of another, what follows is someone's remark.
     n = len(words) if row.repeatable and row.count == 1 else row.count
-    if len(words) > n:
-        _log.warning("%s: %s takes %d values; %r is not used", where, spelling, n, " ".join(words[n:]))
-    return ParameterLine(text, row.name, spelling, tuple(_number(w, row, where) for w in words[:n]), known=True)
+    extra = f"{spelling} takes {n} values; {' '.join(words[n:])!r} is not used" if len(words) > n else ""
+    numbers = tuple(_number(w, row, where) for w in words[:n])
+    return ParameterLine(text, row.name, spelling, numbers, known=True, remark=extra)
+
+
+def _content(text: str) -> str:
+    """Return a line without comment, surrounding space and the mark that some editors put before a text."""
+    return text.removeprefix(BYTE_ORDER_MARK).split("#", 1)[0].strip().rstrip(";").strip()
+
+
+def with_values(line: ParameterLine, values: tuple[Value, ...]) -> ParameterLine:
+    r"""Return a line of a known key with other values; spelling, spaces, comment and line end stay.
+
+    Raises
+    ------
+    InputError
+        The values cannot stand in a parameter file, such as a file name with a #.
+
+    Examples
+    --------
+    >>> with_values(parse_line("  pxY\t200; # GE\n", ""), (100.0,)).text
+    '  pxY\t100.0; # GE\n'
+    """
+    if [(type(v), v) for v in values] == [(type(v), v) for v in line.values]:
+        return line
+    body = line.text.split("#", 1)[0]
+    words = list(re.finditer(r"\S+", body.removeprefix(BYTE_ORDER_MARK)))
+    shift = len(body) - len(body.removeprefix(BYTE_ORDER_MARK))
+    row = find_key(line.spelling)
+    is_text = row is None or row.kind is str
+    n = len(words) - 1 if row is None or is_text or (row.repeatable and row.count == 1) else row.count
+    first, end = words[1].start() + shift, words[n].end() + shift
+    end = first + len(body[first:end].rstrip(";" if is_text else ",;").rstrip())
+    return _checked(line.text[:first] + _words(values) + line.text[end:], line.spelling, values)
+
+
+def new_line(spelling: str, values: tuple[Value, ...], end: str = "\n") -> ParameterLine:
+    r"""Return a line of a known key.
+
+    Raises
+    ------
+    InputError
+        The values cannot stand in a parameter file.
+
+    Examples
+    --------
+    >>> new_line("BC", (10.0, 20.0)).text
+    'BC 10.0 20.0\n'
+    """
+    return _checked(f"{spelling} {_words(values)}{end}", spelling, values)
+
+
+def _checked(text: str, spelling: str, values: tuple[Value, ...]) -> ParameterLine:
+    try:
+        line = parse_line(text, "value given")
+    except FormatError:
+        line = ParameterLine(text)
+    if line.values != values or len(split_lines(text)) != 1:
+        shown = repr(values[0] if len(values) == 1 else values)
+        raise InputError(
+            f"{spelling} is {shown}, which cannot stand in a parameter file: # begins a comment, a value is on one "
+            "line and has no space nor ; at its ends; choose another name"
+        )
+    return line
+
+
+def _words(values: tuple[Value, ...]) -> str:
+    return " ".join(format_value(v) for v in values)
+
+
+def updated_lines(lines: Sequence[ParameterLine], row: ParameterKey, value: object) -> list[ParameterLine]:
+    """Return lines in which a key has a new value: in its own place, or at the end where it has none.
+
+    Of a key that is there several times and of which the last one wins, the last of each spelling changes. The lines
+    of a repeatable key take the new values in order; those that are too many go, more follow the last one.
+    """
+    wanted = as_rows(row, value)
+    places = [i for i, line in enumerate(lines) if line.key == row.name]
+    result = list(lines)
+    if not row.repeatable:
+        chosen = sorted({line.spelling: i for i, line in enumerate(lines) if i in places}.values())
+        for i in chosen:
+            result[i] = with_values(result[i], wanted[0])
+        return result if chosen else _appended(result, [new_line(row.name, wanted[0], _line_end(result))])
+    if [v for i in places for v in lines[i].values] == [v for r in wanted for v in r]:
+        return result
+    end = _line_end(result)
+    for i, r in zip(places, wanted, strict=False):
+        result[i] = with_values(result[i], r)
+    more = wanted[len(places) :]
+    spelling = lines[places[-1]].spelling if places else row.name
+    fresh = [new_line(spelling, r, end) for r in more]
+    at = places[-1] + 1 if places else len(result)
+    result = [*_appended(result[:at], fresh), *result[at:]]
+    dropped = set(places[len(wanted) :])
+    return [line for i, line in enumerate(result) if i not in dropped]
+
+
+def _appended(lines: list[ParameterLine], fresh: list[ParameterLine]) -> list[ParameterLine]:
+    """Return lines and fresh ones after them, on lines of their own."""
+    if fresh and lines and not lines[-1].text.endswith(("\n", "\r")):
+        lines = [*lines[:-1], replace(lines[-1], text=lines[-1].text + _line_end(lines))]
+    return [*lines, *fresh]
+
+
+def _line_end(lines: Sequence[ParameterLine]) -> str:
+    """Return how the lines of a file end."""
+    text = lines[0].text if lines else ""
+    return next((end for end in ("\r\n", "\n", "\r") if text.endswith(end)), "\n")
 
 
 def _number(word: str, row: ParameterKey, where: str) -> Value:
@@ -172,29 +295,12 @@ def _cast(value: object, row: ParameterKey) -> Value:
     return int(number) if row.kind is int and number == int(number) else number
 
 
-_OWN_NAMES = {
-    "distance": "Lsd",
-    "beam_center": "BC",
-    "pixel_size": "px",
-    "wavelength": "Wavelength",
-    "distortion_radius": "RhoD",
-    "image_transforms": "ImTransOpt",
-    "calibrant": "Calibrant",
-    "space_group": "SpaceGroup",
-    "lattice": "LatticeConstant",
-    "radius_min": "RMin",
-    "radius_max": "RMax",
-    "radius_step": "RBinSize",
-    "eta_min": "EtaMin",
-    "eta_max": "EtaMax",
-    "eta_step": "EtaBinSize",
-    "frames_per_sum": "OmegaSumFrames",
-    "omega_start": "OmegaStart",
-    "omega_step": "OmegaStep",
-    "skip_frames": "SkipFrame",
-}
-
 _OWN_SEQUENCES = {"tilts": ("tx", "ty", "tz"), "shape": ("NrPixelsZ", "NrPixelsY")}
+_OWN_NAMES = {
+    row.own: row.name
+    for row in PARAMETER_KEYS.values()
+    if row.own and row.own != "distortion" and row.own not in _OWN_SEQUENCES
+}
 
 
 def file_pairs(name: str, value: object) -> list[tuple[str, object]]:

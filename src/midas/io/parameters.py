@@ -13,30 +13,32 @@ from pathlib import Path
 
 import numpy as np
 
+from midas.checks import file_path
 from midas.detector import Detector
 from midas.errors import FormatError, InputError, MidasError
 from midas.geometry import DISTORTION_NAMES, Geometry
 from midas.grid import CakeGrid
+from midas.io.atomic import atomic_path
 from midas.io.frames import Mask, read_mask
 from midas.io.panel_shifts import read_panel_shifts
 from midas.io.parameter_checks import check_distortion_radius, doubtful_values
+from midas.io.parameter_panels import PANEL_KEYS, panel_layout_of
 from midas.io.parameter_table import find_key
 from midas.io.parameter_text import (
     ParameterLine,
     Values,
-    as_rows,
     did_you_mean,
     file_pairs,
-    format_value,
     geometry_pairs,
     panel_pairs,
     parse_line,
+    split_lines,
+    updated_lines,
 )
 from midas.panels import PanelLayout, Panels
 
 _log = logging.getLogger(__name__)
 
-PANEL_KEYS = ("NPanelsY", "NPanelsZ", "PanelSizeY", "PanelSizeZ", "PanelGapsY", "PanelGapsZ", "PanelOrigin")
 REPLACED_WITH_GEOMETRY = frozenset({*PANEL_KEYS, "PanelShiftsFile", "Parallax", "DistortionFile"})
 """Keys whose lines say nothing of a geometry that takes the place of the file's own."""
 MASK_KEYS = ("MaskFile", "GapFile", "BadPxFile")
@@ -81,32 +83,27 @@ class Parameters:
         return cls().updated(pairs)
 
     def updated(self, values: Mapping[str, object] | Iterable[tuple[str, object]]) -> Parameters:
-        r"""Return parameters in which keys have new values; other lines, comments and order stay.
+        r"""Return parameters in which keys have new values; comments, order and all other lines stay, byte for byte.
 
-        A key that is there keeps its line and its spelling; one that is not is appended. A repeatable key takes a
+        A key that is there keeps its line, spelling and comment; one that is not is appended. A repeatable key takes a
         sequence of lines' values and replaces all of them.
+
+        Raises
+        ------
+        InputError
+            A key is unknown, or a value is not what its key takes or cannot stand in a file.
 
         Examples
         --------
         >>> parse_params("px 200 # GE\n").updated({"px": 100, "Lsd": 1e6}).text()
-        'px 100.0\nLsd 1000000.0\n'
+        'px 100.0 # GE\nLsd 1000000.0\n'
         """
         lines = list(self.lines)
         for name, value in values.items() if isinstance(values, Mapping) else values:
             row = find_key(name)
             if row is None:
                 raise InputError(f"unknown parameter {name!r}{did_you_mean(name)}")
-            rows = as_rows(row, value)
-            places = [i for i, line in enumerate(lines) if line.key == row.name]
-            spelling = lines[places[-1]].spelling if places else row.name
-            new = [parse_line(f"{spelling} {' '.join(format_value(v) for v in r)}\n", "value given") for r in rows]
-            at = places[0] if places and row.repeatable else places[-1] if places else len(lines)
-            dropped = set(places if row.repeatable else places[-1:])
-            if at and not lines[at - 1].text.endswith(("\n", "\r")):
-                lines[at - 1] = replace(lines[at - 1], text=lines[at - 1].text + "\n")
-            kept_before = [line for i, line in enumerate(lines[:at]) if i not in dropped]
-            kept_after = [line for i, line in enumerate(lines) if i >= at and i not in dropped]
-            lines = [*kept_before, *new, *kept_after]
+            lines = updated_lines(lines, row, value)
         return replace(self, lines=tuple(lines))
 
     def with_geometry(self, geometry: Geometry) -> Parameters:
@@ -129,6 +126,24 @@ class Parameters:
     def text(self) -> str:
         """Return the whole text, each line as it was read."""
         return "".join(line.text for line in self.lines)
+
+    def write(self, path: Path | str) -> Path:
+        r"""Write the text to a file, which appears whole or not at all, and return its path.
+
+        What was read and not changed is written byte for byte. Raises OutputError where it cannot be written.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = parse_params("px 200 # GE\n").updated({"Lsd": 1e6}).write(Path(folder) / "ps.txt")
+        ...     path.read_text()
+        'px 200 # GE\nLsd 1000000.0\n'
+        """
+        path = file_path("path", path)
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(self.text().encode("utf-8", errors="surrogateescape"))
+        return path
 
     def __contains__(self, key: object) -> bool:
         """Return whether the file has a key, by any of its spellings."""
@@ -269,21 +284,7 @@ class Parameters:
         InputError
             A key is missing, or the gaps are not one fewer than the panels.
         """
-        if not any(key in self for key in PANEL_KEYS):
-            return None
-        self.require("NPanelsY", "NPanelsZ", "PanelSizeY", "PanelSizeZ")
-        gaps = {}
-        for axis in "YZ":
-            gaps[axis] = tuple(int(v) for v in self.numbers(f"PanelGaps{axis}"))
-            n = int(self.number(f"NPanels{axis}"))
-            if n < 1 or len(gaps[axis]) != n - 1:
-                raise InputError(
-                    f"{self.name}: NPanels{axis} is {n} and PanelGaps{axis} has {len(gaps[axis])} values; expected one "
-                    "fewer than panels"
-                )
-        origin = self.numbers("PanelOrigin") if "PanelOrigin" in self else (0.0, 0.0)
-        size = (int(self.number("PanelSizeZ")), int(self.number("PanelSizeY")))
-        return PanelLayout(size, gaps["Z"], gaps["Y"], origin=(int(origin[1]), int(origin[0])))
+        return panel_layout_of(self)
 
     @property
     def panels(self) -> Panels | None:
@@ -456,7 +457,18 @@ def read_params(path: Path | str) -> Parameters:
     ...     read_params(Path(folder) / "ps.txt").pixel_size
     200.0
     """
-    path = Path(path)
+    path = file_path("path", path)
+    return parse_params(read_text(path), path)
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a parameter file, bytes that are no UTF-8 included: `Parameters.write` gives them back.
+
+    Raises
+    ------
+    FormatError
+        The file is missing or is not text.
+    """
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -466,7 +478,7 @@ def read_params(path: Path | str) -> Parameters:
     if b"\0" in content:
         raise FormatError(f"{path}: it is not text; expected a parameter file of lines 'Key value'")
     # Old files hold comments in other encodings: their bytes are kept as they are.
-    return parse_params(content.decode("utf-8-sig", errors="surrogateescape"), path)
+    return content.decode("utf-8", errors="surrogateescape")
 
 
 def parse_params(text: str, path: Path | None = None) -> Parameters:
@@ -477,5 +489,8 @@ def parse_params(text: str, path: Path | None = None) -> Parameters:
     >>> parse_params("ImTransOpt 2\nImTransOpt 3\n").image_transforms
     (2, 3)
     """
-    lines = enumerate(text.splitlines(keepends=True), start=1)
-    return Parameters(tuple(parse_line(line, f"{path or 'parameters'}, line {n}") for n, line in lines), path)
+    lines = [parse_line(line, f"{path or 'parameters'}, line {n}") for n, line in enumerate(split_lines(text), start=1)]
+    for n, line in enumerate(lines, start=1):
+        if line.remark:
+            _log.warning("%s, line %d: %s", path or "parameters", n, line.remark)
+    return Parameters(tuple(lines), path)

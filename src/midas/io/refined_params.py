@@ -16,9 +16,10 @@ from midas.grid import CakeGrid
 from midas.io.atomic import atomic_path
 from midas.io.panel_shifts import FILE_NAME as PANEL_SHIFTS_NAME
 from midas.io.panel_shifts import write_panel_shifts
+from midas.io.parameter_panels import PANEL_KEYS
 from midas.io.parameter_table import find_key
 from midas.io.parameter_text import Value, format_value, geometry_pairs, panel_pairs
-from midas.io.parameters import PANEL_KEYS, REPLACED_WITH_GEOMETRY, Parameters, parse_params
+from midas.io.parameters import REPLACED_WITH_GEOMETRY, Parameters, parse_params
 
 _log = logging.getLogger(__name__)
 
