@@ -160,6 +160,46 @@ def test_omega_of_the_file_is_that_of_its_first_stored_frame(tmp_path: Path) -> 
     assert done.last.first_omega.tolist() == [3.0, 3.5, 4.0]
 
 
+def test_the_mask_inside_is_used(parameters: Parameters, tmp_path: Path) -> None:
+    import h5py
+
+    stack = np.random.default_rng(1).poisson(25.0, (3, N, N)).astype(np.uint16)
+    mask = np.zeros((N, N), dtype=np.uint8)
+    mask[20:30, 10:50] = 1
+    for name, inside in (("a", True), ("b", False)):
+        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+            file["exchange/data"] = stack
+            if inside:
+                file["exchange/mask"] = mask
+    np.save(tmp_path / "mask.npy", mask)
+    named = parameters.updated({"MaskFile": str(tmp_path / "mask.npy")})
+    inside = integrate_file(SeriesFiles(tmp_path / "a.h5"), parameters, tmp_path / "out")[0]
+    outside = integrate_file(SeriesFiles(tmp_path / "b.h5"), named, tmp_path / "out")[0]
+    np.testing.assert_allclose(inside.bin_area, outside.bin_area, rtol=1e-6)
+    np.testing.assert_allclose(inside.intensity, outside.intensity, rtol=1e-6)
+    assert (
+        inside.bin_area.sum() < integrate_file(SeriesFiles(tmp_path / "b.h5"), parameters, tmp_path)[0].bin_area.sum()
+    )
+
+
+def test_what_a_converted_file_says_of_its_frames(parameters: Parameters, tmp_path: Path) -> None:
+    from midas.io.convert import ConvertOptions, convert_file
+
+    write_stack(tmp_path / "a.npy", 3)
+    np.save(tmp_path / "dark.npy", np.full((N, N), 5, dtype=np.uint16))
+    flipped = parameters.updated({"ImTransOpt": [1]})
+    options = ConvertOptions(parameters=flipped, dark=tmp_path / "dark.npy", threshold=0.0)
+    path = tmp_path / "a.MIDAS.zip"
+    assert convert_file(tmp_path / "a.npy", path, options) == 3
+    with pytest.raises(InputError, match=r"ImTransOpt \(1,\).* has \(\)"):
+        integrate_file(SeriesFiles(path), parameters, tmp_path / "out")
+    # Its dark is subtracted already, whatever dark is named.
+    again = SeriesFiles(path, dark=tmp_path / "dark.npy")
+    cake = integrate_file(again, flipped, tmp_path / "out")[0]
+    expected = integrate_file(SeriesFiles(tmp_path / "a.npy", dark=tmp_path / "dark.npy"), flipped, tmp_path / "out")[0]
+    np.testing.assert_allclose(cake.intensity, expected.intensity, rtol=1e-6)
+
+
 def test_bad_series_leave_nothing(parameters: Parameters, tmp_path: Path) -> None:
     write_stack(tmp_path / "s_000001.npy", 3)
     data = tmp_path / "s_000001.npy"

@@ -20,8 +20,9 @@ from midas.cake.series import SeriesFiles, integrate_files
 from midas.errors import FormatError, InputError, OutputError
 from midas.io.convert import ConvertOptions, convert_file, convert_files, target_path
 from midas.io.dark import DarkSubtracted
-from midas.io.frames import Frames, mean_frame, read_frames, valid_mask
+from midas.io.frames import Frames, mean_frame, read_frames
 from midas.io.gsas_zarr import read_cake_file as read_cake
+from midas.io.image_source import valid_mask
 from midas.io.parameters import parse_params, read_params
 
 N, ROWS, COLUMNS = 5, 24, 18

@@ -21,7 +21,8 @@ import midas.io.frames as frames_module
 from midas import CakeGrid, Geometry, IntegrationOptions, integrate
 from midas.errors import FormatError, InputError
 from midas.io.formats import FORMATS
-from midas.io.frames import Frames, read_frames, read_image, read_mask, valid_mask
+from midas.io.frames import Frames, read_frames, read_image, read_mask
+from midas.io.image_source import valid_mask
 
 N, ROWS, COLUMNS = 4, 24, 17
 
@@ -433,22 +434,6 @@ def test_frames_of_an_array():
 def test_the_mean_leaves_out_what_is_no_count():
     stack = np.array([[[1, 65535, 65535]], [[2, 4, 65535]]], dtype=np.uint16)
     np.testing.assert_array_equal(frames_module.mean_frame(Frames.from_array(stack)), [[1.5, 4.0, np.nan]])
-
-
-def test_sentinels():
-    assert valid_mask(np.array([0, 254, 255], dtype=np.uint8)).tolist() == [True, True, False]
-    assert valid_mask(np.array([0, 2**32 - 2, 2**32 - 1], dtype=np.uint32)).tolist() == [True, True, False]
-    assert valid_mask(np.array([-2, -1, 0, 2**31 - 1], dtype=np.int32)).tolist() == [False, False, True, True]
-    assert valid_mask(np.array([-1, 0, np.nan, np.inf, 5], dtype=np.float32)).tolist() == [
-        False,
-        True,
-        False,
-        False,
-        True,
-    ]
-    assert valid_mask(np.array([[3, 7]], dtype=np.uint16), bad_values=[7, 70000]).tolist() == [[True, False]]
-    with pytest.raises(InputError, match="bool"):
-        valid_mask(np.array([True]))
 
 
 @pytest.mark.parametrize("suffix", [".tif", ".edf", ".npy"])

@@ -23,7 +23,8 @@ from midas.cake.peaks import PeakOptions, fit_peaks
 from midas.cake.result import Cake
 from midas.detector import Detector
 from midas.errors import InputError, MidasError, OutputError
-from midas.io.frames import Frames, mean_frame, read_frames
+from midas.io.convert import open_frames
+from midas.io.frames import Frames, mean_frame
 from midas.io.gsas_zarr import SUFFIX, recorded_source
 from midas.io.parameters import MASK_KEYS, Parameters
 from midas.io.tree_formats import DARK_LOCATION
@@ -156,6 +157,7 @@ class _Worker:
                 place,
                 stored=ZarrOptions(_instrument(parameters), sum_images=is_set(parameters, "SumImages"), source=source),
                 dark=dark,
+                mask=frames.mask,
                 options=replace(options, dark_frames=dark_frames, progress=progress),
                 segments=None if task.one_scan else frames.segments,
                 n_threads=setup.n_threads,
@@ -204,8 +206,10 @@ class _Worker:
             return self._maps[shape]
 
     def _dark_of(self, frames: Frames) -> tuple[npt.NDArray[Any] | None, int]:
-        """Return the mean of the dark frames and how many there are; (None, 1) where there is no dark."""
+        """Return the mean of the dark frames and how many; (None, 1) where there are none, or they are subtracted."""
         setup = self._setup
+        if frames.metadata.get("dark_subtracted"):
+            return None, 1
         path = setup.dark or setup.parameters.file("Dark")
         if path is not None:
             with self._lock:
@@ -249,16 +253,29 @@ def source_of(setup: Setup, task: FileTask) -> str:
 
 
 def open_images(path: Path | Sequence[Path], location: str | None, parameters: Parameters) -> Frames:
-    """Return the frames of an image file, or of several one after another, as the parameters say."""
-    return read_frames(
+    """Return the frames of an image file, or of several one after another, skipped and transformed as parameters say.
+
+    Raises
+    ------
+    InputError
+        The file says that its frames want other image transforms than those of the parameters.
+    """
+    transforms = parameters.image_transforms
+    frames = open_frames(
         path,
+        parameters,
         data_location=location,
         skip_frames=parameters.skip_frames,
-        image_transforms=parameters.image_transforms,
-        head_size=parameters.head_size,
-        frame_shape=parameters.frame_shape,
-        data_type=int(parameters.number("DataType")) if "DataType" in parameters else 1,
+        image_transforms=transforms,
     )
+    recorded = frames.metadata.get("recorded_transforms")
+    if recorded is not None and recorded != transforms:
+        frames.close()
+        raise InputError(
+            f"{frames.metadata['source']} was stored with ImTransOpt {recorded}, {parameters.name} has {transforms}; "
+            "expected the same: take the parameters of its own calibration, or convert the images again"
+        )
+    return frames
 
 
 def options_of(parameters: Parameters, frames: Frames, *, omega_start: float | None = None) -> IntegrationOptions:

@@ -12,7 +12,7 @@ from midas import _core
 from midas.calibration.filters import interpolated, nearest_usable
 from midas.detector import transform_image
 from midas.errors import InputError
-from midas.io.frames import valid_mask
+from midas.io.image_source import valid_mask
 
 logger = logging.getLogger(__name__)
 

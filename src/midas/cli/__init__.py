@@ -18,7 +18,7 @@ from midas.messages import IN_RESULT
 from midas.version import version
 
 _COMMANDS = {
-    "demo": "the main job on simulated data, to see what midas does: start here",
+    "demo": "the main job on simulated data: start here",
     "calibrate": "find the detector geometry from one image of a calibrant",
     "convert": "write image files of any format as .MIDAS.zip, or as HDF5",
     "integrate": "cake frames into R-eta patterns and write a .zarr.zip",
@@ -49,7 +49,7 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="midas",
         description="Powder diffraction with area detectors: calibrate, cake and refine.",
-        epilog="New here? Run `midas demo`. Exit status: 0 done, 1 ran but the result is not good, 2 bad input.",
+        epilog="New here? Run `midas demo`. Exit status: 0 done, 1 not good, 2 bad input.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show program's version number and exit")

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from midas.inspection.result import FloatImage, FrameLook
-from midas.io.frames import valid_mask
+from midas.io.image_source import valid_mask
 
 MOST_LOOKED_AT = 8
 """Frames of a stack that are looked at."""

@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from midas.errors import InputError
-from midas.io.frames import Frames, Mask, read_mask
-from midas.io.image_source import Image
+from midas.io.frames import Frames, read_mask
+from midas.io.image_source import Image, Mask
 from midas.io.parameter_table import PARAMETER_KEYS
 from midas.io.parameters import MASK_KEYS, Parameters
 from midas.io.tree_formats import (

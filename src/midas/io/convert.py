@@ -216,14 +216,14 @@ def convert_file(
 
 
 def open_frames(
-    path: Path,
+    path: Path | Sequence[Path],
     parameters: Parameters | None,
     *,
     data_location: str | None = None,
     skip_frames: int = 0,
     image_transforms: Sequence[int] = (),
 ) -> Frames:
-    """Return the frames of a file; its parameters say what a GE file does not: header, shape and type of its frames."""
+    """Return the frames of a file, or of several one after another; parameters tell what a GE file does not."""
     if parameters is None:
         return read_frames(
             path, data_location=data_location, skip_frames=skip_frames, image_transforms=image_transforms

@@ -10,8 +10,7 @@ import numpy.typing as npt
 
 from midas.errors import InputError
 from midas.io.archive import ImageStack
-from midas.io.frames import valid_mask
-from midas.io.image_source import Image
+from midas.io.image_source import Image, valid_mask
 
 
 class DarkSubtracted:

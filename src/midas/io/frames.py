@@ -18,14 +18,12 @@ from midas.errors import FormatError, InputError, MidasError
 from midas.io.formats import FORMATS, Opener
 from midas.io.hdf5_chunks import PackedFrames
 from midas.io.hdf5_written import WrittenFrames
-from midas.io.image_source import CONDITIONS, ArraySource, FrameSource, Image, ReadOptions
+from midas.io.image_source import CONDITIONS, ArraySource, FrameSource, Image, Mask, ReadOptions, valid_mask
 from midas.io.joined import JoinedSource
 from midas.io.tree_formats import Hdf5Source
 
 MOST_FRAME_BYTES = 1 << 30
 """Of a frame: 16384 x 16384 pixels of 4 bytes. What says more is no header of a detector's image."""
-
-Mask = npt.NDArray[np.bool_]
 
 
 class Frames:
@@ -366,36 +364,6 @@ def mean_frame(frames: Frames) -> npt.NDArray[np.float64]:
         count += valid
     mean: npt.NDArray[np.float64] = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
     return mean
-
-
-def valid_mask(image: Image, *, bad_values: Sequence[float] = ()) -> Mask:
-    """Return True where a pixel of a raw image holds counts, shape as the image.
-
-    Never counts (SPEC section 4): negative values (-1 gap and -2 bad on Pilatus), the largest value of an unsigned type
-    (Eiger's 65535 and 4294967295), NaN and infinities, and `bad_values` (`BadPxIntensity`, `GapIntensity`). Give it the
-    raw image: after subtracting a dark, negative values are ordinary.
-
-    Examples
-    --------
-    >>> valid_mask(np.array([-2, -1, 0, 7], dtype=np.int32)).tolist()
-    [False, False, True, True]
-    >>> valid_mask(np.array([0, 9, 65535], dtype=np.uint16), bad_values=[9]).tolist()
-    [True, False, False]
-    """
-    image = np.asarray(image)
-    kind = image.dtype.kind
-    if kind == "u":
-        valid = np.asarray(image != np.iinfo(image.dtype).max)
-    elif kind == "i":
-        valid = np.asarray(image >= 0)
-    elif kind == "f":
-        with np.errstate(invalid="ignore"):
-            valid = np.asarray((image >= 0) & (image < np.inf))
-    else:
-        raise InputError(f"the image has type {image.dtype}; expected integers or floating point numbers")
-    for value in bad_values:
-        valid &= image != value
-    return valid
 
 
 def read_mask(

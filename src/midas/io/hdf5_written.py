@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from midas.errors import FormatError, InputError
+from midas.io.image_source import valid_mask
 
 if TYPE_CHECKING:
     import h5py
@@ -74,8 +75,6 @@ def never_written(dataset: h5py.Dataset) -> npt.NDArray[np.bool_]:
 
     A fill value that marks pixels without counts (-1, NaN, the largest of an unsigned type) says so by itself.
     """
-    from midas.io.frames import valid_mask
-
     n = dataset.shape[0] if dataset.ndim == 3 else 1
     none = np.zeros(n, dtype=np.bool_)
     if dataset.dtype.kind not in "uif" or not valid_mask(np.full((1, 1), dataset.fillvalue, dataset.dtype)).any():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from midas.errors import FormatError
+from midas.errors import FormatError, InputError
 from midas.io.hdf5_chunks import ChunkedStack
 
 Image = npt.NDArray[Any]
+Mask = npt.NDArray[np.bool_]
 
 CONDITIONS: Mapping[str, str] = MappingProxyType(
     {"temperature": "Temperature", "pressure": "Pressure", "i": "I", "i0": "I0"}
@@ -111,3 +112,33 @@ class ArraySource(FrameSource):
     def read(self, index: int) -> Image:
         """Return frame `index`."""
         return np.array(self._array[index])
+
+
+def valid_mask(image: Image, *, bad_values: Sequence[float] = ()) -> Mask:
+    """Return True where a pixel of a raw image holds counts, shape as the image.
+
+    Never counts (SPEC section 4): negative values (-1 gap and -2 bad on Pilatus), the largest value of an unsigned type
+    (Eiger's 65535 and 4294967295), NaN and infinities, and `bad_values` (`BadPxIntensity`, `GapIntensity`). Give it the
+    raw image: after subtracting a dark, negative values are ordinary.
+
+    Examples
+    --------
+    >>> valid_mask(np.array([-2, -1, 0, 7], dtype=np.int32)).tolist()
+    [False, False, True, True]
+    >>> valid_mask(np.array([0, 9, 65535], dtype=np.uint16), bad_values=[9]).tolist()
+    [True, False, False]
+    """
+    image = np.asarray(image)
+    kind = image.dtype.kind
+    if kind == "u":
+        valid = np.asarray(image != np.iinfo(image.dtype).max)
+    elif kind == "i":
+        valid = np.asarray(image >= 0)
+    elif kind == "f":
+        with np.errstate(invalid="ignore"):
+            valid = np.asarray((image >= 0) & (image < np.inf))
+    else:
+        raise InputError(f"the image has type {image.dtype}; expected integers or floating point numbers")
+    for value in bad_values:
+        valid &= image != value
+    return valid

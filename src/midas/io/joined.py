@@ -57,6 +57,11 @@ class JoinedSource(FrameSource):
                 self._open = (k, self._open_file(self._paths[k]))
             return self._open[1][index - int(self._starts[k])]
 
+    def read_mask(self) -> Image | None:
+        """Return the mask of the first file, which stands for all."""
+        with self._open_file(self._paths[0]) as frames:
+            return None if frames.mask is None else frames.mask.astype(np.uint8)
+
     def close(self) -> None:
         """Close the file that is open."""
         with self._lock:

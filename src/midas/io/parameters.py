@@ -19,7 +19,8 @@ from midas.errors import FormatError, InputError, MidasError
 from midas.geometry import DISTORTION_NAMES, Geometry
 from midas.grid import CakeGrid
 from midas.io.atomic import atomic_path
-from midas.io.frames import Mask, read_mask
+from midas.io.frames import read_mask
+from midas.io.image_source import Mask
 from midas.io.panel_shifts import read_panel_shifts
 from midas.io.parameter_checks import check_distortion_radius, doubtful_values
 from midas.io.parameter_panels import PANEL_KEYS, panel_layout_of
