@@ -9,6 +9,7 @@ from typing import Any
 
 from midas.cake import Cake
 from midas.cake.cake_file import WrittenCake
+from midas.cake.file_task import FileResult
 from midas.cake.series import SeriesFiles, SeriesOptions, integrate_files
 from midas.calibration import Calibration
 from midas.calibration.files import MASK_NAME, default_grid
@@ -64,6 +65,8 @@ class PipelineResult:
     """The summary of the refinement of each caked file."""
     stopped: str
     """Why the run ended after the integration; empty when it did not."""
+    unusable: tuple[FileResult, ...] = ()
+    """What became of image files that could not be caked, each with its `reason`."""
 
     @property
     def cake(self) -> Cake | None:
@@ -86,6 +89,7 @@ def run_pipeline(job: PipelineJob, *, progress: Progress | None = None) -> Pipel
     _check(job)
     with output_folder(job.out):
         calibration, cake_file = None, None
+        unusable: tuple[FileResult, ...] = ()
         cake_files: tuple[Path, ...] = () if job.zarr_file is None else (job.zarr_file,)
         if not cake_files:
             source = read_params(job.params) if job.params else None
@@ -99,9 +103,10 @@ def run_pipeline(job: PipelineJob, *, progress: Progress | None = None) -> Pipel
                 options=SeriesOptions(n_threads=job.n_threads),
                 progress=progress,
             )
-            cake_file, cake_files = series.last_file, (*series.written, *series.skipped)
+            cake_file, unusable = series.last_file, series.failed
+            cake_files = tuple(f.target for f in series.files if f.status != "failed")
         refinements, stopped = _refined(job, cake_files, progress)
-    return PipelineResult(calibration, cake_file, cake_files, refinements, stopped)
+    return PipelineResult(calibration, cake_file, cake_files, refinements, stopped, unusable)
 
 
 def _check(job: PipelineJob) -> None:

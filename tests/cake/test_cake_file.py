@@ -217,12 +217,13 @@ def test_a_program_that_is_ended_leaves_no_half_file(
     program = "import sys; from midas.cli import main; sys.exit(main(sys.argv[1:]))"
     words = ["integrate", "-dataFN", str(scan[0]), "-paramFN", str(scan[1]), "-resultFolder", str(out)]
     child = subprocess.Popen([sys.executable, "-c", program, *words], stderr=subprocess.PIPE, stdout=subprocess.PIPE)
-    while child.poll() is None:  # until some of it is written
-        if any(p.stat().st_size > 100_000 for p in out.glob(".writing-*")):
-            child.send_signal(number)
-            break
-    child.communicate()
-    assert child.returncode != 0, "it was done before it could be ended"
+    is_sent = False
+    while child.poll() is None and not is_sent:  # until some of it is written
+        is_sent = any(p.stat().st_size > 100_000 for p in out.glob(".writing-*"))
+    child.send_signal(number)
+    printed = child.communicate()
+    assert is_sent, "it was done before it could be ended"
+    assert child.returncode != 0, printed
     assert (out / "s.h5.zarr.zip").read_bytes() == b"old"
     if number != signal.SIGKILL:  # of which no program is told: a hidden file of another name stays
         assert [p.name for p in out.iterdir()] == ["s.h5.zarr.zip"]

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import midas
-from midas.cli import main
+from midas.cli import main, progress
 
 TRUTH = midas.Geometry(distance=2.2e5, beam_center=(125.3, 130.8), pixel_size=200.0, wavelength=0.2)
 PROGRAM = [sys.executable, "-m", "midas.cli"]
@@ -88,3 +88,16 @@ def test_a_terminated_run_leaves_nothing_half_written(image, tmp_path):
     assert process.returncode == 130
     assert b"interrupted" in words
     assert not folder.exists() or not [p for p in folder.iterdir() if p.name.startswith(".writing")]
+
+
+def test_a_signal_that_a_finalizer_swallows_ends_the_command_all_the_same():
+    progress.forget_end()
+    try:
+        with progress.progress_bar("caking") as say:
+            say(1, 3, "frames")
+            with pytest.raises(KeyboardInterrupt):
+                progress.end()
+            with pytest.raises(KeyboardInterrupt):
+                say(2, 3, "frames")
+    finally:
+        progress.forget_end()

@@ -123,14 +123,18 @@ def _messages(args: argparse.Namespace) -> Iterator[Callable[[], None]]:
 @contextlib.contextmanager
 def _ended_politely() -> Iterator[None]:
     """Take the signal by which batch systems end a program as Ctrl-C: what is half written is removed."""
+    from midas.cli.progress import end, forget_end
+
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    forget_end()
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _output_written(command: str) -> bool:

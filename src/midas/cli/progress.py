@@ -3,8 +3,30 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+_asked_to_end = threading.Event()
+
+
+def end(*_: object) -> None:
+    """End the command, as the handler of a signal: by KeyboardInterrupt, here or where it next tells its progress.
+
+    Python drops an exception that is raised in a finalizer, which may be what a signal happens to interrupt.
+    """
+    _asked_to_end.set()
+    raise KeyboardInterrupt
+
+
+def forget_end() -> None:
+    """Forget that a command was asked to end."""
+    _asked_to_end.clear()
+
+
+def _heed_end() -> None:
+    if _asked_to_end.is_set():
+        raise KeyboardInterrupt
 
 
 @contextmanager
@@ -20,6 +42,7 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int, str], None]]:
     ) as bar:
 
         def update(done: int, total: int, message: str = "") -> None:
+            _heed_end()
             bar.total = total
             bar.set_postfix_str(message, refresh=False)
             bar.update(done - bar.n)
@@ -29,4 +52,4 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int, str], None]]:
 
 
 def _silent(done: int, total: int, message: str = "") -> None:
-    pass
+    _heed_end()

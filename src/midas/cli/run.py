@@ -93,6 +93,7 @@ def run(args: argparse.Namespace) -> int:
                 {
                     "calibration": None if result.calibration is None else result.calibration.as_dict(),
                     "cake_files": [str(p) for p in result.cake_files],
+                    "failed": [{"images": [str(p) for p in f.images], "reason": f.reason} for f in result.unusable],
                     "refinements": list(result.refinements),
                     "stopped": result.stopped,
                 },
@@ -110,9 +111,11 @@ def run(args: argparse.Namespace) -> int:
             print_summary(summary)
         if result.stopped:
             print(result.stopped)
+        for unusable in result.unusable:
+            print(f"failed: {unusable.reason}")
     calibrated = result.calibration is None or result.calibration.verdict == "good"
     failed = sum(int(summary["failed"]) for summary in result.refinements)
-    return 0 if calibrated and failed == 0 and not result.stopped else 1
+    return 0 if calibrated and failed == 0 and not result.stopped and not result.unusable else 1
 
 
 def _job(args: argparse.Namespace) -> PipelineJob:
