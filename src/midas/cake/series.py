@@ -15,7 +15,7 @@ from midas import _core
 from midas.cake.cake_file import WrittenCake
 from midas.cake.dispatch import Say, run_tasks
 from midas.cake.exports import check_exports
-from midas.cake.file_task import FileResult, FileTask, Setup, is_set, open_images
+from midas.cake.file_task import FileResult, FileTask, Setup, forget_maps, is_set, open_images
 from midas.cake.result import Cake
 from midas.cake.scan import SCANS, is_one_scan, plan_tasks
 from midas.checks import thread_count
@@ -251,6 +251,7 @@ def integrate_files(
     results: list[FileResult] = []
     last: WrittenCake | None = None
     with contextlib.ExitStack() as folders:
+        folders.callback(forget_maps)
         for folder in {task.target.parent for task in tasks}:
             folders.enter_context(output_folder(folder))
         workers = (n_workers or threads) if side_by_side else 1
