@@ -155,3 +155,29 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
         for process in (dead, alive):
             if process.stdout is not None:
                 process.stdout.close()
+
+
+def test_the_folder_is_not_looked_through_for_each_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("the folder was listed")
+
+    for name in ("scandir", "listdir"):
+        monkeypatch.setattr(os, name, refuse)
+    with atomic_path(tmp_path / "a.txt") as path:
+        path.write_text("whole")
+    monkeypatch.undo()
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_several_at_once_write_the_same_file(tmp_path: Path) -> None:
+    final = tmp_path / "a.txt"
+    with atomic_path(final) as first:
+        with atomic_path(final) as second:
+            first.write_text("first")
+            second.write_text("second")
+        assert final.read_text() == "second"
+        with atomic_path(final) as third:
+            third.write_text("third")
+            assert first.read_text() == "first"
+    assert final.read_text() == "first"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]

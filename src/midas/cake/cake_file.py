@@ -19,7 +19,7 @@ from midas.cake.options import IntegrationOptions
 from midas.cake.prepared import Floats
 from midas.cake.result import Cake, axes_of, cake_metadata, described, instrument_parameters, map_rows
 from midas.cake.sums import Run, about_sums, prepare_run, sum_frames
-from midas.checks import check_type, yes_or_no
+from midas.checks import check_type, file_path, yes_or_no
 from midas.errors import FormatError, InputError
 from midas.geometry import FloatArray, Geometry
 from midas.grid import CakeGrid
@@ -167,6 +167,7 @@ def integrate_to_zarr(
     check_type("cake_map", cake_map, CakeMap, call="made by build_map")
     stored = ZarrOptions() if stored is None else stored
     check_type("stored", stored, ZarrOptions, call="ZarrOptions(sum_images=True)")
+    path = file_path("path", path, "the name of the .zarr.zip to write")
     geometry, grid = cake_map.geometry, cake_map.grid
     instrument = instrument_parameters(geometry, stored.instrument)
     with opened(frames) as stack:
@@ -179,7 +180,7 @@ def integrate_to_zarr(
             bin_area, bin_pixels = sum_frames(run, stack, _InFile(run, about, writer))
             writer.finish(*map_rows(grid.radius_centers(geometry), grid.eta_centers, geometry), bin_area)
     return WrittenCake(
-        path=Path(path),
+        path=path,
         frames=about["frames"],
         grid=grid,
         geometry=geometry,

@@ -40,6 +40,10 @@ def cluster_executor(
     InputError
         dask is not installed, the scheduler does not answer or has no worker, or the cluster does not start.
     """
+    if scheduler is not None and cluster is not None:
+        raise InputError(f"both a scheduler, {scheduler}, and a cluster to start, {cluster}, were given; give one")
+    if n_workers < 1:
+        raise InputError(f"the cluster's workers are {n_workers}; expected 1 or more")
     try:
         import distributed
     except ImportError as error:
@@ -57,7 +61,7 @@ def cluster_executor(
         yield client.get_executor(retries=_RETRIES, pure=False), sum(client.nthreads().values())
 
 
-def _started(name: str, n_workers: int) -> contextlib.AbstractContextManager[object]:
+def _started(name: str, n_workers: int) -> Any:
     """Return a cluster of a kind with workers of one thread each."""
     import importlib
 
@@ -67,12 +71,9 @@ def _started(name: str, n_workers: int) -> contextlib.AbstractContextManager[obj
     try:
         make = getattr(importlib.import_module(module), kind)
         if name == "local":
-            found: contextlib.AbstractContextManager[object] = make(
-                n_workers=n_workers, threads_per_worker=1, dashboard_address=None
-            )
-            return found
+            return make(n_workers=n_workers, threads_per_worker=1, dashboard_address=None)
         found = make()
-        found.scale(n_workers)  # type: ignore[attr-defined]
+        found.scale(n_workers)
         return found
     except ImportError as error:
         raise InputError(f"the cluster {name} needs {module} ({error}); pip install midas-xrd[cluster]") from error

@@ -20,7 +20,7 @@ from concurrent.futures import (
 )
 
 from midas.cake.file_task import FileResult, FileTask, Setup, named, run_task
-from midas.errors import InputError
+from midas.errors import FormatError, MidasError
 
 _log = logging.getLogger(__name__)
 
@@ -96,8 +96,30 @@ def run_tasks(
     elif n_workers > 1:
         results = _in_threads(setup, tasks, n_workers, counter)
     else:
-        results = ((k, run_task(setup, task, functools.partial(counter.frame, k))) for k, task in enumerate(tasks))
+        results = _here(setup, tasks, counter)
     yield from _in_order(_counted(results, counter))
+
+
+def _here(setup: Setup, tasks: Sequence[FileTask], counter: Counter) -> Iterator[Numbered]:
+    for k, task in enumerate(tasks):
+        yield k, _outcome(task, functools.partial(run_task, setup, task, functools.partial(counter.frame, k)))
+
+
+def _outcome(task: FileTask, get: Callable[[], FileResult]) -> FileResult:
+    """Return what becomes of a task; what nobody thought of fails this one, not the others.
+
+    Raises
+    ------
+    OutputError, BrokenExecutor
+        The results cannot be written; the process is lost.
+    """
+    try:
+        return get()
+    except (MidasError, BrokenExecutor, _Stopped):
+        raise
+    except Exception as error:  # noqa: BLE001  of a library, or of an executor that gave the task up
+        _log.debug("%s", named(task.images), exc_info=True)
+        return _failed(task, f"{type(error).__name__}: {error}")
 
 
 def _counted(results: Iterable[Numbered], counter: Counter) -> Iterator[Numbered]:
@@ -123,7 +145,7 @@ def _in_threads(setup: Setup, tasks: Sequence[FileTask], n_workers: int, counter
             return threads.submit(run_task, setup, tasks[number], functools.partial(counter.frame, number))
 
         try:
-            yield from _until_lost(deque(range(len(tasks))), start, n_workers)  # no thread is lost
+            yield from _until_lost(tasks, deque(range(len(tasks))), start, n_workers)  # no thread is lost
         except BaseException:
             counter.stopped = True
             raise
@@ -136,21 +158,21 @@ def _elsewhere(
         return pool.submit(run_task, setup, tasks[number])
 
     waiting = deque(range(len(tasks)))
-    suspects = yield from _until_lost(waiting, functools.partial(start_in, executor), n_workers)
+    suspects = yield from _until_lost(tasks, waiting, functools.partial(start_in, executor), n_workers)
     while suspects or waiting:
         _log.warning("a worker process was lost; what it had in hand is done again")
         # Those that were in its hands go one by one: only what ends a process again is to blame.
         for number in suspects:
             with _own_pool(1) as pool:
-                lost_again = yield from _until_lost(deque([number]), functools.partial(start_in, pool), 1)
+                lost_again = yield from _until_lost(tasks, deque([number]), functools.partial(start_in, pool), 1)
             if lost_again:
                 yield number, _failed(tasks[number], "its process was lost, and once more when it was tried again")
         with _own_pool(n_workers) as pool:
-            suspects = yield from _until_lost(waiting, functools.partial(start_in, pool), n_workers)
+            suspects = yield from _until_lost(tasks, waiting, functools.partial(start_in, pool), n_workers)
 
 
 def _until_lost(
-    waiting: deque[int], start: Callable[[int], Future[FileResult]], n_workers: int
+    tasks: Sequence[FileTask], waiting: deque[int], start: Callable[[int], Future[FileResult]], n_workers: int
 ) -> Generator[Numbered, None, list[int]]:
     """Yield results as they come until all are there, or a process is lost; return what was in hand then.
 
@@ -170,7 +192,7 @@ def _until_lost(
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 number = running.pop(future)
                 try:
-                    yield number, future.result()
+                    yield number, _outcome(tasks[number], future.result)
                 except BrokenExecutor:
                     is_lost = True
                     in_hand.append(number)
@@ -186,5 +208,5 @@ def _own_pool(n_workers: int) -> ProcessPoolExecutor:
 
 
 def _failed(task: FileTask, reason: str) -> FileResult:
-    error = InputError(f"{named(task.images)}: {reason}; look for what ended it: a lack of memory, a damaged file")
+    error = FormatError(f"{named(task.images)} could not be caked: {reason}; the file may be damaged, or memory short")
     return FileResult(task.images, task.target, "failed", error=error)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from midas.cake.result import sigma_above_0
 from midas.errors import InputError
 from midas.io.atomic import atomic_path
 from midas.units import energy_from_wavelength
@@ -34,8 +35,6 @@ def pattern(cake: Cake, index: int) -> npt.NDArray[np.float64]:
     InputError
         The cake has no sigma, or no sum of that index.
     """
-    from midas.cake.result import sigma_above_0
-
     n = len(cake.intensity)
     if not -n <= index < n:
         raise InputError(f"index is {index} of {n} sums; expected 0 to {n - 1}")
@@ -216,6 +215,8 @@ EXPORTS: Mapping[str, Callable[[Cake, Path], list[Path]]] = MappingProxyType(
 
 def check_exports(names: Sequence[str]) -> tuple[str, ...]:
     """Return names of exports, each once; raise InputError of one that is unknown."""
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        raise InputError(f"also is {names!r}; expected a tuple of names, of {', '.join(EXPORTS)}")
     for name in names:
         if name not in EXPORTS:
             raise InputError(f"{name!r} is no form of a cake; expected of {', '.join(EXPORTS)}")

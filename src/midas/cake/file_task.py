@@ -142,14 +142,14 @@ class _Worker:
     def make(self, task: FileTask, progress: Progress | None) -> FileResult:
         """Return what became of a task. The cake takes its place last: until then nothing is done."""
         setup, parameters = self._setup, self._setup.parameters
-        source = source_of(setup, task)
-        if setup.skip_existing and recorded_source(task.target) == source:
-            return FileResult(task.images, task.target, "skipped")
         alone = not setup.exports and not is_set(parameters, "DoPeakFit")
         place = task.target if alone else _beside(task.target)
         with self._open(task) as frames:
+            source = source_of(setup, task, frames.files)
+            if setup.skip_existing and recorded_source(task.target) == source:
+                return FileResult(task.images, task.target, "skipped")
             cake_map = self._map(frames)
-            dark, dark_frames = self._dark_of(frames)
+            dark, dark_frames = self._dark_of(frames, task.images)
             options = options_of(parameters, frames, omega_start=task.omega_start)
             written = integrate_to_zarr(
                 frames,
@@ -205,8 +205,11 @@ class _Worker:
                 )
             return self._maps[shape]
 
-    def _dark_of(self, frames: Frames) -> tuple[npt.NDArray[Any] | None, int]:
-        """Return the mean of the dark frames and how many; (None, 1) where there are none, or they are subtracted."""
+    def _dark_of(self, frames: Frames, images: Sequence[Path]) -> tuple[npt.NDArray[Any] | None, int]:
+        """Return the mean of the dark frames and how many; (None, 1) where there are none, or they are subtracted.
+
+        Darks inside several image files are averaged, as sums may go over their borders.
+        """
         setup = self._setup
         if frames.metadata.get("dark_subtracted"):
             return None, 1
@@ -222,8 +225,10 @@ class _Worker:
             if not frames.has_dark:
                 return None, 1
             location = DARK_LOCATION
-        assert frames.path is not None
-        return _read_dark(frames.path, location, setup.parameters)
+        if len(images) == 1:
+            return _read_dark(images[0], location, setup.parameters)
+        _log.warning("%s: the mean of the darks inside them is subtracted from all", named(images))
+        return _read_dark(images, location, setup.parameters)
 
 
 _workers: dict[str, _Worker] = {}
@@ -246,9 +251,12 @@ def forget_maps() -> None:
         _workers.clear()
 
 
-def source_of(setup: Setup, task: FileTask) -> str:
-    """Return the SHA-256 of all that a caked file is made of: the setup, and name, size and time of each image file."""
-    parts = [setup.key, [stamp(path) for path in task.images], task.one_scan, task.omega_start]
+def source_of(setup: Setup, task: FileTask, files: Sequence[Path]) -> str:
+    """Return the SHA-256 of all that a caked file is made of: the setup, and name, size and time of each of `files`.
+
+    These are the image files and all that they refer to, such as the data files of an Eiger master.
+    """
+    parts = [setup.key, [stamp(path) for path in files], task.one_scan, task.omega_start]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -307,7 +315,9 @@ def detector_of(parameters: Parameters, frames: Frames) -> Detector:
     return parameters.detector
 
 
-def _read_dark(path: Path, location: str | None, parameters: Parameters) -> tuple[npt.NDArray[Any], int]:
+def _read_dark(
+    path: Path | Sequence[Path], location: str | None, parameters: Parameters
+) -> tuple[npt.NDArray[Any], int]:
     with open_images(path, location, parameters.updated({"SkipFrame": 0})) as frames:
         return (frames[0] if len(frames) == 1 else mean_frame(frames)), len(frames)
 
@@ -351,7 +361,7 @@ def stamp(path: Path) -> tuple[str, int, int]:
     except OSError:  # opening it will say why
         return path.name, -1, -1
     if path.is_dir():  # zarr: the folder's own time says little
-        parts = sorted(p.stat() for p in path.rglob("*") if p.is_file())
+        parts = [p.stat() for p in path.rglob("*") if p.is_file()]
         return path.name, sum(s.st_size for s in parts), max((s.st_mtime_ns for s in parts), default=0)
     return path.name, status.st_size, status.st_mtime_ns
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -46,21 +45,30 @@ def plan_tasks(
     size = parameters.frames_per_sum
     if scan == "files" or len(paths) == 1 or (scan == "auto" and size < 1):
         return alone
-    if scan == "auto" and not _goes_on(_piece(paths[0], location, parameters), _piece(paths[1], location, parameters)):
-        return alone
-    pieces = [_piece(path, location, parameters) for path in paths]
-    if scan == "auto" and not all(_goes_on(a, b) for a, b in itertools.pairwise(pieces)):
-        _log.info("omega does not go on through all files: each is taken for a scan of its own")
-        return alone
-    return _joined(pieces, target_of, parameters)
+    pieces = (
+        [_piece(path, location, parameters) for path in paths]
+        if scan == "one"
+        else _going_on(paths, location, parameters)
+    )
+    return alone if pieces is None else _joined(pieces, target_of, parameters)
 
 
 def is_one_scan(paths: Sequence[Path], parameters: Parameters, *, location: str | None, scan: str) -> bool:
     """Return whether all files are one scan, for all of them in one cake."""
-    if scan != "auto" or len(paths) == 1:
-        return scan == "one"
-    pieces = [_piece(path, location, parameters) for path in paths]
-    return all(_goes_on(a, b) for a, b in itertools.pairwise(pieces))
+    return scan == "one" or (scan == "auto" and _going_on(paths, location, parameters) is not None)
+
+
+def _going_on(paths: Sequence[Path], location: str | None, parameters: Parameters) -> list[_Piece] | None:
+    """Return the pieces of a scan where omega goes on from each file to the next, else None."""
+    pieces: list[_Piece] = []
+    for path in paths:
+        piece = _piece(path, location, parameters)
+        if pieces and not _goes_on(pieces[-1], piece):
+            if len(pieces) > 1:
+                _log.info("omega does not go on from %s to %s: each file is a scan of its own", pieces[-1].path, path)
+            return None
+        pieces.append(piece)
+    return pieces
 
 
 def _joined(pieces: Sequence[_Piece], target_of: Callable[[Path], Path], parameters: Parameters) -> list[FileTask]:

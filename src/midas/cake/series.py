@@ -6,6 +6,7 @@ import contextlib
 import glob
 import logging
 import re
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from midas.cake.exports import check_exports
 from midas.cake.file_task import FileResult, FileTask, Setup, forget_maps, is_set, open_images
 from midas.cake.result import Cake
 from midas.cake.scan import SCANS, is_one_scan, plan_tasks
-from midas.checks import thread_count
+from midas.checks import check_type, file_path, thread_count, whole_number, yes_or_no
 from midas.errors import InputError
 from midas.io.atomic import output_folder
 from midas.io.formats import FORMATS
@@ -87,10 +88,12 @@ class SeriesFiles:
 def _files_of(data: Path | str | Sequence[Path | str]) -> list[Path]:
     """Return the image files of a name, a folder, a pattern or a list."""
     if not isinstance(data, str | Path):
-        files = [Path(path) for path in data]
-        if not files:
+        expected = "the name of an image file, a folder or a pattern, or a list of files"
+        if not isinstance(data, Sequence):
+            raise InputError(f"data is {data!r}; expected {expected}")
+        if not data:
             raise InputError("there is no file in the list; expected the names of one or more image files")
-        return files
+        return [file_path("a file of the list", path) for path in data]
     path = Path(data)
     if path.is_dir() and path.suffix.lower() != ".zarr":
         files = [p for p in sorted(path.iterdir()) if _is_image(p)]
@@ -98,7 +101,8 @@ def _files_of(data: Path | str | Sequence[Path | str]) -> list[Path]:
             raise InputError(f"{path}: the folder holds no image file (of {', '.join(sorted(FORMATS)[:8])} ...)")
         return files
     if not path.exists() and glob.has_magic(str(path)):
-        files = [p for p in map(Path, sorted(glob.glob(str(path)))) if not p.name.endswith(SUFFIX)]  # noqa: PTH207
+        found = sorted(glob.glob(str(path)))  # noqa: PTH207  a folder of the path may be a pattern, too
+        files = [Path(name) for name in found if not name.endswith(SUFFIX)]
         if not files:
             raise InputError(f"{path}: no file has a name like this; check the pattern and the folder")
         return files
@@ -181,8 +185,11 @@ class SeriesOptions:
         """Check names and numbers."""
         if self.scan not in SCANS:
             raise InputError(f"scan is {self.scan!r}; expected one of {', '.join(SCANS)}")
-        check_exports(self.also)
+        object.__setattr__(self, "also", check_exports(self.also))
+        yes_or_no("skip_existing", self.skip_existing)
         thread_count(self.n_threads)
+        if self.map_folder is not None:
+            file_path("map_folder", self.map_folder, "the name of a folder, or None")
 
 
 def integrate_files(
@@ -234,6 +241,14 @@ def integrate_files(
         The results cannot be written; the cakes written before stay.
     """
     options = SeriesOptions() if options is None else options
+    check_type("files", files, SeriesFiles, call="SeriesFiles('scan_000001.h5')")
+    check_type("parameters", parameters, Parameters, call="made by midas.read_params")
+    check_type("options", options, SeriesOptions, call="SeriesOptions(skip_existing=True)")
+    if executor is not None:
+        check_type("executor", executor, Executor, call="such as concurrent.futures.ProcessPoolExecutor")
+    n_workers = whole_number("n_workers", n_workers)
+    if n_workers < 0:
+        raise InputError(f"n_workers is {n_workers}; expected a number of files at a time, or 0 for one a thread")
     paths = files.paths
     tasks = _tasks(paths, files, parameters, output, options)
     threads = options.n_threads or _core.max_threads()
@@ -244,7 +259,7 @@ def integrate_files(
         data_location=files.data_location,
         dark_location=files.dark_location,
         skip_existing=options.skip_existing,
-        exports=check_exports(options.also),
+        exports=options.also,
         map_folder=options.map_folder,
         n_threads=1 if side_by_side else threads,
     )
@@ -301,10 +316,9 @@ def _tasks(
         one_scan = is_one_scan(paths, parameters, location=location, scan=options.scan)
         return [FileTask(tuple(paths), require_suffix(output), one_scan, keeps_cake=True)]
     tasks = plan_tasks(paths, lambda path: output_path(path, output), parameters, location=location, scan=options.scan)
-    targets = [task.target for task in tasks]
-    twice = next((target for k, target in enumerate(targets) if target in targets[:k]), None)
-    if twice is not None:
-        raise InputError(f"two images would be written to the one file {twice}; cake them into two folders")
+    twice, times = Counter(task.target for task in tasks).most_common(1)[0]
+    if times > 1:
+        raise InputError(f"{times} images would be written to the one file {twice}; cake them into several folders")
     return [*tasks[:-1], replace(tasks[-1], keeps_cake=True)]
 
 

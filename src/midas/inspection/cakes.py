@@ -10,12 +10,12 @@ import numpy as np
 
 from midas.cake.map_file import StaleMapError, read_map_header
 from midas.errors import FormatError
+from midas.inspection.looks import spread_over
 from midas.inspection.result import Fact, Inspection
 from midas.version import version
 
 _SUMS = "OmegaSumFrame"
 _SUMMED = "Number Of Frames Summed"
-_MOST_LOOKED_AT = 8
 _FEWEST_BINS = 20  # GSAS-II keeps an azimuth only with more bins that are not masked (SPEC section 6)
 
 
@@ -52,7 +52,7 @@ def _inspect(path: Path, root: Any) -> Inspection:
     radius, two_theta, eta, area = rows[:4]
     sums: Any = root[_SUMS]
     names = sorted(sums.array_keys(), key=lambda name: (len(name), name))
-    chosen = [names[i] for i in _spread(len(names))]
+    chosen = [names[i] for i in spread_over(list(range(len(names))))]
     looked = [np.asarray(sums[name][...], dtype=np.float64) for name in chosen]
     attributes = [dict(sums[name].attrs) for name in (names[:1] + names[-1:])]
     facts = [
@@ -170,10 +170,6 @@ def _ends(centers: np.ndarray) -> tuple[float, float]:
     """Return the outer edges of bins of one width, in their order."""
     half = 0.5 * (centers[-1] - centers[0]) / (len(centers) - 1) if len(centers) > 1 else 0.5
     return float(centers[0] - half), float(centers[-1] + half)
-
-
-def _spread(n: int) -> list[int]:
-    return sorted({int(i) for i in np.linspace(0, n - 1, min(n, _MOST_LOOKED_AT)).round()}) if n else []
 
 
 def _number(attributes: dict[str, Any], name: str) -> str:

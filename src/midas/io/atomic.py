@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import glob
+import itertools
 import os
 import struct
 from collections.abc import Iterator
@@ -54,14 +54,12 @@ def atomic_path(final: Path | str) -> Iterator[Path]:
         final = final.resolve()
     if not final.name or (final.exists() and not final.is_dir() and not final.is_file()):
         raise OutputError(f"cannot write {final}: it is no file; name another file")
-    temporary = final.with_name(f".writing-{os.urandom(4).hex()}-{final.name}")
-    owned: int | None = None
+    temporary, owned = _temporary(final, 0), None
     try:
         if final.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(temporary))
         # Made here, with the user's umask, so that a folder that cannot be written to shows before any work is done.
-        owned = _create(temporary)
-        _remove_abandoned(final, temporary)
+        temporary, owned = _create(final)
         yield temporary
         _flush(temporary)
         temporary.replace(final)
@@ -70,25 +68,48 @@ def atomic_path(final: Path | str) -> Iterator[Path]:
     except MidasError:
         raise
     except Exception as error:
-        reason = _reason(error, temporary)
+        reason = _reason(error, final)
         if reason is None:
             raise
         raise OutputError(f"cannot write {final}: {reason}") from error
     finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         if owned is not None:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
             os.close(owned)
 
 
-def _create(path: Path) -> int:
-    """Make a file that is not there, locked for as long as it is open, and return its descriptor."""
-    while True:
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-        # Who looks for abandoned files may have found it before it was locked: then it is gone, and made again.
-        if not _lock(descriptor) or path.exists():
-            return descriptor
+def _temporary(final: Path, k: int) -> Path:
+    return final.with_name(f".writing-{k}-{final.name}")
+
+
+def _create(final: Path) -> tuple[Path, int]:
+    """Make the first temporary file of `final` that is free; return it and its descriptor, locked while it is open.
+
+    What no process has open any more is removed on the way. Names are tried, not looked up: a look at the folder for
+    each of many thousand files would take as long as their number.
+    """
+    for k in itertools.count():
+        path = _temporary(final, k)
+        _remove_abandoned(path)
+        try:
+            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        except FileExistsError:
+            continue
+        # Who looks for abandoned files may have found it before it was locked: then it is gone, or another's.
+        if not _lock(descriptor) or _is_at(path, descriptor):
+            break
         os.close(descriptor)
+    while _remove_abandoned(_temporary(final, k := k + 1)):
+        pass
+    return path, descriptor
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except OSError:
+        return False
 
 
 def _lock(descriptor: int, *, at_once: bool = False) -> bool:
@@ -110,18 +131,20 @@ def _lock(descriptor: int, *, at_once: bool = False) -> bool:
     return True
 
 
-def _remove_abandoned(final: Path, own: Path) -> None:
-    """Remove the temporary files of `final` that no process has open any more: it was killed while it wrote."""
-    for path in final.parent.glob(f".writing-????????-{glob.escape(final.name)}"):
-        if path == own:
-            continue
-        with contextlib.suppress(OSError):
-            descriptor = os.open(path, os.O_RDWR)
-            try:
-                if _lock(descriptor, at_once=True):
-                    path.unlink()
-            finally:
-                os.close(descriptor)
+def _remove_abandoned(path: Path) -> bool:
+    """Remove a temporary file that no process has open any more, as it was killed; return whether one was there."""
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        if _lock(descriptor, at_once=True) and _is_at(path, descriptor):
+            path.unlink()
+    except OSError:  # the folder is read-only by now
+        return False
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def _flush(path: Path) -> None:
@@ -133,10 +156,11 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def _reason(error: Exception, temporary: Path) -> str | None:
+def _reason(error: Exception, final: Path) -> str | None:
     """Say why writing failed; None when the error is about something else, such as an input of the block."""
     if isinstance(error, OSError) and error.errno in _REASONS:
-        about_output = error.filename is not None and Path(os.fsdecode(error.filename)) == temporary
+        named = Path(os.fsdecode(error.filename or ""))
+        about_output = named.parent == final.parent and named.name.startswith(".writing-")
         if about_output or error.errno in _DISK_ERRORS:
             return _REASONS[error.errno]
     # HDF5 reports a full disk in its text only.

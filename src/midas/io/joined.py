@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,9 +58,22 @@ class JoinedSource(FrameSource):
             return self._open[1][index - int(self._starts[k])]
 
     def read_mask(self) -> Image | None:
-        """Return the mask of the first file, which stands for all."""
-        with self._open_file(self._paths[0]) as frames:
-            return None if frames.mask is None else frames.mask.astype(np.uint8)
+        """Return not 0 where any of the files masks a pixel; None where none has a mask."""
+        masks = [mask for mask in self._of_each(lambda frames: frames.mask) if mask is not None]
+        return np.any(masks, axis=0).astype(np.uint8) if masks else None
+
+    def has_dark(self) -> bool:
+        """Return whether each file holds a dark; raise FormatError where only some do."""
+        found = list(self._of_each(lambda frames: frames.has_dark))
+        if any(found) and not all(found):
+            without = self._paths[found.index(False)]
+            raise FormatError(f"{without} holds no dark (exchange/dark) as others of its scan do; name a dark for all")
+        return all(found)
+
+    def _of_each(self, ask: Callable[[Frames], Any]) -> Iterator[Any]:
+        for path in self._paths:
+            with self._open_file(path) as frames:
+                yield ask(frames)
 
     def close(self) -> None:
         """Close the file that is open."""
@@ -82,7 +95,21 @@ class JoinedSource(FrameSource):
 
 
 def _joined(metadata: Sequence[Mapping[str, object]], lengths: Sequence[int]) -> dict[str, object]:
-    """Return what the first file says, and the conditions of each frame where every file has them."""
+    """Return what the first file says, and the conditions of each frame where every file has them.
+
+    Raises
+    ------
+    FormatError
+        The files do not agree on how their frames are stored.
+    """
+    for name in ("recorded_transforms", "dark_subtracted"):
+        said = [each.get(name) for each in metadata]
+        if any(value != said[0] for value in said):
+            other = next(k for k, value in enumerate(said) if value != said[0])
+            raise FormatError(
+                f"{metadata[other]['source']} says {said[other]} of {name}, {metadata[0]['source']} {said[0]}; "
+                "expected the same of all files of a scan"
+            )
     found = dict(metadata[0])
     for name in CONDITIONS:
         found.pop(name, None)
