@@ -55,7 +55,9 @@ def plan_tasks(
 
 def is_one_scan(paths: Sequence[Path], parameters: Parameters, *, location: str | None, scan: str) -> bool:
     """Return whether all files are one scan, for all of them in one cake."""
-    return scan == "one" or (scan == "auto" and _going_on(paths, location, parameters) is not None)
+    if scan != "auto" or len(paths) == 1:
+        return scan == "one"
+    return _going_on(paths, location, parameters) is not None
 
 
 def _going_on(paths: Sequence[Path], location: str | None, parameters: Parameters) -> list[_Piece] | None:
