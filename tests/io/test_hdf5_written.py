@@ -226,3 +226,18 @@ def test_a_damaged_frame_is_named_once_with_what_to_do(tmp_path: Path, options: 
                     cake(source)
                 assert "chunk 0" not in str(caught.value)
                 assert str(caught.value).count("17") == 1
+
+
+def test_the_data_file_with_the_gap_is_named_beside_its_master(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a_master.h5", "w") as master:
+        for k, n_written in ((1, 4), (2, 2)):
+            name = f"a_data_{k:06d}.h5"
+            with h5py.File(tmp_path / name, "w") as file:
+                data = file.create_dataset("entry/data/data", (4, 3, 5), np.uint16, chunks=(1, 3, 5))
+                data[:n_written] = 7
+            master[f"entry/data/data_{k:06d}"] = h5py.ExternalLink(name, "entry/data/data")
+    with (
+        read_frames(tmp_path / "a_master.h5") as frames,
+        pytest.raises(InputError, match=r"a_master\.h5: .*a_data_000002\.h5: 2 of the 8 frames of .*\(6 to 7"),
+    ):
+        frames[7]

@@ -137,7 +137,8 @@ def test_a_table_of_texts_that_hdf5_would_read_for_ever(tmp_path):
     content = bytearray((tmp_path / "a.h5").read_bytes())
     assert read_frames(tmp_path / "a.h5").shape == (2, 3, 4)
     at = content.index(b"GCOL")
-    content[at + 16 : at + 200] = bytes(184)
-    (tmp_path / "a.h5").write_bytes(content)
-    with pytest.raises(FormatError, match=r"a\.h5: its table of texts is damaged"):
-        read_frames(tmp_path / "a.h5")
+    for damage in (bytes(184), content[at + 16 : at + 32] + b"\xff" * 168):
+        content[at + 16 : at + 200] = damage
+        (tmp_path / "a.h5").write_bytes(content)
+        with pytest.raises(FormatError, match=r"a\.h5: its table of texts is damaged"):
+            read_frames(tmp_path / "a.h5")

@@ -168,8 +168,10 @@ class Frames:
         if self._written is not None:
             try:
                 self._written.check(first + self.skip_frames, end + self.skip_frames)
-            except FormatError as error:
-                raise _explained(self.path, error, "") from error
+            except MidasError as error:
+                if self.path is None or str(self.path) in str(error):
+                    raise
+                raise type(error)(f"{self.path}: {error}") from error  # it names the file that this one refers to
 
     @property
     def never_written(self) -> tuple[int, ...]:

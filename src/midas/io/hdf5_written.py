@@ -44,11 +44,12 @@ class WrittenFrames:
             return self._missing
 
     def _sentence(self, missing: npt.NDArray[np.bool_]) -> str:
-        part = self._parts[0]
-        files = [file for each in self._parts if each.is_virtual for file in _missing_sources(each)]
+        lacking = [part for part in self._parts if _never_written(part).any()]
+        files = [file for each in lacking if each.is_virtual for file in _missing_sources(each)]
         n, runs = int(missing.sum()), list(_runs(missing))
         numbers = _listed([str(a) if b == a + 1 else f"{a} to {b - 1}" for a, b in runs])
-        what = f"{part.file.filename}: {n} of the {len(missing)} frames of {part.name}"
+        where = _listed([part.file.filename for part in lacking])
+        what = f"{where}: {n} of the {len(missing)} frames of {lacking[0].name}"
         there = max(_runs(~missing), key=lambda run: run[1] - run[0], default=None)
         instead = "" if there is None else f", or take frames that are there, such as frames[{there[0]}:{there[1]}]"
         if files:
