@@ -259,6 +259,50 @@ def test_files_of_a_pattern_a_folder_and_a_list(tmp_path: Path) -> None:
         _ = SeriesFiles([]).paths
 
 
+def test_a_data_file_behind_a_master_that_changed_is_caked_again(tmp_path: Path) -> None:
+    write_files(tmp_path, 1)
+    with h5py.File(tmp_path / "m_master.h5", "w") as master:
+        master["entry/data/data_000001"] = h5py.ExternalLink("s_000000.h5", "exchange/data")
+    files, resume = SeriesFiles(tmp_path / "m_master.h5"), SeriesOptions(skip_existing=True)
+    statuses = [integrate_files(files, PARAMETERS, tmp_path / "out", options=resume).files[0].status for _ in range(2)]
+    os.utime(tmp_path / "s_000000.h5", ns=(1, 1))
+    statuses.append(integrate_files(files, PARAMETERS, tmp_path / "out", options=resume).files[0].status)
+    assert statuses == ["written", "skipped", "written"]
+
+
+class Confused(Losing):
+    """Gives up on some tasks, as a cluster does whose workers end again and again."""
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        if self.lost(args[1].images[0].name):
+            future.set_exception(ArithmeticError("given up"))
+            return future
+        return super().submit(function, *args, **kwargs)
+
+
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_what_nobody_thought_of_fails_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_workers: int) -> None:
+    files = write_files(tmp_path / "in")
+    done = integrate_files(
+        files, PARAMETERS, tmp_path / "far", executor=Confused(lambda name: "3" in name), n_workers=n_workers
+    )
+    assert [f.reason.rpartition("/")[2] for f in done.failed] == [
+        "s_000003.h5 could not be caked: ArithmeticError: given up; the file may be damaged, or memory short"
+    ]
+    run = dispatch.run_task
+
+    def confused(setup: Any, task: Any, progress: Any = None) -> Any:
+        if "3" in task.images[0].name:
+            raise ArithmeticError("here")
+        return run(setup, task, progress)
+
+    monkeypatch.setattr(dispatch, "run_task", confused)
+    done = integrate_files(files, PARAMETERS, tmp_path / "here", options=SeriesOptions(n_threads=n_workers))
+    assert [f.images[0].name for f in done.failed] == ["s_000003.h5"]
+    assert "ArithmeticError: here" in done.failed[0].reason
+
+
 def test_two_images_of_one_name_are_refused(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_files(tmp_path / name, 1)
@@ -292,6 +336,22 @@ def test_sums_go_over_borders_where_omega_goes_on(tmp_path: Path) -> None:
     assert joined.first_omega.tolist() == [-10.0, -8.5, -7.0, -5.5]
 
 
+def test_darks_inside_the_files_of_a_sum_are_averaged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    files = write_files(tmp_path / "in", 2)
+    parameters = with_omega(tmp_path / "in", 2, 4).updated({"OmegaSumFrames": 8})
+    for k in range(2):
+        with h5py.File(tmp_path / "in" / f"s_{k:06d}.h5", "r+") as file:
+            file["exchange/dark"] = np.full((3, N, N), 4 + 2 * k, np.uint16)
+    bare = integrate_files(files, parameters, tmp_path / "in.zarr.zip").last
+    with pytest.MonkeyPatch.context() as none:
+        none.setattr("midas.io.frames.Frames.has_dark", False)
+        raw = integrate_files(files, parameters, tmp_path / "raw.zarr.zip").last
+    assert bare is not None
+    assert raw is not None
+    np.testing.assert_allclose(bare.intensity, raw.intensity - 8 * 5.0, rtol=1e-6)
+    assert "the mean of the darks inside them is subtracted from all" in caplog.text
+
+
 def test_files_that_leave_a_gap_are_scans_of_their_own(tmp_path: Path) -> None:
     files = write_files(tmp_path / "in", 3)
     parameters = with_omega(tmp_path / "in", 3, 4, gap=0.5)
@@ -315,10 +375,41 @@ def test_one_scan_is_taken_at_its_word(tmp_path: Path) -> None:
     assert omegas == [[5.0], [13.0], [21.0]]
 
 
-@pytest.mark.parametrize("bad", [{"scan": "two"}, {"also": ("pdf",)}, {"n_threads": -1}], ids=str)
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"scan": "two"},
+        {"also": ("pdf",)},
+        {"also": "csv"},
+        {"n_threads": -1},
+        {"skip_existing": "yes"},
+        {"map_folder": 5},
+    ],
+    ids=str,
+)
 def test_refused_options(bad: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=r"expected|is no form"):
         SeriesOptions(**bad)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"files": "a.h5"}, "files is a str"),
+        ({"parameters": {"Lsd": 1}}, "parameters is a dict"),
+        ({"options": {"scan": "one"}}, "options is a dict"),
+        ({"executor": 4}, "executor is an? int"),
+        ({"n_workers": -1}, "n_workers is -1; expected a number of files"),
+        ({"files": SeriesFiles(5)}, "data is 5; expected the name"),
+        ({"files": SeriesFiles(["a.h5", 5])}, "a file of the list is 5"),
+    ],
+    ids=str,
+)
+def test_arguments_of_another_kind_are_refused(tmp_path: Path, bad: dict[str, Any], message: str) -> None:
+    arguments = {"files": SeriesFiles("a.h5"), "parameters": PARAMETERS, **bad}
+    with pytest.raises(InputError, match=message):
+        integrate_files(arguments.pop("files"), arguments.pop("parameters"), tmp_path / "out", **arguments)
+    assert not (tmp_path / "out").exists()
 
 
 def free_port() -> int:

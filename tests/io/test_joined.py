@@ -62,3 +62,38 @@ def test_lists_that_are_no_stack_are_refused(tmp_path):
             read_frames(wrong)
     with pytest.raises(InputError, match="a file of the list is 5"):
         read_frames([tmp_path / "a.npy", 5])
+
+
+def test_masks_of_all_files_count_and_darks_are_in_all_or_none(tmp_path, stack):
+    masks = np.zeros((2, *stack.shape[1:]), np.uint8)
+    masks[0, 3, 4] = masks[1, 5, 6] = 1
+    for name, mask in zip(("a.h5", "b.h5", "c.h5"), (*masks, None), strict=True):
+        write(tmp_path / name, stack)
+        with h5py.File(tmp_path / name, "r+") as file:
+            if mask is not None:
+                file["exchange/mask"] = mask
+            if name != "b.h5":
+                file["exchange/dark"] = stack[:1]
+    paths = [tmp_path / name for name in ("a.h5", "b.h5", "c.h5")]
+    with read_frames(paths) as frames:
+        np.testing.assert_array_equal(frames.mask, masks.any(axis=0))
+        with pytest.raises(FormatError, match=r"b\.h5 holds no dark .* name a dark for all"):
+            _ = frames.has_dark
+    with read_frames(paths[::2]) as frames:
+        assert frames.has_dark
+    write(tmp_path / "d.h5", stack)
+    with read_frames([tmp_path / "d.h5", tmp_path / "d.h5"]) as frames:
+        assert frames.mask is None
+        assert not frames.has_dark
+
+
+def test_files_stored_in_two_ways_are_no_scan(tmp_path, stack):
+    from midas.io.convert import ConvertOptions, convert_file
+
+    write(tmp_path / "a.npy", stack)
+    write(tmp_path / "dark.npy", stack[:1] // 2)
+    for name, threshold in (("a", -1.0), ("b", 0.0)):
+        options = ConvertOptions(dark=tmp_path / "dark.npy", threshold=threshold)
+        convert_file(tmp_path / "a.npy", tmp_path / f"{name}.MIDAS.zip", options)
+    with pytest.raises(FormatError, match=r"b\.MIDAS\.zip says True of dark_subtracted, .*a\.MIDAS\.zip"):
+        read_frames([tmp_path / "a.MIDAS.zip", tmp_path / "b.MIDAS.zip"])
