@@ -200,6 +200,79 @@ def test_what_a_converted_file_says_of_its_frames(parameters: Parameters, tmp_pa
     np.testing.assert_allclose(cake.intensity, expected.intensity, rtol=1e-6)
 
 
+@pytest.mark.parametrize("transforms", [[], [1, 3]], ids=str)
+def test_a_threshold_is_that_of_converted_frames(parameters: Parameters, tmp_path: Path, transforms: list[int]) -> None:
+    from midas.io.convert import ConvertOptions, convert_file
+
+    write_stack(tmp_path / "a.npy", 3)
+    np.save(tmp_path / "dark.npy", np.full((2, N, N), 20, dtype=np.uint16))
+    turned = parameters.updated({"ImTransOpt": transforms})
+    options = ConvertOptions(parameters=turned, dark=tmp_path / "dark.npy", threshold=4.0)
+    convert_file(tmp_path / "a.npy", tmp_path / "a.MIDAS.zip", options)
+    converted = integrate_file(SeriesFiles(tmp_path / "a.MIDAS.zip"), turned, tmp_path / "b")[0]
+    files = SeriesFiles(tmp_path / "a.npy", dark=tmp_path / "dark.npy")
+    direct = integrate_files(files, turned, tmp_path / "c", options=SeriesOptions(threshold=4.0)).last
+    plain = integrate_files(files, turned, tmp_path / "d").last
+    assert direct is not None
+    assert plain is not None
+    np.testing.assert_array_equal(direct.intensity, converted.intensity)
+    np.testing.assert_array_equal(direct.sigma, converted.sigma)
+    assert not np.allclose(direct.intensity, plain.intensity, rtol=1e-3, equal_nan=True)
+    zero_is_bad = turned.updated({"GapIntensity": 0})
+    with pytest.raises(InputError, match=r"0 is no count .* leave out the threshold"):
+        integrate_files(files, zero_is_bad, tmp_path / "e", options=SeriesOptions(threshold=4.0))
+
+
+@pytest.mark.parametrize("named", ["key", "file"])
+def test_a_constant_dark_has_no_error(parameters: Parameters, tmp_path: Path, named: str) -> None:
+    write_stack(tmp_path / "a.npy", 3)
+    files = SeriesFiles(tmp_path / "a.npy", dark=Path("5") if named == "file" else None)
+    raw = integrate_file(SeriesFiles(tmp_path / "a.npy"), parameters, tmp_path / "raw")[0]
+    if named == "key":
+        parameters = parameters.updated({"Dark": "5"})
+    cake = integrate_file(files, parameters, tmp_path / "out")[0]
+    np.testing.assert_allclose(cake.intensity, raw.intensity - 5.0 * cake.frames[:, None, None], rtol=1e-5)
+    np.testing.assert_allclose(cake.sigma, raw.sigma, rtol=1e-5)
+    with pytest.raises(InputError, match=r"dark is -5; expected the name of a file, or counts"):
+        integrate_file(SeriesFiles(tmp_path / "a.npy", dark=Path("-5")), parameters, tmp_path / "no")
+
+
+def test_flat_and_corrections_of_the_parameters(parameters: Parameters, tmp_path: Path) -> None:
+    from midas.cake import Corrections, IntegrationOptions, integrate
+    from midas.io.gsas_zarr import read_cake_file
+
+    stack = write_stack(tmp_path / "a.npy", 3)
+    flat = np.random.default_rng(2).uniform(0.8, 1.25, (N, N))
+    np.save(tmp_path / "flat.npy", flat)
+    keys = {
+        "SolidAngleCorrection": 1,
+        "PolarizationCorrection": 1,
+        "PolarizationFraction": 0.9,
+        "PolarizationPlaneEtaDeg": 0,
+    }
+    asked = parameters.updated({"SkipFrame": 0, "OmegaSumFrames": -1, **keys})
+    wanted = Corrections(solid_angle=True, polarization=0.9, polarization_axis=0.0)
+    options = IntegrationOptions(frames_per_sum=-1, corrections=wanted, bad_values=asked.bad_values)
+    expected = integrate(stack, asked.geometry, asked.grid, flat=flat, options=options)
+    by_key = asked.updated({"Flat": str(tmp_path / "flat.npy")})
+    cake, path = integrate_file(SeriesFiles(tmp_path / "a.npy"), by_key, tmp_path / "key")
+    np.testing.assert_allclose(cake.intensity, expected.intensity, rtol=1e-6)
+    np.testing.assert_allclose(cake.sigma, expected.sigma, rtol=1e-6)
+    assert cake.corrections == wanted
+    assert read_cake_file(path).metadata["corrections"]["polarization"] == 0.9
+    by_file = SeriesFiles(tmp_path / "a.npy", flat=tmp_path / "flat.npy")
+    np.testing.assert_array_equal(integrate_file(by_file, asked, tmp_path / "file")[0].intensity, cake.intensity)
+    bare = integrate_file(SeriesFiles(tmp_path / "a.npy"), asked, tmp_path / "bare")[0]
+    assert not np.allclose(bare.intensity, cake.intensity, rtol=1e-3, equal_nan=True)
+    plain = integrate_file(SeriesFiles(tmp_path / "a.npy"), parameters, tmp_path / "plain")[1]
+    assert "corrections" not in read_cake_file(plain).metadata
+    np.save(tmp_path / "small.npy", np.ones((4, 5)))
+    for bad, message in (("none.npy", r"none\.npy"), ("small.npy", "flat")):
+        with pytest.raises((InputError, FormatError), match=message):
+            integrate_file(SeriesFiles(tmp_path / "a.npy", flat=tmp_path / bad), asked, tmp_path / "no")
+        assert not (tmp_path / "no").exists()
+
+
 def test_bad_series_leave_nothing(parameters: Parameters, tmp_path: Path) -> None:
     write_stack(tmp_path / "s_000001.npy", 3)
     data = tmp_path / "s_000001.npy"
@@ -235,7 +308,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
 @pytest.mark.parametrize(
     "flags",
-    [("-preProcThresh", "3"), ("-nCPUs", "-2"), ("-numFrameChunks", "0")],
+    [("-preProcThresh", "-3"), ("-nCPUs", "-2"), ("-numFrameChunks", "0")],
 )
 def test_what_is_not_supported_is_refused(tmp_path: Path, flags: tuple[str, str]) -> None:
     with pytest.raises(InputError, match=flags[0]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -67,20 +68,46 @@ def test_a_bad_file_of_a_series_is_named_and_the_status_is_1(scan, tmp_path, cap
     assert "WARNING: s_000008.ge3" in printed.err
 
 
+def test_several_files_and_one_that_is_missing(scan, capsys):
+    words = "s_000007.ge3 -startFileNr 7 -endFileNr 12 -paramFN ps.txt -resultFolder out --json"
+    assert main(["convert", *words.split()]) == 1
+    report = json.loads(capsys.readouterr().out)
+    there = len(list(Path().glob("s_*.ge3")))
+    assert len(report["written"]) == there >= 2
+    assert len(report["failed"]) == 6 - there
+    assert all("no such file" in each["reason"].lower() for each in report["failed"])
+    names = map(str, sorted(Path().glob("s_*.ge3")))
+    assert main(["convert", *names, "-paramFN", "ps.txt", "-resultFolder", "b"]) == 0
+    ranged, listed = (sorted(p.name for p in Path(folder).iterdir()) for folder in ("out", "b"))
+    assert ranged == listed
+
+
+def test_a_constant_dark_is_stored(scan):
+    words = "s_000007.ge3 -paramFN ps.txt -darkFN 12 -resultFolder"
+    assert main(["convert", *words.split(), "a"]) == 0
+    assert main(["convert", *words.split(), "b", "-preProcThresh", "0"]) == 0
+    plain, less = (
+        zarr.open_group(zarr.storage.ZipStore(str(next(Path(folder).iterdir())), mode="r"), mode="r") for folder in "ab"
+    )
+    assert (np.asarray(plain["exchange/dark"]) == 12).all()
+    raw = np.asarray(plain["exchange/data"]).astype(int)
+    np.testing.assert_array_equal(np.asarray(less["exchange/data"]), np.maximum(raw - 12, 0))
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         ("", "no image file"),
         ("s_000007.ge3", "frames of 2048 x 2048"),
         ("none.h5", "no such file"),
-        ("s_000007.ge3 -dataFN s_000008.ge3", "two image files"),
+        ("s_000007.ge3 -dataFN s_000008.ge3", "image files were given twice"),
         ("s_000007.ge3 -startFileNr 7 -endFileNr 8 --out x.h5", "names one file"),
         ("s_000007.ge3 --out x.h5 --to h5", "leave it out with --to"),
         ("s_000007.ge3 -paramFN ps.txt --out x.tif", "expected a name that ends in"),
         ("s_000007.ge3 -paramFN ps.txt -numFrameChunks 0", "-numFrameChunks"),
         ("s_000007.ge3 -paramFN ps.txt -preProcThresh -3", "-preProcThresh"),
         ("s_000007.ge3 -paramFN ps.txt -nCPUs -3", "n_threads is -3"),
-        ("s_000007.ge3 -startFileNr 7 -endFileNr 12 -paramFN ps.txt", "s_000010.ge3: no such file"),
+        ("s_000007.ge3 -startFileNr 70 -endFileNr 72 -paramFN ps.txt", "s_000070.ge3: no such file"),
     ],
 )
 def test_what_is_refused(scan, capsys, words, message):

@@ -19,7 +19,7 @@ from memory import peak_memory
 from midas.cake.series import SeriesFiles, integrate_files
 from midas.errors import FormatError, InputError, OutputError
 from midas.io.convert import ConvertOptions, convert_file, convert_files, target_path
-from midas.io.dark import DarkSubtracted
+from midas.io.dark import less_dark
 from midas.io.frames import Frames, mean_frame, read_frames
 from midas.io.gsas_zarr import read_cake_file as read_cake
 from midas.io.image_source import valid_mask
@@ -251,7 +251,7 @@ def test_without_a_threshold_the_dark_is_stored_and_not_subtracted(tmp_path, sta
 def test_a_mean_dark_is_taken_to_the_nearest_count(rng):
     raw = rng.integers(90, 120, (3, 6, 7)).astype(np.uint16)
     dark = mean_frame(Frames.from_array(rng.integers(90, 110, (4, 6, 7)).astype(np.uint16)))
-    found = DarkSubtracted(Frames.from_array(raw), dark, threshold=0).several(0, 3)
+    found = less_dark(Frames.from_array(raw), dark, threshold=0)[:]
     expected = np.where(raw < dark, 0, raw - dark)
     assert found.dtype == np.uint16
     assert np.abs(found - expected).max() <= 0.5

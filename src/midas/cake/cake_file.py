@@ -173,7 +173,8 @@ def integrate_to_zarr(
     with opened(frames) as stack:
         run = prepare_run(stack, cake_map, PixelArrays(dark, flat, mask), options, n_threads, segments)
         about = about_sums(run, stack)
-        metadata = cake_metadata(geometry, normalized=run.options.normalize)
+        corrections = run.options.corrections or Corrections()
+        metadata = cake_metadata(geometry, normalized=run.options.normalize, corrections=corrections)
         if stored.source:
             metadata[SOURCE] = stored.source
         with cake_file_writer(path, metadata, instrument, sum_images=stored.sum_images) as writer:
@@ -187,7 +188,7 @@ def integrate_to_zarr(
         bin_pixels=bin_pixels,
         eta_overlap=np.array(cake_map.core.eta_overlap),
         normalized=run.options.normalize,
-        corrections=run.options.corrections or Corrections(),
+        corrections=corrections,
     )
 
 

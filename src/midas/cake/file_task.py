@@ -12,10 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from midas.cake.build import build_map
 from midas.cake.cake_file import WrittenCake, ZarrOptions, integrate_to_zarr
+from midas.cake.corrections import Corrections
 from midas.cake.exports import EXPORTS
 from midas.cake.map import CakeMap
 from midas.cake.options import IntegrationOptions
@@ -24,6 +26,7 @@ from midas.cake.result import Cake
 from midas.detector import Detector
 from midas.errors import InputError, MidasError, OutputError
 from midas.io.convert import open_frames
+from midas.io.dark import constant_dark, less_dark
 from midas.io.frames import Frames, mean_frame
 from midas.io.gsas_zarr import SUFFIX, recorded_source
 from midas.io.parameters import MASK_KEYS, Parameters
@@ -35,6 +38,7 @@ _log = logging.getLogger(__name__)
 _INSTRUMENT_KEYS = {"Polariz": "Polariz", "SH_L": "SHpL", **{k: k for k in ("U", "V", "W", "X", "Y", "Z")}}
 
 PEAKS_SUFFIX = ".peaks.csv"
+_EXACT = 1_000_000  # frames that a constant dark is as good as the mean of: it has no error
 _SMOOTHING = 7  # bins of the filter that `DoSmoothing 1` asks for: a Gaussian 5 bins wide keeps 93 % of its height
 
 
@@ -85,6 +89,8 @@ class Setup:
 
     parameters: Parameters
     dark: Path | None = None
+    flat: Path | None = None
+    threshold: float = -1.0
     data_location: str | None = None
     dark_location: str | None = None
     skip_existing: bool = False
@@ -99,9 +105,10 @@ class Setup:
     def key(self) -> str:
         """SHA-256 of all in it that shapes results."""
         parameters = self.parameters
-        named = [parameters.file(key) for key in ("Dark", *MASK_KEYS, "PanelShiftsFile", "DistortionFile")]
-        stamps = [stamp(path) for path in (self.dark, *named) if path is not None]
-        parts = [version(), parameters.text(), stamps, self.data_location, self.dark_location, self.exports]
+        named = [parameters.file(key) for key in ("Dark", "Flat", *MASK_KEYS, "PanelShiftsFile", "DistortionFile")]
+        stamps = [stamp(path) for path in (self.dark, self.flat, *named) if path is not None]
+        locations = [self.data_location, self.dark_location]
+        parts = [version(), parameters.text(), stamps, self.threshold, *locations, self.exports]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -131,13 +138,14 @@ def run_task(setup: Setup, task: FileTask, progress: Progress | None = None) -> 
 
 
 class _Worker:
-    """What a process keeps from one task to the next: the map, and the dark of a file of its own."""
+    """What a process keeps from one task to the next: the map, and the dark and the flat of files of their own."""
 
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
         self._lock = threading.Lock()
         self._maps: dict[tuple[int, int], CakeMap] = {}
         self._dark: tuple[npt.NDArray[Any], int] | None = None
+        self._flat: npt.NDArray[Any] | None = None
 
     def make(self, task: FileTask, progress: Progress | None) -> FileResult:
         """Return what became of a task. The cake takes its place last: until then nothing is done."""
@@ -151,12 +159,14 @@ class _Worker:
             cake_map = self._map(frames)
             dark, dark_frames = self._dark_of(frames, task.images)
             options = options_of(parameters, frames, omega_start=task.omega_start)
+            counts, dark = self._thresholded(frames, dark)
             written = integrate_to_zarr(
-                frames,
+                counts,
                 cake_map,
                 place,
                 stored=ZarrOptions(_instrument(parameters), sum_images=is_set(parameters, "SumImages"), source=source),
                 dark=dark,
+                flat=self._flat_field(),
                 mask=frames.mask,
                 options=replace(options, dark_frames=dark_frames, progress=progress),
                 segments=None if task.one_scan else frames.segments,
@@ -205,6 +215,24 @@ class _Worker:
                 )
             return self._maps[shape]
 
+    def _thresholded(self, frames: Frames, dark: Any) -> tuple[Frames, Any]:
+        """Return frames and the dark still to be subtracted: none where a threshold above it is asked for."""
+        setup = self._setup
+        if setup.threshold < 0.0:
+            return frames, dark
+        bad_values = setup.parameters.bad_values
+        return less_dark(frames, dark, threshold=setup.threshold, bad_values=bad_values), None
+
+    def _flat_field(self) -> npt.NDArray[Any] | None:
+        setup = self._setup
+        path = setup.flat or setup.parameters.file("Flat")
+        if path is None:
+            return None
+        with self._lock:
+            if self._flat is None:
+                self._flat = _read_mean(path, None, setup.parameters)[0]
+            return self._flat
+
     def _dark_of(self, frames: Frames, images: Sequence[Path]) -> tuple[npt.NDArray[Any] | None, int]:
         """Return the mean of the dark frames and how many; (None, 1) where there are none, or they are subtracted.
 
@@ -215,9 +243,12 @@ class _Worker:
             return None, 1
         path = setup.dark or setup.parameters.file("Dark")
         if path is not None:
+            counts = constant_dark(path)
+            if counts is not None:
+                return np.full(frames.shape[1:], counts), _EXACT
             with self._lock:
                 if self._dark is None:
-                    self._dark = _read_dark(path, setup.dark_location, setup.parameters)
+                    self._dark = _read_mean(path, setup.dark_location, setup.parameters)
             return self._dark
         location = setup.dark_location
         if location is None:
@@ -226,9 +257,9 @@ class _Worker:
                 return None, 1
             location = DARK_LOCATION
         if len(images) == 1:
-            return _read_dark(images[0], location, setup.parameters)
+            return _read_mean(images[0], location, setup.parameters)
         _log.warning("%s: the mean of the darks inside them is subtracted from all", named(images))
-        return _read_dark(images, location, setup.parameters)
+        return _read_mean(images, location, setup.parameters)
 
 
 _workers: dict[str, _Worker] = {}
@@ -305,7 +336,19 @@ def options_of(parameters: Parameters, frames: Frames, *, omega_start: float | N
         individual=is_set(parameters, "SaveIndividualFrames"),
         normalize=is_set(parameters, "Normalize"),
         bad_values=parameters.bad_values,
+        corrections=corrections_of(parameters),
     )
+
+
+def corrections_of(parameters: Parameters) -> Corrections | None:
+    """Return the corrections that parameters ask for; None where they ask for none."""
+    polarized = is_set(parameters, "PolarizationCorrection")
+    found = Corrections(
+        solid_angle=is_set(parameters, "SolidAngleCorrection"),
+        polarization=parameters.number("PolarizationFraction") if polarized else None,
+        polarization_axis=parameters.number("PolarizationPlaneEtaDeg"),
+    )
+    return found if found.any else None
 
 
 def detector_of(parameters: Parameters, frames: Frames) -> Detector:
@@ -315,7 +358,7 @@ def detector_of(parameters: Parameters, frames: Frames) -> Detector:
     return parameters.detector
 
 
-def _read_dark(
+def _read_mean(
     path: Path | Sequence[Path], location: str | None, parameters: Parameters
 ) -> tuple[npt.NDArray[Any], int]:
     with open_images(path, location, parameters.updated({"SkipFrame": 0})) as frames:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from midas.cake.corrections import Corrections
 from midas.errors import InputError
 from midas.geometry import FloatArray, Geometry
 from midas.grid import CakeGrid
-from midas.io.gsas_zarr import INSTRUMENT_DEFAULTS, CakeFile, write_cake_file
+from midas.io.gsas_zarr import CORRECTIONS, INSTRUMENT_DEFAULTS, CakeFile, write_cake_file
 from midas.io.image_source import CONDITIONS
 from midas.version import version
 
@@ -94,9 +94,10 @@ def axes_of(grid: CakeGrid, geometry: Geometry) -> dict[str, Any]:
     }
 
 
-def cake_metadata(geometry: Geometry, *, normalized: bool) -> dict[str, Any]:
+def cake_metadata(geometry: Geometry, *, normalized: bool, corrections: Corrections) -> dict[str, Any]:
     """Return what midas notes of a cake in its file; JSON values."""
-    return {"version": version(), "geometry": geometry.as_record(), "normalized": normalized}
+    found = {"version": version(), "geometry": geometry.as_record(), "normalized": normalized}
+    return {**found, CORRECTIONS: asdict(corrections)} if corrections.any else found
 
 
 def described(frames: npt.NDArray[np.int64], two_theta: FloatArray, n_eta: int) -> str:
@@ -265,7 +266,7 @@ class Cake(RadialAxes):
             individual_omega=self.individual_omega,
             first_frame_number=self.first_frame_number,
             sum_images=sum_images,
-            metadata=cake_metadata(self.geometry, normalized=self.normalized),
+            metadata=cake_metadata(self.geometry, normalized=self.normalized, corrections=self.corrections),
             **{name: getattr(self, name) for name in CONDITIONS},
         )
 

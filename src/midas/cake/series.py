@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import logging
+import math
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -19,9 +20,10 @@ from midas.cake.exports import check_exports
 from midas.cake.file_task import FileResult, FileTask, Setup, forget_maps, is_set, open_images
 from midas.cake.result import Cake
 from midas.cake.scan import SCANS, is_one_scan, plan_tasks
-from midas.checks import check_type, file_path, thread_count, whole_number, yes_or_no
+from midas.checks import check_type, file_path, number, thread_count, whole_number, yes_or_no
 from midas.errors import InputError
 from midas.io.atomic import output_folder
+from midas.io.dark import constant_dark
 from midas.io.formats import FORMATS
 from midas.io.gsas_zarr import SUFFIX, require_suffix
 from midas.io.parameters import Parameters
@@ -46,7 +48,11 @@ class SeriesFiles:
     """Image file, of a series the first or any other; a folder or a pattern (`scan_*.h5`) for all of its image files
     in the order of their names; or a list of files."""
     dark: Path | None = None
-    """Dark image file; None takes the one that the parameters name (`Dark`), if any."""
+    """Dark image file, or the counts of a dark that is the same for every pixel (`Path("100")`); None takes what the
+    parameters name (`Dark`), if anything."""
+    flat: Path | None = None
+    """Flat field file, laid out as the images, 1 on average; None takes the one that the parameters name (`Flat`), if
+    any."""
     data_location: str | None = None
     """Dataset of the images inside an HDF5 or zarr file; None finds it."""
     dark_location: str | None = None
@@ -166,6 +172,10 @@ class SeriesOptions:
         Further forms of each cake: any of "nexus", "xye", "fxye", "csv", "mat"; default none.
     map_folder
         Where the map is kept for other runs and processes (`build_map`'s `cache`); default None, nowhere.
+    threshold
+        0 or more: the dark is subtracted first, and pixels less than that many counts above it become 0
+        (`-preProcThresh`), as `midas convert` stores them; their errors are those of what is left. -1, the default: the
+        dark is subtracted as it is.
     n_threads
         Threads in all; default 0, which is all. Many files are caked side by side, one a thread.
 
@@ -179,6 +189,7 @@ class SeriesOptions:
     scan: str = "auto"
     also: tuple[str, ...] = ()
     map_folder: Path | None = None
+    threshold: float = -1.0
     n_threads: int = 0
 
     def __post_init__(self) -> None:
@@ -187,6 +198,8 @@ class SeriesOptions:
             raise InputError(f"scan is {self.scan!r}; expected one of {', '.join(SCANS)}")
         object.__setattr__(self, "also", check_exports(self.also))
         yes_or_no("skip_existing", self.skip_existing)
+        if not 0.0 <= number("threshold", self.threshold) < math.inf and self.threshold != -1:
+            raise InputError(f"the threshold (-preProcThresh) is {self.threshold:g}; expected -1 or counts from 0")
         thread_count(self.n_threads)
         if self.map_folder is not None:
             file_path("map_folder", self.map_folder, "the name of a folder, or None")
@@ -256,6 +269,8 @@ def integrate_files(
     setup = Setup(
         parameters=parameters,
         dark=files.dark,
+        flat=files.flat,
+        threshold=options.threshold,
         data_location=files.data_location,
         dark_location=files.dark_location,
         skip_existing=options.skip_existing,
@@ -309,8 +324,12 @@ def _tasks(
     _ = parameters.geometry, parameters.grid
     _check_peaks(parameters)
     dark = files.dark or parameters.file("Dark")
-    if dark is not None:
-        open_images(dark, files.dark_location, parameters.updated({"SkipFrame": 0})).close()
+    flat = files.flat or parameters.file("Flat")
+    unskipped = parameters.updated({"SkipFrame": 0})
+    if dark is not None and constant_dark(dark) is None:
+        open_images(dark, files.dark_location, unskipped).close()
+    if flat is not None:
+        open_images(flat, None, unskipped).close()
     location = files.data_location
     if Path(output).name.endswith(".zip"):
         one_scan = is_one_scan(paths, parameters, location=location, scan=options.scan)

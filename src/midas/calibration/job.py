@@ -18,6 +18,7 @@ from midas.calibration.result import Calibration
 from midas.calibration.source import CalibrantFile, read_calibrant_file
 from midas.errors import InputError
 from midas.io.atomic import output_folder
+from midas.io.dark import constant_dark
 from midas.io.exchange import check_suffix, write_geometry
 from midas.io.frames import read_image, read_mask
 from midas.io.log_file import log_to
@@ -72,7 +73,7 @@ def run_job(
         source = read_params(job.params) if job.params else None
         held = read_calibrant_file(job.image, **_reading(source, job.data_location))
         params = _params(job, source, held)
-        dark = _dark(job, source)
+        dark = _dark(job, source, held.image.shape)
         dark = held.dark if dark is None else dark
         mask = _mask(job, source, held.mask)
         with output_folder(job.out), log_to(log):
@@ -118,12 +119,12 @@ def run_joint_job(
         _check(one)
     source = read_params(job.params) if job.params else None
     held = [read_calibrant_file(image, **_reading(source, job.data_location)) for image in images]
-    dark = _dark(job, source)
+    darks = [_dark(job, source, h.image.shape) for h in held]
     together = joint_job(
         [h.image for h in held],
         [_params(one, source, h) for one, h in zip(jobs, held, strict=True)],
         mask=[_mask(one, source, h.mask) for one, h in zip(jobs, held, strict=True)],
-        dark=[h.dark if dark is None else dark for h in held],
+        dark=[h.dark if dark is None else dark for h, dark in zip(held, darks, strict=True)],
         names=[Path(image).stem for image in images],
     )
     log = job.out / "autocal.log"
@@ -143,9 +144,14 @@ def _reading(source: Parameters | None, location: str | None) -> dict[str, Any]:
     return options
 
 
-def _dark(job: CalibrationJob, source: Parameters | None) -> npt.NDArray[Any] | None:
+def _dark(job: CalibrationJob, source: Parameters | None, shape: tuple[int, ...]) -> npt.NDArray[Any] | None:
     path = job.dark or (source.file("Dark") if source is not None else None)
-    return read_image(path, **(_reading(source, None) | {"skip_frames": 0})) if path else None
+    if not path:
+        return None
+    counts = constant_dark(path)
+    if counts is not None:
+        return np.full(shape, counts)
+    return read_image(path, **(_reading(source, None) | {"skip_frames": 0}))
 
 
 def _mask(

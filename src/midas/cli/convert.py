@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from midas.cli.files import add_dark, add_images, add_threshold, series_files
 from midas.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ def add_parser(subparsers: Any) -> None:
         description="Write the frames of image files anew, each with its dark, its mask and its parameters, as "
         "<name>.MIDAS.zip (zarr format 2) or as HDF5 (bitshuffle and LZ4). No pixel changes, no image is transformed "
         "and no frame is skipped: ImTransOpt and SkipFrame are stored beside them and applied by whoever reads the "
-        "file. A series of files becomes a file for each.",
+        "file. Of several files each is converted to one of its own. With -preProcThresh the dark is subtracted, and "
+        "the one stored is zero.",
         epilog="Example: midas convert scan_000012.ge3 --param-file ps.txt --dark-file dark_000011.ge3",
         allow_abbrev=False,
     )
@@ -33,14 +35,7 @@ def add_parser(subparsers: Any) -> None:
 
 def _add_files(parser: argparse.ArgumentParser) -> None:
     files = parser.add_argument_group("files")
-    files.add_argument("data", nargs="?", type=Path, help="image file; the same as -dataFN")
-    files.add_argument(
-        "-dataFN",
-        "--data-file",
-        type=Path,
-        metavar="FILE",
-        help="image file (.h5, .ge*, .tif, .cbf, .MIDAS.zip, .npy ...)",
-    )
+    add_images(files)
     files.add_argument(
         "-paramFN",
         "--param-file",
@@ -48,41 +43,7 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="MIDAS parameter file, stored beside the frames (default: what the image file has)",
     )
-    files.add_argument(
-        "-darkFN",
-        "--dark-file",
-        type=Path,
-        metavar="FILE",
-        help="dark image (default: Dark of the parameters, or the one inside the image file)",
-    )
-    files.add_argument(
-        "-dataLoc",
-        "--data-location",
-        metavar="PATH",
-        help="images inside an HDF5 or zarr file (default: exchange/data, then where NeXus puts them)",
-    )
-    files.add_argument(
-        "-darkLoc",
-        "--dark-location",
-        metavar="PATH",
-        help="dark inside an HDF5 or zarr file (default: exchange/dark where there is one)",
-    )
-    files.add_argument(
-        "-startFileNr",
-        "--first-file-number",
-        type=int,
-        default=-1,
-        metavar="N",
-        help="first number of a series: the last group of digits in the name (default: -1, the one file)",
-    )
-    files.add_argument(
-        "-endFileNr",
-        "--last-file-number",
-        type=int,
-        default=-1,
-        metavar="N",
-        help="last number of the series (default: -1)",
-    )
+    add_dark(files)
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
@@ -99,15 +60,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, metavar="FILE", help="name of the file to write, .MIDAS.zip or .h5, in place of a folder"
     )
     output.add_argument("--to", choices=("zip", "h5"), help="format to write (default: zip, and h5 of a .MIDAS.zip)")
-    output.add_argument(
-        "-preProcThresh",
-        "--preprocess-threshold",
-        type=float,
-        default=-1.0,
-        metavar="COUNTS",
-        help="0 or more: subtract the dark, set pixels less than COUNTS above it to 0, and store a dark of zeros "
-        "(default: -1, off)",
-    )
+    add_threshold(output)
     output.add_argument(
         "-numFrameChunks",
         "--frames-per-block",
@@ -127,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     from midas.cli.progress import progress_bar
     from midas.io.convert import convert_files, target_path
 
-    paths = _paths(args)
+    paths = series_files(args).paths
     if args.out is not None and (len(paths) > 1 or args.to is not None):
         other = f"{len(paths)} files" if len(paths) > 1 else "--to"
         raise InputError(f"--out {args.out} names one file and its format; leave it out with {other}")
@@ -138,20 +91,6 @@ def run(args: argparse.Namespace) -> int:
     with progress_bar("converting") as progress:
         done = convert_files(paths, targets, _options(args), progress=progress)
     return _report(done, time.perf_counter() - start, as_json=args.json)
-
-
-def _paths(args: argparse.Namespace) -> list[Path]:
-    from midas.cake.series import SeriesFiles
-
-    if args.data is not None and args.data_file is not None and args.data != args.data_file:
-        raise InputError(
-            f"two image files were given, {args.data} and {args.data_file}; give one, or a range of file numbers"
-        )
-    data = args.data or args.data_file
-    if data is None:
-        raise InputError("no image file: name one, or give -dataFN FILE")
-    first, last = (None if n < 0 else n for n in (args.first_file_number, args.last_file_number))
-    return SeriesFiles(data, first_number=first, last_number=last).paths
 
 
 def _options(args: argparse.Namespace) -> ConvertOptions:

@@ -8,9 +8,11 @@ import json
 import logging
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from midas.cli.files import add_dark, add_images, add_threshold, series_files
 from midas.errors import InputError
 
 if TYPE_CHECKING:
@@ -62,52 +64,13 @@ def _add_parameters(files: argparse._ArgumentGroup) -> None:
 
 def _add_inputs(parser: argparse.ArgumentParser) -> None:
     files = parser.add_argument_group("files")
-    files.add_argument(
-        "data", nargs="*", type=Path, help="image files, a folder of them or a quoted pattern; one is as -dataFN"
-    )
-    files.add_argument(
-        "-dataFN",
-        "--data-file",
-        type=Path,
-        metavar="FILE",
-        help="image file (.h5, .ge*, .tif, .cbf, .MIDAS.zip, .npy ...)",
-    )
+    add_images(files)
     _add_parameters(files)
+    add_dark(files)
     files.add_argument(
-        "-darkFN",
-        "--dark-file",
-        type=Path,
-        metavar="FILE",
-        help="dark image (default: Dark of the parameters, or none)",
+        "--flat-file", type=Path, metavar="FILE", help="flat field, 1 on average (default: Flat of the parameters)"
     )
-    files.add_argument(
-        "-dataLoc",
-        "--data-location",
-        metavar="PATH",
-        help="images inside an HDF5 or zarr file (default: exchange/data, then where NeXus puts them)",
-    )
-    files.add_argument(
-        "-darkLoc",
-        "--dark-location",
-        metavar="PATH",
-        help="dark inside an HDF5 or zarr file (default: exchange/dark where there is one)",
-    )
-    files.add_argument(
-        "-startFileNr",
-        "--first-file-number",
-        type=int,
-        default=-1,
-        metavar="N",
-        help="first number of a series: the last group of digits in the name (default: -1, the one file)",
-    )
-    files.add_argument(
-        "-endFileNr",
-        "--last-file-number",
-        type=int,
-        default=-1,
-        metavar="N",
-        help="last number of the series (default: -1)",
-    )
+    add_threshold(files)
 
 
 def _add_results(parser: argparse.ArgumentParser) -> None:
@@ -217,42 +180,27 @@ def _add_flags_of_scripts(control: argparse._ArgumentGroup) -> None:
         help="0: take the map that is kept in the result folder, where it fits, and keep it there; 1: build it "
         "(default: 1)",
     )
-    control.add_argument(
-        "-preProcThresh",
-        "--preprocess-threshold",
-        type=float,
-        default=-1,
-        metavar="COUNTS",
-        help="-1: off (a threshold is not supported yet)",
-    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Cake the files; return 0, or 1 where some could not be caked."""
-    from midas.cake.series import SeriesFiles, SeriesOptions, integrate_files
+    from midas.cake.series import SeriesOptions, integrate_files
     from midas.cli.progress import progress_bar
 
-    _refuse_unsupported(args)
+    _check_numbers(args)
     logging.getLogger("midas").setLevel(args.log_level)
-    data = _data_files(args)
+    files = replace(series_files(args), flat=args.flat_file)
     if args.param_file is None:
         raise InputError(
             "no parameter file: give -paramFN FILE (or --param-file) with Lsd, BC, px, Wavelength and the bins"
         )
-    files = SeriesFiles(
-        data=data,
-        dark=args.dark_file,
-        data_location=args.data_location,
-        dark_location=args.dark_location,
-        first_number=None if args.first_file_number < 0 else args.first_file_number,
-        last_number=None if args.last_file_number < 0 else args.last_file_number,
-    )
     folder = args.result_folder.parent if args.result_folder.name.endswith(".zip") else args.result_folder
     options = SeriesOptions(
         skip_existing=args.skip_existing,
         scan=args.scan,
         also=(*args.also, *(("mat",) if args.write_mat else ())),
         map_folder=None if args.map_detector else folder,
+        threshold=args.preprocess_threshold,
         n_threads=args.threads if args.local_threads is None else args.local_threads,
     )
     start = time.perf_counter()
@@ -352,23 +300,7 @@ def _parameters(args: argparse.Namespace) -> Parameters:
     return parameters.updated({"NrPixelsY": columns, "NrPixelsZ": rows})
 
 
-def _data_files(args: argparse.Namespace) -> Path | list[Path]:
-    if args.data and args.data_file is not None and args.data != [args.data_file]:
-        raise InputError(
-            f"image files were given twice, {args.data[0]} and {args.data_file}; give one, or a range of file numbers"
-        )
-    data = args.data or [args.data_file]
-    if data == [None]:
-        raise InputError("no image file: name one, or give -dataFN FILE")
-    return Path(data[0]) if len(data) == 1 else data
-
-
-def _refuse_unsupported(args: argparse.Namespace) -> None:
-    if args.preprocess_threshold >= 0:
-        raise InputError(
-            f"-preProcThresh {args.preprocess_threshold:g} is not supported yet; leave it out: the dark is subtracted "
-            "as it is"
-        )
+def _check_numbers(args: argparse.Namespace) -> None:
     for flag, value in (("-nCPUs", args.threads), ("-nCPUsLocal", args.local_threads)):
         if value is not None and value < 0:
             raise InputError(f"{flag} is {value}; expected 0 for all, or a number of threads")

@@ -16,7 +16,7 @@ from midas.checks import number, thread_count, whole_number
 from midas.errors import InputError, MidasError
 from midas.io.archive import Archive, ImageStack, blocks, gather
 from midas.io.atomic import atomic_path, output_folder
-from midas.io.dark import DarkSubtracted
+from midas.io.dark import constant_dark, less_dark
 from midas.io.frames import Frames, mean_frame, read_frames
 from midas.io.image_source import Image
 from midas.io.parameters import Parameters
@@ -50,7 +50,7 @@ class ConvertOptions:
     parameters: Parameters | None = None
     """Stored beside the frames; say also what a GE file's frames are, the dark, masks and sentinels."""
     dark: Path | None = None
-    """Dark image file; None takes the one that the parameters name (`Dark`), if any."""
+    """Dark image file, or the counts of a constant dark; None takes that of the parameters (`Dark`), if any."""
     data_location: str | None = None
     """Images inside an HDF5 or zarr file; None finds them."""
     dark_location: str | None = None
@@ -243,14 +243,9 @@ def _images(frames: Frames, dark: Frames | None, options: ConvertOptions) -> tup
     """Return the frames as they are stored, and the threshold above the dark that was subtracted, -1 without."""
     if options.threshold < 0.0:
         return frames, -1.0
-    mean = np.zeros(frames.shape[1:]) if dark is None else mean_frame(dark)
+    mean = None if dark is None else mean_frame(dark)
     bad_values = () if options.parameters is None else options.parameters.bad_values
-    if 0.0 in bad_values:
-        raise InputError(
-            "the parameters say that 0 is no count (GapIntensity, BadPxIntensity), but pixels below the threshold "
-            "(-preProcThresh) become 0; convert without a threshold"
-        )
-    return DarkSubtracted(frames, mean, threshold=options.threshold, bad_values=bad_values), options.threshold
+    return less_dark(frames, mean, threshold=options.threshold, bad_values=bad_values), options.threshold
 
 
 def _dark(path: Path, frames: Frames, options: ConvertOptions) -> Frames | None:
@@ -266,6 +261,10 @@ def _dark(path: Path, frames: Frames, options: ConvertOptions) -> Frames | None:
         if not frames.has_dark:
             return None
         location = DARK_LOCATION
+    counts = None if file is None else constant_dark(file)
+    if counts is not None:
+        whole = counts.is_integer() and np.can_cast(np.min_scalar_type(int(counts)), frames.dtype)
+        return Frames.from_array(np.full(frames.shape[1:], counts, frames.dtype if whole else np.float64))
     return open_frames(file or path, options.parameters, data_location=location)
 
 
@@ -286,9 +285,9 @@ def _check_names(paths: Sequence[Path], targets: Sequence[Path]) -> None:
     if len(set(targets)) < len(targets):
         raise InputError(f"{len(paths)} files would be written to {len(set(targets))} names; name a folder")
     inputs = {path.resolve() for path in paths}
-    for path, target in zip(paths, targets, strict=True):
-        if not path.exists():
-            raise InputError(f"{path}: no such file; check the name, the folder and the file numbers")
+    if not any(path.exists() for path in paths):
+        raise InputError(f"{paths[0]}: no such file; check the name, the folder and the file numbers")
+    for target in targets:
         if target.resolve() in inputs:
             raise InputError(f"{target} is one of the files to convert; name another file or folder to write to")
 

@@ -1,20 +1,43 @@
-"""Frames less their dark, in their own dtype: what `-preProcThresh` asks for (SPEC section 4)."""
+"""Darks: constant ones, and frames less their dark in their own dtype, which `-preProcThresh` asks for (SPEC 4)."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from midas.errors import InputError
-from midas.io.archive import ImageStack
-from midas.io.image_source import Image, valid_mask
+from midas.io.frames import Frames
+from midas.io.image_source import FrameSource, Image, valid_mask
 
 
-class DarkSubtracted:
-    """Frames from which a dark is subtracted as they are read: a stack of the same shape and dtype.
+def constant_dark(dark: Path | str) -> float | None:
+    """Return the counts that stand in place of a dark's file name, the same for every pixel; None for a file.
+
+    Examples
+    --------
+    >>> constant_dark("100"), constant_dark("dark_000011.ge3") is None
+    (100.0, True)
+    """
+    try:
+        counts = float(str(dark))
+    except ValueError:
+        return None
+    if Path(dark).exists():
+        return None
+    if not math.isfinite(counts) or counts < 0.0:
+        raise InputError(f"the dark is {dark}; expected the name of a file, or counts of every pixel, 0 or more")
+    return counts
+
+
+def less_dark(
+    frames: Frames, dark: npt.ArrayLike | None, *, threshold: float, bad_values: Sequence[float] = ()
+) -> Frames:
+    """Return frames from which a dark is subtracted as they are read, in their own dtype.
 
     A pixel below dark + threshold becomes 0, any other pixel - dark, to the nearest whole number where the dtype is
     one of integers. What is no count stays what it was; a pixel without a dark is marked as the dtype marks what is no
@@ -23,9 +46,10 @@ class DarkSubtracted:
     Parameters
     ----------
     frames
-        Raw frames.
+        Raw frames; they are closed with what is returned.
     dark
-        Shape (n_z, n_y), the mean of the dark frames; NaN where there is none.
+        Shape (n_z, n_y), the mean of the dark frames, laid out as the frames; NaN where there is none. None subtracts
+        nothing.
     threshold
         Counts above the dark, 0 or more.
     bad_values
@@ -34,40 +58,56 @@ class DarkSubtracted:
     Raises
     ------
     InputError
-        The dark has another shape than a frame, or the threshold is negative.
+        The dark has another shape than a frame, the threshold is negative, or 0 is said to be no count.
 
     Examples
     --------
-    >>> from midas.io.frames import Frames
     >>> raw = Frames.from_array(np.array([[[100, 107, 130, 65535]]], dtype=np.uint16))
-    >>> DarkSubtracted(raw, np.full((1, 4), 100.0), threshold=10).several(0, 1).tolist()
-    [[[0, 0, 30, 65535]]]
+    >>> less_dark(raw, np.full((1, 4), 100.0), threshold=10)[0].tolist()
+    [[0, 0, 30, 65535]]
     """
+    mean = np.zeros(frames.shape[1:]) if dark is None else np.asarray(dark, dtype=np.float64)
+    if mean.shape != frames.shape[1:]:
+        raise InputError(f"the dark has shape {mean.shape}; expected {frames.shape[1:]} as of the frames")
+    if not threshold >= 0.0 or not np.isfinite(threshold):
+        raise InputError(f"the threshold (-preProcThresh) is {threshold:g}; expected counts, 0 or more")
+    if 0.0 in bad_values:
+        raise InputError(
+            "the parameters say that 0 is no count (GapIntensity, BadPxIntensity), but pixels below the threshold "
+            "(-preProcThresh) become 0; leave out the threshold"
+        )
+    return Frames(_LessDark(frames, mean, threshold, tuple(bad_values)))
+
+
+class _LessDark(FrameSource):
+    """The frames of `less_dark`."""
 
     def __init__(
-        self,
-        frames: ImageStack,
-        dark: npt.NDArray[np.floating[Any]],
-        *,
-        threshold: float,
-        bad_values: Sequence[float] = (),
+        self, frames: Frames, dark: npt.NDArray[np.float64], threshold: float, bad_values: tuple[float, ...]
     ) -> None:
-        if dark.shape != frames.shape[1:]:
-            raise InputError(f"the dark has shape {dark.shape}; expected {frames.shape[1:]} as of the frames")
-        if not threshold >= 0.0 or not np.isfinite(threshold):
-            raise InputError(f"the threshold (-preProcThresh) is {threshold:g}; expected counts, 0 or more")
-        self.shape, self.dtype = frames.shape, frames.dtype
-        self._frames, self._bad_values, self._threshold = frames, tuple(bad_values), threshold
+        self.shape, self.dtype, self.files = frames.shape, frames.dtype, frames.files
+        self.segments, self.metadata = frames.segments, frames.metadata
+        self.image_transforms = frames.image_transforms
+        self._frames, self._bad_values, self._threshold = frames, bad_values, threshold
         self._unknown = ~np.isfinite(dark)
-        self._dark = np.where(self._unknown, 0.0, dark).astype(np.float64)
+        self._dark = np.where(self._unknown, 0.0, dark)
 
-    def several(self, first: int, end: int, *, n_threads: int = 0) -> Image:
-        """Return frames `first` to `end`, shape (end - first, n_z, n_y)."""
+    def read(self, index: int) -> Image:
+        return self._subtracted(self._frames[index])
+
+    def read_several(self, first: int, end: int, n_threads: int) -> Image:
         raw = self._frames.several(first, end, n_threads=n_threads)
         out = np.empty_like(raw)
         for k, frame in enumerate(raw):
             out[k] = self._subtracted(frame)
         return out
+
+    def read_mask(self) -> Image | None:
+        mask = self._frames.mask
+        return None if mask is None else mask.astype(np.uint8)
+
+    def close(self) -> None:
+        self._frames.close()
 
     def _subtracted(self, frame: Image) -> Image:
         counted = valid_mask(frame, bad_values=self._bad_values)

@@ -69,7 +69,7 @@ class Frames:
         """Pixel type."""
         self.skip_frames: int = skip_frames
         """Frames left out at the start (`SkipFrame`)."""
-        self.image_transforms: tuple[int, ...] = transforms
+        self.image_transforms: tuple[int, ...] = (*source.image_transforms, *transforms)
         """Transforms applied to each frame (`ImTransOpt`)."""
         self.metadata: Mapping[str, object] = MappingProxyType(
             {"source": "array" if path is None else str(path), **_metadata(source, skip_frames)}
@@ -82,6 +82,7 @@ class Frames:
         self.segments: tuple[int, ...] = source.segments or (n - skip_frames,)
         """Frames of each file, of several that follow one another."""
         self._source = source
+        self._transforms = transforms
         self._options = options
         self._written = WrittenFrames(source.parts) if isinstance(source, Hdf5Source) else None
         self._closed = False
@@ -127,11 +128,11 @@ class Frames:
             known = self._source.read_several(first + self.skip_frames, end + self.skip_frames, n_threads)
         except FormatError:  # one by one, to find out which it is
             known = None
-        if known is not None and not self.image_transforms:
+        if known is not None and not self._transforms:
             return known.astype(self.dtype, copy=False)
         stack = np.empty((end - first, *self.shape[1:]), dtype=self.dtype)
         for k in range(end - first):
-            stack[k] = self._read(first + k) if known is None else transform_image(known[k], self.image_transforms)
+            stack[k] = self._read(first + k) if known is None else transform_image(known[k], self._transforms)
         return stack
 
     def packed(self, first: int, end: int) -> PackedFrames | None:
@@ -154,7 +155,7 @@ class Frames:
     @property
     def is_packed(self) -> bool:
         """True where frames stand in the file one by one, compressed, and are used as they are."""
-        return self._source.chunked is not None and not self.image_transforms
+        return self._source.chunked is not None and not self._transforms
 
     def __iter__(self) -> Iterator[Image]:
         """Yield each frame in turn."""
@@ -191,7 +192,7 @@ class Frames:
                 f"{self.metadata['source']}: frame {i + self.skip_frames} is {frame.shape} {frame.dtype}, the first "
                 f"{expected} {self.dtype}; expected the same"
             )
-        return transform_image(frame.astype(self.dtype, copy=False), self.image_transforms)
+        return transform_image(frame.astype(self.dtype, copy=False), self._transforms)
 
     @property
     def mask(self) -> Mask | None:
@@ -203,7 +204,7 @@ class Frames:
             mask = self._source.read_mask()
         except Exception as error:
             raise _explained(self.path, error, "its mask cannot be read") from error
-        return None if mask is None else transform_image(mask, self.image_transforms) != 0
+        return None if mask is None else transform_image(mask, self._transforms) != 0
 
     @property
     def has_dark(self) -> bool:
@@ -254,8 +255,8 @@ class Frames:
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the path, not the open file; an array travels whole."""
         if self.path is None or self._options is None:
-            return _from_source, (self._source, self.skip_frames, self.image_transforms)
-        return _open, (self.path, self._options, self.skip_frames, self.image_transforms)
+            return _from_source, (self._source, self.skip_frames, self._transforms)
+        return _open, (self.path, self._options, self.skip_frames, self._transforms)
 
     def __repr__(self) -> str:
         """Name source, shape and dtype."""

@@ -29,6 +29,8 @@ SUFFIX = ".zarr.zip"
 
 SOURCE = "source"
 """Key of midas's own metadata: what tells what the file was made of."""
+CORRECTIONS = "corrections"
+"""Key of midas's own metadata: what the counts of each pixel were divided by; not there where they were not."""
 
 INSTRUMENT_DEFAULTS: Mapping[str, float] = MappingProxyType(
     {"Polariz": 0.99, "SH_L": 0.002, "U": 1.163, "V": -0.126, "W": 0.063, "X": 0.0, "Y": 0.0, "Z": 0.0}

@@ -45,6 +45,8 @@ class FrameSource(ABC):
     """Frames, rows, columns."""
     dtype: np.dtype[Any]
     files: tuple[Path, ...] = ()
+    image_transforms: tuple[int, ...] = ()
+    """Transforms (`ImTransOpt`) that its frames have had already."""
     segments: tuple[int, ...] = ()
     """Frames of each file of several that follow one another; empty for one file."""
     chunked: ChunkedStack | None = None

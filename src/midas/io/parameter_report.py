@@ -11,6 +11,7 @@ from midas.checks import file_path
 from midas.errors import FormatError, InputError, MidasError
 from midas.geometry import check_distance, check_pixel_size, check_wavelength, doubtful_distance
 from midas.grid import CakeGrid
+from midas.io.dark import constant_dark
 from midas.io.parameter_checks import check_distortion_radius, doubtful_values, farthest_corner
 from midas.io.parameter_table import PARAMETER_KEYS, nearest_key
 from midas.io.parameter_text import ParameterLine, parse_line, split_lines
@@ -23,8 +24,11 @@ TASKS = {
 }
 """What a parameter file must say for a command, where nothing else says it."""
 
-_FILE_KEYS = (*MASK_KEYS, "PanelShiftsFile", "Dark")
-_FLAGS = ("Normalize", "SumImages", "SaveIndividualFrames", "DoPeakFit", "MultiplePeaks", "DoSmoothing")
+_FILE_KEYS = (*MASK_KEYS, "PanelShiftsFile", "Dark", "Flat")
+_FLAGS = (
+    "Normalize", "SumImages", "SaveIndividualFrames", "DoPeakFit", "MultiplePeaks", "DoSmoothing",
+    "SolidAngleCorrection", "PolarizationCorrection",
+)  # fmt: skip
 _RANGES = (  # key, least, most, what is expected
     ("NrPixels", 1, math.inf, "1 or more"),
     ("NrPixelsY", 1, math.inf, "1 or more"),
@@ -33,6 +37,7 @@ _RANGES = (  # key, least, most, what is expected
     ("HeadSize", 0, math.inf, "0 or more bytes"),
     ("DataType", 1, 10, "1 to 10"),
     ("SpaceGroup", 1, 230, "1 to 230"),
+    ("PolarizationFraction", 0, 1, "0 to 1"),
     ("FirstRingNr", 1, math.inf, "1 or more"),
 )
 
@@ -160,7 +165,7 @@ def _impossible(parameters: Parameters) -> Iterator[Finding]:
     missing_file = False
     for key in _FILE_KEYS:
         file = p.file(key)
-        if file is not None and not file.exists():
+        if file is not None and not file.exists() and (key != "Dark" or constant_dark(file) is None):
             missing_file = True
             yield Finding(ERROR, f"{key} names {file}, which is not there; correct the name", _line_of(p, key))
     if "RhoD" in p and "px" in p and not failed:

@@ -195,7 +195,8 @@ _FILES = (
         "pixel type: 1 u16, 2 f64, 3 f32, 4 u32, 5 i32, 6 tiff-u32, 7 tiff-u8, 8 hdf5, 9 tiff-u16, 10 cbf",
         default=1,
     ),
-    _K("Dark", str, "dark image"),
+    _K("Dark", str, "dark image, or the counts of a dark that is the same for every pixel"),
+    _K("Flat", str, "flat field: what each pixel counts of the same light, 1 on average", used="integrate"),
     _K("Folder", str, "folder of the image files", used=_NOTHING),
     _K("FileStem", str, "name of the image files before the running number", used=_NOTHING),
     _K("Ext", str, "name of the image files after the running number", used=_NOTHING),
@@ -217,6 +218,23 @@ _FILES = (
 )
 _INTEGRATION = (
     _K("Normalize", int, "1: divide by the area of the bin; 0: plain weighted sum", default=1),
+    _K("SolidAngleCorrection", int, "1: divide by the solid angle of the pixel, cos^3(2theta)", default=0),
+    _K("PolarizationCorrection", int, "1: divide by the polarization factor of the beam", default=0),
+    _K(
+        "PolarizationFraction",
+        float,
+        "part of the beam whose electric field lies at PolarizationPlaneEtaDeg",
+        default=0.99,
+        used="integrate, with PolarizationCorrection 1",
+    ),
+    _K(
+        "PolarizationPlaneEtaDeg",
+        float,
+        "eta of the beam's electric field; 90 is horizontal",
+        unit="deg",
+        default=90.0,
+        used="integrate, with PolarizationCorrection 1",
+    ),
     _K("SumImages", int, "1: also store the sum of all frames", default=0),
     _K("SaveIndividualFrames", int, "1: store each frame's cake", default=1),
     _K("DoPeakFit", int, "1: fit peaks of every lineout", default=0),

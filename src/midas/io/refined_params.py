@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 FILE_NAME = "refined_MIDAS_params.txt"
 
-_PATH_KEYS = ("MaskFile", "GapFile", "BadPxFile", "Dark", "Folder")
+_PATH_KEYS = ("MaskFile", "GapFile", "BadPxFile", "Dark", "Flat", "Folder")
 # What the geometry and the detector say in other words: the source's lines would contradict them.
 _REPLACED = {*DISTORTION_NAMES, "RhoD", "ImTransOpt", "NrPixels", *REPLACED_WITH_GEOMETRY} - {*PANEL_KEYS}
 
