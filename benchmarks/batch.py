@@ -224,7 +224,7 @@ def refused(name: str, words: Sequence[str], where: Path, expected: str) -> Row:
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     left = [path for path in where.rglob("*") if path.is_file() and path.name != LOG_NAME]
     halves = [path.name for path in left if not path.name.endswith(SUFFIX) or path.name.startswith(".")]
-    said = done.stderr.strip()
+    said = done.stderr.strip().replace(str(where), "FOLDER")
     ok = done.returncode == 2 and expected in said and "Traceback" not in said and not halves
     return {"group": "disk", "name": name, "said": said, "whole_files": len(left) - len(halves), "ok": ok}
 
