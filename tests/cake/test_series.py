@@ -273,6 +273,29 @@ def test_flat_and_corrections_of_the_parameters(parameters: Parameters, tmp_path
         assert not (tmp_path / "no").exists()
 
 
+def test_wavelength_and_pixel_size_of_the_header_fill_what_parameters_leave_out(
+    parameters: Parameters, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    import fabio
+
+    stack = write_stack(tmp_path / "a.npy", 1)
+    header = {"PSize_1": "200e-6", "PSize_2": "200e-6", "WaveLength": "0.2e-10", "SampleDistance": "0.4"}
+    fabio.edfimage.EdfImage(data=stack[0], header=header).write(str(tmp_path / "a.edf"))
+    lines = parameters.updated({"SkipFrame": 0, "Wavelength": 0.2, "px": 200}).text().splitlines()
+    text = "\n".join(line for line in lines if line.split()[:1] not in (["px"], ["Wavelength"]))
+    silent = parse_params(text)
+    (tmp_path / "damaged.edf").write_bytes(b"{ half")
+    files = SeriesFiles([tmp_path / "damaged.edf", tmp_path / "a.edf"])
+    done = integrate_files(files, silent, tmp_path / "out")
+    assert done.last is not None
+    assert done.last.geometry.wavelength == pytest.approx(0.2)
+    assert done.last.geometry.pixel_size == pytest.approx(200)
+    assert done.last.geometry.distance == parameters.geometry.distance
+    assert "has no Wavelength; taken from the images: wavelength 0.2 Å" in caplog.text
+    with pytest.raises(InputError, match=r"px|Wavelength"):
+        integrate_files(SeriesFiles(tmp_path / "a.npy"), silent, tmp_path / "none")
+
+
 def test_bad_series_leave_nothing(parameters: Parameters, tmp_path: Path) -> None:
     write_stack(tmp_path / "s_000001.npy", 3)
     data = tmp_path / "s_000001.npy"

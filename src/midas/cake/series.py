@@ -18,6 +18,7 @@ from midas.cake.cake_file import WrittenCake
 from midas.cake.dispatch import Say, run_tasks
 from midas.cake.exports import check_exports
 from midas.cake.file_task import FileResult, FileTask, Setup, forget_maps, is_set, open_images
+from midas.cake.header_values import with_header_values
 from midas.cake.result import Cake
 from midas.cake.scan import SCANS, is_one_scan, plan_tasks
 from midas.checks import check_type, file_path, number, thread_count, whole_number, yes_or_no
@@ -263,6 +264,7 @@ def integrate_files(
     if n_workers < 0:
         raise InputError(f"n_workers is {n_workers}; expected a number of files at a time, or 0 for one a thread")
     paths = files.paths
+    parameters = with_header_values(parameters, paths, location=files.data_location)
     tasks = _tasks(paths, files, parameters, output, options)
     threads = options.n_threads or _core.max_threads()
     side_by_side = executor is not None or len(tasks) >= _FILES_A_THREAD * threads
