@@ -223,6 +223,29 @@ def test_a_threshold_is_that_of_converted_frames(parameters: Parameters, tmp_pat
         integrate_files(files, zero_is_bad, tmp_path / "e", options=SeriesOptions(threshold=4.0))
 
 
+@pytest.mark.parametrize("kind", ["u2", "i4", "f4"])
+def test_a_threshold_leaves_out_pixels_that_the_dark_marks(parameters: Parameters, tmp_path: Path, kind: str) -> None:
+    from midas.io.convert import ConvertOptions, convert_file
+
+    dark = np.full((N, N), 20, dtype=kind)
+    dark[::3, ::3] = {"u2": 65535, "i4": -1, "f4": np.nan}[kind]
+    dark[1::3, 1::3] = 20 if kind != "f4" else -2.0  # what is left of another dark, and no mark
+    np.save(tmp_path / "dark.npy", dark)  # one frame, in its own dtype
+    np.save(tmp_path / "a.npy", np.random.default_rng(3).poisson(25.0, (3, N, N)).astype("i4"))
+    files, lifted = SeriesFiles(tmp_path / "a.npy", dark=tmp_path / "dark.npy"), parameters.updated({"RBinSize": 4})
+    options = ConvertOptions(parameters=lifted, dark=tmp_path / "dark.npy", threshold=0.0)
+    convert_file(tmp_path / "a.npy", tmp_path / "a.MIDAS.zip", options)
+    direct = integrate_files(files, lifted, tmp_path / "b", options=SeriesOptions(threshold=0.0)).last
+    converted = integrate_file(SeriesFiles(tmp_path / "a.MIDAS.zip"), lifted, tmp_path / "c")[0]
+    plain = integrate_file(files, lifted, tmp_path / "d")[0]
+    assert direct is not None
+    np.testing.assert_array_equal(direct.intensity, converted.intensity)
+    np.testing.assert_array_equal(direct.bin_area, converted.bin_area)
+    np.testing.assert_allclose(direct.bin_area, plain.bin_area, rtol=1e-6)
+    raw = integrate_file(SeriesFiles(tmp_path / "a.npy"), lifted, tmp_path / "e")[0]
+    assert direct.bin_area.sum() == pytest.approx(8 / 9 * raw.bin_area.sum(), rel=0.02)  # a ninth has no dark
+
+
 @pytest.mark.parametrize("named", ["key", "file"])
 def test_a_constant_dark_has_no_error(parameters: Parameters, tmp_path: Path, named: str) -> None:
     write_stack(tmp_path / "a.npy", 3)

@@ -27,7 +27,7 @@ from midas.detector import Detector
 from midas.errors import InputError, MidasError, OutputError
 from midas.io.convert import open_frames
 from midas.io.dark import constant_dark, less_dark
-from midas.io.frames import Frames, mean_frame
+from midas.io.frames import Frames, one_image
 from midas.io.gsas_zarr import SUFFIX, recorded_source
 from midas.io.parameters import MASK_KEYS, Parameters
 from midas.io.tree_formats import DARK_LOCATION
@@ -362,7 +362,7 @@ def _read_mean(
     path: Path | Sequence[Path], location: str | None, parameters: Parameters
 ) -> tuple[npt.NDArray[Any], int]:
     with open_images(path, location, parameters.updated({"SkipFrame": 0})) as frames:
-        return (frames[0] if len(frames) == 1 else mean_frame(frames)), len(frames)
+        return one_image(frames), len(frames)
 
 
 def is_set(parameters: Parameters, key: str) -> bool:

@@ -17,7 +17,7 @@ from midas.errors import InputError, MidasError
 from midas.io.archive import Archive, ImageStack, blocks, gather
 from midas.io.atomic import atomic_path, output_folder
 from midas.io.dark import constant_dark, less_dark
-from midas.io.frames import Frames, mean_frame, read_frames
+from midas.io.frames import Frames, one_image, read_frames
 from midas.io.image_source import Image
 from midas.io.parameters import Parameters
 from midas.io.tree_formats import BRIGHT_LOCATION, DARK_LOCATION
@@ -243,7 +243,7 @@ def _images(frames: Frames, dark: Frames | None, options: ConvertOptions) -> tup
     """Return the frames as they are stored, and the threshold above the dark that was subtracted, -1 without."""
     if options.threshold < 0.0:
         return frames, -1.0
-    mean = None if dark is None else mean_frame(dark)
+    mean = None if dark is None else one_image(dark)
     bad_values = () if options.parameters is None else options.parameters.bad_values
     return less_dark(frames, mean, threshold=options.threshold, bad_values=bad_values), options.threshold
 

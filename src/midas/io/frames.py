@@ -348,7 +348,18 @@ def read_image(path: Path | str, **options: Any) -> Image:
     [[2.0, 2.0]]
     """
     with read_frames(path, **options) as frames:
-        return frames[0] if len(frames) == 1 else mean_frame(frames)
+        return one_image(frames)
+
+
+def one_image(frames: Frames) -> Image:
+    """Return the only frame as it is, or of several `mean_frame`; shape (n_z, n_y).
+
+    Examples
+    --------
+    >>> one_image(Frames.from_array(np.array([[1, 2]], dtype=np.uint16))).dtype
+    dtype('uint16')
+    """
+    return frames[0] if len(frames) == 1 else mean_frame(frames)
 
 
 def mean_frame(frames: Frames) -> npt.NDArray[np.float64]:
