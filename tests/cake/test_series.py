@@ -296,6 +296,27 @@ def test_flat_and_corrections_of_the_parameters(parameters: Parameters, tmp_path
         assert not (tmp_path / "no").exists()
 
 
+def test_a_cake_never_replaces_what_it_is_made_of(parameters: Parameters, tmp_path: Path) -> None:
+    from midas.cake import build_map, integrate_to_zarr
+    from midas.io.convert import convert_file
+
+    path = tmp_path / "a.zarr.zip"  # images, under the name of a cake
+    write_stack(tmp_path / "a.npy", 3)
+    convert_file(tmp_path / "a.npy", tmp_path / "a.MIDAS.zip")
+    (tmp_path / "a.MIDAS.zip").rename(path)
+    before = path.read_bytes()
+    for output in (tmp_path, path):
+        with pytest.raises(InputError, match=r"a\.zarr\.zip is one of the files that are read; name another"):
+            integrate_files(SeriesFiles(path), parameters, output)
+    with pytest.raises(InputError, match="one of the files that are read"):
+        integrate_files(SeriesFiles(tmp_path / "a.npy", dark=path), parameters, path)
+    cake_map = build_map(parameters.geometry, parameters.detector, parameters.grid)
+    with pytest.raises(InputError, match="one of the files that are read"):
+        integrate_to_zarr(path, cake_map, path)
+    assert path.read_bytes() == before
+    assert integrate_files(SeriesFiles(path), parameters, tmp_path / "out").written
+
+
 def test_bad_series_leave_nothing(parameters: Parameters, tmp_path: Path) -> None:
     write_stack(tmp_path / "s_000001.npy", 3)
     data = tmp_path / "s_000001.npy"

@@ -15,6 +15,7 @@ from midas.cake.corrections import Corrections
 from midas.cake.frame_source import opened
 from midas.cake.inputs import PixelArrays
 from midas.cake.map import CakeMap
+from midas.cake.nexus import files_of
 from midas.cake.options import IntegrationOptions
 from midas.cake.prepared import Floats
 from midas.cake.result import Cake, axes_of, cake_metadata, described, instrument_parameters, map_rows
@@ -23,6 +24,7 @@ from midas.checks import check_type, file_path, yes_or_no
 from midas.errors import FormatError, InputError
 from midas.geometry import FloatArray, Geometry
 from midas.grid import CakeGrid
+from midas.io.atomic import keep_inputs
 from midas.io.gsas_zarr import SOURCE, CakeFileWriter, FrameSum, cake_file_writer, read_cake_file
 from midas.io.image_source import CONDITIONS
 
@@ -149,7 +151,7 @@ def integrate_to_zarr(
     Raises
     ------
     InputError, FormatError
-        As `integrate_with_map` and `Cake.to_zarr`.
+        As `integrate_with_map` and `Cake.to_zarr`; `path` is a file that the frames come from.
     OutputError
         The folder is missing or cannot be written to, or the disk is full.
 
@@ -171,6 +173,7 @@ def integrate_to_zarr(
     geometry, grid = cake_map.geometry, cake_map.grid
     instrument = instrument_parameters(geometry, stored.instrument)
     with opened(frames) as stack:
+        keep_inputs([path], files_of(stack))
         run = prepare_run(stack, cake_map, PixelArrays(dark, flat, mask), options, n_threads, segments)
         about = about_sums(run, stack)
         corrections = run.options.corrections or Corrections()

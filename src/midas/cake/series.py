@@ -22,7 +22,7 @@ from midas.cake.result import Cake
 from midas.cake.scan import SCANS, is_one_scan, plan_tasks
 from midas.checks import check_type, file_path, number, thread_count, whole_number, yes_or_no
 from midas.errors import InputError
-from midas.io.atomic import output_folder
+from midas.io.atomic import keep_inputs, output_folder
 from midas.io.dark import constant_dark
 from midas.io.formats import FORMATS
 from midas.io.gsas_zarr import SUFFIX, require_suffix
@@ -330,6 +330,16 @@ def _tasks(
         open_images(dark, files.dark_location, unskipped).close()
     if flat is not None:
         open_images(flat, None, unskipped).close()
+    tasks = _planned(paths, files, parameters, output, options)
+    used = [path for path in (dark, flat) if path is not None]
+    keep_inputs((task.target for task in tasks), (*paths, *used))
+    return tasks
+
+
+def _planned(
+    paths: list[Path], files: SeriesFiles, parameters: Parameters, output: Path | str, options: SeriesOptions
+) -> list[FileTask]:
+    """Return the tasks, each with a target of its own."""
     location = files.data_location
     if Path(output).name.endswith(".zip"):
         one_scan = is_one_scan(paths, parameters, location=location, scan=options.scan)

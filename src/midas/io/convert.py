@@ -15,7 +15,7 @@ import numpy as np
 from midas.checks import number, thread_count, whole_number
 from midas.errors import InputError, MidasError
 from midas.io.archive import Archive, ImageStack, blocks, gather
-from midas.io.atomic import atomic_path, output_folder
+from midas.io.atomic import atomic_path, keep_inputs, output_folder
 from midas.io.dark import constant_dark, less_dark
 from midas.io.frames import Frames, one_image, read_frames
 from midas.io.image_source import Image
@@ -284,12 +284,9 @@ def _check_transforms(frames: Frames, parameters: Parameters | None) -> None:
 def _check_names(paths: Sequence[Path], targets: Sequence[Path]) -> None:
     if len(set(targets)) < len(targets):
         raise InputError(f"{len(paths)} files would be written to {len(set(targets))} names; name a folder")
-    inputs = {path.resolve() for path in paths}
     if not any(path.exists() for path in paths):
         raise InputError(f"{paths[0]}: no such file; check the name, the folder and the file numbers")
-    for target in targets:
-        if target.resolve() in inputs:
-            raise InputError(f"{target} is one of the files to convert; name another file or folder to write to")
+    keep_inputs(targets, paths)
 
 
 def _named(progress: Callable[[int, int, str], None], name: str) -> Progress:
