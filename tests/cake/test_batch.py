@@ -357,8 +357,18 @@ def test_files_that_leave_a_gap_are_scans_of_their_own(tmp_path: Path) -> None:
     parameters = with_omega(tmp_path / "in", 3, 4, gap=0.5)
     done = integrate_files(files, parameters, tmp_path / "out")
     assert [read_cake_file(p).frames.tolist() for p in done.written] == [[4]] * 3
-    one = integrate_files(files, parameters, tmp_path / "all.zarr.zip")
-    assert read_cake_file(one.written[0]).frames.tolist() == [4, 4, 4]
+    joined = read_cake_file(integrate_files(files, parameters, tmp_path / "all.zarr.zip").written[0])
+    assert joined.frames.tolist() == [4, 4, 4]
+    omegas = [read_cake_file(path).first_omega[0] for path in done.written]
+    assert joined.first_omega.tolist() == omegas == [-10.0, -8.5, -7.0]
+    skipped = parameters.updated({"SkipFrame": 1, "OmegaSumFrames": 2})
+    joined = read_cake_file(integrate_files(files, skipped, tmp_path / "skipped.zarr.zip").written[0])
+    assert joined.frames.tolist() == [2, 1] * 3  # the first frame of each file is left out
+    assert joined.first_omega.tolist() == [-9.75, -9.25, -8.25, -7.75, -6.75, -6.25]
+    assert joined.last_omega.tolist() == [-9.5, -9.25, -8.0, -7.75, -6.5, -6.25]
+    told = skipped.updated({"OmegaStart": 3})
+    joined = read_cake_file(integrate_files(files, told, tmp_path / "told.zarr.zip").written[0])
+    assert joined.first_omega.tolist() == [3.0, 3.5] * 3
 
 
 def test_one_scan_is_taken_at_its_word(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from midas.cake.nexus import files_of
 from midas.cake.options import IntegrationOptions
 from midas.cake.prepared import Floats
 from midas.cake.result import Cake, axes_of, cake_metadata, described, instrument_parameters, map_rows
-from midas.cake.sums import Run, about_sums, prepare_run, sum_frames
+from midas.cake.sums import Run, Segment, about_sums, prepare_run, sum_frames
 from midas.checks import check_type, file_path, yes_or_no
 from midas.errors import FormatError, InputError
 from midas.geometry import FloatArray, Geometry
@@ -128,7 +128,7 @@ def integrate_to_zarr(
     flat: npt.ArrayLike | None = None,
     mask: npt.ArrayLike | None = None,
     options: IntegrationOptions | None = None,
-    segments: Sequence[int] | None = None,
+    segments: Sequence[Segment] | None = None,
     n_threads: int = 0,
 ) -> WrittenCake:
     """Cake detector frames into a `.zarr.zip` sum by sum and return where it is, with the way back to the cake.
@@ -145,8 +145,8 @@ def integrate_to_zarr(
     stored
         `ZarrOptions`; None takes the defaults.
     segments
-        Numbers of frames, which add up to all: no sum goes over the border of two segments, and omega begins anew in
-        each; None is for one segment.
+        The scans that follow one another in the frames, each a `Segment` with omegas of its own: no sum goes over the
+        border of two. None: all frames are one.
 
     Raises
     ------

@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from midas.cake.map import CakeMap
 from midas.cake.options import IntegrationOptions
 from midas.cake.peaks import PeakOptions, fit_peaks
 from midas.cake.result import Cake
+from midas.cake.sums import Segment
 from midas.detector import Detector
 from midas.errors import InputError, MidasError, OutputError
 from midas.io.convert import open_frames
@@ -169,7 +170,7 @@ class _Worker:
                 flat=self._flat_field(),
                 mask=frames.mask,
                 options=replace(options, dark_frames=dark_frames, progress=progress),
-                segments=None if task.one_scan else frames.segments,
+                segments=None if task.one_scan else segments_of(parameters, frames),
                 n_threads=setup.n_threads,
             )
             n_frames = len(frames)
@@ -322,12 +323,7 @@ def options_of(parameters: Parameters, frames: Frames, *, omega_start: float | N
 
     `omega_start` [deg] overrides both.
     """
-    step, start = parameters.omega_step, parameters.omega_start
-    if "OmegaStep" not in parameters:
-        step = _from_metadata(frames, "omega_step", step)
-    if "OmegaStart" not in parameters and "omega_start" in frames.metadata:
-        # The file gives the omega of its first stored frame (SPEC section 4), the parameters that of the first used.
-        start = _from_metadata(frames, "omega_start", start) + parameters.skip_frames * step
+    start, step = _omegas(parameters, frames.metadata)
     return IntegrationOptions(
         frames_per_sum=parameters.frames_per_sum,
         omega_start=start if omega_start is None else omega_start,
@@ -338,6 +334,25 @@ def options_of(parameters: Parameters, frames: Frames, *, omega_start: float | N
         bad_values=parameters.bad_values,
         corrections=corrections_of(parameters),
     )
+
+
+def segments_of(parameters: Parameters, frames: Frames) -> list[Segment]:
+    """Return the files of frames as scans of their own, each with the omegas that it says, or the parameters do."""
+    omegas = frames.metadata.get("omegas_of_files")
+    if not isinstance(omegas, tuple):
+        return [Segment(n) for n in frames.segments]
+    return [Segment(n, *_omegas(parameters, said)) for n, said in zip(frames.segments, omegas, strict=True)]
+
+
+def _omegas(parameters: Parameters, said: Mapping[str, object]) -> tuple[float, float]:
+    """Return omega of the first frame used and omega from frame to frame [deg], of a file that says these."""
+    step, start = parameters.omega_step, parameters.omega_start
+    if "OmegaStep" not in parameters:
+        step = _number(said.get("omega_step"), step)
+    if "OmegaStart" not in parameters and "omega_start" in said:
+        # The file gives the omega of its first stored frame (SPEC section 4), the parameters that of the first used.
+        start = _number(said["omega_start"], start) + parameters.skip_frames * step
+    return start, step
 
 
 def corrections_of(parameters: Parameters) -> Corrections | None:
@@ -392,8 +407,7 @@ def _instrument(parameters: Parameters) -> dict[str, float]:
     return {name: parameters.number(key) for name, key in _INSTRUMENT_KEYS.items() if key in parameters}
 
 
-def _from_metadata(frames: Frames, key: str, default: float) -> float:
-    value = frames.metadata.get(key)
+def _number(value: object, default: float) -> float:
     return float(value) if isinstance(value, int | float) else default
 
 

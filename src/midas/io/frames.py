@@ -78,7 +78,8 @@ class Frames:
         `i` and `i0` are a number, or an array of one for each frame, after skipping; `hints`, where there are any, what
         it says of the instrument (`midas.io.headers.Hint`). Of a MIDAS file that records them also
         `recorded_transforms`, the `ImTransOpt` that its frames want and have not had, and `dark_subtracted`, True where
-        they are stored without their dark."""
+        they are stored without their dark. Of several files what the first says, `omega_start` and `omega_step` of each
+        in `omegas_of_files`."""
         self.segments: tuple[int, ...] = source.segments or (n - skip_frames,)
         """Frames of each file, of several that follow one another."""
         self._source = source

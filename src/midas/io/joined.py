@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from midas.io.frames import Frames
 
 
+_OMEGAS = ("omega_start", "omega_step")
+
+
 class JoinedSource(FrameSource):
     """Files whose frames follow one another; each is opened to see how many frames it has, and kept open once read."""
 
@@ -95,7 +98,7 @@ class JoinedSource(FrameSource):
 
 
 def _joined(metadata: Sequence[Mapping[str, object]], lengths: Sequence[int]) -> dict[str, object]:
-    """Return what the first file says, and the conditions of each frame where every file has them.
+    """Return what the first file says, the conditions of each frame where every file has them, and each file's omegas.
 
     Raises
     ------
@@ -111,6 +114,7 @@ def _joined(metadata: Sequence[Mapping[str, object]], lengths: Sequence[int]) ->
                 "expected the same of all files of a scan"
             )
     found = dict(metadata[0])
+    found["omegas_of_files"] = tuple({name: each[name] for name in _OMEGAS if name in each} for each in metadata)
     for name in CONDITIONS:
         found.pop(name, None)
         if all(name in each for each in metadata):
