@@ -336,6 +336,24 @@ def test_sums_go_over_borders_where_omega_goes_on(tmp_path: Path) -> None:
     assert joined.first_omega.tolist() == [-10.0, -8.5, -7.0, -5.5]
 
 
+@pytest.mark.parametrize("bad", [(0,), (3,), (2, 3), (5,)], ids=str)
+def test_a_bad_file_does_not_part_the_others_of_a_scan(tmp_path: Path, bad: tuple[int, ...]) -> None:
+    files = write_files(tmp_path / "in", 6)
+    parameters = with_omega(tmp_path / "in", 6, 4)
+    for k in bad:
+        (tmp_path / "in" / f"s_{k:06d}.h5").write_bytes(b"no HDF5")
+    auto = integrate_files(files, parameters, tmp_path / "auto")
+    told = integrate_files(files, parameters, tmp_path / "told", options=SeriesOptions(scan="one"))
+    assert [f.images for f in auto.files] == [f.images for f in told.files]
+    assert [f.images[0].name for f in auto.failed] == [f"s_{k:06d}.h5" for k in bad]
+    assert contents(tmp_path / "auto") == contents(tmp_path / "told")
+    cakes = [read_cake_file(path) for path in auto.written]
+    assert sum(cake.frames.sum() for cake in cakes) == 4 * (6 - len(bad))
+    assert max(cake.frames.max() for cake in cakes) == 6  # of more than one file
+    for path, cake in zip(auto.written, cakes, strict=True):
+        assert cake.first_omega[0] == -10.0 + int(path.name[2:8]), path
+
+
 def test_darks_inside_the_files_of_a_sum_are_averaged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     files = write_files(tmp_path / "in", 2)
     parameters = with_omega(tmp_path / "in", 2, 4).updated({"OmegaSumFrames": 8})

@@ -167,7 +167,7 @@ class SeriesOptions:
     scan
         "files": each file is a scan of its own. "one": all are one scan; sums go over the borders of files, and files
         that share a sum are caked into one, named for the first of them. "auto", the default: one scan where the files
-        themselves say that omega goes on from one to the next.
+        themselves say that omega goes on from one to the next. Sums end before a file that cannot be read.
     also
         Further forms of each cake: any of "nexus", "xye", "fxye", "csv", "mat"; default none.
     map_folder
