@@ -238,6 +238,13 @@ def test_two_candidates_are_not_guessed_between(tmp_path, stack):
         read_frames(path)
 
 
+def test_data_sets_of_a_master_are_joined_by_their_numbers(tmp_path):
+    with h5py.File(tmp_path / "s_master.h5", "w") as file:
+        for k in (1, 2, 10):
+            file[f"entry/data/data_{k}"] = np.full((1, 3, 4), k, dtype=np.uint16)
+    assert [int(frame[0, 0]) for frame in read_frames(tmp_path / "s_master.h5")] == [1, 2, 10]
+
+
 def test_eiger_master_joins_its_data_files(tmp_path, stack):
     for k, part in enumerate((stack[:3], stack[3:]), start=1):
         write_hdf5(tmp_path / f"s_data_{k:06d}.h5", part, "entry/data/data", **hdf5plugin.Bitshuffle(cname="lz4"))

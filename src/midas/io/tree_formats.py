@@ -66,7 +66,7 @@ class Hdf5Source(FrameSource):
         where = location or _default_location(self._file)
         node = _get(self._file, where)
         if node is not None and not hasattr(node, "shape"):
-            parts = [_get(node, name) for name in sorted(node) if _PART.fullmatch(name)]
+            parts = [_get(node, name) for name in sorted(filter(_PART.fullmatch, node), key=_part_number)]
         else:
             parts = [] if node is None else [node]
         if not parts:
@@ -215,6 +215,10 @@ def _default_location(root: Any) -> str:
         return "entry/data"
     stacks = [name for name, shape in list_datasets(root) if len(shape) == 3]
     return stacks[0] if len(stacks) == 1 else DEFAULT_LOCATION
+
+
+def _part_number(name: str) -> int:
+    return int(name.rpartition("_")[2])
 
 
 def _nexus_default(root: Any) -> str | None:
