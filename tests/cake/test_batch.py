@@ -259,6 +259,15 @@ def test_files_of_a_pattern_a_folder_and_a_list(tmp_path: Path) -> None:
         _ = SeriesFiles([]).paths
 
 
+def test_files_come_by_number_and_eiger_data_through_their_master(tmp_path: Path) -> None:
+    for name in ("s_10.h5", "s_9.h5", "m_master.h5", "m_data_000001.h5", "m_data_000002.h5", "n_data_000001.h5"):
+        (tmp_path / name).touch()
+    expected = ["m_master.h5", "n_data_000001.h5", "s_9.h5", "s_10.h5"]
+    assert [p.name for p in SeriesFiles(tmp_path).paths] == expected
+    assert [p.name for p in SeriesFiles(tmp_path / "*.h5").paths] == expected
+    assert [p.name for p in SeriesFiles(tmp_path / "m_data_*.h5").paths] == ["m_data_000001.h5", "m_data_000002.h5"]
+
+
 def test_a_data_file_behind_a_master_that_changed_is_caked_again(tmp_path: Path) -> None:
     write_files(tmp_path, 1)
     with h5py.File(tmp_path / "m_master.h5", "w") as master:

@@ -8,7 +8,7 @@ import logging
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +31,9 @@ from midas.io.parameters import Parameters
 _log = logging.getLogger(__name__)
 
 _IMAGE_SUFFIXES = (".MIDAS.zip", ".zarr.zip", ".nxs.h5")
+_DIGITS = re.compile(r"([0-9]+)")
+_MASTER = "_master.h5"
+_EIGER_DATA = re.compile(r"_data_[0-9]+\.h5$")
 _FILES_A_THREAD = 4  # files for each thread from which on each thread takes a file of its own
 
 
@@ -46,7 +49,8 @@ class SeriesFiles:
 
     data: Path | Sequence[Path]
     """Image file, of a series the first or any other; a folder or a pattern (`scan_*.h5`) for all of its image files
-    in the order of their names; or a list of files."""
+    in the order of their names, numbers in them by value, data files beside their Eiger master left out; or a list of
+    files."""
     dark: Path | None = None
     """Dark image file, or the counts of a dark that is the same for every pixel (`Path("100")`); None takes what the
     parameters name (`Dark`), if anything."""
@@ -102,17 +106,27 @@ def _files_of(data: Path | str | Sequence[Path | str]) -> list[Path]:
         return [file_path("a file of the list", path) for path in data]
     path = Path(data)
     if path.is_dir() and path.suffix.lower() != ".zarr":
-        files = [p for p in sorted(path.iterdir()) if _is_image(p)]
+        files = _in_order(p for p in path.iterdir() if _is_image(p))
         if not files:
             raise InputError(f"{path}: the folder holds no image file (of {', '.join(sorted(FORMATS)[:8])} ...)")
         return files
     if not path.exists() and glob.has_magic(str(path)):
-        found = sorted(glob.glob(str(path)))  # noqa: PTH207  a folder of the path may be a pattern, too
-        files = [Path(name) for name in found if not name.endswith(SUFFIX)]
+        found = glob.glob(str(path))  # noqa: PTH207  a folder of the path may be a pattern, too
+        files = _in_order(Path(name) for name in found if not name.endswith(SUFFIX))
         if not files:
             raise InputError(f"{path}: no file has a name like this; check the pattern and the folder")
         return files
     return [path]
+
+
+def _in_order(files: Iterable[Path]) -> list[Path]:
+    """Return files by name, s_9 before s_10, without those that are read through an Eiger master among them."""
+    found = sorted(files, key=lambda path: [int(p) if k % 2 else p for k, p in enumerate(_DIGITS.split(str(path)))])
+    masters = {path for path in found if path.name.endswith(_MASTER)}
+    behind = {path for path in found if path.with_name(_EIGER_DATA.sub(_MASTER, path.name)) in masters} - masters
+    if behind:
+        _log.info("%d data files are read through the master files beside them", len(behind))
+    return [path for path in found if path not in behind]
 
 
 def _is_image(path: Path) -> bool:
