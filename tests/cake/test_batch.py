@@ -501,6 +501,26 @@ def test_a_dask_cluster_that_loses_a_worker_gives_the_same_bytes(
     assert contents(tmp_path / "out") == contents(tmp_path / "expected")
 
 
+def test_workers_that_are_still_to_come_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    distributed = pytest.importorskip("distributed", reason="dask is optional; pip install midas-xrd[cluster]")
+    from midas.cake import cluster
+
+    class Queue(distributed.LocalCluster):
+        """Has one worker running when the others still stand in the queue."""
+
+        def __init__(self) -> None:
+            super().__init__(n_workers=0, threads_per_worker=2, processes=False, dashboard_address=None)
+
+        def scale(self, n: int) -> None:
+            super().scale(min(n, 1))
+
+    monkeypatch.setattr(distributed, "Queue", Queue, raising=False)
+    monkeypatch.setitem(cluster.CLUSTERS, "slurm", ("distributed", "Queue"))
+    with cluster.cluster_executor(cluster="slurm", n_workers=5) as (executor, at_once):
+        assert at_once == 10
+        assert executor.submit(abs, -1).result(timeout=60) == 1
+
+
 def test_a_scheduler_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("distributed", reason="dask is optional; pip install midas-xrd[cluster]")
     from midas.cake import cluster
