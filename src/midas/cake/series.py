@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import glob
 import logging
-import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -20,10 +19,10 @@ from midas.cake.exports import check_exports
 from midas.cake.file_task import FileResult, FileTask, Setup, forget_maps, is_set, open_images
 from midas.cake.result import Cake
 from midas.cake.scan import SCANS, is_one_scan, plan_tasks
-from midas.checks import check_type, file_path, number, thread_count, whole_number, yes_or_no
+from midas.checks import check_type, file_path, thread_count, whole_number, yes_or_no
 from midas.errors import InputError
 from midas.io.atomic import keep_inputs, output_folder
-from midas.io.dark import constant_dark
+from midas.io.dark import check_threshold, constant_dark
 from midas.io.formats import FORMATS
 from midas.io.gsas_zarr import SUFFIX, require_suffix
 from midas.io.parameters import Parameters
@@ -212,8 +211,7 @@ class SeriesOptions:
             raise InputError(f"scan is {self.scan!r}; expected one of {', '.join(SCANS)}")
         object.__setattr__(self, "also", check_exports(self.also))
         yes_or_no("skip_existing", self.skip_existing)
-        if not 0.0 <= number("threshold", self.threshold) < math.inf and self.threshold != -1:
-            raise InputError(f"the threshold (-preProcThresh) is {self.threshold:g}; expected -1 or counts from 0")
+        check_threshold(self.threshold)
         thread_count(self.n_threads)
         if self.map_folder is not None:
             file_path("map_folder", self.map_folder, "the name of a folder, or None")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from midas.checks import number, thread_count, whole_number
+from midas.checks import thread_count, whole_number
 from midas.errors import InputError, MidasError
 from midas.io.archive import Archive, ImageStack, blocks, gather
 from midas.io.atomic import atomic_path, keep_inputs, output_folder
-from midas.io.dark import constant_dark, less_dark
+from midas.io.dark import check_threshold, constant_dark, less_dark
 from midas.io.frames import Frames, one_image, read_frames
 from midas.io.image_source import Image
 from midas.io.parameters import Parameters
@@ -65,8 +64,7 @@ class ConvertOptions:
 
     def __post_init__(self) -> None:
         """Refuse numbers out of range."""
-        if not 0.0 <= number("threshold", self.threshold) < math.inf and self.threshold != -1:
-            raise InputError(f"the threshold (-preProcThresh) is {self.threshold:g}; expected -1 or counts from 0")
+        check_threshold(self.threshold)
         n = whole_number("frames_per_block", self.frames_per_block)
         if n == 0 or n < -1:
             raise InputError(f"frames_per_block (-numFrameChunks) is {n}; expected -1 or a number of frames")

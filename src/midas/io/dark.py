@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from midas.checks import number
 from midas.errors import InputError
 from midas.io.frames import Frames
 from midas.io.image_source import FrameSource, Image, is_counted, valid_mask
@@ -32,6 +33,18 @@ def constant_dark(dark: Path | str) -> float | None:
     if not math.isfinite(counts) or counts < 0.0:
         raise InputError(f"the dark is {dark}; expected the name of a file, or counts of every pixel, 0 or more")
     return counts
+
+
+def check_threshold(threshold: float) -> None:
+    """Raise InputError of a threshold above the dark that is neither counts from 0 nor -1, which stands for none.
+
+    Examples
+    --------
+    >>> check_threshold(-1), check_threshold(10)
+    (None, None)
+    """
+    if not 0.0 <= number("threshold", threshold) < math.inf and threshold != -1:
+        raise InputError(f"the threshold (-preProcThresh) is {threshold:g}; expected -1 or counts from 0")
 
 
 def less_dark(
