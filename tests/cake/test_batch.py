@@ -22,7 +22,7 @@ from midas import FormatError, InputError, OutputError
 from midas.cake import SeriesFiles, SeriesOptions, dispatch, integrate_files
 from midas.cli import main
 from midas.io.gsas_zarr import read_cake_file
-from midas.io.parameters import Parameters, parse_params
+from midas.io.parameters import Parameters, parse_params, read_params
 
 N = 48
 TEXT = f"""Lsd 300000
@@ -155,6 +155,38 @@ def test_a_file_that_ends_every_process_fails_alone(tmp_path: Path, monkeypatch:
     assert [f.images[0].name for f in done.failed] == ["s_000003.h5"]
     assert "its process was lost" in done.failed[0].reason
     assert len(done.written) == N_FILES - 1
+
+
+class Elsewhere(Losing):
+    """Does tasks in another folder, as a cluster's workers do."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(lambda name: False)
+        self.folder = folder
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        with pytest.MonkeyPatch.context() as there:
+            there.chdir(self.folder)
+            return super().submit(function, *args, **kwargs)
+
+
+@pytest.mark.parametrize("constant", [False, True])
+def test_names_are_right_in_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, constant: bool) -> None:
+    write_files(tmp_path / "in", 2)
+    for name in ("flat", "mask", "dark"):
+        np.save(tmp_path / f"{name}.npy", np.full((N, N), {"flat": 0.9, "mask": 0.0, "dark": 4.0}[name]))
+    (tmp_path / "ps.txt").write_text(f"{TEXT}MaskFile mask.npy\nFlat flat.npy\n")
+    (tmp_path / "far").mkdir()
+    monkeypatch.chdir(tmp_path)
+    parameters = read_params("ps.txt")
+    files = SeriesFiles(Path("in/s_000000.h5"), Path("4" if constant else "dark.npy"), first_number=0, last_number=1)
+    integrate_files(files, parameters, "near")
+    options = SeriesOptions(map_folder=Path("maps"))
+    done = integrate_files(files, parameters, "out", options=options, executor=Elsewhere(tmp_path / "far"), n_workers=1)
+    assert not done.failed
+    assert contents(tmp_path / "out") == contents(tmp_path / "near")
+    assert list((tmp_path / "maps").iterdir())
+    assert not list((tmp_path / "far").iterdir())
 
 
 def test_a_process_that_is_killed_for_real(tmp_path: Path) -> None:

@@ -90,6 +90,7 @@ class Setup:
 
     parameters: Parameters
     dark: Path | None = None
+    """File or counts of the dark; None for that inside each image file, if any."""
     flat: Path | None = None
     threshold: float = -1.0
     data_location: str | None = None
@@ -106,7 +107,7 @@ class Setup:
     def key(self) -> str:
         """SHA-256 of all in it that shapes results."""
         parameters = self.parameters
-        named = [parameters.file(key) for key in ("Dark", "Flat", *MASK_KEYS, "PanelShiftsFile", "DistortionFile")]
+        named = [parameters.file(key) for key in (*MASK_KEYS, "PanelShiftsFile")]
         stamps = [stamp(path) for path in (self.dark, self.flat, *named) if path is not None]
         locations = [self.data_location, self.dark_location]
         parts = [version(), parameters.text(), stamps, self.threshold, *locations, self.exports]
@@ -209,7 +210,7 @@ class _Worker:
                 self._maps[shape] = build_map(
                     parameters.geometry,
                     detector_of(parameters, frames),
-                    parameters.grid,
+                    parameters.bins,
                     transformed=True,
                     cache=self._setup.map_folder,
                     n_threads=self._setup.n_threads,
@@ -225,13 +226,11 @@ class _Worker:
         return less_dark(frames, dark, threshold=setup.threshold, bad_values=bad_values), None
 
     def _flat_field(self) -> npt.NDArray[Any] | None:
-        setup = self._setup
-        path = setup.flat or setup.parameters.file("Flat")
-        if path is None:
+        if self._setup.flat is None:
             return None
         with self._lock:
             if self._flat is None:
-                self._flat = _read_mean(path, None, setup.parameters)[0]
+                self._flat = _read_mean(self._setup.flat, None, self._setup.parameters)[0]
             return self._flat
 
     def _dark_of(self, frames: Frames, images: Sequence[Path]) -> tuple[npt.NDArray[Any] | None, int]:
@@ -242,14 +241,13 @@ class _Worker:
         setup = self._setup
         if frames.metadata.get("dark_subtracted"):
             return None, 1
-        path = setup.dark or setup.parameters.file("Dark")
-        if path is not None:
-            counts = constant_dark(path)
+        if setup.dark is not None:
+            counts = constant_dark(setup.dark)
             if counts is not None:
                 return np.full(frames.shape[1:], counts), _EXACT
             with self._lock:
                 if self._dark is None:
-                    self._dark = _read_mean(path, setup.dark_location, setup.parameters)
+                    self._dark = _read_mean(setup.dark, setup.dark_location, setup.parameters)
             return self._dark
         location = setup.dark_location
         if location is None:

@@ -274,8 +274,12 @@ def integrate_files(
     n_workers = whole_number("n_workers", n_workers)
     if n_workers < 0:
         raise InputError(f"n_workers is {n_workers}; expected a number of files at a time, or 0 for one a thread")
-    paths = files.paths
-    tasks = _tasks(paths, files, parameters, output, options)
+    files = replace(files, dark=files.dark or parameters.file("Dark"), flat=files.flat or parameters.file("Flat"))
+    map_folder = options.map_folder
+    if executor is not None:
+        (files, parameters), output = _absolute(files, parameters), Path(output).absolute()
+        map_folder = None if map_folder is None else Path(map_folder).absolute()
+    tasks = _tasks(files.paths, files, parameters, output, options)
     threads = options.n_threads or _core.max_threads()
     side_by_side = executor is not None or len(tasks) >= _FILES_A_THREAD * threads
     setup = Setup(
@@ -287,7 +291,7 @@ def integrate_files(
         dark_location=files.dark_location,
         skip_existing=options.skip_existing,
         exports=options.also,
-        map_folder=options.map_folder,
+        map_folder=map_folder,
         n_threads=1 if side_by_side else threads,
     )
     results: list[FileResult] = []
@@ -305,6 +309,19 @@ def integrate_files(
                     raise result.error
                 _log.error("%s", result.reason)
     return CakedSeries(tuple(results), last)
+
+
+def _absolute(files: SeriesFiles, parameters: Parameters) -> tuple[SeriesFiles, Parameters]:
+    """Return the same by names that are right in whichever folder a process runs."""
+
+    def absolute(path: Path | None) -> Path | None:
+        return None if path is None else Path(path).absolute()
+
+    images = [path.absolute() for path in files.paths]
+    files = replace(files, data=images, first_number=None, last_number=None, flat=absolute(files.flat))
+    if files.dark is not None and constant_dark(files.dark) is None:
+        files = replace(files, dark=absolute(files.dark))
+    return files, replace(parameters, path=absolute(parameters.path))
 
 
 def integrate_file(
@@ -335,8 +352,7 @@ def _tasks(
         raise InputError(f"{missing[0]}: no such file; check the name, the folder and the file numbers")
     _ = parameters.geometry, parameters.grid
     _check_peaks(parameters)
-    dark = files.dark or parameters.file("Dark")
-    flat = files.flat or parameters.file("Flat")
+    dark, flat = files.dark, files.flat
     unskipped = parameters.updated({"SkipFrame": 0})
     if dark is not None and constant_dark(dark) is None:
         open_images(dark, files.dark_location, unskipped).close()
@@ -387,7 +403,7 @@ def _check_peaks(parameters: Parameters) -> None:
         return
     bins = parameters.bins
     low, high = bins.radius_min, bins.radius_max
-    if parameters.grid.shape[0] < 2:
+    if bins.shape[0] < 2:
         raise InputError(
             f"{parameters.name}: DoPeakFit 1, but RMin {low:g} to RMax {high:g} px by RBinSize {bins.radius_step:g} is "
             "one bin; expected several a peak: make RBinSize smaller"
