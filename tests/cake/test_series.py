@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from midas import FormatError, InputError
+from midas import FormatError, InputError, OutputError
 from midas.cake import SeriesFiles, SeriesOptions, integrate_file, integrate_files
 from midas.cli.integrate import add_parser, run
 from midas.io.gsas_zarr import read_cake_file
@@ -315,6 +315,23 @@ def test_a_cake_never_replaces_what_it_is_made_of(parameters: Parameters, tmp_pa
         integrate_to_zarr(path, cake_map, path)
     assert path.read_bytes() == before
     assert integrate_files(SeriesFiles(path), parameters, tmp_path / "out").written
+
+
+@pytest.mark.parametrize("also", [(), ("csv",)], ids=str)
+def test_what_is_in_the_place_of_a_cake(parameters: Parameters, tmp_path: Path, also: tuple[str, ...]) -> None:
+    write_stack(tmp_path / "a.npy", 3)
+    files, options = SeriesFiles(tmp_path / "a.npy"), SeriesOptions(also=also)
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "old").write_bytes(b"old")
+    (tmp_path / "link.zarr.zip").symlink_to(tmp_path / "far" / "old")
+    integrate_files(files, parameters, tmp_path / "link.zarr.zip", options=options)
+    assert (tmp_path / "link.zarr.zip").is_symlink()
+    assert len(read_cake_file(tmp_path / "link.zarr.zip").frames) == 1
+    assert [p.name for p in (tmp_path / "far").iterdir()] == ["old"]
+    (tmp_path / "out" / "a.npy.zarr.zip").mkdir(parents=True)
+    with pytest.raises(OutputError, match=r"a\.npy\.zarr\.zip: a folder of that name is in the way; name another"):
+        integrate_files(files, parameters, tmp_path / "out", options=options)
+    assert not list((tmp_path / "out").glob(".*"))
 
 
 def test_bad_series_leave_nothing(parameters: Parameters, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from midas.cake.result import Cake
 from midas.cake.sums import Segment
 from midas.detector import Detector
 from midas.errors import InputError, MidasError, OutputError
+from midas.io.atomic import put_in_place
 from midas.io.convert import open_frames
 from midas.io.dark import constant_dark, less_dark
 from midas.io.frames import Frames, one_image
@@ -177,24 +178,23 @@ class _Worker:
             n_frames = len(frames)
         beside: list[Path] = []
         if place != task.target:
-            beside = self._write_others(written, task)
-            place.replace(task.target)
+            try:
+                beside = self._write_others(written, task)
+                put_in_place(place, task.target)
+            except BaseException:
+                place.unlink(missing_ok=True)
+                raise
         _log.info("%s -> %s", named(task.images), task.target)
         cake = replace(written, path=task.target) if task.keeps_cake else None
         return FileResult(task.images, task.target, "written", n_frames, also=tuple(beside), cake=cake)
 
     def _write_others(self, written: WrittenCake, task: FileTask) -> list[Path]:
         """Write the other forms of a cake, and its peaks, beside where it will be; return their paths."""
-        setup = self._setup
-        try:
-            cake = written.read()
-            stem = task.target.with_name(task.target.name.removesuffix(SUFFIX))
-            paths = [path for name in setup.exports for path in EXPORTS[name](cake, stem)]
-            if is_set(setup.parameters, "DoPeakFit"):
-                paths.append(write_peaks(cake, setup.parameters, stem, setup.n_threads))
-        except BaseException:
-            written.path.unlink(missing_ok=True)
-            raise
+        setup, cake = self._setup, written.read()
+        stem = task.target.with_name(task.target.name.removesuffix(SUFFIX))
+        paths = [path for name in setup.exports for path in EXPORTS[name](cake, stem)]
+        if is_set(setup.parameters, "DoPeakFit"):
+            paths.append(write_peaks(cake, setup.parameters, stem, setup.n_threads))
         return paths
 
     def _open(self, task: FileTask) -> Frames:
@@ -398,7 +398,8 @@ def write_peaks(cake: Cake, parameters: Parameters, stem: Path, n_threads: int) 
 
 def _beside(target: Path) -> Path:
     """Return where a cake waits for its other forms; the same each time, so that one left behind is replaced."""
-    return target.with_name(f".unfinished-{target.name}")
+    place = target.resolve() if target.is_symlink() else target  # where it can be renamed to
+    return place.with_name(f".unfinished-{target.name}")
 
 
 def _instrument(parameters: Parameters) -> dict[str, float]:

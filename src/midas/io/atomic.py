@@ -169,6 +169,24 @@ def _reason(error: Exception, final: Path) -> str | None:
     return None
 
 
+def put_in_place(path: Path, final: Path) -> None:
+    """Rename a whole file to `final`, of a link what it points to.
+
+    Raises
+    ------
+    OutputError
+        A folder is in the way, or the folder cannot be written to.
+    """
+    final = final.resolve() if final.is_symlink() else final
+    try:
+        path.replace(final)
+    except OSError as error:
+        reason = _REASONS.get(error.errno or 0, error.strerror or "the system refused")
+        raise OutputError(f"cannot write {final}: {reason}") from error
+    with contextlib.suppress(OSError):  # some network file systems cannot flush a folder
+        _flush(final.parent)
+
+
 def keep_inputs(targets: Iterable[Path], inputs: Iterable[Path]) -> None:
     """Raise InputError where a file to write is one of those that are read, whatever links lead to it.
 
