@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import gc
 import gzip
 import pickle
@@ -494,3 +495,19 @@ def test_cbf_of_every_type(tmp_path, rng, dtype, packed):
     found = read_image(path)
     assert found.dtype == np.dtype(dtype)
     assert (found == image).all()
+
+
+def test_a_disk_that_fails_under_way_is_told_with_file_and_frame(tmp_path, monkeypatch):
+    np.save(tmp_path / "a.npy", np.ones((4, 3, 5), dtype=np.uint16))
+    with read_frames(tmp_path / "a.npy") as frames:
+        original = frames._source.read_several
+
+        def failing(first, end, n_threads):
+            if first <= 2 < end:
+                raise OSError(errno.EIO, "Input/output error")
+            return original(first, end, n_threads)
+
+        monkeypatch.setattr(frames._source, "read_several", failing)
+        assert frames[:2].sum() == 30
+        with pytest.raises(FormatError, match=r"a\.npy: frame 2 cannot be read .*Input/output error"):
+            frames[:]

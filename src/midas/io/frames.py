@@ -127,7 +127,7 @@ class Frames:
         self.check_readable(first, end)
         try:
             known = self._source.read_several(first + self.skip_frames, end + self.skip_frames, n_threads)
-        except FormatError:  # one by one, to find out which it is
+        except (FormatError, OSError):  # one by one, to find out which it is
             known = None
         if known is not None and not self._transforms:
             return known.astype(self.dtype, copy=False)
