@@ -13,7 +13,7 @@ import numpy as np
 from midas.errors import FormatError
 from midas.io.hdf5_chunks import ChunkedStack
 from midas.io.hdf5_heaps import check_heaps
-from midas.io.headers import tree_hints
+from midas.io.headers import ANALYSIS_GROUP, tree_hints
 from midas.io.image_source import CONDITIONS, FrameSource, Image, ReadOptions, stack_shape
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ DARK_LOCATION = "exchange/dark"
 BRIGHT_LOCATION = "exchange/bright"
 MASK_LOCATION = "exchange/mask"
 SCAN_GROUP = "measurement/process/scan_parameters"
-ANALYSIS_GROUP = "analysis/process/analysis_parameters"
 THRESHOLD_KEY = "preProcThresh"
 """Analysis parameter of files whose frames are stored without their dark: the threshold above it."""
 HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf", ".nxs", ".nx5")
