@@ -22,7 +22,7 @@ from midas import FormatError, InputError, OutputError
 from midas.cake import SeriesFiles, SeriesOptions, dispatch, integrate_files
 from midas.cli import main
 from midas.io.gsas_zarr import read_cake_file
-from midas.io.parameters import Parameters, parse_params
+from midas.io.parameters import Parameters, parse_params, read_params
 
 N = 48
 TEXT = f"""Lsd 300000
@@ -157,6 +157,38 @@ def test_a_file_that_ends_every_process_fails_alone(tmp_path: Path, monkeypatch:
     assert len(done.written) == N_FILES - 1
 
 
+class Elsewhere(Losing):
+    """Does tasks in another folder, as a cluster's workers do."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(lambda name: False)
+        self.folder = folder
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        with pytest.MonkeyPatch.context() as there:
+            there.chdir(self.folder)
+            return super().submit(function, *args, **kwargs)
+
+
+@pytest.mark.parametrize("constant", [False, True])
+def test_names_are_right_in_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, constant: bool) -> None:
+    write_files(tmp_path / "in", 2)
+    for name in ("flat", "mask", "dark"):
+        np.save(tmp_path / f"{name}.npy", np.full((N, N), {"flat": 0.9, "mask": 0.0, "dark": 4.0}[name]))
+    (tmp_path / "ps.txt").write_text(f"{TEXT}MaskFile mask.npy\nFlat flat.npy\n")
+    (tmp_path / "far").mkdir()
+    monkeypatch.chdir(tmp_path)
+    parameters = read_params("ps.txt")
+    files = SeriesFiles(Path("in/s_000000.h5"), Path("4" if constant else "dark.npy"), first_number=0, last_number=1)
+    integrate_files(files, parameters, "near")
+    options = SeriesOptions(map_folder=Path("maps"))
+    done = integrate_files(files, parameters, "out", options=options, executor=Elsewhere(tmp_path / "far"), n_workers=1)
+    assert not done.failed
+    assert contents(tmp_path / "out") == contents(tmp_path / "near")
+    assert list((tmp_path / "maps").iterdir())
+    assert not list((tmp_path / "far").iterdir())
+
+
 def test_a_process_that_is_killed_for_real(tmp_path: Path) -> None:
     files = write_files(tmp_path / "in", 40, frames=20)
     expected = integrate_files(files, PARAMETERS, tmp_path / "expected")
@@ -259,6 +291,15 @@ def test_files_of_a_pattern_a_folder_and_a_list(tmp_path: Path) -> None:
         _ = SeriesFiles([]).paths
 
 
+def test_files_come_by_number_and_eiger_data_through_their_master(tmp_path: Path) -> None:
+    for name in ("s_10.h5", "s_9.h5", "m_master.h5", "m_data_000001.h5", "m_data_000002.h5", "n_data_000001.h5"):
+        (tmp_path / name).touch()
+    expected = ["m_master.h5", "n_data_000001.h5", "s_9.h5", "s_10.h5"]
+    assert [p.name for p in SeriesFiles(tmp_path).paths] == expected
+    assert [p.name for p in SeriesFiles(tmp_path / "*.h5").paths] == expected
+    assert [p.name for p in SeriesFiles(tmp_path / "m_data_*.h5").paths] == ["m_data_000001.h5", "m_data_000002.h5"]
+
+
 def test_a_data_file_behind_a_master_that_changed_is_caked_again(tmp_path: Path) -> None:
     write_files(tmp_path, 1)
     with h5py.File(tmp_path / "m_master.h5", "w") as master:
@@ -336,6 +377,24 @@ def test_sums_go_over_borders_where_omega_goes_on(tmp_path: Path) -> None:
     assert joined.first_omega.tolist() == [-10.0, -8.5, -7.0, -5.5]
 
 
+@pytest.mark.parametrize("bad", [(0,), (3,), (2, 3), (5,)], ids=str)
+def test_a_bad_file_does_not_part_the_others_of_a_scan(tmp_path: Path, bad: tuple[int, ...]) -> None:
+    files = write_files(tmp_path / "in", 6)
+    parameters = with_omega(tmp_path / "in", 6, 4)
+    for k in bad:
+        (tmp_path / "in" / f"s_{k:06d}.h5").write_bytes(b"no HDF5")
+    auto = integrate_files(files, parameters, tmp_path / "auto")
+    told = integrate_files(files, parameters, tmp_path / "told", options=SeriesOptions(scan="one"))
+    assert [f.images for f in auto.files] == [f.images for f in told.files]
+    assert [f.images[0].name for f in auto.failed] == [f"s_{k:06d}.h5" for k in bad]
+    assert contents(tmp_path / "auto") == contents(tmp_path / "told")
+    cakes = [read_cake_file(path) for path in auto.written]
+    assert sum(cake.frames.sum() for cake in cakes) == 4 * (6 - len(bad))
+    assert max(cake.frames.max() for cake in cakes) == 6  # of more than one file
+    for path, cake in zip(auto.written, cakes, strict=True):
+        assert cake.first_omega[0] == -10.0 + int(path.name[2:8]), path
+
+
 def test_darks_inside_the_files_of_a_sum_are_averaged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     files = write_files(tmp_path / "in", 2)
     parameters = with_omega(tmp_path / "in", 2, 4).updated({"OmegaSumFrames": 8})
@@ -357,8 +416,18 @@ def test_files_that_leave_a_gap_are_scans_of_their_own(tmp_path: Path) -> None:
     parameters = with_omega(tmp_path / "in", 3, 4, gap=0.5)
     done = integrate_files(files, parameters, tmp_path / "out")
     assert [read_cake_file(p).frames.tolist() for p in done.written] == [[4]] * 3
-    one = integrate_files(files, parameters, tmp_path / "all.zarr.zip")
-    assert read_cake_file(one.written[0]).frames.tolist() == [4, 4, 4]
+    joined = read_cake_file(integrate_files(files, parameters, tmp_path / "all.zarr.zip").written[0])
+    assert joined.frames.tolist() == [4, 4, 4]
+    omegas = [read_cake_file(path).first_omega[0] for path in done.written]
+    assert joined.first_omega.tolist() == omegas == [-10.0, -8.5, -7.0]
+    skipped = parameters.updated({"SkipFrame": 1, "OmegaSumFrames": 2})
+    joined = read_cake_file(integrate_files(files, skipped, tmp_path / "skipped.zarr.zip").written[0])
+    assert joined.frames.tolist() == [2, 1] * 3  # the first frame of each file is left out
+    assert joined.first_omega.tolist() == [-9.75, -9.25, -8.25, -7.75, -6.75, -6.25]
+    assert joined.last_omega.tolist() == [-9.5, -9.25, -8.0, -7.75, -6.5, -6.25]
+    told = skipped.updated({"OmegaStart": 3})
+    joined = read_cake_file(integrate_files(files, told, tmp_path / "told.zarr.zip").written[0])
+    assert joined.first_omega.tolist() == [3.0, 3.5] * 3
 
 
 def test_one_scan_is_taken_at_its_word(tmp_path: Path) -> None:
@@ -462,6 +531,26 @@ def test_a_dask_cluster_that_loses_a_worker_gives_the_same_bytes(
     assert [f.reason for f in done.failed] == [f.reason for f in expected.failed]
     assert len(done.written) == len(expected.written) == 39
     assert contents(tmp_path / "out") == contents(tmp_path / "expected")
+
+
+def test_workers_that_are_still_to_come_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    distributed = pytest.importorskip("distributed", reason="dask is optional; pip install midas-xrd[cluster]")
+    from midas.cake import cluster
+
+    class Queue(distributed.LocalCluster):
+        """Has one worker running when the others still stand in the queue."""
+
+        def __init__(self) -> None:
+            super().__init__(n_workers=0, threads_per_worker=2, processes=False, dashboard_address=None)
+
+        def scale(self, n: int) -> None:
+            super().scale(min(n, 1))
+
+    monkeypatch.setattr(distributed, "Queue", Queue, raising=False)
+    monkeypatch.setitem(cluster.CLUSTERS, "slurm", ("distributed", "Queue"))
+    with cluster.cluster_executor(cluster="slurm", n_workers=5) as (executor, at_once):
+        assert at_once == 10
+        assert executor.submit(abs, -1).result(timeout=60) == 1
 
 
 def test_a_scheduler_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ import pytest
 from memory import peak_memory
 
 from midas import CakeGrid, Detector, FormatError, Geometry, InputError, build_map
-from midas.cake import Cake, CakeMap, IntegrationOptions, ZarrOptions, integrate_to_zarr, integrate_with_map
+from midas.cake import Cake, CakeMap, IntegrationOptions, Segment, ZarrOptions, integrate_to_zarr, integrate_with_map
 from midas.cake.robust import RobustOptions
 from midas.errors import OutputError
 from midas.io.gsas_zarr import read_cake_file
@@ -78,6 +78,30 @@ def test_the_file_is_that_of_the_cake(
     for name, content in expected.items():
         assert found[name] == content, name
     assert str(written) == str(cake)
+
+
+def test_scans_that_follow_one_another(tmp_path: Path, cake_map: CakeMap, stack: np.ndarray) -> None:
+    options = IntegrationOptions(frames_per_sum=4, omega_start=1.0, omega_step=0.5, individual=True)
+    parts = (Segment(9), Segment(1, 20.0), Segment(15, -8.0, 2.0))
+    written = integrate_to_zarr(stack, cake_map, tmp_path / "a.zarr.zip", options=options, segments=parts)
+    read = read_cake_file(written.path)
+    assert read.frames.tolist() == [4, 4, 1, 1, 4, 4, 4, 3]
+    assert read.first_omega.tolist() == [1.0, 3.0, 5.0, 20.0, -8.0, 0.0, 8.0, 16.0]
+    assert read.last_omega.tolist() == [2.5, 4.5, 5.0, 20.0, -2.0, 6.0, 14.0, 20.0]
+    assert read.individual_omega is not None
+    assert read.individual_omega[[0, 8, 9, 10, 24]].tolist() == [1.0, 5.0, 20.0, -8.0, 20.0]
+    alone = integrate_to_zarr(stack[10:], cake_map, tmp_path / "b.zarr.zip", options=options).read()
+    in_both = (alone.bin_area > 0.0) & np.isfinite(read.intensity[4:])
+    np.testing.assert_array_equal(read.intensity[4:][in_both], alone.intensity[in_both])
+
+
+@pytest.mark.parametrize("lengths", [(), (9, 15), (25, 1), (25, 0)], ids=str)
+def test_scans_of_other_frames_are_refused(
+    tmp_path: Path, cake_map: CakeMap, stack: np.ndarray, lengths: tuple[int, ...]
+) -> None:
+    with pytest.raises(InputError, match=r"the segments have \[.*\] frames; expected 1 or more each, 25 together"):
+        integrate_to_zarr(stack, cake_map, tmp_path / "a.zarr.zip", segments=[Segment(n) for n in lengths])
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_bin_that_has_pixels_only_later_is_unknown_before(

@@ -131,11 +131,11 @@ def test_nothing_is_left_of_a_file_that_failed(tmp_path: Path, stored: Path, cak
 def test_targets_that_cannot_be(tmp_path: Path, stored: Path, cake_map: CakeMap) -> None:
     before = stored.read_bytes()
     with read_frames(stored) as frames:
-        with pytest.raises(InputError, match="a file that the frames come from"):
+        with pytest.raises(InputError, match="one of the files that are read"):
             cake_map.apply_to_file(frames, stored)
         with pytest.raises(OutputError, match="its folder does not exist"):
             cake_map.apply_to_file(frames, tmp_path / "none" / "b.h5")
-    with h5py.File(stored) as file, pytest.raises(InputError, match="a file that the frames come from"):
+    with h5py.File(stored) as file, pytest.raises(InputError, match="one of the files that are read"):
         cake_map.apply_to_file(file["exchange/data"], str(stored))
     assert stored.read_bytes() == before
 
@@ -160,12 +160,12 @@ def test_files_that_a_master_refers_to_are_kept(tmp_path: Path, stored: Path, ca
     target = tmp_path / "in" / ".." / stored.name
     with read_frames(tmp_path / "m.h5") as frames:
         assert {p.resolve() for p in frames.files} == {tmp_path.resolve() / "m.h5", stored.resolve()}
-        with pytest.raises(InputError, match="a file that the frames come from"):
+        with pytest.raises(InputError, match="one of the files that are read"):
             cake_map.apply_to_file(frames, target)
         path = cake_map.apply_to_file(frames, tmp_path / "b.h5")
     with h5py.File(tmp_path / "m.h5", locking=False) as file:  # as read_frames opens those that it links to
         dataset = file["entry/data/data_000001"]
-        with pytest.raises(InputError, match="a file that the frames come from"):
+        with pytest.raises(InputError, match="one of the files that are read"):
             cake_map.apply_to_file(dataset, target)
     assert stored.read_bytes() == before
     with h5py.File(path) as file:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from midas import FormatError, InputError
+from midas import FormatError, InputError, OutputError
 from midas.cake import SeriesFiles, SeriesOptions, integrate_file, integrate_files
 from midas.cli.integrate import add_parser, run
 from midas.io.gsas_zarr import read_cake_file
@@ -223,6 +223,29 @@ def test_a_threshold_is_that_of_converted_frames(parameters: Parameters, tmp_pat
         integrate_files(files, zero_is_bad, tmp_path / "e", options=SeriesOptions(threshold=4.0))
 
 
+@pytest.mark.parametrize("kind", ["u2", "i4", "f4"])
+def test_a_threshold_leaves_out_pixels_that_the_dark_marks(parameters: Parameters, tmp_path: Path, kind: str) -> None:
+    from midas.io.convert import ConvertOptions, convert_file
+
+    dark = np.full((N, N), 20, dtype=kind)
+    dark[::3, ::3] = {"u2": 65535, "i4": -1, "f4": np.nan}[kind]
+    dark[1::3, 1::3] = 20 if kind != "f4" else -2.0  # what is left of another dark, and no mark
+    np.save(tmp_path / "dark.npy", dark)  # one frame, in its own dtype
+    np.save(tmp_path / "a.npy", np.random.default_rng(3).poisson(25.0, (3, N, N)).astype("i4"))
+    files, lifted = SeriesFiles(tmp_path / "a.npy", dark=tmp_path / "dark.npy"), parameters.updated({"RBinSize": 4})
+    options = ConvertOptions(parameters=lifted, dark=tmp_path / "dark.npy", threshold=0.0)
+    convert_file(tmp_path / "a.npy", tmp_path / "a.MIDAS.zip", options)
+    direct = integrate_files(files, lifted, tmp_path / "b", options=SeriesOptions(threshold=0.0)).last
+    converted = integrate_file(SeriesFiles(tmp_path / "a.MIDAS.zip"), lifted, tmp_path / "c")[0]
+    plain = integrate_file(files, lifted, tmp_path / "d")[0]
+    assert direct is not None
+    np.testing.assert_array_equal(direct.intensity, converted.intensity)
+    np.testing.assert_array_equal(direct.bin_area, converted.bin_area)
+    np.testing.assert_allclose(direct.bin_area, plain.bin_area, rtol=1e-6)
+    raw = integrate_file(SeriesFiles(tmp_path / "a.npy"), lifted, tmp_path / "e")[0]
+    assert direct.bin_area.sum() == pytest.approx(8 / 9 * raw.bin_area.sum(), rel=0.02)  # a ninth has no dark
+
+
 @pytest.mark.parametrize("named", ["key", "file"])
 def test_a_constant_dark_has_no_error(parameters: Parameters, tmp_path: Path, named: str) -> None:
     write_stack(tmp_path / "a.npy", 3)
@@ -294,6 +317,44 @@ def test_wavelength_and_pixel_size_of_the_header_fill_what_parameters_leave_out(
     assert "has no Wavelength; taken from the images: wavelength 0.2 Å" in caplog.text
     with pytest.raises(InputError, match=r"px|Wavelength"):
         integrate_files(SeriesFiles(tmp_path / "a.npy"), silent, tmp_path / "none")
+
+
+def test_a_cake_never_replaces_what_it_is_made_of(parameters: Parameters, tmp_path: Path) -> None:
+    from midas.cake import build_map, integrate_to_zarr
+    from midas.io.convert import convert_file
+
+    path = tmp_path / "a.zarr.zip"  # images, under the name of a cake
+    write_stack(tmp_path / "a.npy", 3)
+    convert_file(tmp_path / "a.npy", tmp_path / "a.MIDAS.zip")
+    (tmp_path / "a.MIDAS.zip").rename(path)
+    before = path.read_bytes()
+    for output in (tmp_path, path):
+        with pytest.raises(InputError, match=r"a\.zarr\.zip is one of the files that are read; name another"):
+            integrate_files(SeriesFiles(path), parameters, output)
+    with pytest.raises(InputError, match="one of the files that are read"):
+        integrate_files(SeriesFiles(tmp_path / "a.npy", dark=path), parameters, path)
+    cake_map = build_map(parameters.geometry, parameters.detector, parameters.grid)
+    with pytest.raises(InputError, match="one of the files that are read"):
+        integrate_to_zarr(path, cake_map, path)
+    assert path.read_bytes() == before
+    assert integrate_files(SeriesFiles(path), parameters, tmp_path / "out").written
+
+
+@pytest.mark.parametrize("also", [(), ("csv",)], ids=str)
+def test_what_is_in_the_place_of_a_cake(parameters: Parameters, tmp_path: Path, also: tuple[str, ...]) -> None:
+    write_stack(tmp_path / "a.npy", 3)
+    files, options = SeriesFiles(tmp_path / "a.npy"), SeriesOptions(also=also)
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "old").write_bytes(b"old")
+    (tmp_path / "link.zarr.zip").symlink_to(tmp_path / "far" / "old")
+    integrate_files(files, parameters, tmp_path / "link.zarr.zip", options=options)
+    assert (tmp_path / "link.zarr.zip").is_symlink()
+    assert len(read_cake_file(tmp_path / "link.zarr.zip").frames) == 1
+    assert [p.name for p in (tmp_path / "far").iterdir()] == ["old"]
+    (tmp_path / "out" / "a.npy.zarr.zip").mkdir(parents=True)
+    with pytest.raises(OutputError, match=r"a\.npy\.zarr\.zip: a folder of that name is in the way; name another"):
+        integrate_files(files, parameters, tmp_path / "out", options=options)
+    assert not list((tmp_path / "out").glob(".*"))
 
 
 def test_bad_series_leave_nothing(parameters: Parameters, tmp_path: Path) -> None:

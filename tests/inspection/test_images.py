@@ -100,6 +100,15 @@ def test_a_dark_in_the_file_is_enough(tmp_path):
     assert told(found, "data") == "exchange/data"
 
 
+def test_omega_is_that_of_the_frames_looked_at(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["exchange/data"] = np.random.default_rng(7).poisson(9.0, (5, 20, 30)).astype(np.uint16)
+        file["measurement/process/scan_parameters/start"] = [-5.0]
+        file["measurement/process/scan_parameters/step"] = [0.25]
+    assert told(midas.inspect(tmp_path / "a.h5"), "omega") == "-5 to -4 deg in steps of 0.25"
+    assert told(midas.inspect(tmp_path / "a.h5", skip_frames=2), "omega") == "-4.5 to -4 deg in steps of 0.25"
+
+
 @pytest.mark.parametrize(
     ("shape", "words"),
     [((1043, 981), ""), ((981, 1043), "transposed: images of a Pilatus 1M have 1043 rows"), ((1042, 981), "cropped")],

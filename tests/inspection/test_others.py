@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import zipfile
+
 import numpy as np
 import pytest
 import tifffile
@@ -62,6 +65,19 @@ def test_problems_of_a_cake(tmp_path, intensity, area, words):
     path = write_cake_file(tmp_path / "a.zarr.zip", cake_file(intensity=intensity, area=area))
     found = midas.inspect(path)
     assert [p for p in found.problems if words in p], found.problems
+
+
+@pytest.mark.parametrize("number", [3, 79])  # the first and the last of 20
+def test_a_sum_of_another_shape_is_named(tmp_path, number):
+    path = write_cake_file(tmp_path / "a.zarr.zip", cake_file(20))
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall(tmp_path / "folder")
+    name = f"OmegaSumFrame/LastFrameNumber_{number:06d}"
+    array = tmp_path / "folder" / name / ".zarray"
+    array.write_text(json.dumps(json.loads(array.read_text()) | {"shape": [20, 12], "chunks": [20, 12]}))
+    found = midas.inspect(tmp_path / "folder")
+    assert f"{name} has another shape than REtaMap" in found.problems
+    assert found.picture.shape == (6, 40)
 
 
 def test_a_broken_cake_names_the_file(tmp_path):

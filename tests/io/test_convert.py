@@ -285,7 +285,7 @@ def test_targets_that_cannot_be(tmp_path, stack):
             convert_file(tmp_path / "a.npy", tmp_path / name)
     write_tree(tmp_path / "a.h5", {"exchange/data": stack})
     before = (tmp_path / "a.h5").read_bytes()
-    with pytest.raises(InputError, match="one of the files to convert"):
+    with pytest.raises(InputError, match="one of the files that are read"):
         convert_files([tmp_path / "a.h5"], [tmp_path / "sub" / ".." / "a.h5"])
     assert (tmp_path / "a.h5").read_bytes() == before
     with pytest.raises(InputError, match="written to 1 names"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import gc
 import gzip
 import pickle
@@ -236,6 +237,13 @@ def test_two_candidates_are_not_guessed_between(tmp_path, stack):
         file["scalar"] = 3.0
     with pytest.raises(FormatError, match=r"rank 2 or 3 in it: one \(4, 24, 17\), two \(4, 24, 17\); name one"):
         read_frames(path)
+
+
+def test_data_sets_of_a_master_are_joined_by_their_numbers(tmp_path):
+    with h5py.File(tmp_path / "s_master.h5", "w") as file:
+        for k in (1, 2, 10):
+            file[f"entry/data/data_{k}"] = np.full((1, 3, 4), k, dtype=np.uint16)
+    assert [int(frame[0, 0]) for frame in read_frames(tmp_path / "s_master.h5")] == [1, 2, 10]
 
 
 def test_eiger_master_joins_its_data_files(tmp_path, stack):
@@ -487,3 +495,19 @@ def test_cbf_of_every_type(tmp_path, rng, dtype, packed):
     found = read_image(path)
     assert found.dtype == np.dtype(dtype)
     assert (found == image).all()
+
+
+def test_a_disk_that_fails_under_way_is_told_with_file_and_frame(tmp_path, monkeypatch):
+    np.save(tmp_path / "a.npy", np.ones((4, 3, 5), dtype=np.uint16))
+    with read_frames(tmp_path / "a.npy") as frames:
+        original = frames._source.read_several
+
+        def failing(first, end, n_threads):
+            if first <= 2 < end:
+                raise OSError(errno.EIO, "Input/output error")
+            return original(first, end, n_threads)
+
+        monkeypatch.setattr(frames._source, "read_several", failing)
+        assert frames[:2].sum() == 30
+        with pytest.raises(FormatError, match=r"a\.npy: frame 2 cannot be read .*Input/output error"):
+            frames[:]

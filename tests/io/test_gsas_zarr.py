@@ -16,7 +16,7 @@ from plain_zarr import PlainZarr
 
 from midas import CakeGrid, FormatError, Geometry, InputError, IntegrationOptions, integrate
 from midas.cake import Cake
-from midas.io.gsas_zarr import CakeFile, read_cake_file, write_cake_file
+from midas.io.gsas_zarr import CakeFile, read_cake_file, recorded_source, write_cake_file
 
 ZARR2_PYTHON = os.environ.get("MIDAS_TEST_ZARR2_PYTHON")
 """An interpreter with zarr 2.18, to read our files with it."""
@@ -251,3 +251,21 @@ def test_a_member_without_a_number_is_refused(cake: Cake, tmp_path: Path, group:
     path = rewritten(cake.to_zarr(tmp_path / "a.zarr.zip"), tmp_path / "b.zarr.zip", change)
     with pytest.raises(FormatError, match=rf"b.zarr.zip: {group.split('/')[0]}/{strange} has no number"):
         read_cake_file(path)
+
+
+def test_what_a_spoilt_file_was_made_of_is_unknown(tmp_path):
+    path = tmp_path / "a.zarr.zip"
+    assert recorded_source(path) is None
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(".zattrs", json.dumps({"midas": {"source": "0123456789" * 40}}))
+    whole = path.read_bytes()
+    assert recorded_source(path) == "0123456789" * 40
+    start = 30 + len(".zattrs")  # of the packed member
+    for spoilt in (
+        whole[:start] + b"\xff" * 8 + whole[start + 8 :],  # zlib.error
+        whole[:-30],  # no list of members
+        whole.replace(b"PK\x01\x02\x14\x03\x14\x00\x00", b"PK\x01\x02\x14\x03\x14\x00\x01"),  # encrypted: RuntimeError
+    ):
+        assert spoilt != whole
+        path.write_bytes(spoilt)
+        assert recorded_source(path) is None

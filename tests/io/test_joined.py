@@ -11,6 +11,7 @@ import pytest
 import tifffile
 
 from midas.errors import FormatError, InputError
+from midas.io import frames as frames_module
 from midas.io.frames import read_frames
 
 
@@ -97,3 +98,20 @@ def test_files_stored_in_two_ways_are_no_scan(tmp_path, stack):
         convert_file(tmp_path / "a.npy", tmp_path / f"{name}.MIDAS.zip", options)
     with pytest.raises(FormatError, match=r"b\.MIDAS\.zip says True of dark_subtracted, .*a\.MIDAS\.zip"):
         read_frames([tmp_path / "a.MIDAS.zip", tmp_path / "b.MIDAS.zip"])
+
+
+def test_each_file_is_opened_twice(tmp_path, stack, monkeypatch):
+    for k in range(3):
+        with h5py.File(tmp_path / f"{k}.h5", "w") as file:
+            file["exchange/data"], file["exchange/dark"] = stack, stack[:1]
+            file["exchange/mask"] = np.eye(*stack.shape[1:], k)
+    opened = []
+    original = frames_module._open
+    monkeypatch.setattr(
+        frames_module, "_open", lambda path, *a, **k: opened.append(path.name) or original(path, *a, **k)
+    )
+    with read_frames([tmp_path / f"{k}.h5" for k in range(3)]) as frames:
+        assert frames.has_dark
+        assert int(frames.mask.sum()) == 17 + 16 + 15
+        assert sum(1 for _ in frames) == 12
+    assert opened == 2 * ["0.h5", "1.h5", "2.h5"]

@@ -13,6 +13,7 @@ from midas.cake.prepared import CakedFrames
 from midas.cake.result import Cake, Profile
 from midas.cake.robust import RobustOptions
 from midas.cake.series import CakedSeries, SeriesFiles, SeriesOptions, integrate_file, integrate_files
+from midas.cake.sums import Segment
 
 __all__ = [
     "Cake",
@@ -25,6 +26,7 @@ __all__ = [
     "PeakOptions",
     "Profile",
     "RobustOptions",
+    "Segment",
     "SeriesFiles",
     "SeriesOptions",
     "WrittenCake",

@@ -15,14 +15,16 @@ from midas.cake.corrections import Corrections
 from midas.cake.frame_source import opened
 from midas.cake.inputs import PixelArrays
 from midas.cake.map import CakeMap
+from midas.cake.nexus import files_of
 from midas.cake.options import IntegrationOptions
 from midas.cake.prepared import Floats
 from midas.cake.result import Cake, axes_of, cake_metadata, described, instrument_parameters, map_rows
-from midas.cake.sums import Run, about_sums, prepare_run, sum_frames
+from midas.cake.sums import Run, Segment, about_sums, prepare_run, sum_frames
 from midas.checks import check_type, file_path, yes_or_no
 from midas.errors import FormatError, InputError
 from midas.geometry import FloatArray, Geometry
 from midas.grid import CakeGrid
+from midas.io.atomic import keep_inputs
 from midas.io.gsas_zarr import SOURCE, CakeFileWriter, FrameSum, cake_file_writer, read_cake_file
 from midas.io.image_source import CONDITIONS
 
@@ -126,7 +128,7 @@ def integrate_to_zarr(
     flat: npt.ArrayLike | None = None,
     mask: npt.ArrayLike | None = None,
     options: IntegrationOptions | None = None,
-    segments: Sequence[int] | None = None,
+    segments: Sequence[Segment] | None = None,
     n_threads: int = 0,
 ) -> WrittenCake:
     """Cake detector frames into a `.zarr.zip` sum by sum and return where it is, with the way back to the cake.
@@ -143,13 +145,13 @@ def integrate_to_zarr(
     stored
         `ZarrOptions`; None takes the defaults.
     segments
-        Numbers of frames, which add up to all: no sum goes over the border of two segments, and omega begins anew in
-        each; None is for one segment.
+        The scans that follow one another in the frames, each a `Segment` with omegas of its own: no sum goes over the
+        border of two. None: all frames are one.
 
     Raises
     ------
     InputError, FormatError
-        As `integrate_with_map` and `Cake.to_zarr`.
+        As `integrate_with_map` and `Cake.to_zarr`; `path` is a file that the frames come from.
     OutputError
         The folder is missing or cannot be written to, or the disk is full.
 
@@ -171,6 +173,7 @@ def integrate_to_zarr(
     geometry, grid = cake_map.geometry, cake_map.grid
     instrument = instrument_parameters(geometry, stored.instrument)
     with opened(frames) as stack:
+        keep_inputs([path], files_of(stack))
         run = prepare_run(stack, cake_map, PixelArrays(dark, flat, mask), options, n_threads, segments)
         about = about_sums(run, stack)
         corrections = run.options.corrections or Corrections()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from typing import Any
@@ -18,8 +19,10 @@ CLUSTERS = {
     "htcondor": ("dask_jobqueue", "HTCondorCluster"),
 }
 """Names of `--cluster`: module and class. Those of dask_jobqueue take their settings from its configuration files."""
+_log = logging.getLogger(__name__)
+
 _RETRIES = 3  # times that a task is run again when its worker is lost
-_SECONDS = 60  # that a scheduler has to answer
+_SECONDS = 60  # that a scheduler has to answer; a job may stand in its queue for hours
 
 
 @contextlib.contextmanager
@@ -50,15 +53,20 @@ def cluster_executor(
         raise InputError(f"a cluster needs dask ({error}); pip install midas-xrd[cluster]") from error
     with contextlib.ExitStack() as stack:
         target = scheduler or stack.enter_context(_started(cluster or "local", n_workers))
+        in_queue = scheduler is None and cluster not in (None, "local")
+        if in_queue:
+            _log.info("waiting for the first worker of the %s cluster; Ctrl-C gives up", cluster)
         where = {"scheduler_file": target} if str(target).endswith(".json") else {"address": target}
         try:
             client: Any = stack.enter_context(
                 distributed.Client(**where, timeout=_SECONDS, set_as_default=False)  # type: ignore[no-untyped-call]
             )
-            client.wait_for_workers(1, timeout=_SECONDS)
+            client.wait_for_workers(1, timeout=None if in_queue else _SECONDS)
         except (OSError, TimeoutError, ValueError) as error:
             raise InputError(f"the dask cluster at {target} does not answer or has no worker: {error}") from error
-        yield client.get_executor(retries=_RETRIES, pure=False), sum(client.nthreads().values())
+        threads = client.nthreads().values()
+        at_once = sum(threads) if scheduler is not None else n_workers * max(threads)  # those to come, too
+        yield client.get_executor(retries=_RETRIES, pure=False), at_once
 
 
 def _started(name: str, n_workers: int) -> Any:

@@ -95,11 +95,11 @@ def write_mat(cake: Cake, path: Path) -> None:
         savemat(file, values, do_compression=True)
 
 
-def write_nexus(cake: Cake, path: Path, *, parameters: str = "", source: str = "") -> None:
+def write_nexus(cake: Cake, path: Path) -> None:
     """Write a cake to HDF5 as NeXus: `entry/azint2d` (NXazint2d) and its sum over eta, `entry/azint1d` (NXazint1d).
 
     Definitions: https://manual.nexusformat.org/classes/applications/NXazint2d.html. Intensities have the axes (sum,
-    eta, radius) there, 2θ in degrees. `parameters` is the text of a parameter file, `source` the images' name.
+    eta, radius) there, 2θ in degrees.
     """
     import h5py
 
@@ -113,18 +113,10 @@ def write_nexus(cake: Cake, path: Path, *, parameters: str = "", source: str = "
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         file.attrs.update({"NX_class": "NXroot", "default": "entry", "creator": "midas", "creator_version": version()})
         entry = _group(file, "entry", "NXentry", default="azint2d")
-        if source:
-            entry["source"] = source
-        _azint(_group(entry, "azint2d", "NXsubentry"), cake, by_eta, 2, parameters)
-        _azint(_group(entry, "azint1d", "NXsubentry"), cake, over_eta, 1, parameters)
+        _azint(_group(entry, "azint2d", "NXsubentry"), cake, by_eta, 2)
+        _azint(_group(entry, "azint1d", "NXsubentry"), cake, over_eta, 1)
 
 
-_NEXUS_UNITS = {
-    "radial_axis": "deg",
-    "radial_axis_edges": "deg",
-    "azimuthal_axis": "deg",
-    "azimuthal_axis_edges": "deg",
-}
 _NEXUS_NAMES = {
     "I": "intensity",
     "I_errors": "estimated intensity error",
@@ -142,7 +134,7 @@ def _group(parent: h5py.Group, name: str, kind: str, **attributes: Any) -> h5py.
     return group
 
 
-def _azint(entry: h5py.Group, cake: Cake, values: Mapping[str, Any], n_axes: int, parameters: str) -> None:
+def _azint(entry: h5py.Group, cake: Cake, values: Mapping[str, Any], n_axes: int) -> None:
     entry.attrs["default"] = "data"
     entry["definition"] = f"NXazint{n_axes}d"
     entry["solid_angle_applied"] = cake.corrections.solid_angle
@@ -166,8 +158,6 @@ def _azint(entry: h5py.Group, cake: Cake, values: Mapping[str, Any], n_axes: int
     )
     settings = _group(reduction, "input", "NXparameters")
     settings["geometry"] = json.dumps(cake.geometry.as_record())
-    if parameters:
-        settings["parameters"] = parameters
     data = _group(entry, "data", "NXdata", signal="I", interpretation="image" if n_axes == 2 else "spectrum")
     data.attrs["axes"] = [".", "azimuthal_axis", "radial_axis"] if n_axes == 2 else [".", "radial_axis"]
     for name, array in values.items():

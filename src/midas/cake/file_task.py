@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,13 @@ from midas.cake.map import CakeMap
 from midas.cake.options import IntegrationOptions
 from midas.cake.peaks import PeakOptions, fit_peaks
 from midas.cake.result import Cake
+from midas.cake.sums import Segment
 from midas.detector import Detector
 from midas.errors import InputError, MidasError, OutputError
+from midas.io.atomic import put_in_place
 from midas.io.convert import open_frames
 from midas.io.dark import constant_dark, less_dark
-from midas.io.frames import Frames, mean_frame
+from midas.io.frames import Frames, one_image
 from midas.io.gsas_zarr import SUFFIX, recorded_source
 from midas.io.parameters import MASK_KEYS, Parameters
 from midas.io.tree_formats import DARK_LOCATION
@@ -89,6 +91,7 @@ class Setup:
 
     parameters: Parameters
     dark: Path | None = None
+    """File or counts of the dark; None for that inside each image file, if any."""
     flat: Path | None = None
     threshold: float = -1.0
     data_location: str | None = None
@@ -105,7 +108,7 @@ class Setup:
     def key(self) -> str:
         """SHA-256 of all in it that shapes results."""
         parameters = self.parameters
-        named = [parameters.file(key) for key in ("Dark", "Flat", *MASK_KEYS, "PanelShiftsFile", "DistortionFile")]
+        named = [parameters.file(key) for key in (*MASK_KEYS, "PanelShiftsFile")]
         stamps = [stamp(path) for path in (self.dark, self.flat, *named) if path is not None]
         locations = [self.data_location, self.dark_location]
         parts = [version(), parameters.text(), stamps, self.threshold, *locations, self.exports]
@@ -169,30 +172,29 @@ class _Worker:
                 flat=self._flat_field(),
                 mask=frames.mask,
                 options=replace(options, dark_frames=dark_frames, progress=progress),
-                segments=None if task.one_scan else frames.segments,
+                segments=None if task.one_scan else segments_of(parameters, frames),
                 n_threads=setup.n_threads,
             )
             n_frames = len(frames)
         beside: list[Path] = []
         if place != task.target:
-            beside = self._write_others(written, task)
-            place.replace(task.target)
+            try:
+                beside = self._write_others(written, task)
+                put_in_place(place, task.target)
+            except BaseException:
+                place.unlink(missing_ok=True)
+                raise
         _log.info("%s -> %s", named(task.images), task.target)
         cake = replace(written, path=task.target) if task.keeps_cake else None
         return FileResult(task.images, task.target, "written", n_frames, also=tuple(beside), cake=cake)
 
     def _write_others(self, written: WrittenCake, task: FileTask) -> list[Path]:
         """Write the other forms of a cake, and its peaks, beside where it will be; return their paths."""
-        setup = self._setup
-        try:
-            cake = written.read()
-            stem = task.target.with_name(task.target.name.removesuffix(SUFFIX))
-            paths = [path for name in setup.exports for path in EXPORTS[name](cake, stem)]
-            if is_set(setup.parameters, "DoPeakFit"):
-                paths.append(write_peaks(cake, setup.parameters, stem, setup.n_threads))
-        except BaseException:
-            written.path.unlink(missing_ok=True)
-            raise
+        setup, cake = self._setup, written.read()
+        stem = task.target.with_name(task.target.name.removesuffix(SUFFIX))
+        paths = [path for name in setup.exports for path in EXPORTS[name](cake, stem)]
+        if is_set(setup.parameters, "DoPeakFit"):
+            paths.append(write_peaks(cake, setup.parameters, stem, setup.n_threads))
         return paths
 
     def _open(self, task: FileTask) -> Frames:
@@ -208,7 +210,7 @@ class _Worker:
                 self._maps[shape] = build_map(
                     parameters.geometry,
                     detector_of(parameters, frames),
-                    parameters.grid,
+                    parameters.bins,
                     transformed=True,
                     cache=self._setup.map_folder,
                     n_threads=self._setup.n_threads,
@@ -224,13 +226,11 @@ class _Worker:
         return less_dark(frames, dark, threshold=setup.threshold, bad_values=bad_values), None
 
     def _flat_field(self) -> npt.NDArray[Any] | None:
-        setup = self._setup
-        path = setup.flat or setup.parameters.file("Flat")
-        if path is None:
+        if self._setup.flat is None:
             return None
         with self._lock:
             if self._flat is None:
-                self._flat = _read_mean(path, None, setup.parameters)[0]
+                self._flat = _read_mean(self._setup.flat, None, self._setup.parameters)[0]
             return self._flat
 
     def _dark_of(self, frames: Frames, images: Sequence[Path]) -> tuple[npt.NDArray[Any] | None, int]:
@@ -241,14 +241,13 @@ class _Worker:
         setup = self._setup
         if frames.metadata.get("dark_subtracted"):
             return None, 1
-        path = setup.dark or setup.parameters.file("Dark")
-        if path is not None:
-            counts = constant_dark(path)
+        if setup.dark is not None:
+            counts = constant_dark(setup.dark)
             if counts is not None:
                 return np.full(frames.shape[1:], counts), _EXACT
             with self._lock:
                 if self._dark is None:
-                    self._dark = _read_mean(path, setup.dark_location, setup.parameters)
+                    self._dark = _read_mean(setup.dark, setup.dark_location, setup.parameters)
             return self._dark
         location = setup.dark_location
         if location is None:
@@ -322,12 +321,7 @@ def options_of(parameters: Parameters, frames: Frames, *, omega_start: float | N
 
     `omega_start` [deg] overrides both.
     """
-    step, start = parameters.omega_step, parameters.omega_start
-    if "OmegaStep" not in parameters:
-        step = _from_metadata(frames, "omega_step", step)
-    if "OmegaStart" not in parameters and "omega_start" in frames.metadata:
-        # The file gives the omega of its first stored frame (SPEC section 4), the parameters that of the first used.
-        start = _from_metadata(frames, "omega_start", start) + parameters.skip_frames * step
+    start, step = _omegas(parameters, frames.metadata)
     return IntegrationOptions(
         frames_per_sum=parameters.frames_per_sum,
         omega_start=start if omega_start is None else omega_start,
@@ -338,6 +332,25 @@ def options_of(parameters: Parameters, frames: Frames, *, omega_start: float | N
         bad_values=parameters.bad_values,
         corrections=corrections_of(parameters),
     )
+
+
+def segments_of(parameters: Parameters, frames: Frames) -> list[Segment]:
+    """Return the files of frames as scans of their own, each with the omegas that it says, or the parameters do."""
+    omegas = frames.metadata.get("omegas_of_files")
+    if not isinstance(omegas, tuple):
+        return [Segment(n) for n in frames.segments]
+    return [Segment(n, *_omegas(parameters, said)) for n, said in zip(frames.segments, omegas, strict=True)]
+
+
+def _omegas(parameters: Parameters, said: Mapping[str, object]) -> tuple[float, float]:
+    """Return omega of the first frame used and omega from frame to frame [deg], of a file that says these."""
+    step, start = parameters.omega_step, parameters.omega_start
+    if "OmegaStep" not in parameters:
+        step = _number(said.get("omega_step"), step)
+    if "OmegaStart" not in parameters and "omega_start" in said:
+        # The file gives the omega of its first stored frame (SPEC section 4), the parameters that of the first used.
+        start = _number(said["omega_start"], start) + parameters.skip_frames * step
+    return start, step
 
 
 def corrections_of(parameters: Parameters) -> Corrections | None:
@@ -362,7 +375,7 @@ def _read_mean(
     path: Path | Sequence[Path], location: str | None, parameters: Parameters
 ) -> tuple[npt.NDArray[Any], int]:
     with open_images(path, location, parameters.updated({"SkipFrame": 0})) as frames:
-        return (frames[0] if len(frames) == 1 else mean_frame(frames)), len(frames)
+        return one_image(frames), len(frames)
 
 
 def is_set(parameters: Parameters, key: str) -> bool:
@@ -385,15 +398,15 @@ def write_peaks(cake: Cake, parameters: Parameters, stem: Path, n_threads: int) 
 
 def _beside(target: Path) -> Path:
     """Return where a cake waits for its other forms; the same each time, so that one left behind is replaced."""
-    return target.with_name(f".unfinished-{target.name}")
+    place = target.resolve() if target.is_symlink() else target  # where it can be renamed to
+    return place.with_name(f".unfinished-{target.name}")
 
 
 def _instrument(parameters: Parameters) -> dict[str, float]:
     return {name: parameters.number(key) for name, key in _INSTRUMENT_KEYS.items() if key in parameters}
 
 
-def _from_metadata(frames: Frames, key: str, default: float) -> float:
-    value = frames.metadata.get(key)
+def _number(value: object, default: float) -> float:
     return float(value) if isinstance(value, int | float) else default
 
 

@@ -14,10 +14,9 @@ from midas.axes import axis_of_radius
 from midas.cake.pixels import check_area
 from midas.cake.prepared import CakedFrames
 from midas.checks import file_path
-from midas.errors import InputError
 from midas.geometry import FloatArray, Geometry
 from midas.grid import CakeGrid
-from midas.io.atomic import atomic_path
+from midas.io.atomic import atomic_path, keep_inputs
 from midas.io.frames import Frames
 from midas.io.tree_formats import hdf5_files
 from midas.version import version
@@ -52,8 +51,7 @@ def write_cakes(
     import h5py
 
     path = file_path("path", path, "the name of the HDF5 file to write")
-    if path.resolve() in [source.resolve() for source in sources]:
-        raise InputError(f"{path} is a file that the frames come from; name another for the cakes")
+    keep_inputs([path], sources)
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         group = file.create_group(_WHERE)
         area, pixels, n = _write_blocks(group, blocks, grid.shape)

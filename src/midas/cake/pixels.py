@@ -12,6 +12,7 @@ import numpy.typing as npt
 from midas.checks import thread_count, yes_or_no
 from midas.errors import InputError
 from midas.geometry import FloatArray
+from midas.io.image_source import is_counted
 from midas.messages import warn_caller
 
 Bytes = npt.NDArray[np.uint8]
@@ -191,7 +192,7 @@ def prepare_dark(images: npt.NDArray[Any], shape: tuple[int, int], n_frames: int
     stack = [images] if images.ndim == 2 else images
     total, count = np.zeros(shape), np.zeros(shape, dtype=np.int64)
     for image in stack:
-        valid = _is_counted(image)
+        valid = is_counted(image)
         np.add(total, image, out=total, where=valid)
         count += valid
     invalid = count == 0
@@ -218,7 +219,7 @@ def prepare_flat(image: npt.NDArray[Any], shape: tuple[int, int]) -> tuple[Float
         raise InputError(f"the flat has dtype {image.dtype}; expected integers or floating point numbers")
     if isinstance(image, np.ma.MaskedArray):
         image = np.ma.filled(image.astype(np.float64), np.nan)
-    valid = _is_counted(image) & (image > _LEAST_FLAT)
+    valid = is_counted(image) & (image > _LEAST_FLAT)
     if not valid.any():
         raise InputError("the flat has no pixel above 0; expected the response of each pixel, about 1")
     median = float(np.median(image[valid]))
@@ -229,11 +230,3 @@ def prepare_flat(image: npt.NDArray[Any], shape: tuple[int, int]) -> tuple[Float
         )
     scale = np.divide(1.0, image, out=np.ones(shape), where=valid, dtype=np.float64)
     return scale, (~valid).view(np.uint8)
-
-
-def _is_counted(image: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    if image.dtype.kind == "f":
-        return np.asarray(np.isfinite(image))
-    if image.dtype.kind == "u":
-        return np.asarray(image != np.iinfo(image.dtype).max)
-    return np.asarray(image >= 0)

@@ -61,16 +61,25 @@ def is_one_scan(paths: Sequence[Path], parameters: Parameters, *, location: str 
 
 
 def _going_on(paths: Sequence[Path], location: str | None, parameters: Parameters) -> list[_Piece] | None:
-    """Return the pieces of a scan where omega goes on from each file to the next, else None."""
+    """Return the pieces of a scan where omega goes on from each file to the next, else None.
+
+    Files that cannot be read are taken to be as long as the one before them.
+    """
     pieces: list[_Piece] = []
+    before, n_lost = None, 0
     for path in paths:
         piece = _piece(path, location, parameters)
-        if pieces and not _goes_on(pieces[-1], piece):
-            if len(pieces) > 1:
-                _log.info("omega does not go on from %s to %s: each file is a scan of its own", pieces[-1].path, path)
-            return None
         pieces.append(piece)
-    return pieces
+        if piece.n_frames == 0:
+            n_lost += 1
+            continue
+        if piece.first is None or piece.step == 0.0:
+            return None
+        if before is not None and not _goes_on(before, piece.first, n_lost):
+            _log.info("omega does not go on from %s to %s: each file is a scan of its own", before.path, path)
+            return None
+        before, n_lost = piece, 0
+    return None if before is None else pieces
 
 
 def _joined(pieces: Sequence[_Piece], target_of: Callable[[Path], Path], parameters: Parameters) -> list[FileTask]:
@@ -111,8 +120,8 @@ def _piece(path: Path, location: str | None, parameters: Parameters) -> _Piece:
         return _Piece(path)
 
 
-def _goes_on(a: _Piece, b: _Piece) -> bool:
-    """Return whether the omega of one file goes on in the next; files that do not say so, or cannot be read, do not."""
-    if a.first is None or b.first is None or a.step == 0.0:
-        return False
-    return abs(a.first + a.n_frames * a.step - b.first) < _SAME_OMEGA * abs(a.step)
+def _goes_on(before: _Piece, omega: float, n_lost: int) -> bool:
+    """Return whether a file that begins at omega [deg] goes on after another, with n_lost as long between them."""
+    assert before.first is not None
+    expected = before.first + (1 + n_lost) * before.n_frames * before.step
+    return abs(expected - omega) < _SAME_OMEGA * abs(before.step)

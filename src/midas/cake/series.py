@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import glob
 import logging
-import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,10 +20,10 @@ from midas.cake.file_task import FileResult, FileTask, Setup, forget_maps, is_se
 from midas.cake.header_values import with_header_values
 from midas.cake.result import Cake
 from midas.cake.scan import SCANS, is_one_scan, plan_tasks
-from midas.checks import check_type, file_path, number, thread_count, whole_number, yes_or_no
+from midas.checks import check_type, file_path, thread_count, whole_number, yes_or_no
 from midas.errors import InputError
-from midas.io.atomic import output_folder
-from midas.io.dark import constant_dark
+from midas.io.atomic import keep_inputs, output_folder
+from midas.io.dark import check_threshold, constant_dark
 from midas.io.formats import FORMATS
 from midas.io.gsas_zarr import SUFFIX, require_suffix
 from midas.io.parameters import Parameters
@@ -32,6 +31,9 @@ from midas.io.parameters import Parameters
 _log = logging.getLogger(__name__)
 
 _IMAGE_SUFFIXES = (".MIDAS.zip", ".zarr.zip", ".nxs.h5")
+_DIGITS = re.compile(r"([0-9]+)")
+_MASTER = "_master.h5"
+_EIGER_DATA = re.compile(r"_data_[0-9]+\.h5$")
 _FILES_A_THREAD = 4  # files for each thread from which on each thread takes a file of its own
 
 
@@ -47,7 +49,8 @@ class SeriesFiles:
 
     data: Path | Sequence[Path]
     """Image file, of a series the first or any other; a folder or a pattern (`scan_*.h5`) for all of its image files
-    in the order of their names; or a list of files."""
+    in the order of their names, numbers in them by value, data files beside their Eiger master left out; or a list of
+    files."""
     dark: Path | None = None
     """Dark image file, or the counts of a dark that is the same for every pixel (`Path("100")`); None takes what the
     parameters name (`Dark`), if anything."""
@@ -103,17 +106,27 @@ def _files_of(data: Path | str | Sequence[Path | str]) -> list[Path]:
         return [file_path("a file of the list", path) for path in data]
     path = Path(data)
     if path.is_dir() and path.suffix.lower() != ".zarr":
-        files = [p for p in sorted(path.iterdir()) if _is_image(p)]
+        files = _in_order(p for p in path.iterdir() if _is_image(p))
         if not files:
             raise InputError(f"{path}: the folder holds no image file (of {', '.join(sorted(FORMATS)[:8])} ...)")
         return files
     if not path.exists() and glob.has_magic(str(path)):
-        found = sorted(glob.glob(str(path)))  # noqa: PTH207  a folder of the path may be a pattern, too
-        files = [Path(name) for name in found if not name.endswith(SUFFIX)]
+        found = glob.glob(str(path))  # noqa: PTH207  a folder of the path may be a pattern, too
+        files = _in_order(Path(name) for name in found if not name.endswith(SUFFIX))
         if not files:
             raise InputError(f"{path}: no file has a name like this; check the pattern and the folder")
         return files
     return [path]
+
+
+def _in_order(files: Iterable[Path]) -> list[Path]:
+    """Return files by name, s_9 before s_10, without those that are read through an Eiger master among them."""
+    found = sorted(files, key=lambda path: [int(p) if k % 2 else p for k, p in enumerate(_DIGITS.split(str(path)))])
+    masters = {path for path in found if path.name.endswith(_MASTER)}
+    behind = {path for path in found if path.with_name(_EIGER_DATA.sub(_MASTER, path.name)) in masters} - masters
+    if behind:
+        _log.info("%d data files are read through the master files beside them", len(behind))
+    return [path for path in found if path not in behind]
 
 
 def _is_image(path: Path) -> bool:
@@ -168,7 +181,7 @@ class SeriesOptions:
     scan
         "files": each file is a scan of its own. "one": all are one scan; sums go over the borders of files, and files
         that share a sum are caked into one, named for the first of them. "auto", the default: one scan where the files
-        themselves say that omega goes on from one to the next.
+        themselves say that omega goes on from one to the next. Sums end before a file that cannot be read.
     also
         Further forms of each cake: any of "nexus", "xye", "fxye", "csv", "mat"; default none.
     map_folder
@@ -199,8 +212,7 @@ class SeriesOptions:
             raise InputError(f"scan is {self.scan!r}; expected one of {', '.join(SCANS)}")
         object.__setattr__(self, "also", check_exports(self.also))
         yes_or_no("skip_existing", self.skip_existing)
-        if not 0.0 <= number("threshold", self.threshold) < math.inf and self.threshold != -1:
-            raise InputError(f"the threshold (-preProcThresh) is {self.threshold:g}; expected -1 or counts from 0")
+        check_threshold(self.threshold)
         thread_count(self.n_threads)
         if self.map_folder is not None:
             file_path("map_folder", self.map_folder, "the name of a folder, or None")
@@ -264,8 +276,13 @@ def integrate_files(
     if n_workers < 0:
         raise InputError(f"n_workers is {n_workers}; expected a number of files at a time, or 0 for one a thread")
     paths = files.paths
+    files = replace(files, dark=files.dark or parameters.file("Dark"), flat=files.flat or parameters.file("Flat"))
     parameters = with_header_values(parameters, paths, location=files.data_location)
-    tasks = _tasks(paths, files, parameters, output, options)
+    map_folder = options.map_folder
+    if executor is not None:
+        (files, parameters), output = _absolute(files, parameters), Path(output).absolute()
+        map_folder = None if map_folder is None else Path(map_folder).absolute()
+    tasks = _tasks(files.paths, files, parameters, output, options)
     threads = options.n_threads or _core.max_threads()
     side_by_side = executor is not None or len(tasks) >= _FILES_A_THREAD * threads
     setup = Setup(
@@ -277,7 +294,7 @@ def integrate_files(
         dark_location=files.dark_location,
         skip_existing=options.skip_existing,
         exports=options.also,
-        map_folder=options.map_folder,
+        map_folder=map_folder,
         n_threads=1 if side_by_side else threads,
     )
     results: list[FileResult] = []
@@ -295,6 +312,19 @@ def integrate_files(
                     raise result.error
                 _log.error("%s", result.reason)
     return CakedSeries(tuple(results), last)
+
+
+def _absolute(files: SeriesFiles, parameters: Parameters) -> tuple[SeriesFiles, Parameters]:
+    """Return the same by names that are right in whichever folder a process runs."""
+
+    def absolute(path: Path | None) -> Path | None:
+        return None if path is None else Path(path).absolute()
+
+    images = [path.absolute() for path in files.paths]
+    files = replace(files, data=images, first_number=None, last_number=None, flat=absolute(files.flat))
+    if files.dark is not None and constant_dark(files.dark) is None:
+        files = replace(files, dark=absolute(files.dark))
+    return files, replace(parameters, path=absolute(parameters.path))
 
 
 def integrate_file(
@@ -325,13 +355,22 @@ def _tasks(
         raise InputError(f"{missing[0]}: no such file; check the name, the folder and the file numbers")
     _ = parameters.geometry, parameters.grid
     _check_peaks(parameters)
-    dark = files.dark or parameters.file("Dark")
-    flat = files.flat or parameters.file("Flat")
+    dark, flat = files.dark, files.flat
     unskipped = parameters.updated({"SkipFrame": 0})
     if dark is not None and constant_dark(dark) is None:
         open_images(dark, files.dark_location, unskipped).close()
     if flat is not None:
         open_images(flat, None, unskipped).close()
+    tasks = _planned(paths, files, parameters, output, options)
+    used = [path for path in (dark, flat) if path is not None]
+    keep_inputs((task.target for task in tasks), (*paths, *used))
+    return tasks
+
+
+def _planned(
+    paths: list[Path], files: SeriesFiles, parameters: Parameters, output: Path | str, options: SeriesOptions
+) -> list[FileTask]:
+    """Return the tasks, each with a target of its own."""
     location = files.data_location
     if Path(output).name.endswith(".zip"):
         one_scan = is_one_scan(paths, parameters, location=location, scan=options.scan)
@@ -367,7 +406,7 @@ def _check_peaks(parameters: Parameters) -> None:
         return
     bins = parameters.bins
     low, high = bins.radius_min, bins.radius_max
-    if parameters.grid.shape[0] < 2:
+    if bins.shape[0] < 2:
         raise InputError(
             f"{parameters.name}: DoPeakFit 1, but RMin {low:g} to RMax {high:g} px by RBinSize {bins.radius_step:g} is "
             "one bin; expected several a peak: make RBinSize smaller"

@@ -28,6 +28,18 @@ from midas.messages import warn_caller
 _SUSPICIOUS_NEGATIVES = 0.2  # fraction of a float frame; gaps and bad pixels are a few per cent
 
 
+@dataclass(frozen=True)
+class Segment:
+    """Frames of a source that are a scan of their own: no sum goes over their border."""
+
+    n_frames: int
+    """How many."""
+    omega_start: float | None = None
+    """Omega of the first of them [deg]; None as the options say."""
+    omega_step: float | None = None
+    """Omega from frame to frame [deg]; None as the options say."""
+
+
 @dataclass(frozen=True, eq=False)
 class Run:
     """What frames of a source are summed with, and how."""
@@ -36,26 +48,30 @@ class Run:
     inputs: FrameInput
     dark: Dark | None
     options: IntegrationOptions
-    segments: tuple[int, ...]
-    """Frames of each scan of the source: no sum goes over a border of these, and omega begins anew."""
+    segments: tuple[Segment, ...]
+    """The scans of the source, one after another."""
 
     @property
     def n_frames(self) -> int:
         """Frames of the source."""
-        return sum(self.segments)
+        return sum(segment.n_frames for segment in self.segments)
 
     @property
     def groups(self) -> list[tuple[int, int]]:
         """The frames of each sum as (first, one past the last)."""
-        starts = np.cumsum([0, *self.segments[:-1]]).tolist()
-        of_segments = zip(starts, self.segments, strict=True)
-        return [(start + a, start + b) for start, n in of_segments for a, b in self.options.groups(n)]
+        lengths = [segment.n_frames for segment in self.segments]
+        starts = np.cumsum([0, *lengths[:-1]]).tolist()
+        return [(at + a, at + b) for at, n in zip(starts, lengths, strict=True) for a, b in self.options.groups(n)]
 
     @property
     def omega(self) -> FloatArray:
         """Shape (n_frames,): omega of each frame [deg]."""
-        in_scan = np.concatenate([np.arange(n) for n in self.segments])
-        return np.asarray(self.options.omega_start + self.options.omega_step * in_scan, dtype=np.float64)
+        return np.concatenate([self._omega_of(segment) for segment in self.segments])
+
+    def _omega_of(self, segment: Segment) -> FloatArray:
+        start = self.options.omega_start if segment.omega_start is None else segment.omega_start
+        step = self.options.omega_step if segment.omega_step is None else segment.omega_step
+        return np.asarray(start + step * np.arange(segment.n_frames), dtype=np.float64)
 
 
 class Results(Protocol):
@@ -74,16 +90,17 @@ def prepare_run(
     arrays: PixelArrays,
     options: IntegrationOptions | None,
     n_threads: int,
-    segments: Sequence[int] | None = None,
+    segments: Sequence[Segment] | None = None,
 ) -> Run:
     """Return all that the frames of a source are summed with; options None takes the defaults, and has the corrections.
 
-    `segments`: frames of each scan in it, of which no sum holds frames of two; None: all are one.
+    `segments`: the scans in it; None: all are one.
 
     Raises
     ------
     InputError
-        Shapes disagree, a dtype is unusable, image transforms disagree, or options are of the wrong type.
+        Shapes disagree, a dtype is unusable, image transforms disagree, options are of the wrong type, or the segments
+        have more or fewer frames than the source.
     """
     options = IntegrationOptions() if options is None else options
     check_type("options", options, IntegrationOptions, call="IntegrationOptions(frames_per_sum=10)")
@@ -104,7 +121,11 @@ def prepare_run(
         normalize=options.normalize,
         n_threads=n_threads,
     )
-    return Run(cake_map, inputs, mean_dark, options, (shape[0],) if segments is None else tuple(segments))
+    run = Run(cake_map, inputs, mean_dark, options, (Segment(shape[0]),) if segments is None else tuple(segments))
+    if run.n_frames != shape[0] or any(segment.n_frames < 1 for segment in run.segments):
+        lengths = [segment.n_frames for segment in run.segments]
+        raise InputError(f"the segments have {lengths} frames; expected 1 or more each, {shape[0]} together")
+    return run
 
 
 def frame_shape(frames: Any, geometry: Geometry) -> tuple[tuple[int, int, int], bool]:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from midas.calibration.hints import name_hints
-from midas.io.frames import Frames, mean_frame, read_frames, read_image
+from midas.io.frames import Frames, one_image, read_frames, read_image
 from midas.io.headers import Hint
 from midas.io.tree_formats import DARK_LOCATION
 
@@ -66,7 +66,7 @@ def held_by(frames: Frames, **options: Any) -> CalibrantFile:
     >>> held_by(Frames.from_array(np.ones((2, 40, 40), dtype=np.uint16))).image.dtype
     dtype('float64')
     """
-    image = frames[0] if len(frames) == 1 else mean_frame(frames)
+    image = one_image(frames)
     mask, dark = frames.mask, None
     if frames.path is not None and frames.has_dark:
         dark = read_image(frames.path, **(options | {"data_location": DARK_LOCATION}))

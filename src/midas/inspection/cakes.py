@@ -53,7 +53,7 @@ def _inspect(path: Path, root: Any) -> Inspection:
     sums: Any = root[_SUMS]
     names = sorted(sums.array_keys(), key=lambda name: (len(name), name))
     chosen = [names[i] for i in spread_over(list(range(len(names))))]
-    looked = [np.asarray(sums[name][...], dtype=np.float64) for name in chosen]
+    looked = {name: np.asarray(sums[name][...], dtype=np.float64) for name in chosen}
     attributes = [dict(sums[name].attrs) for name in (names[:1] + names[-1:])]
     facts = [
         Fact("sums", f"{len(names)}, frames in the first: {_number(attributes[0], _SUMMED)}" if names else "0"),
@@ -70,11 +70,14 @@ def _inspect(path: Path, root: Any) -> Inspection:
     facts.append(Fact("variance", "kept" if "OmegaSumFrameVariance" in root else "not kept"))
     facts += _instrument(root)
     used = area > 0.0
-    counts = [values[used] for values in looked if values.shape == area.shape and used.any()]
+    whole = {name: values for name, values in looked.items() if values.shape == area.shape}
+    counts = [values[used] for values in whole.values() if used.any()]
     if counts:
         text = f"min {min(c.min() for c in counts):.4g}, max {max(c.max() for c in counts):.4g}"
-        facts.append(Fact("intensity", f"{text} of sums {', '.join(n.rpartition('_')[2] for n in chosen)}"))
-    picture = np.where(used, looked[0], np.nan).T.astype(np.float32) if counts else None
+        facts.append(Fact("intensity", f"{text} of sums {', '.join(n.rpartition('_')[2] for n in whole)}"))
+    shown, picture = next(iter(whole), ""), None
+    if counts:
+        picture = np.where(used, whole[shown], np.nan).T.astype(np.float32)
     return Inspection(
         path,
         "cake",
@@ -82,9 +85,9 @@ def _inspect(path: Path, root: Any) -> Inspection:
         (len(names), *area.shape),
         "float64",
         tuple(facts),
-        _cake_problems(root, area, names, looked),
+        _cake_problems(root, area, looked),
         picture=picture,
-        picture_name=chosen[0] if chosen else "",
+        picture_name=shown,
         extent=(*_ends(radius[:, 0]), *_ends(eta[0])),
     )
 
@@ -105,11 +108,13 @@ def _instrument(root: Any) -> list[Fact]:
     return facts
 
 
-def _cake_problems(root: Any, area: np.ndarray, names: list[str], looked: list[np.ndarray]) -> tuple[str, ...]:
+def _cake_problems(root: Any, area: np.ndarray, sums: dict[str, np.ndarray]) -> tuple[str, ...]:
+    """Return what is wrong with a cake, of which some sums were looked at."""
     problems = []
+    looked = list(sums.values())
     if "InstrumentParameters" not in root:
         problems.append("it has no InstrumentParameters, which GSAS-II needs; integrate the frames again")
-    if not names:
+    if not sums:
         problems.append("it holds no summed pattern; the integration did not end")
     used = area > 0.0
     if not used.any():
@@ -118,7 +123,7 @@ def _cake_problems(root: Any, area: np.ndarray, names: list[str], looked: list[n
     few = int(((used.sum(axis=0) <= _FEWEST_BINS) & used.any(axis=0)).sum())
     if few:
         problems.append(f"{few} azimuths have {_FEWEST_BINS} or fewer bins with pixels: GSAS-II leaves them out")
-    wrong = [name for name, values in zip(names, looked, strict=False) if values.shape != area.shape]
+    wrong = [name for name, values in sums.items() if values.shape != area.shape]
     if wrong:
         problems.append(f"{_SUMS}/{wrong[0]} has another shape than REtaMap")
         return tuple(problems)

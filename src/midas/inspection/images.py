@@ -17,7 +17,7 @@ from midas.inspection.result import Fact, FrameLook, Inspection
 from midas.io.frames import Frames, read_frames
 from midas.io.headers import Hint
 from midas.io.image_source import CONDITIONS
-from midas.io.tree_formats import DARK_LOCATION
+from midas.io.tree_formats import DARK_LOCATION, SCAN_GROUP
 
 _PHOTON_COUNTERS = ("pilatus", "eiger", "mythen", "xpad", "lambda")
 _MARKS_OF_COUNTERS = 1e-4  # share of marked pixels above which a detector has gaps, as photon counters do
@@ -172,15 +172,16 @@ def _size_facts(path: Path, frames: Frames) -> Iterator[Fact]:
 
 def _omega_facts(frames: Frames) -> Iterator[Fact]:
     start, step = (frames.metadata.get(name) for name in ("omega_start", "omega_step"))
-    source = "measurement/process/scan_parameters"
     if isinstance(start, float) and isinstance(step, float):
-        yield Fact("omega", f"{start:g} to {start + step * (len(frames) - 1):g} deg in steps of {step:g}", source)
+        start += step * frames.skip_frames  # the file's is that of the first frame stored (SPEC section 4)
+        end = start + step * (len(frames) - 1)
+        yield Fact("omega", f"{start:g} to {end:g} deg in steps of {step:g}", SCAN_GROUP)
     for name, label in CONDITIONS.items():
         value = frames.metadata.get(name)
         if isinstance(value, np.ndarray) and value.size:
-            yield Fact(label, f"{np.nanmin(value):g} to {np.nanmax(value):g}", source)
+            yield Fact(label, f"{np.nanmin(value):g} to {np.nanmax(value):g}", SCAN_GROUP)
         elif isinstance(value, float):
-            yield Fact(label, f"{value:g}", source)
+            yield Fact(label, f"{value:g}", SCAN_GROUP)
 
 
 def _value_facts(frames: Frames, looks: list[FrameLook]) -> Iterator[Fact]:

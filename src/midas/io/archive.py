@@ -18,11 +18,11 @@ import numpy.typing as npt
 
 from midas.errors import InputError
 from midas.io.frames import Frames, read_mask
+from midas.io.headers import ANALYSIS_GROUP
 from midas.io.image_source import Image, Mask
 from midas.io.parameter_table import PARAMETER_KEYS
 from midas.io.parameters import MASK_KEYS, Parameters
 from midas.io.tree_formats import (
-    ANALYSIS_GROUP,
     BRIGHT_LOCATION,
     DARK_LOCATION,
     DEFAULT_LOCATION,

@@ -7,10 +7,10 @@ import errno
 import itertools
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from midas.errors import MidasError, OutputError
+from midas.errors import InputError, MidasError, OutputError
 
 _REASONS = {
     errno.ENOENT: "its folder does not exist; create the folder or name another",
@@ -167,6 +167,37 @@ def _reason(error: Exception, final: Path) -> str | None:
     if os.strerror(errno.ENOSPC) in str(error):
         return _REASONS[errno.ENOSPC]
     return None
+
+
+def put_in_place(path: Path, final: Path) -> None:
+    """Rename a whole file to `final`, of a link what it points to.
+
+    Raises
+    ------
+    OutputError
+        A folder is in the way, or the folder cannot be written to.
+    """
+    final = final.resolve() if final.is_symlink() else final
+    try:
+        path.replace(final)
+    except OSError as error:
+        reason = _REASONS.get(error.errno or 0, error.strerror or "the system refused")
+        raise OutputError(f"cannot write {final}: {reason}") from error
+    with contextlib.suppress(OSError):  # some network file systems cannot flush a folder
+        _flush(final.parent)
+
+
+def keep_inputs(targets: Iterable[Path], inputs: Iterable[Path]) -> None:
+    """Raise InputError where a file to write is one of those that are read, whatever links lead to it.
+
+    Examples
+    --------
+    >>> keep_inputs([Path("out/a.h5")], [Path("a.h5")])
+    """
+    read = {path.resolve() for path in inputs}
+    for target in targets:
+        if target.resolve() in read:
+            raise InputError(f"{target} is one of the files that are read; name another file or folder to write to")
 
 
 @contextlib.contextmanager

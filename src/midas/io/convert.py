@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from midas.checks import number, thread_count, whole_number
+from midas.checks import thread_count, whole_number
 from midas.errors import InputError, MidasError
 from midas.io.archive import Archive, ImageStack, blocks, gather
-from midas.io.atomic import atomic_path, output_folder
-from midas.io.dark import constant_dark, less_dark
-from midas.io.frames import Frames, mean_frame, read_frames
+from midas.io.atomic import atomic_path, keep_inputs, output_folder
+from midas.io.dark import check_threshold, constant_dark, less_dark
+from midas.io.frames import Frames, one_image, read_frames
 from midas.io.image_source import Image
 from midas.io.parameters import Parameters
 from midas.io.tree_formats import BRIGHT_LOCATION, DARK_LOCATION
@@ -65,8 +64,7 @@ class ConvertOptions:
 
     def __post_init__(self) -> None:
         """Refuse numbers out of range."""
-        if not 0.0 <= number("threshold", self.threshold) < math.inf and self.threshold != -1:
-            raise InputError(f"the threshold (-preProcThresh) is {self.threshold:g}; expected -1 or counts from 0")
+        check_threshold(self.threshold)
         n = whole_number("frames_per_block", self.frames_per_block)
         if n == 0 or n < -1:
             raise InputError(f"frames_per_block (-numFrameChunks) is {n}; expected -1 or a number of frames")
@@ -243,7 +241,7 @@ def _images(frames: Frames, dark: Frames | None, options: ConvertOptions) -> tup
     """Return the frames as they are stored, and the threshold above the dark that was subtracted, -1 without."""
     if options.threshold < 0.0:
         return frames, -1.0
-    mean = None if dark is None else mean_frame(dark)
+    mean = None if dark is None else one_image(dark)
     bad_values = () if options.parameters is None else options.parameters.bad_values
     return less_dark(frames, mean, threshold=options.threshold, bad_values=bad_values), options.threshold
 
@@ -284,12 +282,9 @@ def _check_transforms(frames: Frames, parameters: Parameters | None) -> None:
 def _check_names(paths: Sequence[Path], targets: Sequence[Path]) -> None:
     if len(set(targets)) < len(targets):
         raise InputError(f"{len(paths)} files would be written to {len(set(targets))} names; name a folder")
-    inputs = {path.resolve() for path in paths}
     if not any(path.exists() for path in paths):
         raise InputError(f"{paths[0]}: no such file; check the name, the folder and the file numbers")
-    for target in targets:
-        if target.resolve() in inputs:
-            raise InputError(f"{target} is one of the files to convert; name another file or folder to write to")
+    keep_inputs(targets, paths)
 
 
 def _named(progress: Callable[[int, int, str], None], name: str) -> Progress:

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from midas.checks import number
 from midas.errors import InputError
 from midas.io.frames import Frames
-from midas.io.image_source import FrameSource, Image, valid_mask
+from midas.io.image_source import FrameSource, Image, is_counted, valid_mask
 
 
 def constant_dark(dark: Path | str) -> float | None:
@@ -34,6 +35,18 @@ def constant_dark(dark: Path | str) -> float | None:
     return counts
 
 
+def check_threshold(threshold: float) -> None:
+    """Raise InputError of a threshold above the dark that is neither counts from 0 nor -1, which stands for none.
+
+    Examples
+    --------
+    >>> check_threshold(-1), check_threshold(10)
+    (None, None)
+    """
+    if not 0.0 <= number("threshold", threshold) < math.inf and threshold != -1:
+        raise InputError(f"the threshold (-preProcThresh) is {threshold:g}; expected -1 or counts from 0")
+
+
 def less_dark(
     frames: Frames, dark: npt.ArrayLike | None, *, threshold: float, bad_values: Sequence[float] = ()
 ) -> Frames:
@@ -48,8 +61,8 @@ def less_dark(
     frames
         Raw frames; they are closed with what is returned.
     dark
-        Shape (n_z, n_y), the mean of the dark frames, laid out as the frames; NaN where there is none. None subtracts
-        nothing.
+        Shape (n_z, n_y), one dark frame as it is or the mean of several, laid out as the frames; a pixel that is not
+        `is_counted` has none. None subtracts nothing.
     threshold
         Counts above the dark, 0 or more.
     bad_values
@@ -66,7 +79,7 @@ def less_dark(
     >>> less_dark(raw, np.full((1, 4), 100.0), threshold=10)[0].tolist()
     [[0, 0, 30, 65535]]
     """
-    mean = np.zeros(frames.shape[1:]) if dark is None else np.asarray(dark, dtype=np.float64)
+    mean = np.zeros(frames.shape[1:]) if dark is None else np.asarray(dark)
     if mean.shape != frames.shape[1:]:
         raise InputError(f"the dark has shape {mean.shape}; expected {frames.shape[1:]} as of the frames")
     if not threshold >= 0.0 or not np.isfinite(threshold):
@@ -82,15 +95,13 @@ def less_dark(
 class _LessDark(FrameSource):
     """The frames of `less_dark`."""
 
-    def __init__(
-        self, frames: Frames, dark: npt.NDArray[np.float64], threshold: float, bad_values: tuple[float, ...]
-    ) -> None:
+    def __init__(self, frames: Frames, dark: npt.NDArray[Any], threshold: float, bad_values: tuple[float, ...]) -> None:
         self.shape, self.dtype, self.files = frames.shape, frames.dtype, frames.files
         self.segments, self.metadata = frames.segments, frames.metadata
         self.image_transforms = frames.image_transforms
         self._frames, self._bad_values, self._threshold = frames, bad_values, threshold
-        self._unknown = ~np.isfinite(dark)
-        self._dark = np.where(self._unknown, 0.0, dark)
+        self._unknown = ~is_counted(dark)
+        self._dark = np.where(self._unknown, 0.0, dark.astype(np.float64))
 
     def read(self, index: int) -> Image:
         return self._subtracted(self._frames[index])

@@ -78,7 +78,8 @@ class Frames:
         `i` and `i0` are a number, or an array of one for each frame, after skipping; `hints`, where there are any, what
         it says of the instrument (`midas.io.headers.Hint`). Of a MIDAS file that records them also
         `recorded_transforms`, the `ImTransOpt` that its frames want and have not had, and `dark_subtracted`, True where
-        they are stored without their dark."""
+        they are stored without their dark. Of several files what the first says, `omega_start` and `omega_step` of each
+        in `omegas_of_files`."""
         self.segments: tuple[int, ...] = source.segments or (n - skip_frames,)
         """Frames of each file, of several that follow one another."""
         self._source = source
@@ -126,7 +127,7 @@ class Frames:
         self.check_readable(first, end)
         try:
             known = self._source.read_several(first + self.skip_frames, end + self.skip_frames, n_threads)
-        except FormatError:  # one by one, to find out which it is
+        except (FormatError, OSError):  # one by one, to find out which it is
             known = None
         if known is not None and not self._transforms:
             return known.astype(self.dtype, copy=False)
@@ -348,7 +349,18 @@ def read_image(path: Path | str, **options: Any) -> Image:
     [[2.0, 2.0]]
     """
     with read_frames(path, **options) as frames:
-        return frames[0] if len(frames) == 1 else mean_frame(frames)
+        return one_image(frames)
+
+
+def one_image(frames: Frames) -> Image:
+    """Return the only frame as it is, or of several `mean_frame`; shape (n_z, n_y).
+
+    Examples
+    --------
+    >>> one_image(Frames.from_array(np.array([[1, 2]], dtype=np.uint16))).dtype
+    dtype('uint16')
+    """
+    return frames[0] if len(frames) == 1 else mean_frame(frames)
 
 
 def mean_frame(frames: Frames) -> npt.NDArray[np.float64]:

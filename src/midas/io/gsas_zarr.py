@@ -10,6 +10,7 @@ import contextlib
 import json
 import math
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -362,8 +363,8 @@ def recorded_source(path: Path) -> str | None:
     try:
         with zipfile.ZipFile(path) as archive:
             found = json.loads(archive.read(".zattrs"))["midas"][SOURCE]
-    except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile):
-        return None
+    except (OSError, LookupError, TypeError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error):
+        return None  # a file cut short or spoilt, which is made anew
     return str(found)
 
 

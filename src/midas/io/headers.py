@@ -15,6 +15,9 @@ import numpy as np
 
 from midas.units import ANGSTROM_PER_UNIT, KEV_PER_UNIT, UM_PER_MM, UM_PER_UNIT, wavelength_from_energy
 
+ANALYSIS_GROUP = "analysis/process/analysis_parameters"
+"""Where MIDAS files have the parameters of a parameter file (SPEC section 4)."""
+
 _PLAUSIBLE = {  # in our units; outside is a field left at its default, or in a unit that the file does not say
     "wavelength": (0.03, 15.0),
     "distance": (1.5e4, 1e8),
@@ -224,13 +227,12 @@ def _scalar(root: Any, path: str) -> tuple[float, str] | None:
 
 def _midas_hints(root: Any) -> Iterator[Hint | None]:
     """Yield what the parameters stored in a MIDAS archive say (SPEC section 4): our units already."""
-    folder = "analysis/process/analysis_parameters"
     for name, key in (("wavelength", "Wavelength"), ("pixel_size", "PixelSize"), ("distance", "Lsd")):
-        if (found := _scalar(root, f"{folder}/{key}")) is not None:
-            yield number_hint(name, found[0], f"{folder}/{key}")
-    y, z = (_scalar(root, f"{folder}/{axis}Cen") for axis in "YZ")
+        if (found := _scalar(root, f"{ANALYSIS_GROUP}/{key}")) is not None:
+            yield number_hint(name, found[0], f"{ANALYSIS_GROUP}/{key}")
+    y, z = (_scalar(root, f"{ANALYSIS_GROUP}/{axis}Cen") for axis in "YZ")
     if y is not None and z is not None and (y[0], z[0]) != (0.0, 0.0):
-        yield Hint("beam_center", (y[0], z[0]), f"{folder}/YCen, ZCen")
+        yield Hint("beam_center", (y[0], z[0]), f"{ANALYSIS_GROUP}/YCen, ZCen")
 
 
 def _first_of_each(found: list[Hint | None]) -> tuple[Hint, ...]:

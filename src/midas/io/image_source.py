@@ -144,3 +144,16 @@ def valid_mask(image: Image, *, bad_values: Sequence[float] = ()) -> Mask:
     for value in bad_values:
         valid &= image != value
     return valid
+
+
+def is_counted(image: Image) -> Mask:
+    """Return True where a pixel of a dark or a flat holds a number, shape as the image.
+
+    As `valid_mask`, but negative floating point numbers do: a dark may be what is left of others.
+
+    Examples
+    --------
+    >>> is_counted(np.array([-0.5, np.nan])).tolist(), is_counted(np.array([7, 65535], dtype=np.uint16)).tolist()
+    ([True, False], [True, False])
+    """
+    return np.asarray(np.isfinite(image)) if image.dtype.kind == "f" else valid_mask(image)

@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from midas.errors import FormatError, InputError
-from midas.io.image_source import CONDITIONS, FrameSource, Image
+from midas.io.image_source import CONDITIONS, FrameSource, Image, Mask
 
 if TYPE_CHECKING:
     from midas.io.frames import Frames
 
 
+_OMEGAS = ("omega_start", "omega_step")
+
+
 class JoinedSource(FrameSource):
-    """Files whose frames follow one another; each is opened to see how many frames it has, and kept open once read."""
+    """Files whose frames follow one another; each is opened to see what it has beside its pixels, and again to read."""
 
     def __init__(self, paths: Sequence[Path], open_file: Callable[[Path], Frames]) -> None:
         if not paths:
             raise InputError("there is no file in the list; expected the names of one or more")
         self._paths, self._open_file = tuple(paths), open_file
-        self._lock, self._open = threading.Lock(), None
+        self._lock = threading.Lock()
+        self._open: tuple[int, Frames] | None = None
         lengths: list[int] = []
         files: list[Path] = []
         metadata: list[Mapping[str, object]] = []
+        self._have_dark: list[bool] = []
+        self._mask: Mask | None = None
         for k, path in enumerate(self._paths):
             with open_file(path) as frames:
                 if k == 0:
@@ -39,14 +45,16 @@ class JoinedSource(FrameSource):
                 lengths.append(len(frames))
                 files += frames.files
                 metadata.append(frames.metadata)
+                self._have_dark.append(frames.has_dark)
+                mask = frames.mask
+                if mask is not None:
+                    self._mask = mask if self._mask is None else self._mask | mask
         self.segments = tuple(lengths)
         self._starts = np.cumsum([0, *lengths])
         self.shape = (int(self._starts[-1]), rows, columns)
         self.files = tuple(dict.fromkeys(files))
         more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
         self.metadata = {**_joined(metadata, lengths), "source": f"{paths[0]}{more}"}
-
-    _open: tuple[int, Frames] | None
 
     def read(self, index: int) -> Image:
         """Return frame `index`."""
@@ -59,21 +67,14 @@ class JoinedSource(FrameSource):
 
     def read_mask(self) -> Image | None:
         """Return not 0 where any of the files masks a pixel; None where none has a mask."""
-        masks = [mask for mask in self._of_each(lambda frames: frames.mask) if mask is not None]
-        return np.any(masks, axis=0).astype(np.uint8) if masks else None
+        return None if self._mask is None else self._mask.astype(np.uint8)
 
     def has_dark(self) -> bool:
         """Return whether each file holds a dark; raise FormatError where only some do."""
-        found = list(self._of_each(lambda frames: frames.has_dark))
-        if any(found) and not all(found):
-            without = self._paths[found.index(False)]
+        if any(self._have_dark) and not all(self._have_dark):
+            without = self._paths[self._have_dark.index(False)]
             raise FormatError(f"{without} holds no dark (exchange/dark) as others of its scan do; name a dark for all")
-        return all(found)
-
-    def _of_each(self, ask: Callable[[Frames], Any]) -> Iterator[Any]:
-        for path in self._paths:
-            with self._open_file(path) as frames:
-                yield ask(frames)
+        return all(self._have_dark)
 
     def close(self) -> None:
         """Close the file that is open."""
@@ -95,7 +96,7 @@ class JoinedSource(FrameSource):
 
 
 def _joined(metadata: Sequence[Mapping[str, object]], lengths: Sequence[int]) -> dict[str, object]:
-    """Return what the first file says, and the conditions of each frame where every file has them.
+    """Return what the first file says, the conditions of each frame where every file has them, and each file's omegas.
 
     Raises
     ------
@@ -111,6 +112,7 @@ def _joined(metadata: Sequence[Mapping[str, object]], lengths: Sequence[int]) ->
                 "expected the same of all files of a scan"
             )
     found = dict(metadata[0])
+    found["omegas_of_files"] = tuple({name: each[name] for name in _OMEGAS if name in each} for each in metadata)
     for name in CONDITIONS:
         found.pop(name, None)
         if all(name in each for each in metadata):

@@ -45,7 +45,7 @@ def _logging_to(path: Path) -> Iterator[None]:
     logger = logging.getLogger("midas")
     level = logger.level
     logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    logger.setLevel(min(level or logging.INFO, logging.INFO))  # what was asked for beyond stays
     try:
         yield
     finally:

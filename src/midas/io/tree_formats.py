@@ -13,7 +13,7 @@ import numpy as np
 from midas.errors import FormatError
 from midas.io.hdf5_chunks import ChunkedStack
 from midas.io.hdf5_heaps import check_heaps
-from midas.io.headers import tree_hints
+from midas.io.headers import ANALYSIS_GROUP, tree_hints
 from midas.io.image_source import CONDITIONS, FrameSource, Image, ReadOptions, stack_shape
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ DARK_LOCATION = "exchange/dark"
 BRIGHT_LOCATION = "exchange/bright"
 MASK_LOCATION = "exchange/mask"
 SCAN_GROUP = "measurement/process/scan_parameters"
-ANALYSIS_GROUP = "analysis/process/analysis_parameters"
 THRESHOLD_KEY = "preProcThresh"
 """Analysis parameter of files whose frames are stored without their dark: the threshold above it."""
 HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf", ".nxs", ".nx5")
@@ -66,7 +65,7 @@ class Hdf5Source(FrameSource):
         where = location or _default_location(self._file)
         node = _get(self._file, where)
         if node is not None and not hasattr(node, "shape"):
-            parts = [_get(node, name) for name in sorted(node) if _PART.fullmatch(name)]
+            parts = [_get(node, name) for name in sorted(filter(_PART.fullmatch, node), key=_part_number)]
         else:
             parts = [] if node is None else [node]
         if not parts:
@@ -215,6 +214,10 @@ def _default_location(root: Any) -> str:
         return "entry/data"
     stacks = [name for name, shape in list_datasets(root) if len(shape) == 3]
     return stacks[0] if len(stacks) == 1 else DEFAULT_LOCATION
+
+
+def _part_number(name: str) -> int:
+    return int(name.rpartition("_")[2])
 
 
 def _nexus_default(root: Any) -> str | None:
