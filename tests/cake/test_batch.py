@@ -344,6 +344,18 @@ def test_what_nobody_thought_of_fails_one_file(tmp_path: Path, monkeypatch: pyte
     assert "ArithmeticError: here" in done.failed[0].reason
 
 
+def test_a_missing_further_form_is_made_again(tmp_path: Path) -> None:
+    files, resume = write_files(tmp_path / "in", 2), SeriesOptions(skip_existing=True, also=("xye", "csv"))
+    integrate_files(files, PARAMETERS, tmp_path / "out", options=resume)
+    expected = contents(tmp_path / "out")
+    assert len(expected) == 2 * (1 + 2 + 1)
+    lost = sorted((tmp_path / "out").glob("s_000001*.xye"))[1]
+    lost.unlink()
+    done = integrate_files(files, PARAMETERS, tmp_path / "out", options=resume)
+    assert [f.status for f in done.files] == ["skipped", "written"]
+    assert contents(tmp_path / "out") == expected
+
+
 def test_two_images_of_one_name_are_refused(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_files(tmp_path / name, 1)
@@ -393,6 +405,51 @@ def test_a_bad_file_does_not_part_the_others_of_a_scan(tmp_path: Path, bad: tupl
     assert max(cake.frames.max() for cake in cakes) == 6  # of more than one file
     for path, cake in zip(auto.written, cakes, strict=True):
         assert cake.first_omega[0] == -10.0 + int(path.name[2:8]), path
+
+
+def test_a_file_of_another_shape_is_the_one_that_fails(tmp_path: Path) -> None:
+    files = write_files(tmp_path / "in", 4)
+    with h5py.File(tmp_path / "in" / "s_000002.h5", "w") as file:
+        file["exchange/data"] = np.ones((4, N - 5, N + 3), np.uint16)
+    parameters = with_omega(tmp_path / "in", 4, 4).updated({"OmegaSumFrames": 8})
+    done = integrate_files(files, parameters, tmp_path / "out")
+    assert [f.images[0].name for f in done.failed] == ["s_000002.h5"]
+    assert [f.frames.tolist() for f in map(read_cake_file, done.written)] == [[8], [4]]
+
+
+def test_short_files_without_omega_are_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    files = write_files(tmp_path / "in", 3)
+    parameters = PARAMETERS.updated({"OmegaSumFrames": 6, "OmegaStep": 0.25})
+    integrate_files(files, parameters, tmp_path / "out")
+    assert "holds 4 frames (OmegaSumFrames 6): each file is summed by itself" in caplog.text
+    caplog.clear()
+    integrate_files(files, parameters, tmp_path / "told", options=SeriesOptions(scan="files"))
+    integrate_files(files, parameters.updated({"OmegaSumFrames": 2}), tmp_path / "fits")
+    assert "is summed by itself" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ({"OmegaStep": 0.5}, "has OmegaStep 0.5, which holds; the images say 0.25 deg"),
+        (
+            {"OmegaStart": 3.0, "OmegaStep": 0.25},
+            "OmegaStart 3, which holds for every file; the images begin at -10",
+        ),
+        ({"OmegaStart": -10.0, "OmegaStep": 0.25}, "the images begin at -10, then at -9 deg: take OmegaStart out"),
+        ({}, ""),
+    ],
+    ids=str,
+)
+def test_omegas_that_contradict_the_images_are_told_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, told: dict[str, float], message: str
+) -> None:
+    files = write_files(tmp_path / "in", 3)
+    parameters = with_omega(tmp_path / "in", 3, 4).updated({"OmegaSumFrames": 2, **told})
+    integrate_files(files, parameters, tmp_path / "out")
+    warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warnings) == bool(message)
+    assert message in "".join(warnings)
 
 
 def test_darks_inside_the_files_of_a_sum_are_averaged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -551,6 +608,14 @@ def test_workers_that_are_still_to_come_are_counted(monkeypatch: pytest.MonkeyPa
     with cluster.cluster_executor(cluster="slurm", n_workers=5) as (executor, at_once):
         assert at_once == 10
         assert executor.submit(abs, -1).result(timeout=60) == 1
+
+
+def test_a_scheduler_file_that_is_not_there(tmp_path: Path) -> None:
+    pytest.importorskip("distributed", reason="dask is optional; pip install midas-xrd[cluster]")
+    from midas.cake.cluster import cluster_executor
+
+    with pytest.raises(InputError, match=r"none\.json is not there"), cluster_executor(scheduler="none.json"):
+        pass
 
 
 def test_a_scheduler_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:

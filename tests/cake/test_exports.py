@@ -12,7 +12,7 @@ from scipy.io import loadmat
 
 from midas import CakeGrid, Corrections, Geometry, InputError, IntegrationOptions, integrate
 from midas.cake import Cake, SeriesFiles, SeriesOptions, integrate_files
-from midas.cake.exports import EXPORTS
+from midas.cake.exports import EXPORTS, Export
 from midas.io.parameters import parse_params
 
 N = 61
@@ -111,10 +111,10 @@ def test_all_forms_beside_the_caked_file(tmp_path: Path) -> None:
 def test_a_form_that_cannot_be_written_leaves_the_cake_undone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from midas.cake import file_task
 
-    def fail(cake: Cake, stem: Path) -> list[Path]:
+    def fail(cake: Cake, path: Path) -> None:
         raise InputError("no ink")
 
-    monkeypatch.setattr(file_task, "EXPORTS", {**EXPORTS, "csv": fail})
+    monkeypatch.setattr(file_task, "EXPORTS", {**EXPORTS, "csv": Export(".csv", fail)})
     np.save(tmp_path / "a.npy", np.ones((1, N, N)))
     text = "Lsd 1e5\nBC 30 30\npx 200\nWavelength 0.3\nRMin 2\nRMax 28\nRBinSize 1\nEtaBinSize 30\n"
     with pytest.raises(InputError, match="no ink"):

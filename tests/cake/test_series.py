@@ -357,6 +357,54 @@ def test_what_is_in_the_place_of_a_cake(parameters: Parameters, tmp_path: Path, 
     assert not list((tmp_path / "out").glob(".*"))
 
 
+def test_a_header_that_contradicts_the_parameters_is_told_of(
+    parameters: Parameters, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    import fabio
+
+    header = {"PSize_1": "75e-6", "PSize_2": "75e-6", "WaveLength": "0.2e-10", "SampleDistance": "0.4"}
+    image = np.random.default_rng(1).poisson(25.0, (N, N)).astype(np.uint16)
+    fabio.edfimage.EdfImage(data=image, header=header).write(str(tmp_path / "a.edf"))
+    integrate_files(SeriesFiles(tmp_path / "a.edf"), parameters.updated({"SkipFrame": 0}), tmp_path / "out")
+    warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warnings) == 1
+    assert "has px 200, which holds; the images say pixel size 75 µm" in warnings[0]
+
+
+def test_images_less_their_dark(parameters: Parameters, tmp_path: Path) -> None:
+    net = np.random.default_rng(1).normal(8.0, 5.0, (2, N, N)).astype(np.float32)
+    np.save(tmp_path / "net.npy", net)
+    plain = parameters.updated({"SkipFrame": 0, "OmegaSumFrames": -1})
+    with pytest.warns(UserWarning, match=r"5\.\d % of the pixels .* --negative-counts"):
+        biased = integrate_files(SeriesFiles(tmp_path / "net.npy"), plain, tmp_path / "a").last
+    options = SeriesOptions(negative_counts=True)
+    right = integrate_files(SeriesFiles(tmp_path / "net.npy"), plain, tmp_path / "b", options=options).last
+    assert right is not None
+    assert biased is not None
+    mean = [float(np.average(cake.intensity[0], weights=cake.bin_area)) / 2 for cake in (right, biased)]
+    assert mean == pytest.approx([8.0, 8.56], abs=0.2)
+    gaps = np.abs(net)
+    gaps[:, ::4] = -1.0
+    gaps[:, 1::9] = -2.0
+    np.save(tmp_path / "gaps.npy", gaps)  # a third is marked, with two values
+    with pytest.warns(UserWarning, match="34 %"):
+        integrate_files(SeriesFiles(tmp_path / "gaps.npy"), plain, tmp_path / "c")
+    gaps[:, ::4] = 7.0
+    np.save(tmp_path / "few.npy", gaps)
+    integrate_files(SeriesFiles(tmp_path / "few.npy"), plain, tmp_path / "d")
+
+
+def test_the_log_is_no_input(parameters: Parameters, tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.ones((2, N, N), np.uint16))
+    (tmp_path / "ps.txt").write_text(parameters.text())
+    for name in ("a.npy", "ps.txt"):
+        before = (tmp_path / name).read_bytes()
+        words = [str(tmp_path / "a.npy"), "-paramFN", str(tmp_path / "ps.txt"), "--log-file", str(tmp_path / name)]
+        with pytest.raises(InputError, match=f"{name} is one of the files that are read"):
+            run(parse(*words, "-resultFolder", str(tmp_path / "out")))
+        assert (tmp_path / name).read_bytes() == before
+
+
 def test_bad_series_leave_nothing(parameters: Parameters, tmp_path: Path) -> None:
     write_stack(tmp_path / "s_000001.npy", 3)
     data = tmp_path / "s_000001.npy"

@@ -359,3 +359,17 @@ print(hashlib.sha256(root["exchange/data"][...].tobytes()).hexdigest(), root["ex
     expected = f"{hashlib.sha256(stack.tobytes()).hexdigest()} (1, {ROWS}, {COLUMNS}) b'uint16' (1, {ROWS}, {COLUMNS})"
     assert done.stdout.strip() == expected, done.stderr
     assert sys.executable != python
+
+
+def test_transforms_that_were_not_given_are_noticed(tmp_path, stack):
+    from midas.cake import SeriesFiles, integrate_file
+    from midas.io.parameters import parse_params
+
+    np.save(tmp_path / "a.npy", stack)
+    text = "Lsd 3e5\nBC 5 6\npx 200\nWavelength 0.2\nRMin 1\nRMax 5\nRBinSize 1\nEtaBinSize 90\n"
+    convert_file(tmp_path / "a.npy", tmp_path / "a.MIDAS.zip", ConvertOptions(parameters=parse_params(text)))
+    turned = parse_params(text + "ImTransOpt 1\n")
+    with pytest.raises(InputError, match=r"stored with ImTransOpt \(\), .* has \(1,\)"):
+        integrate_file(SeriesFiles(tmp_path / "a.MIDAS.zip"), turned, tmp_path / "out")
+    convert_file(tmp_path / "a.npy", tmp_path / "b.MIDAS.zip")  # without parameters nothing is said
+    integrate_file(SeriesFiles(tmp_path / "b.MIDAS.zip"), turned, tmp_path / "out")

@@ -6,6 +6,7 @@ import contextlib
 import logging
 from collections.abc import Iterator
 from concurrent.futures import Executor
+from pathlib import Path
 from typing import Any
 
 from midas.errors import InputError
@@ -57,6 +58,11 @@ def cluster_executor(
         if in_queue:
             _log.info("waiting for the first worker of the %s cluster; Ctrl-C gives up", cluster)
         where = {"scheduler_file": target} if str(target).endswith(".json") else {"address": target}
+        if "scheduler_file" in where and not Path(str(target)).is_file():
+            raise InputError(
+                f"the scheduler file {target} is not there; check the name, or start one with dask-scheduler "
+                "--scheduler-file"
+            )
         try:
             client: Any = stack.enter_context(
                 distributed.Client(**where, timeout=_SECONDS, set_as_default=False)  # type: ignore[no-untyped-call]

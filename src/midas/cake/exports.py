@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -169,38 +170,41 @@ def _azint(entry: h5py.Group, cake: Cake, values: Mapping[str, Any], n_axes: int
     data["omega"].attrs["units"] = "deg"
 
 
-def _each_sum(suffix: str, write: Callable[[Cake, Path, int], None]) -> Callable[[Cake, Path], list[Path]]:
-    """Return what writes one file for each sum: the name alone for one sum, else with the number of its last frame."""
+@dataclass(frozen=True)
+class Export:
+    """A further form of a cake: one file, or one for each sum."""
 
-    def write_all(cake: Cake, stem: Path) -> list[Path]:
-        one = len(cake.frame_numbers) == 1
-        paths = [stem.with_name(stem.name + ("" if one else f"_{n:06d}") + suffix) for n in cake.frame_numbers]
+    suffix: str
+    write_one: Callable[[Cake, Path], None] | None = None
+    write_sum: Callable[[Cake, Path, int], None] | None = None
+
+    def paths(self, stem: Path, frame_numbers: Sequence[int]) -> list[Path]:
+        """Return the files of a cake whose sums end at frames of these numbers, which the names of several have."""
+        several = self.write_sum is not None and len(frame_numbers) > 1
+        names = [f"_{n:06d}" for n in frame_numbers] if several else [""]
+        return [stem.with_name(stem.name + name + self.suffix) for name in names]
+
+    def write(self, cake: Cake, stem: Path) -> list[Path]:
+        """Write the files beside a cake, given its name without suffix; return their paths."""
+        paths = self.paths(stem, cake.frame_numbers.tolist())
         for k, path in enumerate(paths):
-            write(cake, path, k)
+            if self.write_sum is not None:
+                self.write_sum(cake, path, k)
+            elif self.write_one is not None:
+                self.write_one(cake, path)
         return paths
 
-    return write_all
 
-
-def _one_file(suffix: str, write: Callable[[Cake, Path], None]) -> Callable[[Cake, Path], list[Path]]:
-    def write_one(cake: Cake, stem: Path) -> list[Path]:
-        path = stem.with_name(stem.name + suffix)
-        write(cake, path)
-        return [path]
-
-    return write_one
-
-
-EXPORTS: Mapping[str, Callable[[Cake, Path], list[Path]]] = MappingProxyType(
+EXPORTS: Mapping[str, Export] = MappingProxyType(
     {
-        "nexus": _one_file(".nxs", write_nexus),
-        "xye": _each_sum(".xye", write_xye),
-        "fxye": _each_sum(".fxye", write_fxye),
-        "csv": _one_file(".csv", write_csv),
-        "mat": _one_file(".mat", write_mat),
+        "nexus": Export(".nxs", write_nexus),
+        "xye": Export(".xye", write_sum=write_xye),
+        "fxye": Export(".fxye", write_sum=write_fxye),
+        "csv": Export(".csv", write_csv),
+        "mat": Export(".mat", write_mat),
     }
 )
-"""What `midas integrate --also` writes: name to what writes it beside a cake, given the name without suffix."""
+"""What `midas integrate --also` writes, by name."""
 
 
 def check_exports(names: Sequence[str]) -> tuple[str, ...]:

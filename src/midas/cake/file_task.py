@@ -30,7 +30,7 @@ from midas.io.atomic import put_in_place
 from midas.io.convert import open_frames
 from midas.io.dark import constant_dark, less_dark
 from midas.io.frames import Frames, one_image
-from midas.io.gsas_zarr import SUFFIX, recorded_source
+from midas.io.gsas_zarr import SUFFIX, recorded_source, recorded_sums
 from midas.io.parameters import MASK_KEYS, Parameters
 from midas.io.tree_formats import DARK_LOCATION
 from midas.version import version
@@ -94,6 +94,7 @@ class Setup:
     """File or counts of the dark; None for that inside each image file, if any."""
     flat: Path | None = None
     threshold: float = -1.0
+    negative_counts: bool = False
     data_location: str | None = None
     dark_location: str | None = None
     skip_existing: bool = False
@@ -111,7 +112,7 @@ class Setup:
         named = [parameters.file(key) for key in (*MASK_KEYS, "PanelShiftsFile")]
         stamps = [stamp(path) for path in (self.dark, self.flat, *named) if path is not None]
         locations = [self.data_location, self.dark_location]
-        parts = [version(), parameters.text(), stamps, self.threshold, *locations, self.exports]
+        parts = [version(), parameters.text(), stamps, self.threshold, self.negative_counts, *locations, self.exports]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -157,7 +158,7 @@ class _Worker:
         place = task.target if alone else _beside(task.target)
         with self._open(task) as frames:
             source = source_of(setup, task, frames.files)
-            if setup.skip_existing and recorded_source(task.target) == source:
+            if setup.skip_existing and recorded_source(task.target) == source and self._has_others(task):
                 return FileResult(task.images, task.target, "skipped")
             cake_map = self._map(frames)
             dark, dark_frames = self._dark_of(frames, task.images)
@@ -171,7 +172,9 @@ class _Worker:
                 dark=dark,
                 flat=self._flat_field(),
                 mask=frames.mask,
-                options=replace(options, dark_frames=dark_frames, progress=progress),
+                options=replace(
+                    options, dark_frames=dark_frames, negative_counts=setup.negative_counts, progress=progress
+                ),
                 segments=None if task.one_scan else segments_of(parameters, frames),
                 n_threads=setup.n_threads,
             )
@@ -190,12 +193,20 @@ class _Worker:
 
     def _write_others(self, written: WrittenCake, task: FileTask) -> list[Path]:
         """Write the other forms of a cake, and its peaks, beside where it will be; return their paths."""
-        setup, cake = self._setup, written.read()
-        stem = task.target.with_name(task.target.name.removesuffix(SUFFIX))
-        paths = [path for name in setup.exports for path in EXPORTS[name](cake, stem)]
+        setup, cake, stem = self._setup, written.read(), _stem(task)
+        paths = [path for name in setup.exports for path in EXPORTS[name].write(cake, stem)]
         if is_set(setup.parameters, "DoPeakFit"):
             paths.append(write_peaks(cake, setup.parameters, stem, setup.n_threads))
         return paths
+
+    def _has_others(self, task: FileTask) -> bool:
+        """Return whether the other forms of a cake that is there are there, too."""
+        setup, stem = self._setup, _stem(task)
+        wanted = [_peaks_path(stem)] if is_set(setup.parameters, "DoPeakFit") else []
+        if setup.exports:
+            numbers = recorded_sums(task.target)
+            wanted += [path for name in setup.exports for path in EXPORTS[name].paths(stem, numbers)]
+        return all(path.exists() for path in wanted)
 
     def _open(self, task: FileTask) -> Frames:
         images = task.images[0] if len(task.images) == 1 else task.images
@@ -391,9 +402,18 @@ def write_peaks(cake: Cake, parameters: Parameters, stem: Path, n_threads: int) 
         n_peaks=None if is_set(parameters, "MultiplePeaks") else 1,
     )
     fits = fit_peaks(cake, positions or None, options=options, n_threads=n_threads)
-    path = fits.to_csv(stem.with_name(stem.name + PEAKS_SUFFIX))
+    path = fits.to_csv(_peaks_path(stem))
     _log.info("%d of %d peaks fitted -> %s", int(fits.converged.sum()), len(fits), path)
     return path
+
+
+def _stem(task: FileTask) -> Path:
+    """Return the name of a cake without its suffix, which its other forms have in common."""
+    return task.target.with_name(task.target.name.removesuffix(SUFFIX))
+
+
+def _peaks_path(stem: Path) -> Path:
+    return stem.with_name(stem.name + PEAKS_SUFFIX)
 
 
 def _beside(target: Path) -> Path:

@@ -50,7 +50,10 @@ def plan_tasks(
         if scan == "one"
         else _going_on(paths, location, parameters)
     )
-    return alone if pieces is None else _joined(pieces, target_of, parameters)
+    if pieces is None:
+        _warn_of_short_files(paths[0], location, parameters)
+        return alone
+    return _joined(pieces, target_of, parameters)
 
 
 def is_one_scan(paths: Sequence[Path], parameters: Parameters, *, location: str | None, scan: str) -> bool:
@@ -58,6 +61,20 @@ def is_one_scan(paths: Sequence[Path], parameters: Parameters, *, location: str 
     if scan != "auto" or len(paths) == 1:
         return scan == "one"
     return _going_on(paths, location, parameters) is not None
+
+
+def _warn_of_short_files(path: Path, location: str | None, parameters: Parameters) -> None:
+    """Warn where files that are no one scan, as they do not say so, hold fewer frames than are asked for in a sum."""
+    n, size = _piece(path, location, parameters).n_frames, parameters.frames_per_sum
+    if 0 < n < size or (n == 1 and parameters.omega_step != 0.0):
+        _log.warning(
+            "%s holds %d frame%s (OmegaSumFrames %d): each file is summed by itself, from the same omega, since the "
+            "files do not say that omega goes on; --scan one sums over their borders, --scan files takes them so",
+            path,
+            n,
+            "s" * (n != 1),
+            size,
+        )
 
 
 def _going_on(paths: Sequence[Path], location: str | None, parameters: Parameters) -> list[_Piece] | None:
@@ -113,6 +130,8 @@ def _joined(pieces: Sequence[_Piece], target_of: Callable[[Path], Path], paramet
 def _piece(path: Path, location: str | None, parameters: Parameters) -> _Piece:
     try:
         with open_images(path, location, parameters) as frames:
+            if parameters.shape not in (None, frames.shape[1:]):
+                return _Piece(path)  # of another detector: it will say so when its turn comes
             options = options_of(parameters, frames)
             known = "OmegaStart" not in parameters and "omega_start" in frames.metadata
             return _Piece(path, len(frames), options.omega_start if known else None, options.omega_step)

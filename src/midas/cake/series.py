@@ -190,6 +190,9 @@ class SeriesOptions:
         0 or more: the dark is subtracted first, and pixels less than that many counts above it become 0
         (`-preProcThresh`), as `midas convert` stores them; their errors are those of what is left. -1, the default: the
         dark is subtracted as it is.
+    negative_counts
+        True: negative values are counts, as in images whose dark is subtracted, and not marks of bad pixels; default
+        False.
     n_threads
         Threads in all; default 0, which is all. Many files are caked side by side, one a thread.
 
@@ -204,6 +207,7 @@ class SeriesOptions:
     also: tuple[str, ...] = ()
     map_folder: Path | None = None
     threshold: float = -1.0
+    negative_counts: bool = False
     n_threads: int = 0
 
     def __post_init__(self) -> None:
@@ -212,6 +216,7 @@ class SeriesOptions:
             raise InputError(f"scan is {self.scan!r}; expected one of {', '.join(SCANS)}")
         object.__setattr__(self, "also", check_exports(self.also))
         yes_or_no("skip_existing", self.skip_existing)
+        yes_or_no("negative_counts", self.negative_counts)
         check_threshold(self.threshold)
         thread_count(self.n_threads)
         if self.map_folder is not None:
@@ -290,6 +295,7 @@ def integrate_files(
         dark=files.dark,
         flat=files.flat,
         threshold=options.threshold,
+        negative_counts=options.negative_counts,
         data_location=files.data_location,
         dark_location=files.dark_location,
         skip_existing=options.skip_existing,

@@ -26,6 +26,8 @@ from midas.io.image_source import CONDITIONS
 from midas.messages import warn_caller
 
 _SUSPICIOUS_NEGATIVES = 0.2  # fraction of a float frame; gaps and bad pixels are a few per cent
+_MOST_MARKS = 8  # different negative values that a detector marks pixels with; noise below 0 has thousands
+_LEAST_NOISE = 1e-3  # fraction of a float frame from which more values than that tell of a dark subtracted before
 
 
 @dataclass(frozen=True)
@@ -149,15 +151,22 @@ def frame_shape(frames: Any, geometry: Geometry) -> tuple[tuple[int, int, int], 
     return (shape[0], shape[1], shape[2]), are_transformed(frames, geometry)
 
 
-def _negative_fraction(frame: npt.NDArray[Any]) -> float:
-    return float(np.count_nonzero(frame < 0)) / frame.size if frame.dtype.kind == "f" else 0.0
+def _suspicious_negatives(frame: npt.NDArray[Any]) -> float:
+    """Return the fraction of negative pixels where they look like counts less a dark, 0 where they look like marks."""
+    if frame.dtype.kind != "f":
+        return 0.0
+    negative = frame[frame < 0]
+    fraction = float(len(negative)) / frame.size
+    is_noise = fraction > _LEAST_NOISE and len(np.unique(negative)) > _MOST_MARKS
+    return fraction if is_noise or fraction > _SUSPICIOUS_NEGATIVES else 0.0
 
 
 def _warn_of_negatives(fraction: float, options: IntegrationOptions) -> None:
-    if fraction > _SUSPICIOUS_NEGATIVES and not options.negative_counts:
+    if fraction > 0.0 and not options.negative_counts:
         warn_caller(
-            f"{100 * fraction:.0f} % of the pixels of the first frame are negative and are left out as bad pixels; if "
-            "the dark was subtracted before, pass IntegrationOptions(negative_counts=True)"
+            f"{100 * fraction:.2g} % of the pixels of the first frame are negative and are left out as bad pixels; if "
+            "the dark was subtracted before, that makes intensities too high: pass "
+            "IntegrationOptions(negative_counts=True), or midas integrate --negative-counts"
         )
 
 
@@ -240,7 +249,7 @@ def sum_frames(run: Run, frames: Any, results: Results) -> tuple[FloatArray, Flo
         run.cake_map.frame_shape,
         run.cake_map.block_size(n_threads),
         whole=True,
-        look=lambda frame: negative.append(_negative_fraction(frame)),
+        look=lambda frame: negative.append(_suspicious_negatives(frame)),
         n_threads=n_threads,
     )
     k = 0

@@ -71,6 +71,11 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
         "--flat-file", type=Path, metavar="FILE", help="flat field, 1 on average (default: Flat of the parameters)"
     )
     add_threshold(files)
+    files.add_argument(
+        "--negative-counts",
+        action="store_true",
+        help="negative values are counts (the dark is subtracted already), not marks of bad pixels",
+    )
 
 
 def _add_results(parser: argparse.ArgumentParser) -> None:
@@ -186,6 +191,7 @@ def run(args: argparse.Namespace) -> int:
     """Cake the files; return 0, or 1 where some could not be caked."""
     from midas.cake.series import SeriesOptions, integrate_files
     from midas.cli.progress import progress_bar
+    from midas.io.atomic import keep_inputs
 
     _check_numbers(args)
     logging.getLogger("midas").setLevel(args.log_level)
@@ -201,14 +207,19 @@ def run(args: argparse.Namespace) -> int:
         also=(*args.also, *(("mat",) if args.write_mat else ())),
         map_folder=None if args.map_detector else folder,
         threshold=args.preprocess_threshold,
+        negative_counts=args.negative_counts,
         n_threads=args.threads if args.local_threads is None else args.local_threads,
     )
     start = time.perf_counter()
     log = args.log_file or (folder / LOG_NAME if len(files.paths) > 1 else None)
+    parameters = _parameters(args)
+    if log is not None:
+        used = [path for path in (files.dark, files.flat, args.param_file) if path is not None]
+        keep_inputs([log], [*files.paths, *used])
     with _logged(log, folder), progress_bar("caking") as progress, _executor(args) as (executor, n_workers):
         done = integrate_files(
             files,
-            _parameters(args),
+            parameters,
             args.result_folder,
             options=options,
             executor=executor,

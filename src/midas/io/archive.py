@@ -174,9 +174,10 @@ def analysis_values(parameters: Parameters) -> dict[str, npt.NDArray[Any]]:
     --------
     >>> from midas.io.parameters import parse_params
     >>> {k: v.tolist() for k, v in analysis_values(parse_params("BC 10 20\npx 200\nSkipFrame 1\n")).items()}
-    {'YCen': [10.0], 'ZCen': [20.0], 'PixelSize': [200.0], 'SkipFrame': [1]}
+    {'ImTransOpt': [0], 'YCen': [10.0], 'ZCen': [20.0], 'PixelSize': [200.0], 'SkipFrame': [1]}
     """
-    found: dict[str, npt.NDArray[Any]] = {}
+    # Said even where the parameters leave it out: 0, none, so that other transforms are noticed on reading.
+    found: dict[str, npt.NDArray[Any]] = {"ImTransOpt": np.zeros(1, dtype=np.int32)}
     for key in dict.fromkeys(line.key for line in parameters.lines if line.key is not None):
         if key in _ELSEWHERE:
             continue

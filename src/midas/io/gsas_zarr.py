@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import re
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -366,6 +367,13 @@ def recorded_source(path: Path) -> str | None:
     except (OSError, LookupError, TypeError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error):
         return None  # a file cut short or spoilt, which is made anew
     return str(found)
+
+
+def recorded_sums(path: Path) -> list[int]:
+    """Return the numbers of the last frames of the sums in a `.zarr.zip`, ascending; see `recorded_source`."""
+    with zipfile.ZipFile(path) as archive:
+        found = re.findall(rf"{_SUMS}/LastFrameNumber_(\d+)/\.zarray", "\n".join(archive.namelist()))
+    return sorted(int(number) for number in found)
 
 
 def _read(root: Any, path: Path, *, with_individual: bool) -> CakeFile:
