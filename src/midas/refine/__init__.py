@@ -6,6 +6,7 @@ from midas.refine.batch import run_refinement
 from midas.refine.job import RefinementJob, RefinementResult
 from midas.refine.plot import plot_histogram
 from midas.refine.stages import DEFAULT_STAGES, Stage, default_stages
+from midas.refine.table import read_summary, table_columns, write_table
 
 __all__ = [
     "DEFAULT_STAGES",
@@ -14,5 +15,8 @@ __all__ = [
     "Stage",
     "default_stages",
     "plot_histogram",
+    "read_summary",
     "run_refinement",
+    "table_columns",
+    "write_table",
 ]

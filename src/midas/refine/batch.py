@@ -18,6 +18,7 @@ from midas.refine.lineouts import Lineout, iterate_lineouts, override_beside, re
 from midas.refine.locate import find_gsas2
 from midas.refine.stages import Stage, default_stages, stages_to_data
 from midas.refine.summary import HistogramRecord, skipped_result, summarise, write_columns, write_summary
+from midas.refine.table import write_table
 
 if TYPE_CHECKING:
     from midas.io.gsas_zarr import CakeFile
@@ -67,7 +68,8 @@ def run_refinement(
     cif_files
         One CIF per phase.
     output_dir
-        Folder for `hist_NNNN.gpx`, `hist_NNNN_<phase>.cif`, `hist_NNNN_data.csv` and the summary.
+        Folder for `hist_NNNN.gpx`, `hist_NNNN_<phase>.cif`, `hist_NNNN_data.csv`, the summary and the table
+        (`refinement_table.csv`, and `.parquet` where pyarrow is installed).
     instprm
         Instrument parameter file whose values win over those of the data.
     bkg_terms
@@ -231,6 +233,7 @@ def refine_cake(
     about = {
         "engine": {"name": engine.name, "version": engine.version},
         "cif_files": [str(p.path) for p in options.phases],
+        "phase_names": [p.name for p in options.phases],
         "instprm": None if options.instprm is None else str(options.instprm),
         "limits": None if options.limits is None else list(options.limits),
         "bkg_terms": options.bkg_terms,
@@ -242,6 +245,7 @@ def refine_cake(
     }
     summary = summarise(data_file, records.values(), about)
     write_summary(summary, options.output_dir)
+    write_table(summary, options.output_dir)
     return summary
 
 
