@@ -106,9 +106,9 @@ def run(args: argparse.Namespace) -> int:
                 print(part)
         print("caked: " + ", ".join(str(p) for p in result.cake_files))
         for summary in result.refinements:
-            from midas.cli.refine import print_summary
+            from midas.refine.report import summary_lines
 
-            print_summary(summary)
+            print("\n".join(summary_lines(summary)))
         if result.stopped:
             print(result.stopped)
         for unusable in result.unusable:

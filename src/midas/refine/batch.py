@@ -16,9 +16,10 @@ from midas.refine.dispatch import EngineCommand, WorkerPool, refine_all
 from midas.refine.job import Instrument, PhaseFile, RefinementJob, RefinementResult
 from midas.refine.lineouts import Lineout, iterate_lineouts, override_beside, read_instrument, with_observed_width
 from midas.refine.locate import find_gsas2
+from midas.refine.pictures import remove_old_pictures
 from midas.refine.stages import Stage, default_stages, stages_to_data
-from midas.refine.summary import HistogramRecord, skipped_result, summarise, write_columns, write_summary
-from midas.refine.table import write_table
+from midas.refine.summary import SUMMARY_NAME, HistogramRecord, skipped_result, summarise, write_columns, write_summary
+from midas.refine.table import TABLE_NAME, write_table
 
 if TYPE_CHECKING:
     from midas.io.gsas_zarr import CakeFile
@@ -208,6 +209,7 @@ def refine_cake(
 ) -> dict[str, Any]:
     """Refine the chosen lineouts of a cake with an engine, write the files and return the summary."""
     begin = time.perf_counter()
+    remove_old_results(options.output_dir)
     instrument, radius_mm = read_instrument(dict(cake.instrument))
     records: dict[int, HistogramRecord] = {}
     lineouts: dict[int, Lineout] = {}
@@ -279,11 +281,17 @@ def make_job(lineout: Lineout, instrument: Instrument, radius_mm: float, options
     )
 
 
+def remove_old_results(folder: Path) -> None:
+    """Remove summary, table and pictures of an earlier batch: after a run that is killed they would pass for its own."""
+    for name in (SUMMARY_NAME, f"{TABLE_NAME}.csv", f"{TABLE_NAME}.parquet"):
+        (folder / name).unlink(missing_ok=True)
+    remove_old_pictures(folder)
+
+
 def remove_old_outputs(folder: Path, index: int) -> None:
     """Remove what an earlier run wrote for a histogram, so that no file of a better day stands beside a failure."""
-    stem = f"hist_{index:04d}"
-    for pattern in (f"{stem}.gpx", f"{stem}_*.cif", f"{stem}_data.csv", f"{stem}_reflections.csv", f"{stem}.log"):
-        for path in folder.glob(pattern):
+    for end in (".gpx", "_*.cif", "_data.csv", "_reflections.csv", ".log", ".png"):
+        for path in folder.glob(f"hist_{index:04d}{end}"):
             path.unlink()
 
 

@@ -123,7 +123,7 @@ def _stage(stage: StageRecord) -> dict[str, Any]:
 
 
 def _phase_means(results: list[RefinementResult]) -> list[dict[str, Any]]:
-    """Return, per phase, mean, scatter (standard deviation) and median esd of the refined cell over the successes."""
+    """Return, per phase, mean, scatter (standard deviation) and median esd of cell and fraction over the successes."""
     found: dict[str, list[PhaseResult]] = {}
     for result in results:
         for phase in result.phases if result.status == "success" else ():
@@ -137,10 +137,20 @@ def _phase_means(results: list[RefinementResult]) -> list[dict[str, Any]]:
             esds = [p.cell[key].esd for p in phases]
             row["mean"][key] = statistics.fmean(values)
             row["scatter"][key] = statistics.stdev(values) if len(values) > 1 else None
-            known = [e for e in esds if e is not None]
-            row["median_esd"][key] = statistics.median(known) if known else None
+            row["median_esd"][key] = _median_esd(esds)
+        fractions = [p.weight_fraction.value for p in phases]
+        row["weight_fraction"] = {
+            "mean": statistics.fmean(fractions),
+            "scatter": statistics.stdev(fractions) if len(fractions) > 1 else None,
+            "median_esd": _median_esd([p.weight_fraction.esd for p in phases]),
+        }
         means.append(row)
     return means
+
+
+def _median_esd(esds: list[float | None]) -> float | None:
+    known = [e for e in esds if e is not None]
+    return statistics.median(known) if known else None
 
 
 def write_summary(summary: dict[str, Any], folder: Path) -> Path:

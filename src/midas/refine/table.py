@@ -17,7 +17,7 @@ from midas.io.atomic import atomic_path
 from midas.version import version
 
 TABLE_NAME = "refinement_table"
-NO_PARQUET = 'no Parquet table: pyarrow is not installed; pip install "midas-xrd[parquet]" brings it'
+NO_PARQUET = 'no .parquet: pyarrow is not installed; pip install "midas-xrd[parquet]"'
 BELIEVED = ("success", "partial")
 """Statuses whose values stand in the table; those of a failed fit are left empty, so that no mean takes them in."""
 
