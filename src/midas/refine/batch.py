@@ -282,7 +282,7 @@ def make_job(lineout: Lineout, instrument: Instrument, radius_mm: float, options
 
 
 def remove_old_results(folder: Path) -> None:
-    """Remove summary, table and pictures of an earlier batch: after a run that is killed they would pass for its own."""
+    """Remove summary, table and pictures of an earlier batch: after a killed run they would pass for its own."""
     for name in (SUMMARY_NAME, f"{TABLE_NAME}.csv", f"{TABLE_NAME}.parquet"):
         (folder / name).unlink(missing_ok=True)
     remove_old_pictures(folder)
