@@ -101,11 +101,6 @@ def test_scale_leaves_outliers_out_but_no_cluster():
     assert low > 4.9
 
 
-def marks(axes):
-    """Return how many places each marker stands at."""
-    return {len(c.get_offsets()) for c in axes.collections if hasattr(c, "get_offsets") and len(c.get_offsets()) > 1}
-
-
 def texts(figure):
     return [t.get_text() for legend in figure.legends for t in legend.get_texts()]
 
@@ -123,6 +118,14 @@ def test_map_marks_what_is_no_data():
     assert image.count() == 24 - 3 - 2 - 1
     figure = plot_results(summary, phase_quantities(summary, "CeO2"))
     assert texts(figure) == ["1 partial", "3 failed", "2 skipped"]
+
+
+def test_a_width_that_was_not_refined_is_no_data():
+    summary = scan(2, 3)
+    summary["histograms"][4]["instrument"]["w"] = pair(99.0)
+    figure = plot_results(summary, width_quantities(summary))
+    assert texts(figure) == ["1 without it"]
+    assert figure.axes[0].collections[1].get_array().max() < 5.0
 
 
 def test_line_has_bars_marks_and_strain():

@@ -59,7 +59,7 @@ def test_every_histogram_has_a_row_for_each_phase(summary):
 def test_values_of_a_failed_fit_and_the_cell_of_an_absent_phase_are_left_out(summary):
     rows = table_rows(summary)
     for row in rows[4:]:
-        assert {row[c.name] for c in COLUMNS[12:]} == {None}
+        assert {row[c.name] for c in COLUMNS[13:]} == {None}
     assert (rows[4]["r_wp"], rows[4]["reason"]) == (99.0, "not\nconverged")
     absent = rows[3]
     assert (absent["present"], absent["a"], absent["a_esd"], absent["weight_fraction"]) == (False, None, None, 0.0)

@@ -45,6 +45,8 @@ class Quantity:
     name: str
     unit: str
     take: Callable[[Entry], Pair]
+    is_refined: bool = True
+    """True: a value without esd was not refined there, is what the fit started from, and is not drawn."""
 
     @property
     def label(self) -> str:
@@ -79,8 +81,8 @@ def _cell_pair(key: str) -> Callable[[Mapping[str, Any]], Pair]:
 def quality_quantities() -> list[Quantity]:
     """Return what says how good each fit is."""
     return [
-        Quantity("Rwp", "%", lambda entry: (entry["Rwp"], None)),
-        Quantity("GOF", "", lambda entry: (entry["GOF"], None)),
+        Quantity("Rwp", "%", lambda entry: (entry["Rwp"], None), is_refined=False),
+        Quantity("GOF", "", lambda entry: (entry["GOF"], None), is_refined=False),
     ]
 
 
@@ -91,7 +93,8 @@ def phase_quantities(summary: Mapping[str, Any], name: str) -> list[Quantity]:
     cells = [q for i, q in enumerate(cells) if i in (0, *range(3, 6)) or lengths[i] not in lengths[:i]]
     found = [q for q in cells if _is_refined(summary, q)]
     if len(phase_names(summary)) > 1:
-        found.append(Quantity("weight fraction", "", _of_phase(name, lambda phase: _pair(phase["weight_fraction"]))))
+        fraction = _of_phase(name, lambda phase: _pair(phase["weight_fraction"]))
+        found.append(Quantity("weight fraction", "", fraction, is_refined=False))
     for key, unit in _SAMPLE.items():
         quantity = Quantity(key, unit, _of_phase(name, _of_sample(key)))
         found += [quantity] if _is_refined(summary, quantity) else []
@@ -130,6 +133,13 @@ def plot_results(
     return figure
 
 
+def _values(grid: ScanGrid, quantity: Quantity) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    values, esds = grid.values(quantity.take)
+    if quantity.is_refined:
+        values[~np.isfinite(esds)] = np.nan
+    return values, esds
+
+
 def _maps(grid: ScanGrid, quantities: Sequence[Quantity]) -> Figure:
     from matplotlib.figure import Figure
 
@@ -155,7 +165,7 @@ def _maps(grid: ScanGrid, quantities: Sequence[Quantity]) -> Figure:
 def _draw_map(figure: Figure, axes: Axes, grid: ScanGrid, quantity: Quantity) -> None:
     from matplotlib.ticker import ScalarFormatter
 
-    values, esds = grid.values(quantity.take)
+    values, esds = _values(grid, quantity)
     low, high = robust_range(values)
     status = grid.status()
     x, y = grid.eta.edges(), grid.omega.edges()
@@ -235,7 +245,7 @@ def _line_range(values: NDArray[np.float64], esds: NDArray[np.float64]) -> tuple
 def _draw_line(axes: Axes, grid: ScanGrid, along: Axis, quantity: Quantity) -> None:
     from matplotlib.transforms import blended_transform_factory
 
-    values, esds = (v.ravel() for v in grid.values(quantity.take))
+    values, esds = (v.ravel() for v in _values(grid, quantity))
     status = grid.status().ravel()
     low, high = _line_range(values, esds)
     below, above = values < low, values > high
@@ -297,7 +307,7 @@ def _legend(figure: Figure, grid: ScanGrid, quantities: Sequence[Quantity], *, l
     """Say below the panels what the marks mean, and how many of each there are."""
     from matplotlib.lines import Line2D
 
-    found = [grid.values(q.take) for q in quantities]
+    found = [_values(grid, q) for q in quantities]
     counts = {name: max(int(_marked(grid.status(), v)[name].sum()) for v, _ in found) for name in MARKS}
     looks = {name: (marker, colour, colour) for name, (marker, colour) in MARKS.items()}
     if line:

@@ -9,6 +9,7 @@ from typing import Any
 
 from midas.refine.maps import phase_quantities, plot_results, plot_rwp, quality_quantities, width_quantities
 from midas.refine.plot import plot_histogram, read_pattern
+from midas.refine.summary import source_name
 from midas.refine.table import phase_names, read_summary
 
 PICTURES = "refinement_*.png"
@@ -25,7 +26,7 @@ def draw_results(summary: Mapping[str, Any], folder: Path) -> list[Path]:
     `refinement_widths.png` the profile, `refinement_quality.png` Rwp and GOF, and `refinement_rwp.png` how Rwp is
     distributed. What there is nothing to draw of is not written, and one of an earlier run is removed.
     """
-    head = f"{Path(summary['data_file']).name}: "
+    head = f"{source_name(summary)}: "
     wanted = {
         f"refinement_phase_{name}.png": (phase_quantities(summary, name), head + name) for name in phase_names(summary)
     }

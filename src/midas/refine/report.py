@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from midas.refine.pictures import PICTURES
-from midas.refine.summary import SUMMARY_NAME
+from midas.refine.summary import SUMMARY_NAME, source_name
 from midas.refine.table import NO_PARQUET, TABLE_NAME, has_parquet
 
 WIDTH = 80
@@ -33,8 +33,8 @@ def summary_lines(summary: Mapping[str, Any], *, verbose: bool = False) -> list[
     '0 histograms: 0 succeeded, 0 partial, 0 failed, 0 skipped'
     """
     counts = ", ".join(f"{summary[name]} {name}" for name in _COUNTS)
-    name = f" of {Path(summary['data_file']).name}" if summary.get("data_file") else ""
-    head = f"{summary['total_histograms']} histograms{name}: {counts}"
+    name = source_name(summary)
+    head = f"{summary['total_histograms']} histograms{' of ' if name else ''}{name}: {counts}"
     lines = textwrap.wrap(head, WIDTH, subsequent_indent="  ", break_long_words=False)
     lines.append(
         f"Rwp of the successes: mean {percent(summary['mean_Rwp'])}, median {percent(summary['median_Rwp'])}"
@@ -127,7 +127,8 @@ def _histogram_lines(title: str, entries: list[Any], *, stages: bool = False) ->
         places = [" " * 8 if h.get(name) is None else f"{h[name]:8.2f}" for name in ("eta", "omega")]
         rwp = "" if h["Rwp"] is None else f"{h['Rwp']:7.2f}"
         lines.append(f"{h['histogram_index']:9d}  {'  '.join(places)}  {h['status']:8}  {rwp}".rstrip())
-        lines += _wrapped(h["reason"] or "")
+        of_file = f"{Path(h['data_file']).name}: " if h.get("data_file") else ""  # of several
+        lines += _wrapped(of_file + (h["reason"] or ""))
         if stages:
             lines += [f"{'':11}{s['name']}: {s['outcome']}, Rwp {percent(s['Rwp'])}" for s in h["stages"]]
     return lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -89,13 +90,19 @@ def scan_grid(summary: Mapping[str, Any]) -> ScanGrid:
     eta, omega = _eta_axis(histograms), _omega_axis(histograms)
     column = {int(i): k for k, i in enumerate(eta.indices)}
     row = {int(i): k for k, i in enumerate(omega.indices)}
-    return ScanGrid(eta, omega, {(row[h["sum_index"]], column[h["eta_index"]]): h for h in histograms})
+    return ScanGrid(eta, omega, {(row[_sum(h)], column[h["eta_index"]]): h for h in histograms})
+
+
+def _sum(h: Entry) -> int:
+    """Return the number of a histogram's sum, over all files where there are several."""
+    return int(h.get("scan_index", h["sum_index"]))
 
 
 def _places(histograms: list[Entry], index: str, name: str) -> tuple[NDArray[np.int64], dict[int, float]]:
     """Return all places from the first to the last that was asked for, and the values of those that have one."""
-    met = [int(h[index]) for h in histograms]
-    known = {int(h[index]): float(h[name]) for h in histograms if h[name] is not None}
+    number = _sum if index == "sum_index" else operator.itemgetter(index)
+    met = [number(h) for h in histograms]
+    known = {number(h): float(h[name]) for h in histograms if h[name] is not None}
     return np.arange(min(met, default=0), max(met, default=-1) + 1), dict(sorted(known.items()))
 
 

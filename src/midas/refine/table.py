@@ -62,6 +62,7 @@ _INSTRUMENT_VALUES = {
     "sh_l": ("", "axial divergence (S + H) / L"),
 }
 COLUMNS: tuple[Column, ...] = (
+    Column("data_file", "text", "", "name of the caked file"),
     Column("histogram", "int", "", "number of the histogram, sum by sum and eta by eta, as in the names of the files"),
     Column("sum_index", "int", "", "number of the sum of frames"),
     Column("eta_index", "int", "", "number of the azimuthal bin"),
@@ -83,7 +84,7 @@ COLUMNS: tuple[Column, ...] = (
 no cell."""
 
 _ENTRY_KEYS = {"histogram": "histogram_index", "r_wp": "Rwp", "gof": "GOF"}
-_OF_HISTOGRAM = tuple(c.name for c in COLUMNS[:11])
+_OF_HISTOGRAM = tuple(c.name for c in COLUMNS[1:12])
 
 
 def table_rows(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -101,6 +102,7 @@ def table_rows(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
     for entry in summary["histograms"]:
         found = {phase["name"]: phase for phase in entry["phases"]}
         of_histogram = {name: entry.get(_ENTRY_KEYS.get(name, name)) for name in _OF_HISTOGRAM}
+        of_histogram["data_file"] = Path(entry.get("data_file") or summary.get("data_file") or "").name
         believed = entry["status"] in BELIEVED
         for name in names:
             row = dict.fromkeys((column.name for column in COLUMNS), None) | of_histogram | {"phase": name}
