@@ -145,7 +145,7 @@ def test_only_what_was_refined_is_drawn():
     assert [q.label for q in width_quantities(summary)] == ["W [cdeg²]"]
     for h in summary["histograms"]:
         h["phases"] = [phase("CeO2", A, c=1.6 * A)]
-        h["phases"][0]["size"] = pair(0.3, 0.02)
+        h["phases"][0] |= {"broadening": {"size": pair(0.3, 0.02)}, "texture": {"march": pair(0.8)}}
     assert [q.label for q in phase_quantities(summary, "CeO2")] == ["a [Å]", "c [Å]", "size [µm]"]
 
 

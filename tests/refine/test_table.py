@@ -41,7 +41,8 @@ def entry(index, status, phases=(), **more):
 
 @pytest.fixture
 def summary():
-    first = entry(0, "success", [phase("CeO2", 5.4112345678901234, 0.7), phase("LaB6", 4.157, 0.3)])
+    strained = {"broadening": {"microstrain": pair(900.0, 20.0)}, "texture": {"march": pair(0.8, 0.01)}}
+    first = entry(0, "success", [strained | phase("CeO2", 5.4112345678901234, 0.7), phase("LaB6", 4.157, 0.3)])
     second = entry(1, "partial", [phase("CeO2", 5.412, 1.0), phase("LaB6", 4.1, 0.0, present=False)], reason="LaB6, no")
     third = entry(2, "failed", [phase("CeO2", 0.007, 1.0), phase("LaB6", 9.9, 0.0)], reason="not\nconverged", Rwp=99.0)
     fourth = entry(3, "skipped", reason='"no" counts', Rwp=None, GOF=None, eta=None, instrument={})
@@ -53,6 +54,8 @@ def test_every_histogram_has_a_row_for_each_phase(summary):
     assert [(r["histogram"], r["phase"]) for r in rows] == [(i, name) for i in range(4) for name in ("CeO2", "LaB6")]
     assert all(list(r) == [c.name for c in COLUMNS] for r in rows)
     assert (rows[0]["a"], rows[0]["a_esd"], rows[1]["weight_fraction"]) == (5.4112345678901234, 1e-4, 0.3)
+    assert (rows[0]["microstrain"], rows[0]["microstrain_esd"], rows[0]["march"]) == (900.0, 20.0, 0.8)
+    assert (rows[0]["size"], rows[1]["march"]) == (None, None)
     assert (rows[0]["u"], rows[0]["u_esd"], rows[0]["v_esd"]) == (5.0, 0.5, None)
 
 

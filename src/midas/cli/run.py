@@ -110,7 +110,7 @@ def _add_results(results: argparse._ArgumentGroup) -> None:
 
 
 def _add_control(control: argparse._ArgumentGroup) -> None:
-    control.add_argument("--resume", action="store_true",
+    control.add_argument("-skipExisting", "--skip-existing", "--resume", dest="resume", action="store_true",
                          help="take up a run that did not end: calibration, caked files and refinements of the same "
                          "inputs are kept")  # fmt: skip
     control.add_argument("--skip-integration", action="store_true", help="refine --zarr-file as it is")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from midas.io.atomic import atomic_path
 from midas.refine.scan_grid import Axis, Entry, Pair, ScanGrid, robust_range, scan_grid
 from midas.refine.summary import CELL
-from midas.refine.table import BELIEVED, phase_names
+from midas.refine.table import BELIEVED, phase_names, sample_values
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,8 +31,8 @@ _LINE = (8.6, 2.3)
 _DPI = 130
 _UNITS = {**dict.fromkeys("abc", "Å"), **dict.fromkeys(("alpha", "beta", "gamma"), "deg"), "volume": "Å³"}
 _NAMES = {"alpha": "α", "beta": "β", "gamma": "γ", "volume": "volume"}
-_WIDTHS = {"u": "cdeg²", "v": "cdeg²", "w": "cdeg²", "x": "cdeg", "y": "cdeg", "z": "cdeg", "sh_l": ""}
-_SAMPLE = {"size": "µm", "microstrain": "1e-6"}
+_WIDTHS = {"u": "cdeg²", "v": "cdeg²", "w": "cdeg²", "x": "cdeg", "y": "cdeg", "z": "cdeg", "sh_l": "", "zero": "deg"}
+_SAMPLE = {"size": "µm", "microstrain": "1e-6", "march": ""}
 MARKS = {"partial": ("+", "k"), "absent": ("_", "k"), "failed": ("x", FAILED), "skipped": (".", SKIPPED)}
 """Marker and colour of what is no plain success; absent: the fit is believed, but has no such value."""
 _WORDS = {"absent": "without it", "beyond": "beyond the scale"}
@@ -71,7 +71,7 @@ def _of_histogram(key: str) -> Callable[[Entry], Pair]:
 
 
 def _of_sample(key: str) -> Callable[[Mapping[str, Any]], Pair]:
-    return lambda phase: _pair(phase.get(key))
+    return lambda phase: _pair(sample_values(phase).get(key))
 
 
 def _cell_pair(key: str) -> Callable[[Mapping[str, Any]], Pair]:
@@ -105,7 +105,7 @@ def width_quantities(summary: Mapping[str, Any]) -> list[Quantity]:
     """Return the parameters of the instrument's profile that were refined in any histogram."""
     found = []
     for key, unit in _WIDTHS.items():
-        name = "SH/L" if key == "sh_l" else key.upper()
+        name = {"sh_l": "SH/L", "zero": "zero of 2θ"}.get(key, key.upper())
         found.append(Quantity(name, unit, _of_histogram(key)))
     return [q for q in found if _is_refined(summary, q)]
 

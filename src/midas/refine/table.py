@@ -49,8 +49,11 @@ _CELL = {
 _PHASE_VALUES = {
     "scale": ("", "scale factor of the phase"),
     "weight_fraction": ("", "share of the mass of all phases, 0 to 1; 0 for a phase that is not in the data"),
-    "size": ("µm", "size of the crystallites; empty where it was not refined"),
-    "microstrain": ("1e-6", "spread of d within the sample, relative; empty where it was not refined"),
+}
+_SAMPLE_VALUES = {
+    "size": ("µm", "size of the crystallites; empty where no stage frees it"),
+    "microstrain": ("1e-6", "spread of d within the sample, relative; empty where no stage frees it"),
+    "march": ("", "March-Dollase coefficient, 1 without preferred orientation; empty where no stage frees it"),
 }
 _INSTRUMENT_VALUES = {
     "u": (f"{_WIDTH}²", "Gaussian variance u tan²θ + v tanθ + w"),
@@ -60,6 +63,7 @@ _INSTRUMENT_VALUES = {
     "y": (_WIDTH, "the same"),
     "z": (_WIDTH, "the same"),
     "sh_l": ("", "axial divergence (S + H) / L"),
+    "zero": (_DEGREE, "zero of the 2θ axis"),
 }
 COLUMNS: tuple[Column, ...] = (
     Column("data_file", "text", "", "name of the caked file"),
@@ -78,6 +82,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("present", "bool", "", "false: the phase is not in the data and was taken out of the model"),
     *(column for name, about in _CELL.items() for column in _with_esd(name, *about)),
     *(column for name, about in _PHASE_VALUES.items() for column in _with_esd(name, *about)),
+    *(column for name, about in _SAMPLE_VALUES.items() for column in _with_esd(name, *about)),
     *(column for name, about in _INSTRUMENT_VALUES.items() for column in _with_esd(name, *about)),
 )
 """Every column of the table, in order. Below `phase` there are values for success and partial only; an absent phase has
@@ -127,9 +132,21 @@ def phase_names(summary: Mapping[str, Any]) -> list[str]:
 def _phase_values(phase: Mapping[str, Any]) -> dict[str, Any]:
     values: dict[str, Any] = {"present": phase["present"], **_pairs(phase, _PHASE_VALUES)}
     if phase["present"]:
+        values |= _pairs(sample_values(phase), _SAMPLE_VALUES)
         cell, esds = phase["cell"], phase["cell_esd"]
         values |= {name: cell.get(name) for name in _CELL} | {f"{name}_esd": esds.get(name) for name in _CELL}
     return values
+
+
+def sample_values(phase: Mapping[str, Any]) -> dict[str, Any]:
+    """Return value and esd of what a phase has beside structure, cell and scale: size, microstrain, texture.
+
+    Examples
+    --------
+    >>> sample_values({"broadening": {"size": {"value": 0.3, "esd": 0.02}}})["size"]["value"]
+    0.3
+    """
+    return {**phase.get("broadening", {}), **phase.get("texture", {})}
 
 
 def _pairs(source: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
