@@ -192,15 +192,19 @@ def test_without_gsas2_it_says_so_before_and_after(call, monkeypatch, capsys):
         (["-dataFN", "a.h5", "-paramFN", "p", "--calibrant", "LaB6", "--skip-refinement"], "--calibrant-image"),
         (["-dataFN", "a.h5", "-nCPUs", "-3", "--skip-refinement"], "-nCPUs is -3"),
         (["-dataFN", "a.h5", "-paramFN", "p", "--cif", "nowhere.cif"], "nowhere.cif"),
+        (["-dataFN", "a.h5", "-paramFN", "p", "--cif", "CeO2.cif", "--limits", "9", "3"], "limits are"),
+        (["-dataFN", "a.h5", "-paramFN", "p", "--cif", "CeO2.cif", "--bkg-terms", "0"], "bkg_terms is 0"),
+        (["-dataFN", "a.h5", "-paramFN", "p", "--cif", "CeO2.cif", "-i", "no.instprm"], "no.instprm does not exist"),
     ],
 )
 def test_contradictions_are_refused_in_a_sentence(words, part, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    midas.demo.write_cif(tmp_path / "CeO2.cif", midas.calibrant("CeO2"))
     assert main(["run", *words]) == 2
     told = capsys.readouterr().err
     assert part in told
     assert told.count("\n") == 1
-    assert list(tmp_path.iterdir()) == []
+    assert [p.name for p in tmp_path.iterdir()] == ["CeO2.cif"]
 
 
 def test_hashes_of_folders_and_of_unchanged_files(tmp_path):

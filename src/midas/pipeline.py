@@ -360,9 +360,10 @@ def _check(job: PipelineJob) -> None:
     elif not job.zarr_file.is_file():
         raise InputError(f"the caked file {job.zarr_file} is not there; check --zarr-file")
     if job.cif_files:
-        from midas.refine.batch import check_phases
+        from midas.refine.batch import check_phases, check_settings
 
         check_phases(job.cif_files)
+        check_settings(job.refinement)
 
 
 def _parameters(source: Parameters | None, calibration: Calibration, out: Path) -> Parameters:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -160,6 +160,13 @@ def check_phases(cif_files: Sequence[str | os.PathLike[str]]) -> tuple[PhaseFile
         name = next(n for n in (stem, *(f"{stem}_{i}" for i in range(2, len(files) + 2))) if n not in taken)
         phases.append(PhaseFile(name, path.resolve()))
     return tuple(phases)
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Refuse settings of `run_refinement` that it would refuse, before there is a caked file to refine."""
+    _check_instprm(settings.get("instprm"), Path("none.zarr.zip"))
+    _check_limits(settings.get("limits"))
+    _check_terms(settings.get("bkg_terms", 6))
 
 
 def _check_instprm(instprm: str | os.PathLike[str] | None, data_file: Path) -> Path | None:
