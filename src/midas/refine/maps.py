@@ -166,7 +166,7 @@ def _draw_map(figure: Figure, axes: Axes, grid: ScanGrid, quantity: Quantity) ->
     from matplotlib.ticker import ScalarFormatter
 
     values, esds = _values(grid, quantity)
-    low, high = robust_range(values)
+    low, high = _colour_range(values, esds)
     status = grid.status()
     x, y = grid.eta.edges(), grid.omega.edges()
     grey = np.ma.masked_where((status == "") | np.isfinite(values), np.ones(grid.shape))
@@ -206,6 +206,14 @@ def _marked(status: NDArray[np.str_], values: NDArray[np.float64]) -> dict[str, 
         "failed": status == "failed",
         "skipped": status == "skipped",
     }
+
+
+def _colour_range(values: NDArray[np.float64], esds: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the range of the colours: robust, and no less than four esds, so that noise alone looks even."""
+    low, high = robust_range(values)
+    known = esds[np.isfinite(esds)]
+    missing = max(0.0, 4.0 * float(np.median(known)) - (high - low)) if known.size else 0.0
+    return low - missing / 2.0, high + missing / 2.0
 
 
 def _mark_size(grid: ScanGrid) -> float:
@@ -359,7 +367,7 @@ def plot_rwp(summary: Mapping[str, Any], *, path: Path | None = None) -> Figure 
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("Rwp [%]")
     axes.set_ylabel("histograms")
-    axes.legend(frameon=False, fontsize="small")
+    figure.legend(loc="outside lower left", ncols=4, frameon=False, fontsize="small")
     if path is not None:
         with atomic_path(path) as temporary:
             figure.savefig(temporary, dpi=_DPI)
