@@ -1,13 +1,12 @@
 from __future__ import annotations
 
 import argparse
-import io
 import json
 
 import pytest
 
 from midas.cli import main
-from midas.cli.refine import add_parser, exit_status, print_summary, worst
+from midas.cli.refine import add_parser
 from midas.errors import RefinementError
 
 
@@ -26,14 +25,6 @@ def test_flags_of_the_manual_as_spelled():
     assert args.no_export
     assert parse("-d", "x.zarr.zip", "-c", "a.cif", "-o", "o", "-i", "p").instprm is not None
     assert parse("--n-cpus", "3").n_cpus == 3
-
-
-@pytest.mark.parametrize(
-    ("counts", "status"),
-    [((3, 0, 0, 1), 0), ((2, 1, 0, 0), 0), ((2, 0, 1, 0), 1), ((0, 1, 2, 0), 1), ((0, 0, 3, 1), 3), ((0, 0, 0, 2), 3)],
-)
-def test_exit_status(counts, status):
-    assert exit_status(dict(zip(("succeeded", "partial", "failed", "skipped"), counts, strict=True))) == status
 
 
 def entry(index, status, r_wp, reason):
@@ -56,21 +47,6 @@ def summary_of(entries):
             "median_Rwp": 3.0, **counts}  # fmt: skip
 
 
-def test_table_names_the_worst_with_reasons():
-    entries = [entry(0, "success", 4.0, None), entry(1, "skipped", None, "no counts")]
-    entries += [entry(i, "partial", 10.0 + i, "rolled back: atoms") for i in range(2, 7)]
-    entries.append(entry(7, "failed", 60.0, "CeO2 is not in the data"))
-    out = io.StringIO()
-    print_summary(summary_of(entries), stream=out)
-    text = out.getvalue()
-    assert "8 histograms: 1 succeeded, 5 partial, 1 failed, 1 skipped" in text
-    assert "mean 4.00 %, median 3.00 %" in text
-    assert "a = 5.411650 Å, scatter 0.0002, esd 0.0001" in text
-    assert [e["histogram_index"] for e in worst(summary_of(entries))] == [7, 6, 5, 4, 3]
-    assert "CeO2 is not in the data" in text
-    assert "no counts" not in text
-
-
 def test_without_gsas2_one_sentence_and_status_2(monkeypatch, capsys):
     def absent(*_, **__):
         raise RefinementError("GSAS-II is not installed where midas looks; install it")
@@ -87,9 +63,7 @@ def test_json_is_all_that_is_printed(monkeypatch, capsys):
     assert json.loads(capsys.readouterr().out) == summary
 
 
-@pytest.mark.parametrize(
-    "words", [["--cif", "a.cif"], ["x.zarr.zip"], ["x.zarr.zip", "-c", "a.cif", "--plots", "--no-export"]]
-)
+@pytest.mark.parametrize("words", [["--cif", "a.cif"], ["x.zarr.zip"]])
 def test_missing_arguments_are_named(words, capsys):
     assert main(["refine", *words]) == 2
     assert "--" in capsys.readouterr().err

@@ -5,13 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import sys
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from midas.errors import InputError
-
-WORST = 5
 
 
 def add_parser(subparsers: Any) -> None:
@@ -46,7 +43,7 @@ def add_parser(subparsers: Any) -> None:
         help="histograms refined at the same time, 0 for every core (default: 1)",
     )  # fmt: skip
     parser.add_argument("--no-atoms", action="store_true", help="leave coordinates and displacements as in the CIF")
-    parser.add_argument("--no-export", action="store_true", help="write the summary only, no project, CIF or CSV")
+    parser.add_argument("--no-export", action="store_true", help="write summary and table only, no project, CIF or CSV")
     parser.add_argument(
         "--histograms", type=int, nargs="+", metavar="N", help="refine these only, numbered sum by sum and eta by eta"
     )
@@ -56,7 +53,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--gsas2-python", metavar="PROGRAM", help="Python that has GSAS-II (default: MIDAS_GSAS2_PYTHON, then this one)"
     )
-    parser.add_argument("--plots", action="store_true", help="draw every refined histogram as hist_NNNN.png")
+    parser.add_argument("--plots", action="store_true", help="draw results over eta and omega, Rwp and each histogram")
     parser.add_argument("-v", "--verbose", action="store_true", help="list every histogram, with its stages")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON and nothing else")
 
@@ -64,15 +61,14 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Refine and return the exit status."""
     from midas.cli.progress import progress_bar
-    from midas.refine import run_refinement
+    from midas.refine import draw_pictures, run_refinement
+    from midas.refine.report import exit_status, summary_lines, written_lines
 
     data = args.data or args.data_file
     if data is None:
         raise InputError("no caked file: give --data FILE.zarr.zip")
     if not args.cif:
         raise InputError("no phase to refine: name at least one CIF file with --cif")
-    if args.plots and args.no_export:
-        raise InputError("--plots draws the exported patterns; leave out --no-export")
     if args.verbose:
         logging.getLogger("midas").setLevel(logging.INFO)
     with progress_bar("refining") as progress:
@@ -92,67 +88,10 @@ def run(args: argparse.Namespace) -> int:
             progress=progress,
         )
     if args.plots:
-        draw(summary, args.out)
+        with progress_bar("drawing") as progress:
+            draw_pictures(args.out, progress=progress)
     if args.json:
         print(json.dumps(summary, allow_nan=False))
     else:
-        print_summary(summary, verbose=args.verbose)
-        print(f"written: {args.out / 'refinement_summary.json'}")
+        print("\n".join([*summary_lines(summary, verbose=args.verbose), "", *written_lines(args.out)]))
     return exit_status(summary)
-
-
-def exit_status(summary: dict[str, Any]) -> int:
-    """Return 0 when nothing failed, 3 when nothing could be refined, 1 in between."""
-    if summary["succeeded"] + summary["partial"] == 0:
-        return 3
-    return 1 if summary["failed"] else 0
-
-
-def draw(summary: dict[str, Any], folder: Path) -> None:
-    """Draw every histogram that was exported."""
-    from midas.refine.plot import plot_histogram, read_pattern
-
-    for entry in summary["histograms"]:
-        index = entry["histogram_index"]
-        if (folder / f"hist_{index:04d}_data.csv").is_file():
-            title = f"histogram {index}: {entry['status']}, Rwp {_percent(entry['Rwp'])}"
-            title += "" if entry["eta"] is None else f", eta {entry['eta']:.1f} deg"
-            plot_histogram(read_pattern(folder, index), title=title, path=folder / f"hist_{index:04d}.png")
-
-
-def _percent(value: float | None) -> str:
-    return "none" if value is None else f"{value:.2f} %"
-
-
-def print_summary(summary: dict[str, Any], *, verbose: bool = False, stream: TextIO | None = None) -> None:
-    """Print how many of each status, Rwp, the mean cells, and the five worst with their reasons."""
-    out = stream or sys.stdout
-    counts = [f"{summary[k]} {k}" for k in ("succeeded", "partial", "failed", "skipped")]
-    print(f"{summary['total_histograms']} histograms: {', '.join(counts)}", file=out)
-    print(
-        f"Rwp of the successes: mean {_percent(summary['mean_Rwp'])}, median {_percent(summary['median_Rwp'])}",
-        file=out,
-    )
-    for phase in summary["phases"]:
-        for key in ("a", "b", "c", "alpha", "beta", "gamma"):
-            esd, scatter = phase["median_esd"][key], phase["scatter"][key]
-            same_as_a = key in ("b", "c") and phase["mean"][key] == phase["mean"]["a"]
-            if esd is None or same_as_a:
-                continue
-            unit = "Å" if len(key) == 1 else "deg"
-            spread = "" if scatter is None else f", scatter {scatter:.2g}"
-            print(f"{phase['name']}: {key} = {phase['mean'][key]:.6f} {unit}{spread}, esd {esd:.2g}", file=out)
-    for entry in summary["histograms"] if verbose else worst(summary):
-        words = f"  {entry['histogram_index']:5d}  {entry['status']:8s} Rwp {_percent(entry['Rwp'])}"
-        print(f"{words}  {entry['reason'] or ''}".rstrip(), file=out)
-        if verbose:
-            for stage in entry["stages"]:
-                print(f"         {stage['name']}: {stage['outcome']}, Rwp {_percent(stage['Rwp'])}", file=out)
-
-
-def worst(summary: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return up to five histograms that are not a success, the failed ones first, then by Rwp."""
-    order = ("failed", "partial", "skipped")
-    bad = [h for h in summary["histograms"] if h["status"] in order]
-    bad.sort(key=lambda h: (order.index(h["status"]), -(h["Rwp"] or 0.0), h["histogram_index"]))
-    return bad[:WORST]

@@ -1,82 +1,137 @@
-"""`midas run`: options of the whole line."""
+"""`midas run`: options of the whole line, what is printed at its end, and the exit status."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from midas.cli.progress import progress_bar
 from midas.errors import InputError
 
 if TYPE_CHECKING:
-    from midas.pipeline import PipelineJob
+    from midas.pipeline import PipelineJob, PipelineResult
+
+_STREAM_VALUES = ("--folder", "--pva-ip", "--output-h5", "--stream-data-loc", "--zarr-output")
+_STREAM_SWITCHES = ("--pva", "--compress", "--no-zarr")
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the subcommand."""
+    """Add the subcommand and its options."""
     parser = subparsers.add_parser(
         "run",
         help="calibrate, integrate and refine in one go",
-        description="Raw data to refined structures: calibrates first when --calibrant-image is given, integrates, "
-        "refines with GSAS-II when CIF files are given. Without GSAS-II it stops after the integration and says so.",
-        epilog="example: midas run -dataFN scan.h5 -paramFN ps.txt --calibrant-image ceo2.tif --cif CeO2.cif "
-        "-resultFolder results",
+        description="Raw data to refined structures in one folder: calibrates first when --calibrant-image is given, "
+        "cakes the images, refines every lineout with GSAS-II, and leaves a table, pictures and manifest.json: what "
+        "went in (with hashes), versions, settings, times. Without GSAS-II it ends after the integration and says so.",
+        epilog="Exit status: 0 done, 1 not good (doubtful calibration, images or histograms that failed, no GSAS-II), "
+        "2 bad input, 3 no histogram could be refined. "
+        "Example: midas run -dataFN scan_000001.h5 -startFileNr 1 -endFileNr 20 -paramFN ps.txt "
+        "--calibrant-image ceo2.tif --cif CeO2.cif -resultFolder results",
         allow_abbrev=False,
     )
-    data = parser.add_argument_group("integration")
-    data.add_argument("--backend", choices=("batch", "stream"), default="batch", help="batch (default) or stream")
-    data.add_argument("-dataFN", "--data", dest="data", default="", help="images of the sample")
-    data.add_argument("-paramFN", "--params", dest="params", default="", help="MIDAS parameter file")
-    data.add_argument("-resultFolder", "--result-folder", dest="result_folder", default="results",
-                      help="folder for everything that is written (default: results)")  # fmt: skip
-    data.add_argument("-startFileNr", "--start-file-number", dest="start", type=int, default=-1,
-                      help="first number of a file series (default: -1, one file)")  # fmt: skip
-    data.add_argument("-endFileNr", "--end-file-number", dest="end", type=int, default=-1,
-                      help="last number of a file series")  # fmt: skip
-    data.add_argument("-numFrameChunks", "--frame-chunks", dest="chunks", type=int, default=-1,
-                      help="changes nothing: how many frames are in memory goes by their size")  # fmt: skip
-    data.add_argument("-preProcThresh", "--threshold", dest="threshold", type=float, default=-1.0,
-                      help="only -1, off, is available")  # fmt: skip
-    data.add_argument("-darkFN", "--dark", dest="dark", default="", help="dark images")
-    data.add_argument("-dataLoc", "--data-location", dest="data_location", default=None,
-                      help="dataset of the images (default: exchange/data)")  # fmt: skip
-    data.add_argument("-darkLoc", "--dark-location", dest="dark_location", default=None, help="dataset of the dark")
-    calibration = parser.add_argument_group("calibration")
-    calibration.add_argument("--calibrant-image", default="", help="image of a calibrant to calibrate with first")
-    calibration.add_argument("--calibrant", default=None, help="calibrant (default: CeO2)")
-    calibration.add_argument("--wavelength", type=float, default=None, help="wavelength [Å]")
-    calibration.add_argument("--energy", type=float, default=None, help="photon energy [keV]")
-    calibration.add_argument("--pixel-size", type=float, default=None, help="pixel size [µm]")
-    refinement = parser.add_argument_group("refinement")
-    refinement.add_argument("--cif", "-c", nargs="+", default=(), help="CIF files of the phases")
-    refinement.add_argument(
-        "--out", "-o", default="", help="folder of the refinement (default: refinement in the results)"
+    _add_images(parser.add_argument_group("images and parameters"))
+    _add_calibration(parser.add_argument_group("calibration, first (only with --calibrant-image)"))
+    _add_refinement(parser.add_argument_group("refinement"))
+    _add_results(parser.add_argument_group("results"))
+    _add_control(parser.add_argument_group("control"))
+    _add_stream(parser.add_argument_group("stream backend"))
+
+
+def _add_images(images: argparse._ArgumentGroup) -> None:
+    images.add_argument("-dataFN", "--data-file", "--data", dest="data", metavar="FILE",
+                        help="images of the sample: a file, a folder or a quoted pattern")  # fmt: skip
+    images.add_argument("-paramFN", "--param-file", "--params", dest="params", metavar="FILE",
+                        help="MIDAS parameter file with geometry, bins and scan; may be left out with "
+                        "--calibrant-image")  # fmt: skip
+    images.add_argument("-startFileNr", "--first-file-number", "--start-file-number", dest="start", type=int,
+                        default=-1, metavar="N", help="first number of a series: the last group of digits in the name "
+                        "(default: -1, the one file)")  # fmt: skip
+    images.add_argument("-endFileNr", "--last-file-number", "--end-file-number", dest="end", type=int, default=-1,
+                        metavar="N", help="last number of the series (default: -1)")  # fmt: skip
+    images.add_argument("-darkFN", "--dark-file", "--dark", dest="dark", metavar="FILE",
+                        help="dark image (default: Dark of the parameters, or none)")  # fmt: skip
+    images.add_argument("-dataLoc", "--data-location", dest="data_location", metavar="PATH",
+                        help="images inside an HDF5 or zarr file (default: exchange/data, then where NeXus puts "
+                        "them)")  # fmt: skip
+    images.add_argument("-darkLoc", "--dark-location", dest="dark_location", metavar="PATH",
+                        help="dark inside an HDF5 or zarr file (default: exchange/dark where it is)")  # fmt: skip
+    images.add_argument("--scan", choices=("auto", "one", "files"), default="auto",
+                        help="one: all files are one scan, and sums go over the borders of files; files: each is its "
+                        "own; auto: one where the files say that omega goes on (default: auto)")  # fmt: skip
+    images.add_argument("-numFrameChunks", "--frames-per-block", "--frame-chunks", dest="chunks", type=int, default=-1,
+                        metavar="N",
+                        help="changes nothing: how many frames are in memory goes by their size")  # fmt: skip
+    images.add_argument("-preProcThresh", "--preprocess-threshold", dest="threshold", type=float, default=-1.0,
+                        metavar="COUNTS", help="-1: off (a threshold is not supported yet)")  # fmt: skip
+
+
+def _add_calibration(calibration: argparse._ArgumentGroup) -> None:
+    calibration.add_argument("--calibrant-image", metavar="FILE", help="image of a calibrant to calibrate with")
+    calibration.add_argument("--calibrant-dark", metavar="FILE",
+                             help="its dark image (default: Dark of the parameters, or none)")  # fmt: skip
+    calibration.add_argument("--calibrant", metavar="NAME",
+                             help="CeO2, LaB6, ..., several with commas between, auto, or a CIF file (default: that of "
+                             "the parameters, or CeO2)")  # fmt: skip
+    calibration.add_argument("--wavelength", type=float, metavar="ANGSTROM",
+                             help="wavelength [Å] (default: that of the parameters or the image)")  # fmt: skip
+    calibration.add_argument(
+        "--energy", type=float, metavar="KEV", help="photon energy [keV], instead of the wavelength"
     )
-    refinement.add_argument("--instprm", "-i", default=None, help="instrument parameter file that wins over the data's")
-    refinement.add_argument("--bkg-terms", type=int, default=6, help="background terms (default: 6)")
-    refinement.add_argument("--limits", type=float, nargs=2, default=None, metavar=("LOW", "HIGH"), help="2theta [deg]")
-    refinement.add_argument("--no-atoms", action="store_true", help="do not refine atoms")
-    refinement.add_argument("--no-export", action="store_true", help="write no CIF and CSV files")
-    refinement.add_argument("--gsas2-python", default=None, help="interpreter that has GSAS-II")
-    control = parser.add_argument_group("control")
+    calibration.add_argument("--pixel-size", type=float, metavar="UM",
+                             help="pixel size [µm] (default: that of the parameters or the image)")  # fmt: skip
+
+
+def _add_refinement(refinement: argparse._ArgumentGroup) -> None:
+    refinement.add_argument("-c", "--cif", nargs="+", default=(), metavar="FILE",
+                            help="one CIF file per phase (required unless --skip-refinement)")  # fmt: skip
+    refinement.add_argument("-i", "--instprm", metavar="FILE", help="instrument parameters that win over the data's")
+    refinement.add_argument("--bkg-terms", type=int, default=6, metavar="N", help="background terms (default: 6)")
+    refinement.add_argument("--limits", type=float, nargs=2, metavar=("LOW", "HIGH"),
+                            help="2theta range fitted [deg] (default: all)")  # fmt: skip
+    refinement.add_argument("--no-atoms", action="store_true",
+                            help="leave coordinates and displacements as in the CIF")  # fmt: skip
+    refinement.add_argument("--no-export", action="store_true",
+                            help="write summary, table and pictures only, no project, CIF or CSV")  # fmt: skip
+    refinement.add_argument("--gsas2-python", metavar="PROGRAM",
+                            help="Python that has GSAS-II (default: MIDAS_GSAS2_PYTHON, then this one)")  # fmt: skip
+
+
+def _add_results(results: argparse._ArgumentGroup) -> None:
+    results.add_argument("-resultFolder", "--result-folder", dest="result_folder", default="results", metavar="FOLDER",
+                         help="folder for all that is written (default: results)")  # fmt: skip
+    results.add_argument("-o", "--out", metavar="FOLDER",
+                         help="folder of the refinement (default: refinement in the results)")  # fmt: skip
+    results.add_argument("--plots", action="store_true", help="draw each histogram, too")
+    results.add_argument("--json", action="store_true",
+                         help="print one JSON object and nothing else on standard output")  # fmt: skip
+
+
+def _add_control(control: argparse._ArgumentGroup) -> None:
+    control.add_argument("-skipExisting", "--skip-existing", "--resume", dest="resume", action="store_true",
+                         help="take up a run that did not end: calibration, caked files and refinements of the same "
+                         "inputs are kept")  # fmt: skip
     control.add_argument("--skip-integration", action="store_true", help="refine --zarr-file as it is")
-    control.add_argument("--zarr-file", default="", help="caked file to refine")
+    control.add_argument("--zarr-file", metavar="FILE", help="caked file (.zarr.zip) to refine")
     control.add_argument("--skip-refinement", action="store_true", help="stop after the integration")
-    control.add_argument(
-        "-nCPUs", "-nCPUsLocal", "--threads", dest="threads", type=int, default=0, help="cores (default: all)"
-    )
-    control.add_argument("-v", "--verbose", action="store_true", help="say more")
-    _add_stream(parser.add_argument_group("stream (not there yet)"))
-    control.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
+    control.add_argument("-nCPUs", "--nCPUs", "--n-cpus", "--threads", dest="threads", type=int, default=0, metavar="N",
+                         help="threads of the integration and histograms refined at the same time; 0 uses all cores "
+                         "(default: 0; results are the same)")  # fmt: skip
+    control.add_argument("-nCPUsLocal", "--local-threads", dest="local_threads", type=int, metavar="N",
+                         help="the same as -nCPUs, which it overrides, for calibration and integration")  # fmt: skip
+    control.add_argument("-v", "--verbose", action="store_true", help="say what is done, and list every histogram")
 
 
 def _add_stream(stream: argparse._ArgumentGroup) -> None:
-    """Add the manual's flags of the stream backend, so that --backend stream is refused in one sentence."""
-    for flag in ("--param-file", "--folder", "--pva-ip", "--output-h5", "--stream-data-loc", "--zarr-output"):
-        stream.add_argument(flag, default=None, help=argparse.SUPPRESS)
-    for flag in ("--pva", "--compress", "--no-zarr"):
+    """Add the manual's flags of the stream backend, so that they are refused in one sentence."""
+    stream.add_argument("--backend", choices=("batch", "stream"), default="batch",
+                        help="batch; stream, frames from a detector as they come, is not there yet "
+                        "(default: batch)")  # fmt: skip
+    for flag in _STREAM_VALUES:
+        stream.add_argument(flag, help=argparse.SUPPRESS)
+    for flag in _STREAM_SWITCHES:
         stream.add_argument(flag, action="store_true", help=argparse.SUPPRESS)
 
 
@@ -85,66 +140,82 @@ def run(args: argparse.Namespace) -> int:
     from midas.pipeline import run_pipeline
 
     job = _job(args)
+    if args.verbose:
+        logging.getLogger("midas").setLevel(logging.INFO)
     with progress_bar("running") as progress:
         result = run_pipeline(job, progress=progress)
     if args.json:
-        print(
-            json.dumps(
-                {
-                    "calibration": None if result.calibration is None else result.calibration.as_dict(),
-                    "cake_files": [str(p) for p in result.cake_files],
-                    "failed": [{"images": [str(p) for p in f.images], "reason": f.reason} for f in result.unusable],
-                    "refinements": list(result.refinements),
-                    "stopped": result.stopped,
-                },
-                indent=1,
-            )
-        )
+        print(json.dumps(_as_json(result), indent=1))
     else:
-        for part in (result.calibration, result.cake_file):
-            if part is not None:
-                print(part)
-        print("caked: " + ", ".join(str(p) for p in result.cake_files))
-        for summary in result.refinements:
-            from midas.cli.refine import print_summary
+        print("\n".join(_lines(result, job, verbose=args.verbose)))
+    return _exit_status(result)
 
-            print_summary(summary)
-        if result.stopped:
-            print(result.stopped)
-        for unusable in result.unusable:
-            print(f"failed: {unusable.reason}")
-    calibrated = result.calibration is None or result.calibration.verdict == "good"
-    failed = sum(int(summary["failed"]) for summary in result.refinements)
-    return 0 if calibrated and failed == 0 and not result.stopped and not result.unusable else 1
+
+def _exit_status(result: PipelineResult) -> int:
+    from midas.refine.report import exit_status
+
+    refined = 0 if result.summary is None else exit_status(result.summary)
+    record = result.calibration_record
+    good = (record is None or record["verdict"] == "good") and not result.stopped and not result.unusable
+    return refined if good else max(refined, 1)
+
+
+def _as_json(result: PipelineResult) -> dict[str, Any]:
+    return {
+        "calibration": result.calibration_record,
+        "cake_files": [str(p) for p in result.cake_files],
+        "failed": [{"images": [str(p) for p in f.images], "reason": f.reason} for f in result.unusable],
+        "refinements": list(result.refinements),
+        "kept": list(result.kept),
+        "stopped": result.stopped,
+    }
+
+
+def _lines(result: PipelineResult, job: PipelineJob, *, verbose: bool) -> list[str]:
+    """Return what is printed at the end."""
+    from midas.manifest import MANIFEST_NAME
+    from midas.refine.report import summary_lines, written_lines
+
+    record = result.calibration_record
+    lines = [f"kept of the earlier run: {', '.join(result.kept)}"] if result.kept else []
+    if result.calibration is not None:
+        lines.append(str(result.calibration))
+    elif record is not None:
+        lines.append("; ".join([f"calibration: {record['verdict']}", *record["reasons"]]))
+    if result.cake_file is not None:
+        lines.append(str(result.cake_file))
+    caked = [str(p) for p in result.cake_files]
+    lines.append(f"caked: {caked[0]}" if len(caked) == 1 else f"caked: {len(caked)} files in {job.out}")
+    lines += [f"failed: {unusable.reason}" for unusable in result.unusable]
+    if result.summary is not None:
+        folder = job.refinement_folder or job.out / "refinement"
+        lines += ["", *summary_lines(result.summary, verbose=verbose), "", *written_lines(folder)]
+    if result.stopped:
+        lines.append(result.stopped)
+    return [*lines, f"what was done: {job.out / MANIFEST_NAME}"]
 
 
 def _job(args: argparse.Namespace) -> PipelineJob:
     from midas.cake.series import SeriesFiles
     from midas.pipeline import PipelineJob
 
-    if args.backend == "stream":
-        raise InputError("--backend stream is not there yet; use batch")
-    if args.skip_integration and not args.zarr_file:
-        raise InputError("--skip-integration needs the caked file: name it with --zarr-file")
-    if not args.cif and not args.skip_refinement:
-        raise InputError(
-            "the phases are missing; name their CIF files with --cif, or stop before with --skip-refinement"
+    _refuse(args)
+    files = None
+    if args.data and not args.skip_integration:
+        files = SeriesFiles(
+            data=Path(args.data),
+            dark=Path(args.dark) if args.dark else None,
+            data_location=args.data_location,
+            dark_location=args.dark_location,
+            first_number=args.start if args.start >= 0 else None,
+            last_number=args.end if args.end >= 0 else None,
         )
-    if args.threshold >= 0.0:
-        raise InputError(f"-preProcThresh is {args.threshold:g}; only -1 (off) is available, leave it out")
-    files = SeriesFiles(
-        data=Path(args.data),
-        dark=Path(args.dark) if args.dark else None,
-        data_location=args.data_location,
-        dark_location=args.dark_location,
-        first_number=args.start if args.start >= 0 else None,
-        last_number=args.end if args.end >= 0 else None,
-    )
     return PipelineJob(
         out=Path(args.result_folder),
-        files=files if args.data and not args.skip_integration else None,
-        params=args.params,
-        calibrant_image=args.calibrant_image,
+        files=files,
+        params=args.params or "",
+        calibrant_image=args.calibrant_image or "",
+        calibrant_dark=args.calibrant_dark or "",
         calibration={k: getattr(args, k) for k in ("calibrant", "wavelength", "energy", "pixel_size")},
         zarr_file=Path(args.zarr_file) if args.zarr_file else None,
         cif_files=() if args.skip_refinement else tuple(args.cif),
@@ -156,7 +227,47 @@ def _job(args: argparse.Namespace) -> PipelineJob:
             "refine_atoms": not args.no_atoms,
             "export": not args.no_export,
             "gsas2_python": args.gsas2_python,
-            "n_cpus": args.threads or 1,
+            "n_cpus": args.threads,
         },
-        n_threads=args.threads,
+        scan=args.scan,
+        plots=args.plots,
+        resume=args.resume,
+        n_threads=args.threads if args.local_threads is None else args.local_threads,
     )
+
+
+def _refuse(args: argparse.Namespace) -> None:
+    """Refuse what contradicts itself or is not there yet, in one sentence."""
+    if args.backend == "stream":
+        raise InputError("--backend stream is not there yet; write the frames to files and use the batch backend")
+    for flag in (*_STREAM_VALUES, *_STREAM_SWITCHES):
+        if getattr(args, flag.lstrip("-").replace("-", "_")):
+            raise InputError(f"{flag} belongs to the stream backend, which is not there yet; leave it out")
+    if args.skip_integration and args.skip_refinement:
+        raise InputError("--skip-integration and --skip-refinement leave nothing to do; drop one; with the first one "
+                         "name the caked file with --zarr-file")  # fmt: skip
+    if args.skip_integration and not args.zarr_file:
+        raise InputError("--skip-integration needs the caked file: name it with --zarr-file")
+    if args.zarr_file and not args.skip_integration:
+        given = [flag for flag, value in (("-dataFN", args.data), ("--calibrant-image", args.calibrant_image)) if value]
+        if given:
+            raise InputError(f"{given[0]} and --zarr-file are both given; drop one, or add --skip-integration")
+    if args.zarr_file and args.skip_refinement:
+        raise InputError("--zarr-file is there to be refined; drop it or --skip-refinement")
+    if not args.cif and not args.skip_refinement:
+        raise InputError(
+            "the phases are missing; name their CIF files with --cif, or stop before with --skip-refinement"
+        )
+    if args.threshold >= 0.0:
+        raise InputError(f"-preProcThresh {args.threshold:g} is not supported yet; leave it out: the dark is "
+                         "subtracted as it is")  # fmt: skip
+    for flag, value in (("-nCPUs", args.threads), ("-nCPUsLocal", args.local_threads)):
+        if value is not None and value < 0:
+            raise InputError(f"{flag} is {value}; expected 0 for all, or a number of threads")
+    if args.chunks == 0 or args.chunks < -1:
+        raise InputError(f"-numFrameChunks is {args.chunks}; expected -1 or a number of frames")
+    for flag in ("calibrant", "calibrant_dark"):
+        if getattr(args, flag) and not args.calibrant_image:
+            raise InputError(
+                f"--{flag.replace('_', '-')} is for the calibration; name its image with --calibrant-image"
+            )

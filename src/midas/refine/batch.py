@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +16,10 @@ from midas.refine.dispatch import EngineCommand, WorkerPool, refine_all
 from midas.refine.job import Instrument, PhaseFile, RefinementJob, RefinementResult
 from midas.refine.lineouts import Lineout, iterate_lineouts, override_beside, read_instrument, with_observed_width
 from midas.refine.locate import find_gsas2
+from midas.refine.pictures import remove_old_pictures
 from midas.refine.stages import Stage, default_stages, stages_to_data
-from midas.refine.summary import HistogramRecord, skipped_result, summarise, write_columns, write_summary
+from midas.refine.summary import SUMMARY_NAME, HistogramRecord, skipped_result, summarise, write_columns, write_summary
+from midas.refine.table import TABLE_NAME, write_table
 
 if TYPE_CHECKING:
     from midas.io.gsas_zarr import CakeFile
@@ -67,7 +69,8 @@ def run_refinement(
     cif_files
         One CIF per phase.
     output_dir
-        Folder for `hist_NNNN.gpx`, `hist_NNNN_<phase>.cif`, `hist_NNNN_data.csv` and the summary.
+        Folder for `hist_NNNN.gpx`, `hist_NNNN_<phase>.cif`, `hist_NNNN_data.csv`, the summary and the table
+        (`refinement_table.csv`, and `.parquet` where pyarrow is installed).
     instprm
         Instrument parameter file whose values win over those of the data.
     bkg_terms
@@ -159,6 +162,13 @@ def check_phases(cif_files: Sequence[str | os.PathLike[str]]) -> tuple[PhaseFile
     return tuple(phases)
 
 
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Refuse settings of `run_refinement` that it would refuse, before there is a caked file to refine."""
+    _check_instprm(settings.get("instprm"), Path("none.zarr.zip"))
+    _check_limits(settings.get("limits"))
+    _check_terms(settings.get("bkg_terms", 6))
+
+
 def _check_instprm(instprm: str | os.PathLike[str] | None, data_file: Path) -> Path | None:
     found = override_beside(data_file) if instprm is None else Path(instprm)
     if found is None:
@@ -206,6 +216,7 @@ def refine_cake(
 ) -> dict[str, Any]:
     """Refine the chosen lineouts of a cake with an engine, write the files and return the summary."""
     begin = time.perf_counter()
+    remove_old_results(options.output_dir)
     instrument, radius_mm = read_instrument(dict(cake.instrument))
     records: dict[int, HistogramRecord] = {}
     lineouts: dict[int, Lineout] = {}
@@ -231,6 +242,7 @@ def refine_cake(
     about = {
         "engine": {"name": engine.name, "version": engine.version},
         "cif_files": [str(p.path) for p in options.phases],
+        "phase_names": [p.name for p in options.phases],
         "instprm": None if options.instprm is None else str(options.instprm),
         "limits": None if options.limits is None else list(options.limits),
         "bkg_terms": options.bkg_terms,
@@ -242,6 +254,7 @@ def refine_cake(
     }
     summary = summarise(data_file, records.values(), about)
     write_summary(summary, options.output_dir)
+    write_table(summary, options.output_dir)
     return summary
 
 
@@ -275,11 +288,17 @@ def make_job(lineout: Lineout, instrument: Instrument, radius_mm: float, options
     )
 
 
+def remove_old_results(folder: Path) -> None:
+    """Remove summary, table and pictures of an earlier batch: after a killed run they would pass for its own."""
+    for name in (SUMMARY_NAME, f"{TABLE_NAME}.csv", f"{TABLE_NAME}.parquet"):
+        (folder / name).unlink(missing_ok=True)
+    remove_old_pictures(folder)
+
+
 def remove_old_outputs(folder: Path, index: int) -> None:
     """Remove what an earlier run wrote for a histogram, so that no file of a better day stands beside a failure."""
-    stem = f"hist_{index:04d}"
-    for pattern in (f"{stem}.gpx", f"{stem}_*.cif", f"{stem}_data.csv", f"{stem}_reflections.csv", f"{stem}.log"):
-        for path in folder.glob(pattern):
+    for end in (".gpx", "_*.cif", "_data.csv", "_reflections.csv", ".log", ".png"):
+        for path in folder.glob(f"hist_{index:04d}{end}"):
             path.unlink()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,20 +43,24 @@ def summarise(data_file: Path, records: Iterable[HistogramRecord], about: dict[s
     0
     """
     ordered = sorted(records, key=lambda r: r.lineout.index)
-    results = [r.result for r in ordered]
-    good = [r.r_wp for r in results if r.status == "success" and r.r_wp is not None]
-    count = {status: sum(r.status == status for r in results) for status in ("success", "partial", "failed", "skipped")}
+    return collect(str(data_file), [_histogram(r) for r in ordered], about)
+
+
+def collect(data_file: str, histograms: list[dict[str, Any]], about: dict[str, Any]) -> dict[str, Any]:
+    """Return the summary of histograms that are plain data already."""
+    good = [h["Rwp"] for h in histograms if h["status"] == "success" and h["Rwp"] is not None]
+    count = {s: sum(h["status"] == s for h in histograms) for s in ("success", "partial", "failed", "skipped")}
     return {
-        "data_file": str(data_file),
-        "total_histograms": len(results),
+        "data_file": data_file,
+        "total_histograms": len(histograms),
         "succeeded": count["success"],
         "failed": count["failed"],
         "skipped": count["skipped"],
-        "histograms": [_histogram(r) for r in ordered],
+        "histograms": histograms,
         "mean_Rwp": statistics.fmean(good) if good else None,
         "partial": count["partial"],
         "median_Rwp": statistics.median(good) if good else None,
-        "phases": _phase_means(results),
+        "phases": _phase_means(histograms),
         **about,
     }
 
@@ -88,6 +92,18 @@ def _histogram(record: HistogramRecord) -> dict[str, Any]:
         "attempts": result.attempts,
         "seconds": round(result.seconds, 3),
     }
+
+
+def source_name(summary: Mapping[str, Any]) -> str:
+    """Return what a summary is of, in a word or two.
+
+    Examples
+    --------
+    >>> source_name({"data_file": "far/x.zarr.zip"}), source_name({"data_files": ["a", "b"]})
+    ('x.zarr.zip', '2 files')
+    """
+    files = summary.get("data_files")
+    return f"{len(files)} files" if files else Path(summary.get("data_file") or "").name
 
 
 def _number(value: float) -> float | None:
@@ -122,25 +138,31 @@ def _stage(stage: StageRecord) -> dict[str, Any]:
     }
 
 
-def _phase_means(results: list[RefinementResult]) -> list[dict[str, Any]]:
-    """Return, per phase, mean, scatter (standard deviation) and median esd of the refined cell over the successes."""
-    found: dict[str, list[PhaseResult]] = {}
-    for result in results:
-        for phase in result.phases if result.status == "success" else ():
-            if phase.present:
-                found.setdefault(phase.name, []).append(phase)
+def _phase_means(histograms: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return, per phase, mean, scatter (standard deviation) and median esd of cell and fraction over the successes."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for histogram in histograms:
+        for phase in histogram["phases"] if histogram["status"] == "success" else ():
+            if phase["present"]:
+                found.setdefault(phase["name"], []).append(phase)
     means = []
     for name, phases in found.items():
         row: dict[str, Any] = {"name": name, "n": len(phases), "mean": {}, "scatter": {}, "median_esd": {}}
         for key in CELL:
-            values = [p.cell[key].value for p in phases]
-            esds = [p.cell[key].esd for p in phases]
-            row["mean"][key] = statistics.fmean(values)
-            row["scatter"][key] = statistics.stdev(values) if len(values) > 1 else None
-            known = [e for e in esds if e is not None]
-            row["median_esd"][key] = statistics.median(known) if known else None
+            values, esds = [p["cell"][key] for p in phases], [p["cell_esd"][key] for p in phases]
+            row["mean"][key], row["scatter"][key], row["median_esd"][key] = _spread(values, esds)
+        fractions = [p["weight_fraction"] for p in phases]
+        spread = _spread([f["value"] for f in fractions], [f["esd"] for f in fractions])
+        row["weight_fraction"] = dict(zip(("mean", "scatter", "median_esd"), spread, strict=True))
         means.append(row)
     return means
+
+
+def _spread(values: list[float], esds: list[float | None]) -> tuple[float, float | None, float | None]:
+    """Return mean, standard deviation and median esd, None where there are too few."""
+    known = [e for e in esds if e is not None]
+    scatter = statistics.stdev(values) if len(values) > 1 else None
+    return statistics.fmean(values), scatter, statistics.median(known) if known else None
 
 
 def write_summary(summary: dict[str, Any], folder: Path) -> Path:
