@@ -173,13 +173,17 @@ class Model:
             "dropped": tuple(self._dropped(message)),
             "messages": ("the least squares got stuck",) if r.get("Aborted") else (),
             "r_wp": self.r_wp(),
-            "cells": {n: tuple(self.phase(n).data["General"]["Cell"][1:7]) for n in self.active},
+            "cells": self.cells(),
             "reference_cells": self.reference,
             "uiso": self._smallest_uiso() if "uiso" in names else {},
             "gaussian_variance": variance,
             "lorentzian_width": width,
             "sh_l": float(self.hist.data["Instrument Parameters"][0][WIDTHS["sh_l"]][1]),
         }
+
+    def cells(self) -> dict[str, tuple[float, ...]]:
+        """Return a, b, c [Å], alpha, beta, gamma [deg] of each phase still in the model."""
+        return {n: tuple(float(v) for v in self.phase(n).data["General"]["Cell"][1:7]) for n in self.active}
 
     def _dropped(self, message: str) -> list[str]:
         if "dropped" in message or "Error" in message:
@@ -257,6 +261,33 @@ class Model:
         """Return the weighted sum of squared differences."""
         return float(np.sum(self.weights * (self.observed - self.calculated) ** 2))
 
+    def phase_patterns(self) -> dict[str, Any]:
+        """Return the calculated pattern of each phase still in the model, for a scale of 1 and without background."""
+        start, found = self.state(), {}
+        for name in self.active:
+            for other in self.phase_names:
+                self.phase(other).data["Histograms"][self.hist.name]["Use"] = other == name
+            self._scale_entry(name)[0] = 1.0
+            self.refine({"background"}, 0)
+            found[name] = self.calculated - self.background
+            self.restore(start)
+        return found
+
+    def linear_scales(self, linear_fit: Any) -> dict[str, tuple[float, float]]:
+        """Return (scale, esd) of each phase by linear least squares, and start from them and from their background."""
+        patterns, terms = self.phase_patterns(), int(self.job["background_terms"])
+        background, scales = linear_fit(self._array(0), self.observed, self.weights, list(patterns.values()), terms)
+        self.hist.data["Background"][0][3:] = background
+        for name, (scale, _) in zip(patterns, scales, strict=True):
+            self._scale_entry(name)[0] = scale
+        return dict(zip(patterns, scales, strict=True))
+
+    def _scale_entry(self, name: str) -> Any:
+        """Return GSAS-II's [value, refined] of a phase's scale; of one phase alone it is the histogram's."""
+        if len(self.phase_names) == 1:
+            return self.hist.data["Sample Parameters"]["Scale"]
+        return self.phase(name).data["Histograms"][self.hist.name]["Scale"]
+
     def n_free(self) -> int:
         """Return the number of parameters varied last."""
         return len((self.project.data["Covariance"]["data"] or {}).get("varyList", []))
@@ -290,7 +321,17 @@ class Model:
     def phases_without_reflections(self) -> list[str]:
         """Return the phases that have no reflection within the limits."""
         low, high = self.limits
-        lists = self.reflections()
+        start = self.state()
+        try:
+            self.refine({"background"}, 0)  # a failed refinement leaves no list
+        except Exception as error:
+            found = re.search(r"no reflections in data range.*phase '([^']*)'", str(error), flags=re.DOTALL)
+            if found is None:
+                raise
+            return [n for n in self.active if self.names[n] == found.group(1)]
+        finally:
+            lists = self.reflections()
+            self.restore(start)
         return [n for n in self.active if not any(low <= row[5] <= high for row in lists.get(n, []))]
 
     def reflections(self) -> dict[str, list[list[float]]]:

@@ -14,6 +14,9 @@ from numpy.typing import ArrayLike
 
 MAX_CELL_CHANGE = 0.03
 """Largest believable relative change of a cell length (and of an angle) from the one of the CIF."""
+DOUBTFUL_CELL_CHANGE = 0.01
+"""A cell further than this from the CIF's, relatively, is kept with a reservation: a wrong wavelength or distance moves
+it just so."""
 MAX_RWP_GROWTH = 1e-3
 """Relative growth of Rwp still taken for rounding."""
 NEGLIGIBLE_GAIN = 0.01
@@ -106,6 +109,29 @@ def _cell_problems(facts: StageFacts) -> list[str]:
     return problems
 
 
+def doubtful_cells(cells: dict[str, tuple[float, ...]], reference_cells: dict[str, tuple[float, ...]]) -> list[str]:
+    """Return a sentence on each phase whose cell lies further from the CIF's than samples usually do.
+
+    Examples
+    --------
+    >>> doubtful_cells({"Si": (5.50,) * 3}, {"Si": (5.43,) * 3})
+    ["Si: a = 5.5 Å lies 1.29 % from the CIF's 5.43: is it this phase, and are wavelength and distance right?"]
+    """
+    found = []
+    for name, cell in cells.items():
+        changes = [
+            (abs(v / r - 1.0), axis, v, r)
+            for axis, v, r in zip("abc", cell, reference_cells.get(name, ()), strict=False)
+        ]
+        worst = max(changes, default=(0.0, "", 0.0, 0.0), key=lambda change: change[0])
+        if worst[0] > DOUBTFUL_CELL_CHANGE:
+            found.append(
+                f"{name}: {worst[1]} = {worst[2]:.6g} Å lies {100 * worst[0]:.2f} % from the CIF's {worst[3]:.6g}: "
+                "is it this phase, and are wavelength and distance right?"
+            )
+    return found
+
+
 def _shape_problems(facts: StageFacts) -> list[str]:
     problems = [f"{name}: Uiso = {value:.4g} Å² is not positive" for name, value in facts.uiso.items() if not value > 0]
     if not facts.gaussian_variance > 0:
@@ -137,6 +163,38 @@ def is_needed(chi2_gain: float, n_parameters: int, gof: float) -> bool:
     (True, False, False)
     """
     return chi2_gain > (PRESENT_ESDS**2 + 4.0 * n_parameters) * max(gof, 1.0) ** 2
+
+
+def linear_fit(
+    two_theta: ArrayLike, observed: ArrayLike, weights: ArrayLike, patterns: ArrayLike, n_terms: int
+) -> tuple[list[float], list[tuple[float, float]]]:
+    """Return background coefficients, and (scale, esd) of each pattern, that fit best while nothing else moves.
+
+    The background is a Chebyshev series over the range of `two_theta`. Both are linear, so there is one answer,
+    whatever the start; esds are multiplied by the goodness of fit where that is above 1, as engines do.
+
+    Examples
+    --------
+    >>> x = np.linspace(1.0, 2.0, 50)
+    >>> peak = np.exp(-(((x - 1.5) / 0.05) ** 2))
+    >>> background, scales = linear_fit(x, 3.0 + 2.0 * peak, np.ones(50), [peak], 2)
+    >>> [round(abs(v), 6) for v in background], round(scales[0][0], 6)
+    ([3.0, 0.0], 2.0)
+    """
+    x, o, w = (np.asarray(v, dtype=float) for v in (two_theta, observed, weights))
+    basis = np.polynomial.chebyshev.chebvander(2.0 * (x - x.min()) / (x.max() - x.min()) - 1.0, n_terms - 1)
+    columns = np.column_stack([basis, *np.asarray(patterns, dtype=float)])
+    size = np.sqrt(np.sum(w[:, None] * columns**2, axis=0))
+    size[size == 0.0] = 1.0
+    root = np.sqrt(w)
+    scaled = columns / size * root[:, None]
+    solution, *_ = np.linalg.lstsq(scaled, root * o, rcond=None)
+    free = max(int(np.count_nonzero(w > 0)) - columns.shape[1], 1)
+    gof2 = max(float(np.sum((root * o - scaled @ solution) ** 2)) / free, 1.0)
+    esd = np.sqrt(gof2 * np.diag(np.linalg.pinv(scaled.T @ scaled))) / size
+    values = solution / size
+    scales = [(float(v), float(e)) for v, e in zip(values[n_terms:], esd[n_terms:], strict=True)]
+    return [float(v) for v in values[:n_terms]], scales
 
 
 def r_wp(observed: ArrayLike, calculated: ArrayLike, weights: ArrayLike) -> float:
@@ -185,6 +243,8 @@ class FitFacts:
     """Names of the optional stages that could not be kept, though they were needed."""
     absent: tuple[str, ...] = ()
     """Phases found not to be in the data, each with its figures."""
+    doubtful: tuple[str, ...] = ()
+    """Of `doubtful_cells`."""
     n_phases: int = 1
     r_wp: float | None = None
     gof: float | None = None
@@ -205,7 +265,8 @@ def verdict(facts: FitFacts) -> tuple[str, str | None]:
     if len(facts.absent) >= facts.n_phases:
         return "failed", "; ".join(facts.absent)
     if facts.stopped:
-        return "failed", facts.stopped
+        silent = facts.explained is None and facts.r_wp is not None and math.isfinite(facts.r_wp)
+        return "failed", f"there is no signal above the background to fit; {facts.stopped}" if silent else facts.stopped
     if facts.r_wp is None or not math.isfinite(facts.r_wp):
         return "failed", "no Rwp could be computed"
     if facts.explained is None:
@@ -217,7 +278,7 @@ def verdict(facts: FitFacts) -> tuple[str, str | None]:
         )
     if facts.r_wp > MAX_R_WP and (facts.gof is None or facts.gof > 2.0):
         return "failed", f"Rwp is {facts.r_wp:.1f} %, far above what counting statistics explain"
-    reasons = list(facts.absent)
+    reasons = [*facts.absent, *facts.doubtful]
     if facts.rolled_back:
         reasons.append(f"rolled back: {', '.join(facts.rolled_back)}")
     if facts.explained < MIN_EXPLAINED_SUCCESS:

@@ -150,6 +150,7 @@ def refine(scripting: Any, job: dict[str, Any], folder: Path) -> dict[str, Any]:
             stopped=stopped,
             rolled_back=tuple(r["name"] for r in records if r["outcome"] == ROLLED_BACK),
             absent=tuple(absent),
+            doubtful=tuple(judge.doubtful_cells(model.cells(), model.reference)),
             n_phases=len(job["phases"]),
             r_wp=r_wp,
             gof=gof,
@@ -190,8 +191,13 @@ def run_stages(
         if stopped:
             records.append(_record(stage["name"], NOT_REACHED))
             continue
+        first = not kept
         record, kept = run_stage(model, stage, kept, judge)
         records.append(record)
+        if first and record["outcome"] == ROLLED_BACK and "scale" in stage["refine"]:
+            record, kept, gone_now = start_linearly(model, stage, record, judge)
+            records[-1] = record
+            absent += gone_now
         if record["outcome"] == KEPT and "scale" in record["refined"]:
             gone = {n: s for n, s in model.scales().items() if not judge.is_present(*s)}
             absent += [_absence(name, *scale) for name, scale in gone.items()]
@@ -214,6 +220,27 @@ def run_stages(
     if stopped is None and len(model.active) > 1:
         absent += drop_ghosts(model, kept, judge)
     return records, stopped, absent
+
+
+def start_linearly(
+    model: Any, stage: dict[str, Any], record: dict[str, Any], judge: Any
+) -> tuple[dict[str, Any], set[str], list[str]]:
+    """Try a first stage that failed once more from the best linear fit of scales and background.
+
+    The least squares diverge where a scale wants to be negative, and that is so where a phase is absent: linear least
+    squares tell which. Return the record, the parameters free, and what to say of the phases left out.
+    """
+    if model.phases_without_reflections():
+        return record, set(), []
+    scales = model.linear_scales(judge.linear_fit)
+    gone = {n: s for n, s in scales.items() if not judge.is_present(*s)}
+    words = [_absence(name, *scale) for name, scale in gone.items()]
+    if len(gone) == len(model.active):
+        return record, set(), words
+    model.leave_out(list(gone))
+    again, kept = run_stage(model, stage, set(), judge)
+    again["problems"] = [*record["problems"], "started again from a linear fit", *again["problems"]]
+    return again, kept, words
 
 
 def drop_ghosts(model: Any, kept: set[str], judge: Any) -> list[str]:
