@@ -102,6 +102,29 @@ def test_linear_fit_of_a_pattern_that_is_nowhere_has_no_scale():
     assert not is_present(*scales[0])
 
 
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize("height", [0.0, 50.0, 20000.0])
+def test_a_background_of_n_terms_asks_for_n(n, height):
+    u = np.linspace(-1.0, 1.0, 1500)
+    coefficients = [400.0, -90.0, 60.0, 50.0, 45.0, 40.0, -35.0, 35.0][:n]
+    peaks = height * sum(1.0 / (1.0 + ((u - c) / 0.005) ** 2) for c in np.arange(-0.9, 1.0, 0.13))
+    truth = np.polynomial.chebyshev.chebval(u, coefficients) + peaks
+    for seed in (7, 8, 9):
+        observed = np.random.default_rng(seed).poisson(truth).astype(float)
+        found, terms = judge.background_terms(8.0 + u, observed, 1.0 / truth, 1.02 * peaks)
+        assert found == n
+        np.testing.assert_allclose(terms, coefficients, atol=4.0)  # counts, about 5 esd
+
+
+def test_a_misfit_of_the_peaks_asks_for_no_more_background():
+    u = np.linspace(-1.0, 1.0, 1500)
+    line = sum(np.exp(-(((u - c) / 0.01) ** 2)) for c in np.arange(-0.9, 1.0, 0.13))
+    shifted = sum(np.exp(-(((u - c - 0.002) / 0.012) ** 2)) for c in np.arange(-0.9, 1.0, 0.13))
+    truth = 400.0 - 90.0 * u + 5000.0 * line
+    observed = np.random.default_rng(7).poisson(truth).astype(float)
+    assert judge.background_terms(u, observed, 1.0 / truth, 5000.0 * shifted)[0] <= 2
+
+
 def test_cells_far_from_the_cif_are_doubtful():
     near, far = (5.44, 5.44, 5.44), (5.41, 5.41, 5.52)
     assert judge.doubtful_cells({"CeO2": near}, {"CeO2": (5.41,) * 3}) == []

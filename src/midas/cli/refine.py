@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any, TextIO
 
+from midas.cli.recipe import add_recipe, recipe
 from midas.errors import InputError
 
 WORST = 5
@@ -37,18 +38,34 @@ def add_parser(subparsers: Any) -> None:
         metavar="FILE",
         help="instrument parameters that win over the file's (default: x.zarr.instprm or x.instprm beside the data)",
     )
-    parser.add_argument("--bkg-terms", type=int, default=6, metavar="N", help="background terms (default: 6)")
     parser.add_argument(
         "--limits", type=float, nargs=2, metavar=("LOW", "HIGH"), help="2theta range fitted [deg] (default: all)"
     )
     parser.add_argument(
+        "--exclude", type=float, nargs=2, action="append", metavar=("LOW", "HIGH"),
+        help="2theta region left out [deg]; may be given several times",
+    )  # fmt: skip
+    add_recipe(parser)
+    parser.add_argument(
         "--nCPUs", "-nCPUs", "--n-cpus", dest="n_cpus", type=int, default=1, metavar="N",
         help="histograms refined at the same time, 0 for every core (default: 1)",
     )  # fmt: skip
-    parser.add_argument("--no-atoms", action="store_true", help="leave coordinates and displacements as in the CIF")
     parser.add_argument("--no-export", action="store_true", help="write the summary only, no project, CIF or CSV")
     parser.add_argument(
         "--histograms", type=int, nargs="+", metavar="N", help="refine these only, numbered sum by sum and eta by eta"
+    )
+    parser.add_argument(
+        "--omega",
+        type=float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        help="refine sums with their middle in this range [deg]",
+    )
+    parser.add_argument(
+        "--eta", type=float, nargs=2, metavar=("FROM", "TO"), help="refine azimuths in this range [deg], e.g. 170 -170"
+    )
+    parser.add_argument(
+        "--engine", choices=["gsas2"], default="gsas2", help="what refines (default: gsas2, the only one so far)"
     )
     parser.add_argument(
         "--time-limit", type=float, default=300.0, metavar="SECONDS", help="for one histogram (default: 300)"
@@ -65,7 +82,11 @@ def run(args: argparse.Namespace) -> int:
     """Refine and return the exit status."""
     from midas.cli.progress import progress_bar
     from midas.refine import run_refinement
+    from midas.refine.stages import stages_to_data
 
+    if args.print_stages:
+        print(json.dumps(stages_to_data(recipe(args)), indent=1))
+        return 0
     data = args.data or args.data_file
     if data is None:
         raise InputError("no caked file: give --data FILE.zarr.zip")
@@ -84,10 +105,13 @@ def run(args: argparse.Namespace) -> int:
             bkg_terms=args.bkg_terms,
             limits=args.limits,
             n_cpus=args.n_cpus,
-            refine_atoms=not args.no_atoms,
+            exclude=args.exclude,
+            stages=recipe(args),
             export=not args.no_export,
             gsas2_python=args.gsas2_python,
             histograms=args.histograms,
+            omega=args.omega,
+            eta=args.eta,
             time_limit=args.time_limit,
             progress=progress,
         )

@@ -5,18 +5,26 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from midas.errors import InputError
 from midas.io.atomic import atomic_path
+from midas.refine.choices import AUTO, check_excluded, check_limits, check_terms, choose_histograms
 from midas.refine.dispatch import EngineCommand, WorkerPool, refine_all
 from midas.refine.job import Instrument, PhaseFile, RefinementJob, RefinementResult
-from midas.refine.lineouts import Lineout, iterate_lineouts, override_beside, read_instrument, with_observed_width
+from midas.refine.lineouts import (
+    Lineout,
+    iterate_lineouts,
+    override_beside,
+    placeholder_widths,
+    read_instrument,
+    with_observed_width,
+)
 from midas.refine.locate import find_gsas2
-from midas.refine.stages import Stage, default_stages, stages_to_data
+from midas.refine.stages import Stage, check_recipe, default_stages, frees, stages_to_data
 from midas.refine.summary import HistogramRecord, skipped_result, summarise, write_columns, write_summary
 
 if TYPE_CHECKING:
@@ -24,7 +32,8 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int, str], None]
 """Called with histograms done, histograms in all, and a word on the last one."""
-MAX_BACKGROUND_TERMS = 36
+START_TERMS = 6
+"""Background terms to begin with where the data choose the number."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +45,9 @@ class BatchOptions:
     stages: tuple[Stage, ...] = field(default_factory=default_stages)
     instprm: Path | None = None
     limits: tuple[float, float] | None = None
-    bkg_terms: int = 6
+    excluded: tuple[tuple[float, float], ...] = ()
+    bkg_terms: int | None = 6
+    """None lets the data choose."""
     export: bool = True
     n_cpus: int = 1
     time_limit: float = 300.0
@@ -48,13 +59,17 @@ def run_refinement(
     output_dir: str | os.PathLike[str] = "refinement",
     *,
     instprm: str | os.PathLike[str] | None = None,
-    bkg_terms: int = 6,
+    bkg_terms: int | str = 6,
     limits: Sequence[float] | None = None,
+    exclude: Iterable[Sequence[float]] | None = None,
+    stages: Sequence[Stage | Mapping[str, Any]] | None = None,
     n_cpus: int = 1,
     refine_atoms: bool = True,
     export: bool = True,
     gsas2_python: str | os.PathLike[str] | None = None,
     histograms: Iterable[int] | None = None,
+    omega: Sequence[float] | None = None,
+    eta: Sequence[float] | None = None,
     time_limit: float = 300.0,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -71,19 +86,27 @@ def run_refinement(
     instprm
         Instrument parameter file whose values win over those of the data.
     bkg_terms
-        Terms of the Chebyshev background.
+        Terms of the Chebyshev background; "auto" takes as many as the data ask for (`judge.background_terms`).
     limits
         2θ range fitted [deg]; all when None.
+    exclude
+        Regions of 2θ left out, pairs of a lower and a higher one [deg].
+    stages
+        The recipe, as `Stage` or plain dictionaries with its fields (`stages_to_data`); the manual's when None.
     n_cpus
         Histograms refined at the same time; 0 takes every core. The results do not depend on it.
     refine_atoms
-        Whether coordinates and displacements are refined in the end.
+        Whether coordinates and displacements are refined in the end; of no account where `stages` are given.
     export
         Whether project, CIF and CSV files are written.
     gsas2_python
         Interpreter that has GSAS-II, when it is not this one; MIDAS_GSAS2_PYTHON does the same.
     histograms
         Indices to refine (sum-major, eta-minor); all when None.
+    omega
+        Only sums whose middle lies between these two [deg].
+    eta
+        Only lineouts from the first to the second angle [deg], which may pass through 180, as (170, -170) does.
     time_limit
         Seconds allowed for one histogram.
     progress
@@ -116,19 +139,22 @@ def run_refinement(
         raise InputError(f"n_cpus is {n_cpus}; expected 1 or more, or 0 for every core")
     if not time_limit > 0:
         raise InputError(f"time_limit is {time_limit} s; expected a positive number of seconds")
+    phases = check_phases(cif_files)
+    recipe = default_stages(refine_atoms=refine_atoms) if stages is None else stages
     options = BatchOptions(
-        phases=check_phases(cif_files),
+        phases=phases,
         output_dir=Path(output_dir).resolve(),
-        stages=default_stages(refine_atoms=refine_atoms),
+        stages=check_recipe(recipe, [p.name for p in phases]),
         instprm=_check_instprm(instprm, path),
-        limits=_check_limits(limits),
-        bkg_terms=_check_terms(bkg_terms),
+        limits=check_limits(limits),
+        excluded=check_excluded(exclude),
+        bkg_terms=check_terms(bkg_terms),
         export=export,
         n_cpus=n_cpus or os.cpu_count() or 1,
         time_limit=time_limit,
     )
     cake = read_cake_file(path)
-    chosen = _check_histograms(histograms, cake.intensity.shape[0] * cake.intensity.shape[2])
+    chosen = choose_histograms(cake, histograms, omega, eta)
     with output_folder(options.output_dir):
         engine = find_gsas2(gsas2_python)
         return refine_cake(cake, path, options, engine, chosen, progress)
@@ -172,30 +198,6 @@ def _check_instprm(instprm: str | os.PathLike[str] | None, data_file: Path) -> P
     return found.resolve()
 
 
-def _check_limits(limits: Sequence[float] | None) -> tuple[float, float] | None:
-    if limits is None:
-        return None
-    if len(limits) != 2 or not 0 <= limits[0] < limits[1] < 180:
-        raise InputError(f"limits are {tuple(limits)}; expected a lower and a higher 2theta between 0 and 180 deg")
-    return float(limits[0]), float(limits[1])
-
-
-def _check_terms(terms: int) -> int:
-    if not 1 <= terms <= MAX_BACKGROUND_TERMS:
-        raise InputError(f"bkg_terms is {terms}; expected 1 to {MAX_BACKGROUND_TERMS}")
-    return int(terms)
-
-
-def _check_histograms(histograms: Iterable[int] | None, total: int) -> list[int]:
-    if histograms is None:
-        return list(range(total))
-    chosen = sorted({int(i) for i in histograms})
-    outside = [i for i in chosen if not 0 <= i < total]
-    if outside or not chosen:
-        raise InputError(f"histograms {outside or chosen} are not in the file, which has 0 to {total - 1}")
-    return chosen
-
-
 def refine_cake(
     cake: CakeFile,
     data_file: Path,
@@ -216,7 +218,7 @@ def refine_cake(
             progress(len(records), len(histograms), f"histogram {lineout.index}: {result.status}")
 
     def jobs() -> Iterator[RefinementJob]:
-        for lineout in iterate_lineouts(cake, histograms, options.limits):
+        for lineout in iterate_lineouts(cake, histograms, options.limits, options.excluded):
             remove_old_outputs(options.output_dir, lineout.index)
             if lineout.skipped:
                 note(lineout, skipped_result(lineout))
@@ -233,7 +235,8 @@ def refine_cake(
         "cif_files": [str(p.path) for p in options.phases],
         "instprm": None if options.instprm is None else str(options.instprm),
         "limits": None if options.limits is None else list(options.limits),
-        "bkg_terms": options.bkg_terms,
+        "excluded": [list(region) for region in options.excluded],
+        "bkg_terms": AUTO if options.bkg_terms is None else options.bkg_terms,
         "stages": stages_to_data(options.stages),
         "sigma": "Poisson" if cake.variance is None else "variance of the file",
         "n_cpus": options.n_cpus,
@@ -246,9 +249,15 @@ def refine_cake(
 
 
 def make_job(lineout: Lineout, instrument: Instrument, radius_mm: float, options: BatchOptions) -> RefinementJob:
-    """Return the job of a lineout; without an override the widths start from the data where the file's cannot fit."""
+    """Return the job of a lineout.
+
+    Without an override the widths start from the data where the file's cannot fit; but where the sample's broadening is
+    refined the instrument's stays as it is.
+    """
     remark = None
-    if options.instprm is None:
+    if options.instprm is None and frees(options.stages, "size", "microstrain"):
+        remark = placeholder_widths(instrument)
+    elif options.instprm is None:
         instrument, remark = with_observed_width(instrument, lineout)
     return RefinementJob(
         index=lineout.index,
@@ -268,7 +277,8 @@ def make_job(lineout: Lineout, instrument: Instrument, radius_mm: float, options
         pressure=lineout.pressure,
         radius_mm=radius_mm,
         limits=options.limits,
-        background_terms=options.bkg_terms,
+        background_terms=options.bkg_terms or START_TERMS,
+        choose_background=options.bkg_terms is None,
         instrument_file=options.instprm,
         export=options.export,
         warnings=() if remark is None else (remark,),

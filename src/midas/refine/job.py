@@ -80,6 +80,8 @@ class RefinementJob:
     """2θ range fitted [deg]; None takes all."""
     background_terms: int = 6
     """Terms of the Chebyshev series."""
+    choose_background: bool = False
+    """True where the engine replaces them, in the end, by as many as the data ask for."""
     instrument_file: Path | None = None
     """Override in the engine's own format; its values win over `instrument`."""
     export: bool = True
@@ -125,6 +127,10 @@ class PhaseResult:
     """False when the scale is within 3 esd of zero: the phase is not in the data and was taken out of the model."""
     atoms: tuple[dict[str, Any], ...] = ()
     """label, x, y, z, occupancy, uiso [Å²], uiso_esd of each atom"""
+    broadening: dict[str, Value] = field(default_factory=dict)
+    """size [µm] and microstrain [1e-6] of the sample, where a stage may free them: isotropic, Lorentzian"""
+    texture: dict[str, Value] = field(default_factory=dict)
+    """march (1: no preferred orientation) or the coefficients "C(l,n)" of the harmonics, where a stage may free them"""
 
 
 @dataclass(frozen=True)
@@ -203,6 +209,8 @@ def _phase_from(data: Mapping[str, Any]) -> PhaseResult:
         weight_fraction=Value(*data["weight_fraction"]),
         present=data["present"],
         atoms=tuple(data["atoms"]),
+        broadening={k: Value(*v) for k, v in data["broadening"].items()},
+        texture={k: Value(*v) for k, v in data["texture"].items()},
     )
 
 

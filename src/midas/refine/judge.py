@@ -26,6 +26,12 @@ MIN_EXPLAINED_SUCCESS = 0.9
 """Share of the signal above background that the model must explain to count as partial, and as success."""
 MAX_R_WP = 50.0
 """No fit with an Rwp [%] above this is a success, whatever the noise."""
+MAX_AUTO_TERMS = 16
+"""Most background terms that are ever chosen: a background that asks for more is not smooth."""
+STRONG_EVIDENCE = 10.0
+"""Difference of Schwarz's criterion that makes a larger number of background terms worth it."""
+MAX_SIZE = 9.999
+"""Domain size [µm] from which it broadens nothing; engines keep it at 10."""
 PRESENT_ESDS = 3.0
 """A phase whose scale is not this many esds above zero is not in the data."""
 
@@ -55,6 +61,8 @@ class StageFacts:
     """The same from the CIF."""
     uiso: dict[str, float] = field(default_factory=dict)
     """Smallest isotropic displacement [Å²] of each phase."""
+    sample: dict[str, float] = field(default_factory=dict)
+    """Size [µm], microstrain [1e-6] and March's coefficient, where they are free, as "CeO2: size"."""
     gaussian_variance: float = 1.0
     """Smallest Gaussian variance over the range [centidegree²]."""
     lorentzian_width: float = 0.0
@@ -134,6 +142,7 @@ def doubtful_cells(cells: dict[str, tuple[float, ...]], reference_cells: dict[st
 
 def _shape_problems(facts: StageFacts) -> list[str]:
     problems = [f"{name}: Uiso = {value:.4g} Å² is not positive" for name, value in facts.uiso.items() if not value > 0]
+    problems += [_sample_problem(name, value) for name, value in facts.sample.items() if not _believable(name, value)]
     if not facts.gaussian_variance > 0:
         problems.append(f"the Gaussian variance reaches {facts.gaussian_variance:.4g} centidegree² within the range")
     if not facts.sh_l >= 0:
@@ -141,6 +150,16 @@ def _shape_problems(facts: StageFacts) -> list[str]:
     if not facts.lorentzian_width >= -1e-9:
         problems.append(f"the Lorentzian width reaches {facts.lorentzian_width:.4g} centidegree within the range")
     return problems
+
+
+def _believable(name: str, value: float) -> bool:
+    return 0.0 < value < (MAX_SIZE if name.endswith("size") else math.inf)
+
+
+def _sample_problem(name: str, value: float) -> str:
+    if name.endswith("size") and value >= MAX_SIZE:
+        return f"{name} = {value:.3g} µm is at the end of its range: no broadening by size to be seen"
+    return f"{name} = {value:.4g} is not positive"
 
 
 def is_present(scale: float, esd: float) -> bool:
@@ -195,6 +214,40 @@ def linear_fit(
     values = solution / size
     scales = [(float(v), float(e)) for v, e in zip(values[n_terms:], esd[n_terms:], strict=True)]
     return [float(v) for v in values[:n_terms]], scales
+
+
+def background_terms(
+    two_theta: ArrayLike, observed: ArrayLike, weights: ArrayLike, peaks: ArrayLike, most: int = MAX_AUTO_TERMS
+) -> tuple[int, list[float]]:
+    """Return the smallest number of Chebyshev terms that the data ask for under fitted peaks, and the terms.
+
+    The criterion is Schwarz's (Annals of Statistics 6 (1978) 461), BIC(n) = chi²(n) / s² + n ln N over N points, with
+    s² the reduced chi² of the largest n where that is above 1, so that a misfit of the peaks asks for nothing. Of
+    n = 1 to `most` the smallest is taken whose BIC none undercuts by more than 10, which would be very strong evidence
+    (Kass and Raftery, J. Am. Stat. Assoc. 90 (1995) 773). The peaks keep their shape; their scale is free.
+
+    Examples
+    --------
+    >>> x = np.linspace(2.0, 12.0, 500)
+    >>> peaks = 300.0 * np.exp(-(((x - 7.0) / 0.03) ** 2))
+    >>> noise = np.random.default_rng(7).normal(0.0, 1.0, 500)
+    >>> background_terms(x, 50.0 + noise + peaks, np.ones(500), peaks)[0]
+    1
+    >>> background_terms(x, 20.0 + 3.0 * x - 2.0 * x**2 + noise + peaks, np.ones(500), peaks)[0]
+    3
+    """
+    x, o, w, peak = (np.asarray(v, dtype=float) for v in (two_theta, observed, weights, peaks))
+    n_points = int(np.count_nonzero(w > 0))
+    most = max(1, min(most, n_points // 10))
+    u, root = 2.0 * (x - x.min()) / (x.max() - x.min()) - 1.0, np.sqrt(w)
+    columns = np.column_stack([peak, np.polynomial.chebyshev.chebvander(u, most - 1)]) * root[:, None]
+    target = root * o
+    found = [np.linalg.lstsq(columns[:, : n + 1], target, rcond=None)[0] for n in range(1, most + 1)]
+    chi2 = [float(np.sum((target - columns[:, : len(f)] @ f) ** 2)) for f in found]
+    spread = max(chi2[-1] / max(n_points - most - 1, 1), 1.0)
+    criterion = [c / spread + n * math.log(n_points) for n, c in enumerate(chi2, 1)]
+    n = next(n for n, c in enumerate(criterion, 1) if c <= min(criterion) + STRONG_EVIDENCE)
+    return n, [float(v) for v in found[n - 1][1:]]
 
 
 def r_wp(observed: ArrayLike, calculated: ArrayLike, weights: ArrayLike) -> float:

@@ -1,7 +1,8 @@
 """The only importer of GSAS-II: a process that refines histograms, one JSON line in, one JSON line out.
 
 Run as ``PYTHON worker.py --home DIR [--path FOLDER] [--probe]`` by whatever interpreter GSAS-II lives in, so nothing of
-midas is imported; only the neighbours `judge.py` and `gsas2_model.py`, as self-contained, are loaded by their paths.
+midas is imported; only its neighbours `judge.py`, `gsas2_model.py` and `gsas2_text.py`, as self-contained, are loaded
+by their paths.
 GSAS-II is imported once and kept warm. What it prints, from Python, C or Fortran, goes to a file and comes back with
 the result.
 """
@@ -140,7 +141,7 @@ class Captured:
 def refine(scripting: Any, job: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Return the result of one histogram, stage by stage, as plain data."""
     model_module, judge = load_neighbour("gsas2_model"), load_neighbour("judge")
-    model = model_module.Model(scripting, job, folder)
+    model = model_module.Model(scripting, job, folder, load_neighbour("gsas2_text"))
     records, stopped, absent = run_stages(model, job["stages"], judge)
     o, c, b, w = model.observed, model.calculated, model.background, model.weights
     explained = judge.explained_fraction(o, c, b, w)
@@ -219,6 +220,8 @@ def run_stages(
                 stopped = f"no reflection of {', '.join(missing)} lies within the range fitted; {stopped}"
     if stopped is None and len(model.active) > 1:
         absent += drop_ghosts(model, kept, judge)
+    if stopped is None and model.job["choose_background"]:
+        records.append(choose_background(model, kept, judge))
     return records, stopped, absent
 
 
@@ -265,6 +268,23 @@ def drop_ghosts(model: Any, kept: set[str], judge: Any) -> list[str]:
     return gone
 
 
+def choose_background(model: Any, kept: set[str], judge: Any) -> dict[str, Any]:
+    """Refine all that is free again with as many background terms as the data ask for; return the record of it."""
+    name = "background terms"
+    stage = {"name": name, "refine": sorted(kept), "alternatives": [], "required": True, "max_cycles": 20}
+    begin, start, before = time.perf_counter(), model.state(), model.background_count()
+    peaks = model.calculated - model.background
+    n, coefficients = judge.background_terms(model.two_theta, model.observed, model.weights, peaks)
+    if n == before:
+        return _record(name, NOT_NEEDED, r_wp=_finite(model.r_wp()), gof=_finite(model.gof()))
+    model.start_background(coefficients)
+    record, _ = run_stage(model, stage, set(), judge)
+    if record["outcome"] != KEPT:
+        model.restore(start)
+    record["seconds"] = time.perf_counter() - begin
+    return record
+
+
 def retry_without_one(
     model: Any, stage: dict[str, Any], kept: set[str], record: dict[str, Any], judge: Any
 ) -> tuple[dict[str, Any], set[str], list[str]]:
@@ -305,7 +325,7 @@ def run_stage(
     """Try a stage and its alternatives; return the record and the parameters free afterwards."""
     begin = time.perf_counter()
     before = None if not kept or anew else model.r_wp()
-    problems: list[str] = []
+    problems: list[str] = model.prepare(stage) if "axis" in stage else []
     best = float("inf")
     start = model.state()
     for names in [stage["refine"], *stage["alternatives"]]:
