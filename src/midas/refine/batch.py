@@ -14,7 +14,7 @@ from midas.errors import InputError
 from midas.io.atomic import atomic_path
 from midas.refine.choices import AUTO, check_excluded, check_limits, check_terms, choose_histograms
 from midas.refine.dispatch import EngineCommand, WorkerPool, refine_all
-from midas.refine.job import Instrument, PhaseFile, RefinementJob, RefinementResult
+from midas.refine.job import Instrument, PhaseFile, RefinementJob, RefinementResult, Start
 from midas.refine.lineouts import (
     Lineout,
     iterate_lineouts,
@@ -24,6 +24,7 @@ from midas.refine.lineouts import (
     with_observed_width,
 )
 from midas.refine.locate import find_gsas2
+from midas.refine.neighbours import is_better, second_tries
 from midas.refine.stages import Stage, check_recipe, default_stages, frees, stages_to_data
 from midas.refine.summary import HistogramRecord, skipped_result, summarise, write_columns, write_summary
 
@@ -211,6 +212,7 @@ def refine_cake(
     instrument, radius_mm = read_instrument(dict(cake.instrument))
     records: dict[int, HistogramRecord] = {}
     lineouts: dict[int, Lineout] = {}
+    failed: dict[int, Lineout] = {}
 
     def note(lineout: Lineout, result: RefinementResult) -> None:
         records[lineout.index] = HistogramRecord(lineout, result)
@@ -228,8 +230,16 @@ def refine_cake(
 
     with WorkerPool(engine, options.n_cpus, time_limit=options.time_limit) as pool:
         for job, result in refine_all(pool, jobs()):
+            lineout = lineouts.pop(job.index)
+            if result.status == "failed" and result.error is None:
+                failed[job.index] = lineout
             _write_outputs(result, options)
-            note(lineouts.pop(job.index), result)
+            note(lineout, result)
+        again = second_tries(records, failed, cake.intensity.shape[2])
+        for job, result in refine_all(pool, (make_job(o, instrument, radius_mm, options, start) for o, start in again)):
+            if is_better(result, records[job.index].result):
+                _write_outputs(result, options)
+                records[job.index] = HistogramRecord(failed[job.index], result)
     about = {
         "engine": {"name": engine.name, "version": engine.version},
         "cif_files": [str(p.path) for p in options.phases],
@@ -248,8 +258,14 @@ def refine_cake(
     return summary
 
 
-def make_job(lineout: Lineout, instrument: Instrument, radius_mm: float, options: BatchOptions) -> RefinementJob:
-    """Return the job of a lineout.
+def make_job(
+    lineout: Lineout,
+    instrument: Instrument,
+    radius_mm: float,
+    options: BatchOptions,
+    start: tuple[Start, str] | None = None,
+) -> RefinementJob:
+    """Return the job of a lineout, to start from another fit and with a remark on that where `start` is given.
 
     Without an override the widths start from the data where the file's cannot fit; but where the sample's broadening is
     refined the instrument's stays as it is.
@@ -281,7 +297,8 @@ def make_job(lineout: Lineout, instrument: Instrument, radius_mm: float, options
         choose_background=options.bkg_terms is None,
         instrument_file=options.instprm,
         export=options.export,
-        warnings=() if remark is None else (remark,),
+        warnings=tuple(words for words in (remark, start[1] if start else None) if words is not None),
+        start=start[0] if start else None,
     )
 
 

@@ -48,6 +48,8 @@ class Model:
         self.reference: dict[str, tuple[float, ...]] = {}
         for phase in job["phases"]:
             self._add_phase(phase)
+        if job["start"]:
+            self._start_from(job["start"])
         self.project.data["Controls"]["data"]["min dM/M"] = MIN_CHI2_GAIN
         self.project.save()
 
@@ -87,6 +89,18 @@ class Model:
             refined = self._ever(parameter, phase["name"])
             settings[key][0], settings[key][1][0] = "isotropic", start if refined else none
         self.reference[phase["name"]] = tuple(float(v) for v in added.data["General"]["Cell"][1:7])
+
+    def _start_from(self, start: dict[str, Any]) -> None:
+        """Start from the values of another fit."""
+        for name, values in start["cells"].items():
+            cell = self.phase(name).data["General"]["Cell"]
+            cell[1:7] = values
+            cell[7] = self.text.cell_volume(values)
+        for name, scale in start["scales"].items():
+            self._scale_entry(name)[0] = scale
+        for name, value in start["instrument"].items():
+            self.hist.data["Instrument Parameters"][0][INSTRUMENT[name]][1] = value
+        self.start_background(list(start["background"]))
 
     def _ever(self, parameter: str, phase: str) -> bool:
         """Return whether any stage may free a parameter of a phase."""
@@ -212,6 +226,17 @@ class Model:
     def cells(self) -> dict[str, tuple[float, ...]]:
         """Return a, b, c [Å], alpha, beta, gamma [deg] of each phase still in the model."""
         return {n: tuple(float(v) for v in self.phase(n).data["General"]["Cell"][1:7]) for n in self.active}
+
+    def approach(self, names: set[str]) -> None:
+        """Move towards the minimum by short steps (MINPACK's, a tenth of its first bound), whatever comes of it."""
+        controls = self.project.data["Controls"]["data"]
+        usual = {key: controls[key] for key in ("deriv type", "shift factor")}
+        controls.update({"deriv type": "analytic Jacobian", "shift factor": 0.1})
+        try:
+            self._free(names)
+            self.project.refine()
+        finally:
+            self.project.data["Controls"]["data"].update(usual)
 
     def _dropped(self, message: str) -> list[str]:
         if "dropped" in message or "Error" in message:

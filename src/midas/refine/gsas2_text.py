@@ -54,6 +54,13 @@ def plain_name(variable: str, own: dict[str, str], phases: list[str], labels: li
     return f"{phase}{name.lower()}"
 
 
+def cell_volume(cell: list[float]) -> float:
+    """Return the volume [Å³] of a cell given by a, b, c [Å], alpha, beta, gamma [deg]."""
+    a, b, c = cell[:3]
+    x, y, z = (math.cos(math.radians(v)) for v in cell[3:])
+    return a * b * c * math.sqrt(1.0 - x * x - y * y - z * z + 2.0 * x * y * z)
+
+
 def with_esd(value: float, esd: float) -> str:
     """Return a number as CIF writes it, the esd in units of the last digit, e.g. 5.41165(12)."""
     digits = max(0, 1 - math.floor(math.log10(esd)))

@@ -47,6 +47,19 @@ class PhaseFile:
     path: Path
 
 
+@dataclass(frozen=True)
+class Start:
+    """Values of a fit that is near."""
+
+    cells: dict[str, tuple[float, ...]]
+    """a, b, c [Å], alpha, beta, gamma [deg] of each phase."""
+    scales: dict[str, float]
+    instrument: dict[str, float]
+    """u, v, w, x, y, z, sh_l, zero"""
+    background: tuple[float, ...]
+    """Coefficients of the Chebyshev series over the limits."""
+
+
 @dataclass(frozen=True, eq=False)
 class RefinementJob:
     """One histogram to refine, complete: an engine needs nothing else."""
@@ -88,6 +101,8 @@ class RefinementJob:
     """Write project and CIF into `output_dir`."""
     warnings: tuple[str, ...] = ()
     """Remarks on the input, handed through to the result."""
+    start: Start | None = None
+    """Where to start from instead of the CIF and the instrument; the CIF stays what cells are judged by."""
 
     def to_message(self) -> dict[str, Any]:
         """Return the job as plain data fit for JSON."""
@@ -103,6 +118,7 @@ class RefinementJob:
             "limits": None if self.limits is None else list(self.limits),
             "instrument_file": None if self.instrument_file is None else str(self.instrument_file),
             "warnings": list(self.warnings),
+            "start": None if self.start is None else dataclasses.asdict(self.start),
         }
 
 

@@ -29,6 +29,7 @@ GSAS2_ASYMMETRY_FLOOR = 0.002
 """What GSAS-II (2.0) raises a smaller SH/L to."""
 ASYMMETRY_FLOOR = 1e-4
 """What we let it go down to."""
+SHORT_STEPS, TWO_STEPS = " after short steps", " after a fit of its own"
 KEPT, ROLLED_BACK, NOT_NEEDED, NOT_REACHED = "kept", "rolled back", "not needed", "not reached"
 
 
@@ -171,7 +172,7 @@ def refine(scripting: Any, job: dict[str, Any], folder: Path) -> dict[str, Any]:
         "curves": model.curves(),
         "reflections": model.reflections(),
     }
-    if job["export"]:
+    if job["export"] and not (job["start"] and status == "failed"):  # the files of the first try stay
         result["project"] = export(model, job, folder, status, warnings)
     return {**result, "warnings": warnings}
 
@@ -328,13 +329,14 @@ def run_stage(
     problems: list[str] = model.prepare(stage) if "axis" in stage else []
     best = float("inf")
     start = model.state()
-    for names in [stage["refine"], *stage["alternatives"]]:
+    for how, names in ways(stage):
+        prepare_way(model, how, names, kept, stage)
         facts, found = attempt(model, kept | set(names), stage["max_cycles"], before, judge)
         if not found:
             record = _record(stage["name"], KEPT, refined=list(names), r_wp=facts.r_wp, gof=_finite(model.gof()))
             record.update(problems=problems, seconds=time.perf_counter() - begin)
             return record, model.without_idle(kept | set(names))
-        problems.append(f"{'+'.join(names)}: {', '.join(found)}")
+        problems.append(f"{'+'.join(names)}{how}: {', '.join(found)}")
         if facts is not None and facts.r_wp is not None and facts.r_wp == facts.r_wp:
             best = min(best, facts.r_wp)
         model.restore(start)
@@ -345,6 +347,23 @@ def run_stage(
     record = _record(stage["name"], NOT_NEEDED if idle else ROLLED_BACK, problems=problems)
     record.update(r_wp=_finite(before), gof=_finite(model.gof()), seconds=time.perf_counter() - begin)
     return record, kept
+
+
+def ways(stage: dict[str, Any]) -> list[tuple[str, list[str]]]:
+    """Return how a stage is tried: plainly, with fewer parameters, and, where the rest rests on it, more carefully."""
+    plain = [("", names) for names in (stage["refine"], *stage["alternatives"])]
+    return [*plain, (SHORT_STEPS, stage["refine"]), (TWO_STEPS, stage["refine"])] if stage["required"] else plain
+
+
+def prepare_way(model: Any, how: str, names: list[str], kept: set[str], stage: dict[str, Any]) -> None:
+    """Move the model, as a way of trying a stage asks for, before the attempt that is judged."""
+    try:
+        if how == SHORT_STEPS:
+            model.approach(kept | set(names))
+        elif how == TWO_STEPS:
+            model.refine(set(names), stage["max_cycles"])
+    except Exception:  # noqa: BLE001 - the attempt that follows is judged, wherever this led
+        traceback.print_exc()
 
 
 def attempt(model: Any, names: set[str], cycles: int, before: float | None, judge: Any) -> tuple[Any, list[str]]:
