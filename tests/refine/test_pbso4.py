@@ -57,7 +57,7 @@ def write_instrument(source, path):
 RECIPE = (
     Stage("background and scale", ("background", "scale"), required=True),
     Stage("unit cell", ("cell", "zero"), required=True),
-    Stage("microstrain", ("microstrain",)),
+    Stage("size and microstrain", ("size", "microstrain"), alternatives=(("microstrain",),)),
     Stage("atoms", ("coordinates", "uiso"), alternatives=(("uiso",), ("coordinates",))),
     Stage("preferred orientation", ("harmonics",), order=2),
 )

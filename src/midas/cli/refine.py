@@ -108,6 +108,7 @@ def run(args: argparse.Namespace) -> int:
             exclude=args.exclude,
             stages=recipe(args),
             export=not args.no_export,
+            engine=args.engine,
             gsas2_python=args.gsas2_python,
             histograms=args.histograms,
             omega=args.omega,

@@ -14,6 +14,7 @@ from midas.errors import InputError
 from midas.io.atomic import atomic_path
 from midas.refine.choices import AUTO, check_excluded, check_limits, check_terms, choose_histograms
 from midas.refine.dispatch import EngineCommand, WorkerPool, refine_all
+from midas.refine.engine import check_engine
 from midas.refine.job import Instrument, PhaseFile, RefinementJob, RefinementResult, Start
 from midas.refine.lineouts import (
     Lineout,
@@ -67,6 +68,7 @@ def run_refinement(
     n_cpus: int = 1,
     refine_atoms: bool = True,
     export: bool = True,
+    engine: str = "gsas2",
     gsas2_python: str | os.PathLike[str] | None = None,
     histograms: Iterable[int] | None = None,
     omega: Sequence[float] | None = None,
@@ -100,6 +102,8 @@ def run_refinement(
         Whether coordinates and displacements are refined in the end; of no account where `stages` are given.
     export
         Whether project, CIF and CSV files are written.
+    engine
+        What refines; "gsas2" is the only one so far.
     gsas2_python
         Interpreter that has GSAS-II, when it is not this one; MIDAS_GSAS2_PYTHON does the same.
     histograms
@@ -135,6 +139,7 @@ def run_refinement(
     from midas.io.atomic import output_folder
     from midas.io.gsas_zarr import read_cake_file
 
+    check_engine(engine)
     path = Path(data_file)
     if n_cpus < 0:
         raise InputError(f"n_cpus is {n_cpus}; expected 1 or more, or 0 for every core")
@@ -157,8 +162,8 @@ def run_refinement(
     cake = read_cake_file(path)
     chosen = choose_histograms(cake, histograms, omega, eta)
     with output_folder(options.output_dir):
-        engine = find_gsas2(gsas2_python)
-        return refine_cake(cake, path, options, engine, chosen, progress)
+        command = find_gsas2(gsas2_python)
+        return refine_cake(cake, path, options, command, chosen, progress)
 
 
 def check_phases(cif_files: Sequence[str | os.PathLike[str]]) -> tuple[PhaseFile, ...]:
