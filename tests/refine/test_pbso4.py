@@ -77,6 +77,7 @@ def test_pbso4_reaches_the_final_rwp_of_the_engines_own_test(inputs, gsas2, tmp_
         phases=(PhaseFile("PbSO4", inputs / "PbSO4-Wyckoff.cif"),),
         stages=RECIPE,
         output_dir=tmp_path,
+        azimuth=0.0,  # a diffractometer, its polarization as GSAS-II has it there
         limits=LIMITS,
         instrument_file=write_instrument(inputs / "INST_XRY.PRM", tmp_path / "xry.instprm"),
     )
