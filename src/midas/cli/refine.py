@@ -73,6 +73,10 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--gsas2-python", metavar="PROGRAM", help="Python that has GSAS-II (default: MIDAS_GSAS2_PYTHON, then this one)"
     )
+    parser.add_argument(
+        "--check", action="store_true",
+        help="refine nothing: where the rings lie beside where they should; is the calibration consistent?",
+    )  # fmt: skip
     parser.add_argument("--plots", action="store_true", help="draw every refined histogram as hist_NNNN.png")
     parser.add_argument("-v", "--verbose", action="store_true", help="list every histogram, with its stages")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON and nothing else")
@@ -92,6 +96,8 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("no caked file: give --data FILE.zarr.zip")
     if not args.cif:
         raise InputError("no phase to refine: name at least one CIF file with --cif")
+    if args.check:
+        return run_check(args, data)
     if args.plots and args.no_export:
         raise InputError("--plots draws the exported patterns; leave out --no-export")
     if args.verbose:
@@ -124,6 +130,31 @@ def run(args: argparse.Namespace) -> int:
         print_summary(summary, verbose=args.verbose)
         print(f"written: {args.out / 'refinement_summary.json'}")
     return exit_status(summary)
+
+
+def run_check(args: argparse.Namespace, data: Path) -> int:
+    """Print the shift of every ring and the verdict; return 0 when the calibration is consistent, else 1."""
+    from midas.refine.batch import check_calibration
+
+    found = check_calibration(
+        data,
+        args.cif,
+        limits=args.limits,
+        exclude=args.exclude,
+        histograms=args.histograms,
+        omega=args.omega,
+        eta=args.eta,
+    )
+    if args.json:
+        print(json.dumps(found.to_data(), allow_nan=False))
+        return 0 if found.consistent else 1
+    print("phase         h k l     expected     shift [deg]        shift of d      found in")
+    for r in found.rings:
+        moved = f"{'not found':>27s}" if r.shift is None else f"{r.shift:+.5f} ± {r.shift_sigma:.5f}   {r.d_shift:+.2e}"
+        hkl = " ".join(str(i) for i in r.hkl)
+        print(f"{r.phase:12s}  {hkl:8s}  {r.two_theta:8.4f}   {moved:32s}  {r.found} of {r.lineouts}")
+    print(f"{'consistent' if found.consistent else 'NOT consistent'}: {found.verdict}")
+    return 0 if found.consistent else 1
 
 
 def exit_status(summary: dict[str, Any]) -> int:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from midas.errors import InputError
 from midas.io.atomic import atomic_path
+from midas.refine.check import CalibrationCheck, check_rings
 from midas.refine.choices import AUTO, check_excluded, check_limits, check_terms, choose_histograms
 from midas.refine.dispatch import EngineCommand, WorkerPool, refine_all
 from midas.refine.engine import check_engine
@@ -164,6 +165,33 @@ def run_refinement(
     with output_folder(options.output_dir):
         command = find_gsas2(gsas2_python)
         return refine_cake(cake, path, options, command, chosen, progress)
+
+
+def check_calibration(
+    data_file: str | os.PathLike[str],
+    cif_files: Sequence[str | os.PathLike[str]],
+    *,
+    limits: Sequence[float] | None = None,
+    exclude: Iterable[Sequence[float]] | None = None,
+    histograms: Iterable[int] | None = None,
+    omega: Sequence[float] | None = None,
+    eta: Sequence[float] | None = None,
+) -> CalibrationCheck:
+    """Return where the rings of the phases lie in the lineouts of a `.zarr.zip`, beside where they should; no engine.
+
+    The arguments are those of `run_refinement`. The wavelength is the file's.
+    """
+    from midas.crystal import calibrant_from_cif
+    from midas.io.gsas_zarr import read_cake_file
+
+    bounds, regions = check_limits(limits), check_excluded(exclude)
+    phases = [(p.name, calibrant_from_cif(p.path)) for p in check_phases(cif_files)]
+    cake = read_cake_file(Path(data_file))
+    if bounds is not None:
+        regions = (*regions, (0.0, bounds[0]), (bounds[1], 180.0))
+    chosen = choose_histograms(cake, histograms, omega, eta)
+    lineouts = list(iterate_lineouts(cake, chosen, excluded=regions))
+    return check_rings(lineouts, phases, read_instrument(dict(cake.instrument))[0].wavelength)
 
 
 def check_phases(cif_files: Sequence[str | os.PathLike[str]]) -> tuple[PhaseFile, ...]:
