@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 
 from midas.refine import judge
-from midas.refine.judge import FitFacts, StageFacts, explained_fraction, is_needed, is_present, stage_problems, verdict
+from midas.refine.judge import (
+    FitFacts,
+    StageFacts,
+    explained_fraction,
+    is_needed,
+    is_present,
+    linear_fit,
+    stage_problems,
+    verdict,
+)
 
 GOOD = StageFacts(
     r_wp=5.0,
@@ -74,6 +83,60 @@ def test_explained_fraction_sees_what_rwp_hides():
     assert explained_fraction(rng.normal(1e5, 10.0, 2000), flat, flat, w) is None
 
 
+def test_linear_fit_finds_scales_within_their_esds():
+    rng = np.random.default_rng(7)
+    x = np.linspace(2.0, 9.0, 3000)
+    first, second = (sum(np.exp(-(((x - c) / 0.03) ** 2)) for c in centres) for centres in ((3, 5, 8), (4, 5, 7)))
+    truth = 40.0 - 3.0 * (x - 2.0) + 25.0 * first
+    observed = rng.poisson(truth).astype(float)
+    background, scales = linear_fit(x, observed, 1.0 / truth, [first, second], 4)
+    assert abs(scales[0][0] - 25.0) < 3.0 * scales[0][1]
+    assert 0.0 < scales[0][1] < 1.5
+    assert not is_present(*scales[1])
+    np.testing.assert_allclose(background, [29.5, -10.5, 0.0, 0.0], atol=1.0)  # counts, 5 esd
+
+
+def test_linear_fit_of_a_pattern_that_is_nowhere_has_no_scale():
+    x = np.linspace(2.0, 9.0, 300)
+    _, scales = linear_fit(x, np.full(300, 4.0), np.ones(300), [np.zeros(300)], 2)
+    assert not is_present(*scales[0])
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize("height", [0.0, 50.0, 20000.0])
+def test_a_background_of_n_terms_asks_for_n(n, height):
+    u = np.linspace(-1.0, 1.0, 1500)
+    coefficients = [400.0, -90.0, 60.0, 50.0, 45.0, 40.0, -35.0, 35.0][:n]
+    peaks = height * sum(1.0 / (1.0 + ((u - c) / 0.005) ** 2) for c in np.arange(-0.9, 1.0, 0.13))
+    truth = np.polynomial.chebyshev.chebval(u, coefficients) + peaks
+    for seed in (7, 8, 9):
+        observed = np.random.default_rng(seed).poisson(truth).astype(float)
+        found, terms = judge.background_terms(8.0 + u, observed, 1.0 / truth, 1.02 * peaks)
+        assert found == n
+        np.testing.assert_allclose(terms, coefficients, atol=4.0)  # counts, about 5 esd
+
+
+def test_a_misfit_of_the_peaks_asks_for_no_more_background():
+    u = np.linspace(-1.0, 1.0, 1500)
+    line = sum(np.exp(-(((u - c) / 0.01) ** 2)) for c in np.arange(-0.9, 1.0, 0.13))
+    shifted = sum(np.exp(-(((u - c - 0.002) / 0.012) ** 2)) for c in np.arange(-0.9, 1.0, 0.13))
+    truth = 400.0 - 90.0 * u + 5000.0 * line
+    observed = np.random.default_rng(7).poisson(truth).astype(float)
+    assert judge.background_terms(u, observed, 1.0 / truth, 5000.0 * shifted)[0] <= 2
+
+
+def test_cells_far_from_the_cif_are_doubtful():
+    near, far = (5.44, 5.44, 5.44), (5.41, 5.41, 5.52)
+    assert judge.doubtful_cells({"CeO2": near}, {"CeO2": (5.41,) * 3}) == []
+    (words,) = judge.doubtful_cells({"CeO2": near, "x": far}, {"CeO2": (5.41,) * 3, "x": (5.41,) * 3})
+    assert words.startswith("x: c = 5.52 Å lies 2.03 % from the CIF's 5.41")
+
+
+def test_stopped_without_signal_says_so():
+    stopped = replace(FIT, stopped="unit cell: not converged", explained=None)
+    assert verdict(stopped) == ("failed", "there is no signal above the background to fit; unit cell: not converged")
+
+
 FIT = FitFacts(r_wp=5.0, gof=1.2, explained=0.99)
 
 
@@ -87,6 +150,7 @@ FIT = FitFacts(r_wp=5.0, gof=1.2, explained=0.99)
         ({"rolled_back": ("atoms",)}, "partial"),
         ({"explained": None}, "failed"),
         ({"explained": 0.3}, "failed"),
+        ({"doubtful": ("CeO2: a = 5.52 Å lies 2.0 % from the CIF's",)}, "partial"),
         ({"explained": 0.8}, "partial"),
         ({"r_wp": 99.0, "gof": 30.0}, "failed"),
         ({"r_wp": 99.0, "gof": 1.0}, "partial"),

@@ -8,6 +8,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from midas.cli.recipe import add_recipe, recipe
 from midas.errors import InputError
 
 
@@ -34,18 +35,34 @@ def add_parser(subparsers: Any) -> None:
         metavar="FILE",
         help="instrument parameters that win over the file's (default: x.zarr.instprm or x.instprm beside the data)",
     )
-    parser.add_argument("--bkg-terms", type=int, default=6, metavar="N", help="background terms (default: 6)")
     parser.add_argument(
         "--limits", type=float, nargs=2, metavar=("LOW", "HIGH"), help="2theta range fitted [deg] (default: all)"
     )
     parser.add_argument(
+        "--exclude", type=float, nargs=2, action="append", metavar=("LOW", "HIGH"),
+        help="2theta region left out [deg]; may be given several times",
+    )  # fmt: skip
+    add_recipe(parser)
+    parser.add_argument(
         "--nCPUs", "-nCPUs", "--n-cpus", dest="n_cpus", type=int, default=1, metavar="N",
         help="histograms refined at the same time, 0 for every core (default: 1)",
     )  # fmt: skip
-    parser.add_argument("--no-atoms", action="store_true", help="leave coordinates and displacements as in the CIF")
     parser.add_argument("--no-export", action="store_true", help="write summary and table only, no project, CIF or CSV")
     parser.add_argument(
         "--histograms", type=int, nargs="+", metavar="N", help="refine these only, numbered sum by sum and eta by eta"
+    )
+    parser.add_argument(
+        "--omega",
+        type=float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        help="refine sums with their middle in this range [deg]",
+    )
+    parser.add_argument(
+        "--eta", type=float, nargs=2, metavar=("FROM", "TO"), help="refine azimuths in this range [deg], e.g. 170 -170"
+    )
+    parser.add_argument(
+        "--engine", choices=["gsas2"], default="gsas2", help="what refines (default: gsas2, the only one so far)"
     )
     parser.add_argument(
         "--time-limit", type=float, default=300.0, metavar="SECONDS", help="for one histogram (default: 300)"
@@ -53,6 +70,10 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--gsas2-python", metavar="PROGRAM", help="Python that has GSAS-II (default: MIDAS_GSAS2_PYTHON, then this one)"
     )
+    parser.add_argument(
+        "--check", action="store_true",
+        help="refine nothing: where the rings lie beside where they should; is the calibration consistent?",
+    )  # fmt: skip
     parser.add_argument("--plots", action="store_true", help="draw results over eta and omega, Rwp and each histogram")
     parser.add_argument("-v", "--verbose", action="store_true", help="list every histogram, with its stages")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON and nothing else")
@@ -63,12 +84,18 @@ def run(args: argparse.Namespace) -> int:
     from midas.cli.progress import progress_bar
     from midas.refine import draw_pictures, run_refinement
     from midas.refine.report import exit_status, summary_lines, written_lines
+    from midas.refine.stages import stages_to_data
 
+    if args.print_stages:
+        print(json.dumps(stages_to_data(recipe(args)), indent=1))
+        return 0
     data = args.data or args.data_file
     if data is None:
         raise InputError("no caked file: give --data FILE.zarr.zip")
     if not args.cif:
         raise InputError("no phase to refine: name at least one CIF file with --cif")
+    if args.check:
+        return run_check(args, data)
     if args.verbose:
         logging.getLogger("midas").setLevel(logging.INFO)
     with progress_bar("refining") as progress:
@@ -80,10 +107,14 @@ def run(args: argparse.Namespace) -> int:
             bkg_terms=args.bkg_terms,
             limits=args.limits,
             n_cpus=args.n_cpus,
-            refine_atoms=not args.no_atoms,
+            exclude=args.exclude,
+            stages=recipe(args),
             export=not args.no_export,
+            engine=args.engine,
             gsas2_python=args.gsas2_python,
             histograms=args.histograms,
+            omega=args.omega,
+            eta=args.eta,
             time_limit=args.time_limit,
             progress=progress,
         )
@@ -95,3 +126,28 @@ def run(args: argparse.Namespace) -> int:
     else:
         print("\n".join([*summary_lines(summary, verbose=args.verbose), "", *written_lines(args.out)]))
     return exit_status(summary)
+
+
+def run_check(args: argparse.Namespace, data: Path) -> int:
+    """Print the shift of every ring and the verdict; return 0 when the calibration is consistent, else 1."""
+    from midas.refine.batch import check_calibration
+
+    found = check_calibration(
+        data,
+        args.cif,
+        limits=args.limits,
+        exclude=args.exclude,
+        histograms=args.histograms,
+        omega=args.omega,
+        eta=args.eta,
+    )
+    if args.json:
+        print(json.dumps(found.to_data(), allow_nan=False))
+        return 0 if found.consistent else 1
+    print("phase         h k l     expected     shift [deg]        shift of d      found in")
+    for r in found.rings:
+        moved = f"{'not found':>27s}" if r.shift is None else f"{r.shift:+.5f} ± {r.shift_sigma:.5f}   {r.d_shift:+.2e}"
+        hkl = " ".join(str(i) for i in r.hkl)
+        print(f"{r.phase:12s}  {hkl:8s}  {r.two_theta:8.4f}   {moved:32s}  {r.found} of {r.lineouts}")
+    print(f"{'consistent' if found.consistent else 'NOT consistent'}: {found.verdict}")
+    return 0 if found.consistent else 1

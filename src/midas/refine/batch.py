@@ -12,12 +12,23 @@ from typing import TYPE_CHECKING, Any
 
 from midas.errors import InputError
 from midas.io.atomic import atomic_path
+from midas.refine.check import CalibrationCheck, check_rings
+from midas.refine.choices import AUTO, check_excluded, check_limits, check_terms, choose_histograms
 from midas.refine.dispatch import EngineCommand, WorkerPool, refine_all
-from midas.refine.job import Instrument, PhaseFile, RefinementJob, RefinementResult
-from midas.refine.lineouts import Lineout, iterate_lineouts, override_beside, read_instrument, with_observed_width
+from midas.refine.engine import check_engine
+from midas.refine.job import Instrument, PhaseFile, RefinementJob, RefinementResult, Start
+from midas.refine.lineouts import (
+    Lineout,
+    iterate_lineouts,
+    override_beside,
+    placeholder_widths,
+    read_instrument,
+    with_observed_width,
+)
 from midas.refine.locate import find_gsas2
+from midas.refine.neighbours import is_better, second_tries
 from midas.refine.pictures import remove_old_pictures
-from midas.refine.stages import Stage, default_stages, stages_to_data
+from midas.refine.stages import Stage, check_recipe, default_stages, frees, stages_to_data
 from midas.refine.summary import SUMMARY_NAME, HistogramRecord, skipped_result, summarise, write_columns, write_summary
 from midas.refine.table import TABLE_NAME, write_table
 
@@ -26,7 +37,8 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int, str], None]
 """Called with histograms done, histograms in all, and a word on the last one."""
-MAX_BACKGROUND_TERMS = 36
+START_TERMS = 6
+"""Background terms to begin with where the data choose the number."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +50,9 @@ class BatchOptions:
     stages: tuple[Stage, ...] = field(default_factory=default_stages)
     instprm: Path | None = None
     limits: tuple[float, float] | None = None
-    bkg_terms: int = 6
+    excluded: tuple[tuple[float, float], ...] = ()
+    bkg_terms: int | None = 6
+    """None lets the data choose."""
     export: bool = True
     n_cpus: int = 1
     time_limit: float = 300.0
@@ -50,13 +64,18 @@ def run_refinement(
     output_dir: str | os.PathLike[str] = "refinement",
     *,
     instprm: str | os.PathLike[str] | None = None,
-    bkg_terms: int = 6,
+    bkg_terms: int | str = 6,
     limits: Sequence[float] | None = None,
+    exclude: Iterable[Sequence[float]] | None = None,
+    stages: Sequence[Stage | Mapping[str, Any]] | None = None,
     n_cpus: int = 1,
     refine_atoms: bool = True,
     export: bool = True,
+    engine: str = "gsas2",
     gsas2_python: str | os.PathLike[str] | None = None,
     histograms: Iterable[int] | None = None,
+    omega: Sequence[float] | None = None,
+    eta: Sequence[float] | None = None,
     time_limit: float = 300.0,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -74,19 +93,29 @@ def run_refinement(
     instprm
         Instrument parameter file whose values win over those of the data.
     bkg_terms
-        Terms of the Chebyshev background.
+        Terms of the Chebyshev background; "auto" takes as many as the data ask for (`judge.background_terms`).
     limits
         2θ range fitted [deg]; all when None.
+    exclude
+        Regions of 2θ left out, pairs of a lower and a higher one [deg].
+    stages
+        The recipe, as `Stage` or plain dictionaries with its fields (`stages_to_data`); the manual's when None.
     n_cpus
         Histograms refined at the same time; 0 takes every core. The results do not depend on it.
     refine_atoms
-        Whether coordinates and displacements are refined in the end.
+        Whether coordinates and displacements are refined in the end; of no account where `stages` are given.
     export
         Whether project, CIF and CSV files are written.
+    engine
+        What refines; "gsas2" is the only one so far.
     gsas2_python
         Interpreter that has GSAS-II, when it is not this one; MIDAS_GSAS2_PYTHON does the same.
     histograms
         Indices to refine (sum-major, eta-minor); all when None.
+    omega
+        Only sums whose middle lies between these two [deg].
+    eta
+        Only lineouts from the first to the second angle [deg], which may pass through 180, as (170, -170) does.
     time_limit
         Seconds allowed for one histogram.
     progress
@@ -114,27 +143,58 @@ def run_refinement(
     from midas.io.atomic import output_folder
     from midas.io.gsas_zarr import read_cake_file
 
+    check_engine(engine)
     path = Path(data_file)
     if n_cpus < 0:
         raise InputError(f"n_cpus is {n_cpus}; expected 1 or more, or 0 for every core")
     if not time_limit > 0:
         raise InputError(f"time_limit is {time_limit} s; expected a positive number of seconds")
+    phases = check_phases(cif_files)
+    recipe = default_stages(refine_atoms=refine_atoms) if stages is None else stages
     options = BatchOptions(
-        phases=check_phases(cif_files),
+        phases=phases,
         output_dir=Path(output_dir).resolve(),
-        stages=default_stages(refine_atoms=refine_atoms),
+        stages=check_recipe(recipe, [p.name for p in phases]),
         instprm=_check_instprm(instprm, path),
-        limits=_check_limits(limits),
-        bkg_terms=_check_terms(bkg_terms),
+        limits=check_limits(limits),
+        excluded=check_excluded(exclude),
+        bkg_terms=check_terms(bkg_terms),
         export=export,
         n_cpus=n_cpus or os.cpu_count() or 1,
         time_limit=time_limit,
     )
     cake = read_cake_file(path)
-    chosen = _check_histograms(histograms, cake.intensity.shape[0] * cake.intensity.shape[2])
+    chosen = choose_histograms(cake, histograms, omega, eta)
     with output_folder(options.output_dir):
-        engine = find_gsas2(gsas2_python)
-        return refine_cake(cake, path, options, engine, chosen, progress)
+        command = find_gsas2(gsas2_python)
+        return refine_cake(cake, path, options, command, chosen, progress)
+
+
+def check_calibration(
+    data_file: str | os.PathLike[str],
+    cif_files: Sequence[str | os.PathLike[str]],
+    *,
+    limits: Sequence[float] | None = None,
+    exclude: Iterable[Sequence[float]] | None = None,
+    histograms: Iterable[int] | None = None,
+    omega: Sequence[float] | None = None,
+    eta: Sequence[float] | None = None,
+) -> CalibrationCheck:
+    """Return where the rings of the phases lie in the lineouts of a `.zarr.zip`, beside where they should; no engine.
+
+    The arguments are those of `run_refinement`. The wavelength is the file's.
+    """
+    from midas.crystal import calibrant_from_cif
+    from midas.io.gsas_zarr import read_cake_file
+
+    bounds, regions = check_limits(limits), check_excluded(exclude)
+    phases = [(p.name, calibrant_from_cif(p.path)) for p in check_phases(cif_files)]
+    cake = read_cake_file(Path(data_file))
+    if bounds is not None:
+        regions = (*regions, (0.0, bounds[0]), (bounds[1], 180.0))
+    chosen = choose_histograms(cake, histograms, omega, eta)
+    lineouts = list(iterate_lineouts(cake, chosen, excluded=regions))
+    return check_rings(lineouts, phases, read_instrument(dict(cake.instrument))[0].wavelength)
 
 
 def check_phases(cif_files: Sequence[str | os.PathLike[str]]) -> tuple[PhaseFile, ...]:
@@ -165,8 +225,8 @@ def check_phases(cif_files: Sequence[str | os.PathLike[str]]) -> tuple[PhaseFile
 def check_settings(settings: Mapping[str, Any]) -> None:
     """Refuse settings of `run_refinement` that it would refuse, before there is a caked file to refine."""
     _check_instprm(settings.get("instprm"), Path("none.zarr.zip"))
-    _check_limits(settings.get("limits"))
-    _check_terms(settings.get("bkg_terms", 6))
+    check_limits(settings.get("limits"))
+    check_terms(settings.get("bkg_terms", 6))
 
 
 def _check_instprm(instprm: str | os.PathLike[str] | None, data_file: Path) -> Path | None:
@@ -180,30 +240,6 @@ def _check_instprm(instprm: str | os.PathLike[str] | None, data_file: Path) -> P
     if "GSAS-II" not in first:
         raise InputError(f"{found} is not a GSAS-II instrument file: its first line is {first.strip()[:60]!r}")
     return found.resolve()
-
-
-def _check_limits(limits: Sequence[float] | None) -> tuple[float, float] | None:
-    if limits is None:
-        return None
-    if len(limits) != 2 or not 0 <= limits[0] < limits[1] < 180:
-        raise InputError(f"limits are {tuple(limits)}; expected a lower and a higher 2theta between 0 and 180 deg")
-    return float(limits[0]), float(limits[1])
-
-
-def _check_terms(terms: int) -> int:
-    if not 1 <= terms <= MAX_BACKGROUND_TERMS:
-        raise InputError(f"bkg_terms is {terms}; expected 1 to {MAX_BACKGROUND_TERMS}")
-    return int(terms)
-
-
-def _check_histograms(histograms: Iterable[int] | None, total: int) -> list[int]:
-    if histograms is None:
-        return list(range(total))
-    chosen = sorted({int(i) for i in histograms})
-    outside = [i for i in chosen if not 0 <= i < total]
-    if outside or not chosen:
-        raise InputError(f"histograms {outside or chosen} are not in the file, which has 0 to {total - 1}")
-    return chosen
 
 
 def refine_cake(
@@ -220,6 +256,7 @@ def refine_cake(
     instrument, radius_mm = read_instrument(dict(cake.instrument))
     records: dict[int, HistogramRecord] = {}
     lineouts: dict[int, Lineout] = {}
+    failed: dict[int, Lineout] = {}
 
     def note(lineout: Lineout, result: RefinementResult) -> None:
         records[lineout.index] = HistogramRecord(lineout, result)
@@ -227,7 +264,7 @@ def refine_cake(
             progress(len(records), len(histograms), f"histogram {lineout.index}: {result.status}")
 
     def jobs() -> Iterator[RefinementJob]:
-        for lineout in iterate_lineouts(cake, histograms, options.limits):
+        for lineout in iterate_lineouts(cake, histograms, options.limits, options.excluded):
             remove_old_outputs(options.output_dir, lineout.index)
             if lineout.skipped:
                 note(lineout, skipped_result(lineout))
@@ -237,15 +274,24 @@ def refine_cake(
 
     with WorkerPool(engine, options.n_cpus, time_limit=options.time_limit) as pool:
         for job, result in refine_all(pool, jobs()):
+            lineout = lineouts.pop(job.index)
+            if result.status == "failed" and result.error is None:
+                failed[job.index] = lineout
             _write_outputs(result, options)
-            note(lineouts.pop(job.index), result)
+            note(lineout, result)
+        again = second_tries(records, failed, cake.intensity.shape[2])
+        for job, result in refine_all(pool, (make_job(o, instrument, radius_mm, options, start) for o, start in again)):
+            if is_better(result, records[job.index].result):
+                _write_outputs(result, options)
+                records[job.index] = HistogramRecord(failed[job.index], result)
     about = {
         "engine": {"name": engine.name, "version": engine.version},
         "cif_files": [str(p.path) for p in options.phases],
         "phase_names": [p.name for p in options.phases],
         "instprm": None if options.instprm is None else str(options.instprm),
         "limits": None if options.limits is None else list(options.limits),
-        "bkg_terms": options.bkg_terms,
+        "excluded": [list(region) for region in options.excluded],
+        "bkg_terms": AUTO if options.bkg_terms is None else options.bkg_terms,
         "stages": stages_to_data(options.stages),
         "sigma": "Poisson" if cake.variance is None else "variance of the file",
         "n_cpus": options.n_cpus,
@@ -258,10 +304,22 @@ def refine_cake(
     return summary
 
 
-def make_job(lineout: Lineout, instrument: Instrument, radius_mm: float, options: BatchOptions) -> RefinementJob:
-    """Return the job of a lineout; without an override the widths start from the data where the file's cannot fit."""
+def make_job(
+    lineout: Lineout,
+    instrument: Instrument,
+    radius_mm: float,
+    options: BatchOptions,
+    start: tuple[Start, str] | None = None,
+) -> RefinementJob:
+    """Return the job of a lineout, to start from another fit and with a remark on that where `start` is given.
+
+    Without an override the widths start from the data where the file's cannot fit; but where the sample's broadening is
+    refined the instrument's stays as it is.
+    """
     remark = None
-    if options.instprm is None:
+    if options.instprm is None and frees(options.stages, "size", "microstrain"):
+        remark = placeholder_widths(instrument)
+    elif options.instprm is None:
         instrument, remark = with_observed_width(instrument, lineout)
     return RefinementJob(
         index=lineout.index,
@@ -281,10 +339,12 @@ def make_job(lineout: Lineout, instrument: Instrument, radius_mm: float, options
         pressure=lineout.pressure,
         radius_mm=radius_mm,
         limits=options.limits,
-        background_terms=options.bkg_terms,
+        background_terms=options.bkg_terms or START_TERMS,
+        choose_background=options.bkg_terms is None,
         instrument_file=options.instprm,
         export=options.export,
-        warnings=() if remark is None else (remark,),
+        warnings=tuple(words for words in (remark, start[1] if start else None) if words is not None),
+        start=start[0] if start else None,
     )
 
 

@@ -22,35 +22,23 @@ MIN_CHI2_GAIN = 1e-4
 MIN_SH_L = 1e-4
 """Below this SH/L has no effect on the profile (the floor that the worker sets), and only wanders."""
 CORRELATED = 0.95
-SIZE_UM, MICROSTRAIN = 10.0, 0.0
-"""Sample broadening that leaves the Lorentzian widths to the instrument (a new phase carries 1 um and 1000)."""
+SAMPLE = {"size": ("Size", 10.0, 1.0), "microstrain": ("Mustrain", 0.0, 1000.0)}
+"""Of the sample's broadening: GSAS-II's name, the value that leaves the width to the instrument (10 um is the most that
+it keeps), and where to start from when it is refined [um, 1e-6]."""
+MARCH = "MD"
+MARCH_STARTS = (0.5, 0.7, 0.9, 1.1, 1.4, 2.0)
 
 
-def instrument_text(job: dict[str, Any]) -> str:
-    """Return an instrument parameter file of the job's values, those of an override file winning."""
-    values: dict[str, str] = {"Type": "PXC", "Bank": "1.0"}
-    values.update({key: repr(float(job["instrument"][name])) for name, key in INSTRUMENT.items()})
-    if job["instrument_file"]:
-        text = Path(job["instrument_file"]).read_text(encoding="utf-8")
-        if "GSAS-II" not in text.split("\n", 1)[0]:
-            raise ValueError(
-                f"{job['instrument_file']} is not an instrument parameter file: its first line lacks 'GSAS-II'"
-            )
-        found = re.findall(r"^\s*([A-Za-z][\w./()-]*)\s*:\s*([^\n;#]+)", text.split("#Bank 2")[0], flags=re.MULTILINE)
-        given = {key: value.strip() for key, value in found}
-        if "Lam1" in given:
-            values.pop("Lam")
-        values.update(given)
-    values["Azimuth"] = repr(float(job["azimuth"]))
-    lines = [f"{key}:{value}" for key, value in values.items()]
-    return "\n".join(["#GSAS-II instrument parameter file", *lines, ""])
+def wants(names: Any, parameter: str, phase: str) -> bool:
+    """Return whether a list of parameters frees one of a phase: it is named plainly, or for that phase."""
+    return parameter in names or f"{parameter}:{phase}" in names
 
 
 class Model:
     """A project of one histogram and its phases, with the few things that a staged refinement does to it."""
 
-    def __init__(self, scripting: Any, job: dict[str, Any], folder: Path) -> None:
-        self.scripting, self.job, self.folder = scripting, job, folder
+    def __init__(self, scripting: Any, job: dict[str, Any], folder: Path, text: Any) -> None:
+        self.scripting, self.job, self.folder, self.text = scripting, job, folder, text
         self.names: dict[str, str] = {}
         self.left_out: set[str] = set()
         self.phase_names = [p["name"] for p in job["phases"]]
@@ -60,6 +48,8 @@ class Model:
         self.reference: dict[str, tuple[float, ...]] = {}
         for phase in job["phases"]:
             self._add_phase(phase)
+        if job["start"]:
+            self._start_from(job["start"])
         self.project.data["Controls"]["data"]["min dM/M"] = MIN_CHI2_GAIN
         self.project.save()
 
@@ -68,7 +58,7 @@ class Model:
         x, y, sigma = (np.asarray(job[k], dtype=float) for k in ("two_theta", "intensity", "sigma"))
         data, instrument = self.folder / "lineout.xye", self.folder / "lineout.instprm"
         np.savetxt(data, np.column_stack([x, np.abs(y) + 1.0, sigma]))
-        instrument.write_text(instrument_text(job), encoding="utf-8")
+        instrument.write_text(self.text.instrument_text(job, INSTRUMENT), encoding="utf-8")
         hist = self.project.add_powder_histogram(str(data), str(instrument), fmthint="xye")
         arrays = hist.data["data"][1]
         if len(arrays[0]) != len(x):
@@ -95,10 +85,27 @@ class Model:
         added = self.project.add_phase(phase["path"], phasename=phase["name"], histograms=[hist.name], fmthint="CIF")
         self.names[phase["name"]] = added.name
         settings = added.data["Histograms"][hist.name]
-        if {"x", "y"} & {n for stage in self.job["stages"] for n in stage["refine"]}:
-            settings["Size"][0], settings["Size"][1][0] = "isotropic", SIZE_UM
-            settings["Mustrain"][0], settings["Mustrain"][1][0] = "isotropic", MICROSTRAIN
+        for parameter, (key, none, start) in SAMPLE.items():
+            refined = self._ever(parameter, phase["name"])
+            settings[key][0], settings[key][1][0] = "isotropic", start if refined else none
         self.reference[phase["name"]] = tuple(float(v) for v in added.data["General"]["Cell"][1:7])
+
+    def _start_from(self, start: dict[str, Any]) -> None:
+        """Start from the values of another fit."""
+        for name, values in start["cells"].items():
+            cell = self.phase(name).data["General"]["Cell"]
+            cell[1:7] = values
+            cell[7] = self.text.cell_volume(values)
+        for name, scale in start["scales"].items():
+            self._scale_entry(name)[0] = scale
+        for name, value in start["instrument"].items():
+            self.hist.data["Instrument Parameters"][0][INSTRUMENT[name]][1] = value
+        self.start_background(list(start["background"]))
+
+    def _ever(self, parameter: str, phase: str) -> bool:
+        """Return whether any stage may free a parameter of a phase."""
+        stages = self.job["stages"]
+        return any(wants(names, parameter, phase) for s in stages for names in (s["refine"], *s["alternatives"]))
 
     @property
     def hist(self) -> Any:
@@ -118,7 +125,37 @@ class Model:
         """Take phases out of the model."""
         self.left_out |= set(names)
         for name in names:
-            self.phase(name).data["Histograms"][self.hist.name]["Use"] = False
+            self.settings(name)["Use"] = False
+
+    def settings(self, name: str) -> Any:
+        """Return what GSAS-II keeps of a phase in this histogram: scale, broadening, preferred orientation."""
+        return self.phase(name).data["Histograms"][self.hist.name]
+
+    def prepare(self, stage: dict[str, Any]) -> list[str]:
+        """Set the kind of preferred orientation that a stage refines; return remarks."""
+        remarks = []
+        for name in self.active:
+            orientation = self.settings(name)["Pref.Ori."]
+            if wants(stage["refine"], "march", name):
+                orientation[0], orientation[3] = MARCH, [int(v) for v in stage["axis"]]
+                self._start_march(name)
+            if wants(stage["refine"], "harmonics", name):
+                self.phase(name).HAPvalue("PO", int(stage["order"]), [self.hist])
+                if not orientation[5]:
+                    remarks.append(f"harmonics of order {stage['order']} have no term in the symmetry of {name}")
+        return remarks
+
+    def _start_march(self, name: str) -> None:
+        """Start March's coefficient from the best of a few: at 1 its derivative vanishes in cubic symmetry."""
+        tried = []
+        for value in MARCH_STARTS:
+            self.settings(name)["Pref.Ori."][1] = value
+            self.refine({"background"}, 0)
+            lines, w = self.calculated - self.background, self.weights
+            left = self.observed - self.background
+            scale = float(np.sum(w * lines * left) / max(float(np.sum(w * lines**2)), 1e-300))
+            tried.append((float(np.sum(w * (left - scale * lines) ** 2)), value))
+        self.settings(name)["Pref.Ori."][1] = min(tried)[1]
 
     def state(self) -> tuple[bytes, frozenset[str]]:
         """Return the present state, for `restore`."""
@@ -136,13 +173,17 @@ class Model:
         data, several = self.hist.data, len(self.phase_names) > 1
         data["Background"][0][1] = "background" in names
         data["Sample Parameters"]["Scale"][1] = "scale" in names and not several
-        for name, key in WIDTHS.items():
+        for name, key in {**WIDTHS, "zero": INSTRUMENT["zero"]}.items():
             data["Instrument Parameters"][0][key][2] = name in names
-        flags = ("X" if "coordinates" in names else "") + ("U" if "uiso" in names else "")
         for name in self.phase_names:
             phase, used = self.phase(name), name not in self.left_out
-            phase.data["Histograms"][self.hist.name]["Scale"][1] = "scale" in names and several and used
-            phase.data["General"]["Cell"][0] = "cell" in names and used
+            settings = self.settings(name)
+            settings["Scale"][1] = "scale" in names and several and used
+            for parameter, (key, *_) in SAMPLE.items():
+                settings[key][2][0] = used and wants(names, parameter, name)
+            settings["Pref.Ori."][2] = used and (wants(names, "march", name) or wants(names, "harmonics", name))
+            phase.data["General"]["Cell"][0] = used and wants(names, "cell", name)
+            flags = ("X" if wants(names, "coordinates", name) else "") + ("U" if wants(names, "uiso", name) else "")
             for atom in phase.atoms():
                 atom.refinement_flags = flags if used else ""
 
@@ -173,13 +214,29 @@ class Model:
             "dropped": tuple(self._dropped(message)),
             "messages": ("the least squares got stuck",) if r.get("Aborted") else (),
             "r_wp": self.r_wp(),
-            "cells": {n: tuple(self.phase(n).data["General"]["Cell"][1:7]) for n in self.active},
+            "cells": self.cells(),
             "reference_cells": self.reference,
-            "uiso": self._smallest_uiso() if "uiso" in names else {},
+            "uiso": self._smallest_uiso(names),
+            "sample": self._sample(names),
             "gaussian_variance": variance,
             "lorentzian_width": width,
             "sh_l": float(self.hist.data["Instrument Parameters"][0][WIDTHS["sh_l"]][1]),
         }
+
+    def cells(self) -> dict[str, tuple[float, ...]]:
+        """Return a, b, c [Å], alpha, beta, gamma [deg] of each phase still in the model."""
+        return {n: tuple(float(v) for v in self.phase(n).data["General"]["Cell"][1:7]) for n in self.active}
+
+    def approach(self, names: set[str]) -> None:
+        """Move towards the minimum by short steps (MINPACK's, a tenth of its first bound), whatever comes of it."""
+        controls = self.project.data["Controls"]["data"]
+        usual = {key: controls[key] for key in ("deriv type", "shift factor")}
+        controls.update({"deriv type": "analytic Jacobian", "shift factor": 0.1})
+        try:
+            self._free(names)
+            self.project.refine()
+        finally:
+            self.project.data["Controls"]["data"].update(usual)
 
     def _dropped(self, message: str) -> list[str]:
         if "dropped" in message or "Error" in message:
@@ -189,23 +246,26 @@ class Model:
 
     def _plain(self, variable: str) -> str:
         """Return a parameter's name in the words of the job instead of GSAS-II's."""
-        parts = variable.split(":")
-        if len(parts) < 3:
-            return variable
-        phase = f"{self.phase_names[int(parts[0])]} " if parts[0] else ""
-        known = {key: name for name, key in INSTRUMENT.items()}
-        name = known.get(parts[2], parts[2]) if not parts[0] else parts[2]
-        if name.startswith("Back;"):
-            return f"background {name[5:]}"
-        if parts[0] and re.fullmatch(r"A[0-5]", name):
-            return f"{phase}cell {name}"
-        if len(parts) > 3:
-            label = self.phase(self.phase_names[int(parts[0])]).atoms()[int(parts[3])].label
-            return f"{phase}{label} {name.removeprefix('dA').removeprefix('A').lower()}"
-        return f"{phase}{name.lower()}"
+        labels = [[a.label for a in self.phase(n).atoms()] for n in self.phase_names]
+        own = {key: name for name, key in INSTRUMENT.items()}
+        own |= {f"{key};i": name for name, (key, *_) in SAMPLE.items()} | {MARCH: "march"}
+        return str(self.text.plain_name(variable, own, self.phase_names, labels))
 
-    def _smallest_uiso(self) -> dict[str, float]:
-        atoms = {n: [a for a in self.phase(n).atoms() if a.adp_flag == "I"] for n in self.active}
+    def _sample(self, names: set[str]) -> dict[str, float]:
+        """Return size, microstrain and March's coefficient of the phases where they are free, for the judge."""
+        found = {}
+        for name in self.active:
+            settings = self.settings(name)
+            for parameter, (key, *_) in SAMPLE.items():
+                if wants(names, parameter, name):
+                    found[f"{name}: {parameter}"] = float(settings[key][1][0])
+            if wants(names, "march", name):
+                found[f"{name}: march"] = float(settings["Pref.Ori."][1])
+        return found
+
+    def _smallest_uiso(self, names: set[str]) -> dict[str, float]:
+        moved = [n for n in self.active if wants(names, "uiso", n)]
+        atoms = {n: [a for a in self.phase(n).atoms() if a.adp_flag == "I"] for n in moved}
         return {n: min(float(a.uiso) for a in found) for n, found in atoms.items() if found}
 
     def _narrowest(self) -> tuple[float, float]:
@@ -226,6 +286,11 @@ class Model:
         x = np.ma.filled(np.ma.asarray(arrays[0]), math.nan)
         low, high = self.limits
         return np.asarray(np.ma.filled(np.ma.asarray(arrays[i]), 0.0), dtype=float)[(x >= low) & (x <= high)]
+
+    @property
+    def two_theta(self) -> Any:
+        """2θ within the limits [deg]."""
+        return self._array(0)
 
     @property
     def observed(self) -> Any:
@@ -257,6 +322,41 @@ class Model:
         """Return the weighted sum of squared differences."""
         return float(np.sum(self.weights * (self.observed - self.calculated) ** 2))
 
+    def phase_patterns(self) -> dict[str, Any]:
+        """Return the calculated pattern of each phase still in the model, for a scale of 1 and without background."""
+        start, found = self.state(), {}
+        for name in self.active:
+            for other in self.phase_names:
+                self.settings(other)["Use"] = other == name
+            self._scale_entry(name)[0] = 1.0
+            self.refine({"background"}, 0)
+            found[name] = self.calculated - self.background
+            self.restore(start)
+        return found
+
+    def linear_scales(self, linear_fit: Any) -> dict[str, tuple[float, float]]:
+        """Return (scale, esd) of each phase by linear least squares, and start from them and from their background."""
+        patterns, terms = self.phase_patterns(), int(self.job["background_terms"])
+        background, scales = linear_fit(self.two_theta, self.observed, self.weights, list(patterns.values()), terms)
+        self.start_background(background)
+        for name, (scale, _) in zip(patterns, scales, strict=True):
+            self._scale_entry(name)[0] = scale
+        return dict(zip(patterns, scales, strict=True))
+
+    def start_background(self, coefficients: list[float]) -> None:
+        """Start the background from these coefficients, as many terms as they are."""
+        self.hist.data["Background"][0][2:] = [len(coefficients), *coefficients]
+
+    def background_count(self) -> int:
+        """Return the number of background terms."""
+        return int(self.hist.data["Background"][0][2])
+
+    def _scale_entry(self, name: str) -> Any:
+        """Return GSAS-II's [value, refined] of a phase's scale; of one phase alone it is the histogram's."""
+        if len(self.phase_names) == 1:
+            return self.hist.data["Sample Parameters"]["Scale"]
+        return self.settings(name)["Scale"]
+
     def n_free(self) -> int:
         """Return the number of parameters varied last."""
         return len((self.project.data["Covariance"]["data"] or {}).get("varyList", []))
@@ -283,14 +383,24 @@ class Model:
             }
         found = {}
         for name in self.active:
-            value = self.phase(name).data["Histograms"][hist.name]["Scale"][0]
+            value = self.settings(name)["Scale"][0]
             found[name] = (float(value), esds.get(f"{self.phase_names.index(name)}:0:Scale", math.nan))
         return found
 
     def phases_without_reflections(self) -> list[str]:
         """Return the phases that have no reflection within the limits."""
         low, high = self.limits
-        lists = self.reflections()
+        start = self.state()
+        try:
+            self.refine({"background"}, 0)  # a failed refinement leaves no list
+        except Exception as error:
+            found = re.search(r"no reflections in data range.*phase '([^']*)'", str(error), flags=re.DOTALL)
+            if found is None:
+                raise
+            return [n for n in self.active if self.names[n] == found.group(1)]
+        finally:
+            lists = self.reflections()
+            self.restore(start)
         return [n for n in self.active if not any(low <= row[5] <= high for row in lists.get(n, []))]
 
     def reflections(self) -> dict[str, list[list[float]]]:
@@ -305,7 +415,7 @@ class Model:
     def curves(self) -> dict[str, list[float]]:
         """Return the pattern and its model within the limits."""
         w = self.weights
-        columns = {"two_theta": self._array(0), "observed": self.observed, "calculated": self.calculated}
+        columns = {"two_theta": self.two_theta, "observed": self.observed, "calculated": self.calculated}
         columns |= {"background": self.background, "sigma": 1.0 / np.sqrt(w)}
         return {name: values.tolist() for name, values in columns.items()}
 
@@ -337,7 +447,24 @@ class Model:
             "weight_fraction": fraction,
             "present": name not in self.left_out,
             "atoms": atoms,
+            **self._sample_results(name, esds),
         }
+
+    def _sample_results(self, name: str, esds: dict[str, float]) -> dict[str, Any]:
+        """Return what the stages may free of a phase's size, microstrain and preferred orientation."""
+        settings, prefix = self.settings(name), f"{self.phase_names.index(name)}:0:"
+        broadening = {
+            parameter: [float(settings[key][1][0]), esds.get(f"{prefix}{key};i")]
+            for parameter, (key, *_) in SAMPLE.items()
+            if self._ever(parameter, name)
+        }
+        texture = {}
+        if self._ever("march", name):
+            texture = {"march": [float(settings["Pref.Ori."][1]), esds.get(f"{prefix}{MARCH}")]}
+        if self._ever("harmonics", name):
+            values = settings["Pref.Ori."][5]
+            texture = {key: [float(value), esds.get(prefix + key)] for key, value in values.items()}
+        return {"broadening": broadening, "texture": texture}
 
     def _cell(self, name: str) -> dict[str, list[float | None]]:
         phase = self.phase(name)
@@ -395,12 +522,6 @@ class Model:
         for key, (value, esd) in self._cell(name).items():
             tag = "_cell_volume" if key == "volume" else f"_cell_{'length' if len(key) == 1 else 'angle'}_{key}"
             if value is not None and esd is not None:
-                text = re.sub(rf"^{tag}\s.*$", f"{tag}  {with_esd(value, esd)}", text, flags=re.MULTILINE)
+                text = re.sub(rf"^{tag}\s.*$", f"{tag}  {self.text.with_esd(value, esd)}", text, flags=re.MULTILINE)
         path.write_text(text, encoding="utf-8")
         return path
-
-
-def with_esd(value: float, esd: float) -> str:
-    """Return a number as CIF writes it, the esd in units of the last digit, e.g. 5.41165(12)."""
-    digits = max(0, 1 - math.floor(math.log10(esd)))
-    return f"{value:.{digits}f}({round(esd * 10**digits)})"

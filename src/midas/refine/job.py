@@ -47,6 +47,19 @@ class PhaseFile:
     path: Path
 
 
+@dataclass(frozen=True)
+class Start:
+    """Values of a fit that is near."""
+
+    cells: dict[str, tuple[float, ...]]
+    """a, b, c [Å], alpha, beta, gamma [deg] of each phase."""
+    scales: dict[str, float]
+    instrument: dict[str, float]
+    """u, v, w, x, y, z, sh_l, zero"""
+    background: tuple[float, ...]
+    """Coefficients of the Chebyshev series over the limits."""
+
+
 @dataclass(frozen=True, eq=False)
 class RefinementJob:
     """One histogram to refine, complete: an engine needs nothing else."""
@@ -80,12 +93,16 @@ class RefinementJob:
     """2θ range fitted [deg]; None takes all."""
     background_terms: int = 6
     """Terms of the Chebyshev series."""
+    choose_background: bool = False
+    """True where the engine replaces them, in the end, by as many as the data ask for."""
     instrument_file: Path | None = None
     """Override in the engine's own format; its values win over `instrument`."""
     export: bool = True
     """Write project and CIF into `output_dir`."""
     warnings: tuple[str, ...] = ()
     """Remarks on the input, handed through to the result."""
+    start: Start | None = None
+    """Where to start from instead of the CIF and the instrument; the CIF stays what cells are judged by."""
 
     def to_message(self) -> dict[str, Any]:
         """Return the job as plain data fit for JSON."""
@@ -101,6 +118,7 @@ class RefinementJob:
             "limits": None if self.limits is None else list(self.limits),
             "instrument_file": None if self.instrument_file is None else str(self.instrument_file),
             "warnings": list(self.warnings),
+            "start": None if self.start is None else dataclasses.asdict(self.start),
         }
 
 
@@ -125,6 +143,10 @@ class PhaseResult:
     """False when the scale is within 3 esd of zero: the phase is not in the data and was taken out of the model."""
     atoms: tuple[dict[str, Any], ...] = ()
     """label, x, y, z, occupancy, uiso [Å²], uiso_esd of each atom"""
+    broadening: dict[str, Value] = field(default_factory=dict)
+    """size [µm] and microstrain [1e-6] of the sample, where a stage may free them: isotropic, Lorentzian"""
+    texture: dict[str, Value] = field(default_factory=dict)
+    """march (1: no preferred orientation) or the coefficients "C(l,n)" of the harmonics, where a stage may free them"""
 
 
 @dataclass(frozen=True)
@@ -203,6 +225,8 @@ def _phase_from(data: Mapping[str, Any]) -> PhaseResult:
         weight_fraction=Value(*data["weight_fraction"]),
         present=data["present"],
         atoms=tuple(data["atoms"]),
+        broadening={k: Value(*v) for k, v in data["broadening"].items()},
+        texture={k: Value(*v) for k, v in data["texture"].items()},
     )
 
 

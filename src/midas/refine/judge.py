@@ -14,6 +14,9 @@ from numpy.typing import ArrayLike
 
 MAX_CELL_CHANGE = 0.03
 """Largest believable relative change of a cell length (and of an angle) from the one of the CIF."""
+DOUBTFUL_CELL_CHANGE = 0.01
+"""A cell further than this from the CIF's, relatively, is kept with a reservation: a wrong wavelength or distance moves
+it just so."""
 MAX_RWP_GROWTH = 1e-3
 """Relative growth of Rwp still taken for rounding."""
 NEGLIGIBLE_GAIN = 0.01
@@ -23,6 +26,12 @@ MIN_EXPLAINED_SUCCESS = 0.9
 """Share of the signal above background that the model must explain to count as partial, and as success."""
 MAX_R_WP = 50.0
 """No fit with an Rwp [%] above this is a success, whatever the noise."""
+MAX_AUTO_TERMS = 16
+"""Most background terms that are ever chosen: a background that asks for more is not smooth."""
+STRONG_EVIDENCE = 10.0
+"""Difference of Schwarz's criterion that makes a larger number of background terms worth it."""
+MAX_SIZE = 9.999
+"""Domain size [µm] from which it broadens nothing; engines keep it at 10."""
 PRESENT_ESDS = 3.0
 """A phase whose scale is not this many esds above zero is not in the data."""
 
@@ -52,6 +61,8 @@ class StageFacts:
     """The same from the CIF."""
     uiso: dict[str, float] = field(default_factory=dict)
     """Smallest isotropic displacement [Å²] of each phase."""
+    sample: dict[str, float] = field(default_factory=dict)
+    """Size [µm], microstrain [1e-6] and March's coefficient, where they are free, as "CeO2: size"."""
     gaussian_variance: float = 1.0
     """Smallest Gaussian variance over the range [centidegree²]."""
     lorentzian_width: float = 0.0
@@ -106,8 +117,32 @@ def _cell_problems(facts: StageFacts) -> list[str]:
     return problems
 
 
+def doubtful_cells(cells: dict[str, tuple[float, ...]], reference_cells: dict[str, tuple[float, ...]]) -> list[str]:
+    """Return a sentence on each phase whose cell lies further from the CIF's than samples usually do.
+
+    Examples
+    --------
+    >>> doubtful_cells({"Si": (5.50,) * 3}, {"Si": (5.43,) * 3})
+    ["Si: a = 5.5 Å lies 1.29 % from the CIF's 5.43: is it this phase, and are wavelength and distance right?"]
+    """
+    found = []
+    for name, cell in cells.items():
+        changes = [
+            (abs(v / r - 1.0), axis, v, r)
+            for axis, v, r in zip("abc", cell, reference_cells.get(name, ()), strict=False)
+        ]
+        worst = max(changes, default=(0.0, "", 0.0, 0.0), key=lambda change: change[0])
+        if worst[0] > DOUBTFUL_CELL_CHANGE:
+            found.append(
+                f"{name}: {worst[1]} = {worst[2]:.6g} Å lies {100 * worst[0]:.2f} % from the CIF's {worst[3]:.6g}: "
+                "is it this phase, and are wavelength and distance right?"
+            )
+    return found
+
+
 def _shape_problems(facts: StageFacts) -> list[str]:
     problems = [f"{name}: Uiso = {value:.4g} Å² is not positive" for name, value in facts.uiso.items() if not value > 0]
+    problems += [_sample_problem(name, value) for name, value in facts.sample.items() if not _believable(name, value)]
     if not facts.gaussian_variance > 0:
         problems.append(f"the Gaussian variance reaches {facts.gaussian_variance:.4g} centidegree² within the range")
     if not facts.sh_l >= 0:
@@ -115,6 +150,16 @@ def _shape_problems(facts: StageFacts) -> list[str]:
     if not facts.lorentzian_width >= -1e-9:
         problems.append(f"the Lorentzian width reaches {facts.lorentzian_width:.4g} centidegree within the range")
     return problems
+
+
+def _believable(name: str, value: float) -> bool:
+    return 0.0 < value < (MAX_SIZE if name.endswith("size") else math.inf)
+
+
+def _sample_problem(name: str, value: float) -> str:
+    if name.endswith("size") and value >= MAX_SIZE:
+        return f"{name} = {value:.3g} µm is at the end of its range: no broadening by size to be seen"
+    return f"{name} = {value:.4g} is not positive"
 
 
 def is_present(scale: float, esd: float) -> bool:
@@ -137,6 +182,72 @@ def is_needed(chi2_gain: float, n_parameters: int, gof: float) -> bool:
     (True, False, False)
     """
     return chi2_gain > (PRESENT_ESDS**2 + 4.0 * n_parameters) * max(gof, 1.0) ** 2
+
+
+def linear_fit(
+    two_theta: ArrayLike, observed: ArrayLike, weights: ArrayLike, patterns: ArrayLike, n_terms: int
+) -> tuple[list[float], list[tuple[float, float]]]:
+    """Return background coefficients, and (scale, esd) of each pattern, that fit best while nothing else moves.
+
+    The background is a Chebyshev series over the range of `two_theta`. Both are linear, so there is one answer,
+    whatever the start; esds are multiplied by the goodness of fit where that is above 1, as engines do.
+
+    Examples
+    --------
+    >>> x = np.linspace(1.0, 2.0, 50)
+    >>> peak = np.exp(-(((x - 1.5) / 0.05) ** 2))
+    >>> background, scales = linear_fit(x, 3.0 + 2.0 * peak, np.ones(50), [peak], 2)
+    >>> [round(abs(v), 6) for v in background], round(scales[0][0], 6)
+    ([3.0, 0.0], 2.0)
+    """
+    x, o, w = (np.asarray(v, dtype=float) for v in (two_theta, observed, weights))
+    basis = np.polynomial.chebyshev.chebvander(2.0 * (x - x.min()) / (x.max() - x.min()) - 1.0, n_terms - 1)
+    columns = np.column_stack([basis, *np.asarray(patterns, dtype=float)])
+    size = np.sqrt(np.sum(w[:, None] * columns**2, axis=0))
+    size[size == 0.0] = 1.0
+    root = np.sqrt(w)
+    scaled = columns / size * root[:, None]
+    solution, *_ = np.linalg.lstsq(scaled, root * o, rcond=None)
+    free = max(int(np.count_nonzero(w > 0)) - columns.shape[1], 1)
+    gof2 = max(float(np.sum((root * o - scaled @ solution) ** 2)) / free, 1.0)
+    esd = np.sqrt(gof2 * np.diag(np.linalg.pinv(scaled.T @ scaled))) / size
+    values = solution / size
+    scales = [(float(v), float(e)) for v, e in zip(values[n_terms:], esd[n_terms:], strict=True)]
+    return [float(v) for v in values[:n_terms]], scales
+
+
+def background_terms(
+    two_theta: ArrayLike, observed: ArrayLike, weights: ArrayLike, peaks: ArrayLike, most: int = MAX_AUTO_TERMS
+) -> tuple[int, list[float]]:
+    """Return the smallest number of Chebyshev terms that the data ask for under fitted peaks, and the terms.
+
+    The criterion is Schwarz's (Annals of Statistics 6 (1978) 461), BIC(n) = chi²(n) / s² + n ln N over N points, with
+    s² the reduced chi² of the largest n where that is above 1, so that a misfit of the peaks asks for nothing. Of
+    n = 1 to `most` the smallest is taken whose BIC none undercuts by more than 10, which would be very strong evidence
+    (Kass and Raftery, J. Am. Stat. Assoc. 90 (1995) 773). The peaks keep their shape; their scale is free.
+
+    Examples
+    --------
+    >>> x = np.linspace(2.0, 12.0, 500)
+    >>> peaks = 300.0 * np.exp(-(((x - 7.0) / 0.03) ** 2))
+    >>> noise = np.random.default_rng(7).normal(0.0, 1.0, 500)
+    >>> background_terms(x, 50.0 + noise + peaks, np.ones(500), peaks)[0]
+    1
+    >>> background_terms(x, 20.0 + 3.0 * x - 2.0 * x**2 + noise + peaks, np.ones(500), peaks)[0]
+    3
+    """
+    x, o, w, peak = (np.asarray(v, dtype=float) for v in (two_theta, observed, weights, peaks))
+    n_points = int(np.count_nonzero(w > 0))
+    most = max(1, min(most, n_points // 10))
+    u, root = 2.0 * (x - x.min()) / (x.max() - x.min()) - 1.0, np.sqrt(w)
+    columns = np.column_stack([peak, np.polynomial.chebyshev.chebvander(u, most - 1)]) * root[:, None]
+    target = root * o
+    found = [np.linalg.lstsq(columns[:, : n + 1], target, rcond=None)[0] for n in range(1, most + 1)]
+    chi2 = [float(np.sum((target - columns[:, : len(f)] @ f) ** 2)) for f in found]
+    spread = max(chi2[-1] / max(n_points - most - 1, 1), 1.0)
+    criterion = [c / spread + n * math.log(n_points) for n, c in enumerate(chi2, 1)]
+    n = next(n for n, c in enumerate(criterion, 1) if c <= min(criterion) + STRONG_EVIDENCE)
+    return n, [float(v) for v in found[n - 1][1:]]
 
 
 def r_wp(observed: ArrayLike, calculated: ArrayLike, weights: ArrayLike) -> float:
@@ -185,6 +296,8 @@ class FitFacts:
     """Names of the optional stages that could not be kept, though they were needed."""
     absent: tuple[str, ...] = ()
     """Phases found not to be in the data, each with its figures."""
+    doubtful: tuple[str, ...] = ()
+    """Of `doubtful_cells`."""
     n_phases: int = 1
     r_wp: float | None = None
     gof: float | None = None
@@ -205,7 +318,8 @@ def verdict(facts: FitFacts) -> tuple[str, str | None]:
     if len(facts.absent) >= facts.n_phases:
         return "failed", "; ".join(facts.absent)
     if facts.stopped:
-        return "failed", facts.stopped
+        silent = facts.explained is None and facts.r_wp is not None and math.isfinite(facts.r_wp)
+        return "failed", f"there is no signal above the background to fit; {facts.stopped}" if silent else facts.stopped
     if facts.r_wp is None or not math.isfinite(facts.r_wp):
         return "failed", "no Rwp could be computed"
     if facts.explained is None:
@@ -217,7 +331,7 @@ def verdict(facts: FitFacts) -> tuple[str, str | None]:
         )
     if facts.r_wp > MAX_R_WP and (facts.gof is None or facts.gof > 2.0):
         return "failed", f"Rwp is {facts.r_wp:.1f} %, far above what counting statistics explain"
-    reasons = list(facts.absent)
+    reasons = [*facts.absent, *facts.doubtful]
     if facts.rolled_back:
         reasons.append(f"rolled back: {', '.join(facts.rolled_back)}")
     if facts.explained < MIN_EXPLAINED_SUCCESS:

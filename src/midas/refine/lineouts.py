@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from midas.errors import InputError
+from midas.io.gsas_zarr import INSTRUMENT_DEFAULTS
 from midas.refine.job import Instrument
 from midas.units import CENTIDEGREE, UM_PER_MM
 
@@ -71,15 +72,23 @@ def read_instrument(values: dict[str, float]) -> tuple[Instrument, float]:
 
 
 def iterate_lineouts(
-    cake: CakeFile, histograms: list[int] | None = None, limits: tuple[float, float] | None = None
+    cake: CakeFile,
+    histograms: list[int] | None = None,
+    limits: tuple[float, float] | None = None,
+    excluded: tuple[tuple[float, float], ...] = (),
 ) -> Iterator[Lineout]:
-    """Yield the lineouts of a caked file, sum-major and eta-minor, the unusable ones included and marked."""
+    """Yield the lineouts of a caked file, sum-major and eta-minor, the unusable ones included and marked.
+
+    Points within an excluded region of 2θ [deg] are left out; `limits` only count, for an engine applies them.
+    """
     n_eta = cake.intensity.shape[2]
     for index in range(cake.intensity.shape[0] * n_eta) if histograms is None else histograms:
-        yield _lineout(cake, index, limits)
+        yield _lineout(cake, index, limits, excluded)
 
 
-def _lineout(cake: CakeFile, index: int, limits: tuple[float, float] | None) -> Lineout:
+def _lineout(
+    cake: CakeFile, index: int, limits: tuple[float, float] | None, excluded: tuple[tuple[float, float], ...]
+) -> Lineout:
     sum_index, eta_index = divmod(index, cake.intensity.shape[2])
     frames = float(cake.frames[sum_index])
     area = np.asarray(cake.bin_area[:, eta_index], dtype=np.float64)
@@ -87,6 +96,8 @@ def _lineout(cake: CakeFile, index: int, limits: tuple[float, float] | None) -> 
     stored = np.asarray(cake.intensity[sum_index, :, eta_index], dtype=np.float64)
     variance = None if cake.variance is None else np.asarray(cake.variance[sum_index, :, eta_index], dtype=np.float64)
     unmasked = (area > 0) & np.isfinite(area) & np.isfinite(x)
+    for low, high in excluded:
+        unmasked &= (x < low) | (x > high)
     y, sigma = intensity_and_sigma(stored, area, frames, variance)
     in_range = unmasked if limits is None else unmasked & (x >= limits[0]) & (x <= limits[1])
     usable = unmasked & np.isfinite(y) & np.isfinite(sigma) & (sigma > 0)
@@ -137,7 +148,7 @@ def _reason_to_skip(y: NDArray[np.float64], in_range: NDArray[np.bool_], usable:
     if n > MIN_BINS:
         return None
     if inside == 0:
-        return "no unmasked bin in the range; all are masked or outside the limits"
+        return "no unmasked bin in the range; all are masked, excluded or outside the limits"
     if not np.isfinite(y[in_range]).any():
         return f"all {inside} unmasked bins are NaN"
     if inside > MIN_BINS and not (y[in_range & np.isfinite(y)] > 0).any():
@@ -206,6 +217,23 @@ def with_observed_width(instrument: Instrument, lineout: Lineout) -> tuple[Instr
     w = (width / CENTIDEGREE) ** 2 / FWHM2_PER_VARIANCE
     remark = f"peaks are {width:.4f} deg wide, the instrument parameters say {expected:.4f}: started from W = {w:.3g}"
     return dataclasses.replace(instrument, u=0.0, v=0.0, w=w, x=0.0, y=0.0, z=0.0), remark
+
+
+def placeholder_widths(instrument: Instrument) -> str | None:
+    """Return a remark where the widths are those that files carry when nobody measured them, else None.
+
+    Examples
+    --------
+    >>> placeholder_widths(Instrument(0.2, u=5.0)) is None
+    True
+    """
+    known = {name: getattr(instrument, name) for name in ("u", "v", "w", "x", "y", "z")}
+    if known != {name: INSTRUMENT_DEFAULTS[name.upper()] for name in known}:
+        return None
+    return (
+        "the instrument's widths are the defaults of the file, not measured: size and microstrain take in what the "
+        "instrument broadens; give the widths of a calibrant (--instprm)"
+    )
 
 
 def override_beside(data_file: Path) -> Path | None:

@@ -123,6 +123,8 @@ def _phase(phase: PhaseResult) -> dict[str, Any]:
         "scale": _value(phase.scale),
         "weight_fraction": _value(phase.weight_fraction),
         "atoms": list(phase.atoms),
+        "broadening": {name: _value(v) for name, v in phase.broadening.items()},
+        "texture": {name: _value(v) for name, v in phase.texture.items()},
     }
 
 

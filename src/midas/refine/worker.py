@@ -1,7 +1,8 @@
 """The only importer of GSAS-II: a process that refines histograms, one JSON line in, one JSON line out.
 
 Run as ``PYTHON worker.py --home DIR [--path FOLDER] [--probe]`` by whatever interpreter GSAS-II lives in, so nothing of
-midas is imported; only the neighbours `judge.py` and `gsas2_model.py`, as self-contained, are loaded by their paths.
+midas is imported; only its neighbours `judge.py`, `gsas2_model.py` and `gsas2_text.py`, as self-contained, are loaded
+by their paths.
 GSAS-II is imported once and kept warm. What it prints, from Python, C or Fortran, goes to a file and comes back with
 the result.
 """
@@ -28,6 +29,7 @@ GSAS2_ASYMMETRY_FLOOR = 0.002
 """What GSAS-II (2.0) raises a smaller SH/L to."""
 ASYMMETRY_FLOOR = 1e-4
 """What we let it go down to."""
+SHORT_STEPS, TWO_STEPS = " after short steps", " after a fit of its own"
 KEPT, ROLLED_BACK, NOT_NEEDED, NOT_REACHED = "kept", "rolled back", "not needed", "not reached"
 
 
@@ -140,7 +142,7 @@ class Captured:
 def refine(scripting: Any, job: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Return the result of one histogram, stage by stage, as plain data."""
     model_module, judge = load_neighbour("gsas2_model"), load_neighbour("judge")
-    model = model_module.Model(scripting, job, folder)
+    model = model_module.Model(scripting, job, folder, load_neighbour("gsas2_text"))
     records, stopped, absent = run_stages(model, job["stages"], judge)
     o, c, b, w = model.observed, model.calculated, model.background, model.weights
     explained = judge.explained_fraction(o, c, b, w)
@@ -150,6 +152,7 @@ def refine(scripting: Any, job: dict[str, Any], folder: Path) -> dict[str, Any]:
             stopped=stopped,
             rolled_back=tuple(r["name"] for r in records if r["outcome"] == ROLLED_BACK),
             absent=tuple(absent),
+            doubtful=tuple(judge.doubtful_cells(model.cells(), model.reference)),
             n_phases=len(job["phases"]),
             r_wp=r_wp,
             gof=gof,
@@ -169,7 +172,7 @@ def refine(scripting: Any, job: dict[str, Any], folder: Path) -> dict[str, Any]:
         "curves": model.curves(),
         "reflections": model.reflections(),
     }
-    if job["export"]:
+    if job["export"] and not (job["start"] and status == "failed"):  # the files of the first try stay
         result["project"] = export(model, job, folder, status, warnings)
     return {**result, "warnings": warnings}
 
@@ -190,8 +193,13 @@ def run_stages(
         if stopped:
             records.append(_record(stage["name"], NOT_REACHED))
             continue
+        first = not kept
         record, kept = run_stage(model, stage, kept, judge)
         records.append(record)
+        if first and record["outcome"] == ROLLED_BACK and "scale" in stage["refine"]:
+            record, kept, gone_now = start_linearly(model, stage, record, judge)
+            records[-1] = record
+            absent += gone_now
         if record["outcome"] == KEPT and "scale" in record["refined"]:
             gone = {n: s for n, s in model.scales().items() if not judge.is_present(*s)}
             absent += [_absence(name, *scale) for name, scale in gone.items()]
@@ -213,7 +221,30 @@ def run_stages(
                 stopped = f"no reflection of {', '.join(missing)} lies within the range fitted; {stopped}"
     if stopped is None and len(model.active) > 1:
         absent += drop_ghosts(model, kept, judge)
+    if stopped is None and model.job["choose_background"]:
+        records.append(choose_background(model, kept, judge))
     return records, stopped, absent
+
+
+def start_linearly(
+    model: Any, stage: dict[str, Any], record: dict[str, Any], judge: Any
+) -> tuple[dict[str, Any], set[str], list[str]]:
+    """Try a first stage that failed once more from the best linear fit of scales and background.
+
+    The least squares diverge where a scale wants to be negative, and that is so where a phase is absent: linear least
+    squares tell which. Return the record, the parameters free, and what to say of the phases left out.
+    """
+    if model.phases_without_reflections():
+        return record, set(), []
+    scales = model.linear_scales(judge.linear_fit)
+    gone = {n: s for n, s in scales.items() if not judge.is_present(*s)}
+    words = [_absence(name, *scale) for name, scale in gone.items()]
+    if len(gone) == len(model.active):
+        return record, set(), words
+    model.leave_out(list(gone))
+    again, kept = run_stage(model, stage, set(), judge)
+    again["problems"] = [*record["problems"], "started again from a linear fit", *again["problems"]]
+    return again, kept, words
 
 
 def drop_ghosts(model: Any, kept: set[str], judge: Any) -> list[str]:
@@ -236,6 +267,23 @@ def drop_ghosts(model: Any, kept: set[str], judge: Any) -> list[str]:
         model.restore(start)
         break
     return gone
+
+
+def choose_background(model: Any, kept: set[str], judge: Any) -> dict[str, Any]:
+    """Refine all that is free again with as many background terms as the data ask for; return the record of it."""
+    name = "background terms"
+    stage = {"name": name, "refine": sorted(kept), "alternatives": [], "required": True, "max_cycles": 20}
+    begin, start, before = time.perf_counter(), model.state(), model.background_count()
+    peaks = model.calculated - model.background
+    n, coefficients = judge.background_terms(model.two_theta, model.observed, model.weights, peaks)
+    if n == before:
+        return _record(name, NOT_NEEDED, r_wp=_finite(model.r_wp()), gof=_finite(model.gof()))
+    model.start_background(coefficients)
+    record, _ = run_stage(model, stage, set(), judge)
+    if record["outcome"] != KEPT:
+        model.restore(start)
+    record["seconds"] = time.perf_counter() - begin
+    return record
 
 
 def retry_without_one(
@@ -278,16 +326,17 @@ def run_stage(
     """Try a stage and its alternatives; return the record and the parameters free afterwards."""
     begin = time.perf_counter()
     before = None if not kept or anew else model.r_wp()
-    problems: list[str] = []
+    problems: list[str] = model.prepare(stage) if "axis" in stage else []
     best = float("inf")
     start = model.state()
-    for names in [stage["refine"], *stage["alternatives"]]:
+    for how, names in ways(stage):
+        prepare_way(model, how, names, kept, stage)
         facts, found = attempt(model, kept | set(names), stage["max_cycles"], before, judge)
         if not found:
             record = _record(stage["name"], KEPT, refined=list(names), r_wp=facts.r_wp, gof=_finite(model.gof()))
             record.update(problems=problems, seconds=time.perf_counter() - begin)
             return record, model.without_idle(kept | set(names))
-        problems.append(f"{'+'.join(names)}: {', '.join(found)}")
+        problems.append(f"{'+'.join(names)}{how}: {', '.join(found)}")
         if facts is not None and facts.r_wp is not None and facts.r_wp == facts.r_wp:
             best = min(best, facts.r_wp)
         model.restore(start)
@@ -298,6 +347,23 @@ def run_stage(
     record = _record(stage["name"], NOT_NEEDED if idle else ROLLED_BACK, problems=problems)
     record.update(r_wp=_finite(before), gof=_finite(model.gof()), seconds=time.perf_counter() - begin)
     return record, kept
+
+
+def ways(stage: dict[str, Any]) -> list[tuple[str, list[str]]]:
+    """Return how a stage is tried: plainly, with fewer parameters, and, where the rest rests on it, more carefully."""
+    plain = [("", names) for names in (stage["refine"], *stage["alternatives"])]
+    return [*plain, (SHORT_STEPS, stage["refine"]), (TWO_STEPS, stage["refine"])] if stage["required"] else plain
+
+
+def prepare_way(model: Any, how: str, names: list[str], kept: set[str], stage: dict[str, Any]) -> None:
+    """Move the model, as a way of trying a stage asks for, before the attempt that is judged."""
+    try:
+        if how == SHORT_STEPS:
+            model.approach(kept | set(names))
+        elif how == TWO_STEPS:
+            model.refine(set(names), stage["max_cycles"])
+    except Exception:  # noqa: BLE001 - the attempt that follows is judged, wherever this led
+        traceback.print_exc()
 
 
 def attempt(model: Any, names: set[str], cycles: int, before: float | None, judge: Any) -> tuple[Any, list[str]]:

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from midas.errors import InputError
+from midas.refine.choices import check_excluded, check_terms, choose_histograms
+from midas.refine.lineouts import iterate_lineouts
+
+X = np.arange(3.0, 6.0, 0.02)
+
+
+@pytest.fixture
+def cake(cake_of):
+    """One sum, omega 5, azimuths -30 to 300 deg as files may have them."""
+    return cake_of([np.full(len(X), 100.0)] * 12, X)
+
+
+@pytest.mark.parametrize(
+    ("eta", "expected"),
+    [
+        ((-30.0, 30.0), [0, 1, 2]),
+        ((170.0, -170.0), [7]),
+        ((-180.0, 180.0), list(range(12))),
+        ((80.0, 130.0), [4, 5]),
+        ((330.0, 10.0), [0, 1]),
+    ],
+)
+def test_range_of_eta_goes_on_past_180(cake, eta, expected):
+    assert choose_histograms(cake, eta=eta) == expected
+
+
+def test_numbers_and_ranges_must_all_hold(cake):
+    assert choose_histograms(cake, [0, 1, 9], (0.0, 5.0), (-10.0, 250.0)) == [1, 9]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"omega": (6.0, 9.0)}, "no lineout has omega 6 to 9 deg; the file has omega 5 to 5 and eta -30 to 300"),
+        ({"omega": (9.0, 6.0)}, "omega is"),
+        ({"eta": (1.0, 2.0)}, "no lineout has eta 1 to 2 deg"),
+        ({"eta": (1.0, 1000.0)}, "eta is"),
+        ({"histograms": [12]}, "0 to 11"),
+    ],
+)
+def test_bad_choice_is_named(cake, options, words):
+    with pytest.raises(InputError, match=words):
+        choose_histograms(cake, **options)
+
+
+def test_excluded_points_are_left_out(cake):
+    lineout = next(iterate_lineouts(cake, excluded=((3.5, 4.0), (5.0, 5.5))))
+    assert not np.any((lineout.two_theta >= 3.5) & (lineout.two_theta <= 4.0))
+    assert len(lineout.two_theta) == np.count_nonzero(~((X >= 3.5) & (X <= 4.0) | (X >= 5.0) & (X <= 5.5)))
+    assert "excluded" in next(iterate_lineouts(cake, excluded=((2.0, 7.0),))).skipped
+
+
+def test_bad_regions_and_terms_are_named():
+    with pytest.raises(InputError, match=r"an excluded region is \(4, 3\)"):
+        check_excluded([(4, 3)])
+    with pytest.raises(InputError, match="bkg_terms is many; expected 1 to 36, or 'auto'"):
+        check_terms("many")
