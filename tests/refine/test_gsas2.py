@@ -224,7 +224,7 @@ def test_killed_worker_is_replaced_and_the_fit_is_the_same(gsas2, synthetic, cak
     with WorkerPool(gsas2, 1, time_limit=60) as pool:
         first = pool.refine(job)
         (victim,) = pool.process_ids()
-        threading.Thread(target=lambda: (time.sleep(0.4), os.kill(victim, 9)), daemon=True).start()
+        threading.Thread(target=lambda: (time.sleep(0.05), os.kill(victim, 9)), daemon=True).start()
         second = pool.refine(job)
         assert pool.process_ids() != [victim]
     assert (first.attempts, second.attempts) == (1, 2)

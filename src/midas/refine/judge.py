@@ -26,6 +26,9 @@ MAX_R_WP = 50.0
 PRESENT_ESDS = 3.0
 """A phase whose scale is not this many esds above zero is not in the data."""
 
+CERTAIN_ESDS, CERTAIN_GOF = 50.0, 2.0
+"""A phase this many esds above zero, in a fit with a GOF below that, is in the data without further tests."""
+
 
 @dataclass(frozen=True)
 class StageFacts:
@@ -137,6 +140,20 @@ def is_needed(chi2_gain: float, n_parameters: int, gof: float) -> bool:
     (True, False, False)
     """
     return chi2_gain > (PRESENT_ESDS**2 + 4.0 * n_parameters) * max(gof, 1.0) ** 2
+
+
+def is_certain(significance: float, gof: float) -> bool:
+    """Return whether a phase's scale over its esd leaves no doubt that the fit needs it.
+
+    Without the phase chi² grows by (scale / esd)² as long as the model is linear; where widths and cells of the others
+    adapt, by less, but not by a factor of 100 in a fit that is good.
+
+    Examples
+    --------
+    >>> is_certain(80.0, 1.1), is_certain(80.0, 3.0), is_certain(20.0, 1.1)
+    (True, False, False)
+    """
+    return significance > CERTAIN_ESDS and gof < CERTAIN_GOF
 
 
 def r_wp(observed: ArrayLike, calculated: ArrayLike, weights: ArrayLike) -> float:
