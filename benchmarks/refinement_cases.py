@@ -21,7 +21,7 @@ WAVELENGTH = 0.2
 TWO_THETA = np.linspace(2.5, 15.0, 2000)
 FRAMES, AREA = 20, 8.0
 """Frames summed, and pixels in each bin."""
-PEAK, BACKGROUND = 20.0, 3.0
+PEAK, BACKGROUND = 40.0, 3.0
 """Counts per pixel and frame of the strongest point, and under it."""
 CELLS = {"CeO2": 5.41165, "LaB6": 4.156826}
 """Edge of each cubic cell without strain, which the CIFs have [Å]."""
