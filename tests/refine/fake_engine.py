@@ -13,12 +13,11 @@ from pathlib import Path
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--home", required=True)
-    parser.add_argument("--probe", action="store_true")
     parser.add_argument("--broken", action="store_true")
     options = parser.parse_args()
     print(json.dumps({"found": not options.broken, "problem": "it is broken"}), flush=True)
     Path(options.home, "output.txt").write_text("last words\n", encoding="utf-8")
-    for line in [] if options.probe else sys.stdin:
+    for line in sys.stdin:
         job = json.loads(line)
         where = Path(job["output_dir"])
         once, always = where / f"die_once_{job['index']}", where / f"die_{job['index']}"

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from midas.errors import InputError
 from midas.io.atomic import atomic_path
-from midas.refine.dispatch import EngineCommand, WorkerPool, refine_all
+from midas.refine.dispatch import EngineCommand, Worker, WorkerPool, refine_all
 from midas.refine.job import Instrument, PhaseFile, RefinementJob, RefinementResult
 from midas.refine.lineouts import Lineout, iterate_lineouts, override_beside, read_instrument, with_observed_width
-from midas.refine.locate import find_gsas2
+from midas.refine.locate import start_gsas2
 from midas.refine.stages import Stage, default_stages, stages_to_data
 from midas.refine.summary import HistogramRecord, skipped_result, summarise, write_columns, write_summary
 
@@ -130,8 +130,8 @@ def run_refinement(
     cake = read_cake_file(path)
     chosen = _check_histograms(histograms, cake.intensity.shape[0] * cake.intensity.shape[2])
     with output_folder(options.output_dir):
-        engine = find_gsas2(gsas2_python)
-        return refine_cake(cake, path, options, engine, chosen, progress)
+        engine, worker = start_gsas2(gsas2_python)
+        return refine_cake(cake, path, options, engine, chosen, progress, first=worker)
 
 
 def check_phases(cif_files: Sequence[str | os.PathLike[str]]) -> tuple[PhaseFile, ...]:
@@ -203,10 +203,14 @@ def refine_cake(
     engine: EngineCommand,
     histograms: list[int],
     progress: Progress | None = None,
+    *,
+    first: Worker | None = None,
 ) -> dict[str, Any]:
-    """Refine the chosen lineouts of a cake with an engine, write the files and return the summary."""
+    """Refine the chosen lineouts of a cake with an engine, write the files and return the summary.
+
+    `first` is a worker of the engine that runs already.
+    """
     begin = time.perf_counter()
-    instrument, radius_mm = read_instrument(dict(cake.instrument))
     records: dict[int, HistogramRecord] = {}
     lineouts: dict[int, Lineout] = {}
 
@@ -224,7 +228,8 @@ def refine_cake(
             lineouts[lineout.index] = lineout
             yield make_job(lineout, instrument, radius_mm, options)
 
-    with WorkerPool(engine, options.n_cpus, time_limit=options.time_limit) as pool:
+    with WorkerPool(engine, options.n_cpus, time_limit=options.time_limit, first=first) as pool:
+        instrument, radius_mm = read_instrument(dict(cake.instrument))
         for job, result in refine_all(pool, jobs()):
             _write_outputs(result, options)
             note(lineouts.pop(job.index), result)

@@ -1,6 +1,6 @@
 """The only importer of GSAS-II: a process that refines histograms, one JSON line in, one JSON line out.
 
-Run as ``PYTHON worker.py --home DIR [--path FOLDER] [--probe] [--plain]`` by whatever interpreter GSAS-II lives in, so
+Run as ``PYTHON worker.py --home DIR [--path FOLDER] [--plain]`` by whatever interpreter GSAS-II lives in, so
 nothing of midas is imported; only neighbours as self-contained (`judge.py`, `gsas2_*.py`) are loaded, by their paths.
 GSAS-II is imported once and kept warm. What it prints, from Python, C or Fortran, goes to a file and comes back with
 the result.
@@ -341,7 +341,6 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--home", required=True)
     parser.add_argument("--path")
-    parser.add_argument("--probe", action="store_true")
     parser.add_argument("--plain", action="store_true")
     options = parser.parse_args()
     home = Path(options.home).resolve()
@@ -356,8 +355,6 @@ def main() -> int:
         captured.send({"found": False, "problem": f"{error}", "missing": isinstance(error, ModuleNotFoundError)})
         return 1
     captured.send(hello)
-    if options.probe:
-        return 0
     for line in sys.stdin:
         captured.send(answer(scripting, json.loads(line), captured, home))
     return 0
