@@ -28,6 +28,10 @@ def main() -> None:
         if hang.exists():
             hang.unlink()
             time.sleep(600)
+        if (where / "diary.txt").exists():
+            with (where / "diary.txt").open("a", encoding="utf-8") as diary:
+                diary.write(f"{job['index']}\n")
+            time.sleep(0.02)
         threads = os.environ.get("OMP_NUM_THREADS")
         answer = {
             "index": job["index"],

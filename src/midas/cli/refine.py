@@ -54,6 +54,14 @@ def add_parser(subparsers: Any) -> None:
         "--time-limit", type=float, default=300.0, metavar="SECONDS", help="for one histogram (default: 300)"
     )
     parser.add_argument(
+        "-skipExisting",
+        "--skip-existing",
+        "--resume",
+        dest="skip_existing",
+        action="store_true",
+        help="take up a run again: leave histograms alone that were refined from the same inputs in the same way",
+    )
+    parser.add_argument(
         "--gsas2-python", metavar="PROGRAM", help="Python that has GSAS-II (default: MIDAS_GSAS2_PYTHON, then this one)"
     )
     parser.add_argument("--plots", action="store_true", help="draw every refined histogram as hist_NNNN.png")
@@ -89,6 +97,7 @@ def run(args: argparse.Namespace) -> int:
             gsas2_python=args.gsas2_python,
             histograms=args.histograms,
             time_limit=args.time_limit,
+            skip_existing=args.skip_existing,
             progress=progress,
         )
     if args.plots:

@@ -14,8 +14,16 @@ from midas.errors import InputError
 from midas.io.atomic import atomic_path
 from midas.refine.dispatch import EngineCommand, Worker, WorkerPool, refine_all
 from midas.refine.job import Instrument, PhaseFile, RefinementJob, RefinementResult
-from midas.refine.lineouts import Lineout, iterate_lineouts, override_beside, read_instrument, with_observed_width
+from midas.refine.lineouts import (
+    Lineout,
+    iterate_lineouts,
+    override_beside,
+    read_instrument,
+    with_observed_width,
+    without_arrays,
+)
 from midas.refine.locate import start_gsas2
+from midas.refine.records import fingerprint, read_record, without_curves, write_record
 from midas.refine.stages import Stage, default_stages, stages_to_data
 from midas.refine.summary import HistogramRecord, skipped_result, summarise, write_columns, write_summary
 
@@ -25,6 +33,8 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int, str], None]
 """Called with histograms done, histograms in all, and a word on the last one."""
 MAX_BACKGROUND_TERMS = 36
+OUTPUT_NAME = re.compile(r"hist_(\d{4,})(\.(gpx|log|json)|_.*\.cif|_data\.csv|_reflections\.csv)")
+"""Files that are written for a histogram."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +50,7 @@ class BatchOptions:
     export: bool = True
     n_cpus: int = 1
     time_limit: float = 300.0
+    skip_existing: bool = False
 
 
 def run_refinement(
@@ -56,6 +67,7 @@ def run_refinement(
     gsas2_python: str | os.PathLike[str] | None = None,
     histograms: Iterable[int] | None = None,
     time_limit: float = 300.0,
+    skip_existing: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Refine the lineouts of a `.zarr.zip` and return the summary, which is also in `refinement_summary.json`.
@@ -86,6 +98,9 @@ def run_refinement(
         Indices to refine (sum-major, eta-minor); all when None.
     time_limit
         Seconds allowed for one histogram.
+    skip_existing
+        Take up a run again: leave histograms alone that were refined from the same inputs in the same way, by the same
+        engine and midas; their results are those in `hist_NNNN.json`.
     progress
         Called after each histogram with (done, total, note).
 
@@ -126,6 +141,7 @@ def run_refinement(
         export=export,
         n_cpus=n_cpus or os.cpu_count() or 1,
         time_limit=time_limit,
+        skip_existing=skip_existing,
     )
     cake = read_cake_file(path)
     chosen = _check_histograms(histograms, cake.intensity.shape[0] * cake.intensity.shape[2])
@@ -211,28 +227,10 @@ def refine_cake(
     `first` is a worker of the engine that runs already.
     """
     begin = time.perf_counter()
-    records: dict[int, HistogramRecord] = {}
-    lineouts: dict[int, Lineout] = {}
-
-    def note(lineout: Lineout, result: RefinementResult) -> None:
-        records[lineout.index] = HistogramRecord(lineout, result)
-        if progress is not None:
-            progress(len(records), len(histograms), f"histogram {lineout.index}: {result.status}")
-
-    def jobs() -> Iterator[RefinementJob]:
-        for lineout in iterate_lineouts(cake, histograms, options.limits):
-            remove_old_outputs(options.output_dir, lineout.index)
-            if lineout.skipped:
-                note(lineout, skipped_result(lineout))
-                continue
-            lineouts[lineout.index] = lineout
-            yield make_job(lineout, instrument, radius_mm, options)
-
+    run = BatchRun(cake, options, engine, histograms, progress)
     with WorkerPool(engine, options.n_cpus, time_limit=options.time_limit, first=first) as pool:
-        instrument, radius_mm = read_instrument(dict(cake.instrument))
-        for job, result in refine_all(pool, jobs()):
-            _write_outputs(result, options)
-            note(lineouts.pop(job.index), result)
+        for job, result in refine_all(pool, run.jobs()):
+            run.take(job, result)
     about = {
         "engine": {"name": engine.name, "version": engine.version},
         "cif_files": [str(p.path) for p in options.phases],
@@ -245,9 +243,59 @@ def refine_cake(
         "output_dir": str(options.output_dir),
         "seconds": round(time.perf_counter() - begin, 3),
     }
-    summary = summarise(data_file, records.values(), about)
+    summary = summarise(data_file, run.records.values(), about)
     write_summary(summary, options.output_dir)
     return summary
+
+
+class BatchRun:
+    """The histograms of a batch on their way: jobs go out, results come in and are written down."""
+
+    def __init__(
+        self,
+        cake: CakeFile,
+        options: BatchOptions,
+        engine: EngineCommand,
+        histograms: list[int],
+        progress: Progress | None = None,
+    ) -> None:
+        self.cake, self.options, self.engine = cake, options, engine
+        self.histograms, self.progress = histograms, progress
+        self.records: dict[int, HistogramRecord] = {}
+        """What became of each histogram, without curves: a long scan would fill the memory with them."""
+        self._out: dict[int, tuple[Lineout, str]] = {}
+
+    def jobs(self) -> Iterator[RefinementJob]:
+        """Yield the jobs to do; lineouts to skip, and those refined before, are noted on the way."""
+        instrument, radius_mm = read_instrument(dict(self.cake.instrument))
+        old = old_outputs(self.options.output_dir)
+        for lineout in iterate_lineouts(self.cake, self.histograms, self.options.limits):
+            if lineout.skipped:
+                remove(old.get(lineout.index, []))
+                self._note(lineout, skipped_result(lineout))
+                continue
+            job = make_job(lineout, instrument, radius_mm, self.options)
+            mark = fingerprint(job, self.engine)
+            before = read_record(job, mark) if self.options.skip_existing else None
+            if before is not None:
+                self._note(lineout, before)
+                continue
+            remove(old.get(lineout.index, []))
+            self._out[lineout.index] = without_arrays(lineout), mark
+            yield job
+
+    def take(self, job: RefinementJob, result: RefinementResult) -> None:
+        """Write the files of a result, its record last."""
+        lineout, mark = self._out.pop(job.index)
+        _write_outputs(result, self.options)
+        write_record(result, mark, self.options.output_dir)
+        self._note(lineout, result)
+
+    def _note(self, lineout: Lineout, result: RefinementResult) -> None:
+        self.records[lineout.index] = HistogramRecord(without_arrays(lineout), without_curves(result))
+        if self.progress is not None:
+            note = f"histogram {lineout.index}: {result.status}"
+            self.progress(len(self.records), len(self.histograms), note)
 
 
 def make_job(lineout: Lineout, instrument: Instrument, radius_mm: float, options: BatchOptions) -> RefinementJob:
@@ -280,12 +328,20 @@ def make_job(lineout: Lineout, instrument: Instrument, radius_mm: float, options
     )
 
 
-def remove_old_outputs(folder: Path, index: int) -> None:
+def old_outputs(folder: Path) -> dict[int, list[Path]]:
+    """Return the files that an earlier run wrote for each histogram."""
+    found: dict[int, list[Path]] = {}
+    for path in folder.iterdir():
+        match = OUTPUT_NAME.fullmatch(path.name)
+        if match:
+            found.setdefault(int(match[1]), []).append(path)
+    return found
+
+
+def remove(old: list[Path]) -> None:
     """Remove what an earlier run wrote for a histogram, so that no file of a better day stands beside a failure."""
-    stem = f"hist_{index:04d}"
-    for pattern in (f"{stem}.gpx", f"{stem}_*.cif", f"{stem}_data.csv", f"{stem}_reflections.csv", f"{stem}.log"):
-        for path in folder.glob(pattern):
-            path.unlink()
+    for path in sorted(old, key=lambda p: p.suffix != ".json"):  # the record first: what it vouches for goes after it
+        path.unlink(missing_ok=True)
 
 
 def _write_outputs(result: RefinementResult, options: BatchOptions) -> None:
