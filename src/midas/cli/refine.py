@@ -64,6 +64,16 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--gsas2-python", metavar="PROGRAM", help="Python that has GSAS-II (default: MIDAS_GSAS2_PYTHON, then this one)"
     )
+    cluster = parser.add_argument_group("where one machine is not enough (pip install midas-xrd[cluster])")
+    cluster.add_argument("--scheduler", metavar="ADDRESS", help="a running dask cluster: tcp://host:8786, or its .json")
+    cluster.add_argument(
+        "--cluster",
+        metavar="KIND",
+        help="start a dask cluster: local, slurm, pbs, lsf, sge or htcondor (set up in dask's jobqueue.yaml)",
+    )
+    cluster.add_argument(
+        "--workers", type=int, default=2, metavar="N", help="workers of the cluster that is started (default: 2)"
+    )
     parser.add_argument("--plots", action="store_true", help="draw every refined histogram as hist_NNNN.png")
     parser.add_argument("-v", "--verbose", action="store_true", help="list every histogram, with its stages")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON and nothing else")
@@ -71,6 +81,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Refine and return the exit status."""
+    from midas.cli.integrate import executor_of
     from midas.cli.progress import progress_bar
     from midas.refine import run_refinement
 
@@ -83,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("--plots draws the exported patterns; leave out --no-export")
     if args.verbose:
         logging.getLogger("midas").setLevel(logging.INFO)
-    with progress_bar("refining") as progress:
+    with progress_bar("refining") as progress, executor_of(args) as (executor, n_workers):
         summary = run_refinement(
             data,
             args.cif,
@@ -91,7 +102,8 @@ def run(args: argparse.Namespace) -> int:
             instprm=args.instprm,
             bkg_terms=args.bkg_terms,
             limits=args.limits,
-            n_cpus=args.n_cpus,
+            n_cpus=n_workers if executor is not None else args.n_cpus,
+            executor=executor,
             refine_atoms=not args.no_atoms,
             export=not args.no_export,
             gsas2_python=args.gsas2_python,

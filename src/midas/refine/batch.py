@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from midas.errors import InputError
 from midas.io.atomic import atomic_path
 from midas.refine.dispatch import EngineCommand, Worker, WorkerPool, refine_all
+from midas.refine.executors import refine_elsewhere
 from midas.refine.job import Instrument, PhaseFile, RefinementJob, RefinementResult
 from midas.refine.lineouts import (
     Lineout,
@@ -68,6 +71,7 @@ def run_refinement(
     histograms: Iterable[int] | None = None,
     time_limit: float = 300.0,
     skip_existing: bool = False,
+    executor: Executor | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Refine the lineouts of a `.zarr.zip` and return the summary, which is also in `refinement_summary.json`.
@@ -101,6 +105,9 @@ def run_refinement(
     skip_existing
         Take up a run again: leave histograms alone that were refined from the same inputs in the same way, by the same
         engine and midas; their results are those in `hist_NNNN.json`.
+    executor
+        Who refines: any executor of `concurrent.futures`, such as dask's, of processes that see the files by the same
+        names; `n_cpus` then says how many it does at a time. None: workers of this machine. Results are the same.
     progress
         Called after each histogram with (done, total, note).
 
@@ -147,6 +154,9 @@ def run_refinement(
     chosen = _check_histograms(histograms, cake.intensity.shape[0] * cake.intensity.shape[2])
     with output_folder(options.output_dir):
         engine, worker = start_gsas2(gsas2_python)
+        if executor is not None:
+            worker.close()
+            return refine_cake(cake, path, options, engine, chosen, progress, executor=executor)
         return refine_cake(cake, path, options, engine, chosen, progress, first=worker)
 
 
@@ -221,15 +231,23 @@ def refine_cake(
     progress: Progress | None = None,
     *,
     first: Worker | None = None,
+    executor: Executor | None = None,
 ) -> dict[str, Any]:
     """Refine the chosen lineouts of a cake with an engine, write the files and return the summary.
 
-    `first` is a worker of the engine that runs already.
+    `first` is a worker of the engine that runs already; an `executor` takes the place of workers of this process.
     """
     begin = time.perf_counter()
     run = BatchRun(cake, options, engine, histograms, progress)
-    with WorkerPool(engine, options.n_cpus, time_limit=options.time_limit, first=first) as pool:
-        for job, result in refine_all(pool, run.jobs()):
+    with contextlib.ExitStack() as stack:
+        if executor is None:
+            pool = stack.enter_context(WorkerPool(engine, options.n_cpus, time_limit=options.time_limit, first=first))
+            results = refine_all(pool, run.jobs())
+        else:
+            results = refine_elsewhere(
+                executor, engine, run.jobs(), n_workers=options.n_cpus, time_limit=options.time_limit
+            )
+        for job, result in results:
             run.take(job, result)
     about = {
         "engine": {"name": engine.name, "version": engine.version},
