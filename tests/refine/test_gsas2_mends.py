@@ -145,3 +145,18 @@ def test_functions_with_other_arguments_are_left_alone(monkeypatch):
     assert gsas2_shortcuts.install("") == ["get_python_versions"]
     assert math.errRefine is other
     assert files.get_python_versions([]) == [["Python", "3"]]
+
+
+@pytest.mark.parametrize(("theirs", "expected"), [(0.0, 9.0), (4.0, 4.0)])
+def test_a_gsas2_that_counts_what_follows_is_left_alone(theirs, expected):
+    followers = gsas2_mends.Followers()
+    positions = followers.by_position(lambda refl, im, wave, A, pfx: (np.array([4.0, 4.0, 1.0, 0.0, 0.0, 0.0]), 0.0))
+
+    def derivatives(args):
+        by_a0 = positions(None, 0, 0.2, None, "0::")[0][0]
+        return np.array([[by_a0]]), {"0::A1": np.array([theirs]), "0::A2": np.array([theirs])}
+
+    phases = {"CeO2": {"pId": 0, "General": {"SGData": {"SGLaue": "m3m"}}}}
+    args = [{}, None, ["0::A0"], None, phases, None, None, None, ["0::A1", "0::A2"]]
+    for _ in range(2):
+        assert followers.derivatives(derivatives)(args)[0][0, 0] == expected

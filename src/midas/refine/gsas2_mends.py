@@ -101,12 +101,13 @@ class Followers:
     """Gives the derivative by A0 the share of the elements that follow it.
 
     GSAS-II has a place for that share, the derivatives by the dependent parameters, but leaves it zero. Where it does
-    not (another version may), nothing is added: the first phase of each Laue class is looked at.
+    not (another version may), nothing is added: the first phase of each Laue class that has a line hkl, k not 0, tells.
     """
 
     def __init__(self) -> None:
         self._phases: dict[str, str] = {}
         self._missing: dict[str, bool] = {}
+        self._depend_on_a1: set[str] = set()
 
     def derivatives(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """Compute derivatives knowing the Laue class of each phase."""
@@ -117,10 +118,10 @@ class Followers:
             laue = {f"{phase['pId']}::": phase["General"]["SGData"]["SGLaue"] for phase in phases}
             self._phases = {p: c for p, c in laue.items() if c in FOLLOW_A0 and f"{p}A0" in names}
             unknown = [p for p, c in self._phases.items() if c not in self._missing and f"{p}A1" in dependent]
+            self._depend_on_a1.clear()
             found = original(args)
             for phase in unknown:
-                has_lines = bool(np.any(found[0][list(names).index(f"{phase}A0")]))
-                if has_lines:
+                if phase in self._depend_on_a1:
                     self._missing[laue[phase]] = not np.any(found[1][f"{phase}A1"])
             return original(args) if any(self._missing.get(laue[p]) for p in unknown) else found
 
@@ -132,6 +133,8 @@ class Followers:
         @functools.wraps(original)
         def by_position(refl: Any, im: Any, wave: Any, A: Any, pfx: str, *more: Any) -> Any:
             found = original(refl, im, wave, A, pfx, *more)
+            if found[0][1] != 0.0:
+                self._depend_on_a1.add(pfx)
             laue = self._phases.get(pfx)
             if laue is not None and self._missing.get(laue):
                 found[0][0] += sum(found[0][i] for i in FOLLOW_A0[laue])
