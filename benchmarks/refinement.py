@@ -11,7 +11,8 @@ two at a time:
 
 Nothing is timed unless every histogram is a success and Rwp is equal or lower than the script's, one by one. Compiled
 Python files of both are kept in one folder (the first, uncounted run fills it), so that importing costs what it does
-on a machine where GSAS-II is installed for good.
+on a machine where GSAS-II is installed for good. Seconds of the processor are those of all processes of a run: they say
+the same on a machine that others use at the same time.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -127,21 +129,32 @@ def warm(data: Path, cifs: list[Path], folder: Path) -> tuple[float, dict[str, A
     return seconds, json.loads((folder / "refinement_summary.json").read_text())
 
 
+def processor_seconds() -> float:
+    """Return the seconds of the processor that processes started from here have taken, those that ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def case(phases: tuple[str, ...], runs: int, argv: tuple[str, ...]) -> dict[str, Any]:
     """Return the row of one mixture; the programs take turns."""
     scan = refinement_cases.Scan(phases, N, 1)
-    taken: dict[str, list[float]] = {"cold": [], "midas": []}
+    taken: dict[str, list[float]] = {"cold": [], "midas": [], "cold_cpu": [], "midas_cpu": []}
     with tempfile.TemporaryDirectory() as name:
         data, cifs = refinement_cases.write_scan(scan, Path(name))
         for run in range(runs + 1):
+            before = processor_seconds()
             seconds, theirs = cold(data, cifs, Path(name) / f"cold_{run}", argv)
+            between = processor_seconds()
             ours_seconds, summary = warm(data, cifs, Path(name) / f"midas_{run}")
+            after = processor_seconds()
             ours = [h["Rwp"] for h in summary["histograms"]]
             if summary["succeeded"] != N or any(o > t * (1 + RWP_ROUNDING) for o, t in zip(ours, theirs, strict=True)):
                 raise RuntimeError(f"midas is not as good: Rwp {ours} beside {theirs}, {summary['succeeded']} of {N}")
             if run:
                 taken["cold"].append(seconds)
                 taken["midas"].append(ours_seconds)
+                taken["cold_cpu"].append(between - before)
+                taken["midas_cpu"].append(after - between)
             print(f"{'+'.join(phases)} run {run}: cold {seconds:.2f} s, midas {ours_seconds:.2f} s", file=sys.stderr)
     median = {program: statistics.median(values) for program, values in taken.items()}
     return {
@@ -154,6 +167,9 @@ def case(phases: tuple[str, ...], runs: int, argv: tuple[str, ...]) -> dict[str,
         "cold_median_s": round(median["cold"], 2),
         "midas_median_s": round(median["midas"], 2),
         "share": round(median["midas"] / median["cold"], 3),
+        "cold_cpu_median_s": round(median["cold_cpu"], 2),
+        "midas_cpu_median_s": round(median["midas_cpu"], 2),
+        "cpu_share": round(median["midas_cpu"] / median["cold_cpu"], 3),
         "cold_mean_Rwp": round(statistics.fmean(theirs), 4),
         "midas_mean_Rwp": round(statistics.fmean(ours), 4),
         "midas_seconds_of_a_histogram": round(statistics.median(h["seconds"] for h in summary["histograms"]), 3),
