@@ -22,7 +22,7 @@ from midas import manifest
 from midas.cli import main
 from midas.errors import InputError
 from midas.pipeline import PipelineJob, run_pipeline
-from midas.refine.dispatch import EngineCommand
+from midas.refine.dispatch import EngineCommand, Worker
 
 N = 384
 TRUTH = midas.Geometry(
@@ -73,11 +73,12 @@ def call(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def fake(monkeypatch):
+def fake(monkeypatch, tmp_path_factory):
     """An engine that refines nothing, in place of GSAS-II."""
     engine = EngineCommand((sys.executable, str(Path(__file__).parent / "refine" / "fake_engine.py")), "fake", "1")
-    for place in ("midas.refine.locate.find_gsas2", "midas.refine.batch.find_gsas2"):
-        monkeypatch.setattr(place, lambda *_: engine)
+    monkeypatch.setattr("midas.refine.locate.find_gsas2", lambda *_: engine)
+    homes = (tmp_path_factory.mktemp("engine") for _ in range(100))
+    monkeypatch.setattr("midas.refine.batch.start_gsas2", lambda *_: (engine, Worker(engine, next(homes))))
 
 
 def steps(folder="out"):

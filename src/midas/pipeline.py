@@ -304,6 +304,7 @@ class _Run:
                 cif_files=list(job.cif_files),
                 output_dir=folder,
                 progress=self.progress,
+                skip_existing=job.resume,
                 **job.refinement,
             )
             counts = {name: summary[name] for name in ("succeeded", "partial", "failed", "skipped")}

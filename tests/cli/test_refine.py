@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 
 import pytest
@@ -67,3 +68,26 @@ def test_json_is_all_that_is_printed(monkeypatch, capsys):
 def test_missing_arguments_are_named(words, capsys):
     assert main(["refine", *words]) == 2
     assert "--" in capsys.readouterr().err
+
+
+def test_resuming_and_the_cluster_reach_the_library(monkeypatch, tmp_path):
+    given = {}
+
+    @contextlib.contextmanager
+    def cluster(*, scheduler, cluster, n_workers):
+        given["cluster"] = scheduler, cluster, n_workers
+        yield "an executor", 5
+
+    def refine(data, cif, out, **options):
+        given.update(options)
+        return summary_of([entry(0, "success", 4.0, None)])
+
+    monkeypatch.setattr("midas.refine.run_refinement", refine)
+    monkeypatch.setattr("midas.cake.cluster.cluster_executor", cluster)
+    words = ["refine", "x.zarr.zip", "--cif", "a.cif", "--out", str(tmp_path)]
+    for flag in ("-skipExisting", "--skip-existing", "--resume"):
+        assert main([*words, flag]) == 0
+        assert (given["skip_existing"], given["executor"], given["n_cpus"]) == (True, None, 1)
+    assert main([*words, "--cluster", "local", "--workers", "3"]) == 0
+    assert given["cluster"] == (None, "local", 3)
+    assert (given["skip_existing"], given["executor"], given["n_cpus"]) == (False, "an executor", 5)

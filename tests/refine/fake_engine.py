@@ -13,12 +13,11 @@ from pathlib import Path
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--home", required=True)
-    parser.add_argument("--probe", action="store_true")
     parser.add_argument("--broken", action="store_true")
     options = parser.parse_args()
     print(json.dumps({"found": not options.broken, "problem": "it is broken"}), flush=True)
     Path(options.home, "output.txt").write_text("last words\n", encoding="utf-8")
-    for line in [] if options.probe else sys.stdin:
+    for line in sys.stdin:
         job = json.loads(line)
         where = Path(job["output_dir"])
         once, always = where / f"die_once_{job['index']}", where / f"die_{job['index']}"
@@ -29,6 +28,10 @@ def main() -> None:
         if hang.exists():
             hang.unlink()
             time.sleep(600)
+        if (where / "diary.txt").exists():
+            with (where / "diary.txt").open("a", encoding="utf-8") as diary:
+                diary.write(f"{job['index']}\n")
+            time.sleep(0.02)
         threads = os.environ.get("OMP_NUM_THREADS")
         answer = {
             "index": job["index"],

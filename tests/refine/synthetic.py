@@ -89,32 +89,48 @@ class Profile:
 
 
 def reflections(cif: str, wavelength: float, two_theta_max: float, eta: float) -> list[tuple[float, float]]:
-    """Return 2θ [deg] and intensity of each powder line: multiplicity, |F|², Lorentz and polarization factors."""
+    """Return 2θ [deg] and intensity of each powder line: multiplicity, |F|², Lorentz and polarization factors, 1 / V.
+
+    The intensity is that of one unit cell, so that a mixture weighs it with weight fraction over mass of the cell.
+    """
     structure = gemmi.make_small_structure_from_block(gemmi.cif.read_string(cif).sole_block())
     structure.change_occupancies_to_crystallographic()
-    calculator = gemmi.StructureFactorCalculatorX(structure.cell)
-    for element in {site.element.name: site.element for site in structure.sites}.values():
-        f_prime, _ = gemmi.cromer_liberman(z=element.atomic_number, energy=1000.0 * HC_KEV_ANGSTROM / wavelength)
-        calculator.addends.set(element, f_prime)
+    elements = {site.element.name: site.element for site in structure.sites}.values()
+    energy = 1000.0 * HC_KEV_ANGSTROM / wavelength
+    real, both = (gemmi.StructureFactorCalculatorX(structure.cell) for _ in range(2))
+    for element in elements:
+        f_prime, f_second = gemmi.cromer_liberman(z=element.atomic_number, energy=energy)
+        real.addends.set(element, f_prime)
+        both.addends.set(element, f_prime + f_second)  # the difference is the part of f'' alone
     group = gemmi.SpaceGroup(structure.spacegroup_hm)
+    operations = group.operations().sym_ops
     d_min = wavelength / (2.0 * np.sin(np.radians(two_theta_max) / 2.0))
     lines: dict[float, float] = {}
-    for hkl in gemmi.make_miller_array(structure.cell, group, d_min):
-        factor = abs(calculator.calculate_sf_from_small_structure(structure, [int(i) for i in hkl])) ** 2
+    for miller in gemmi.make_miller_array(structure.cell, group, d_min):
+        hkl = [int(i) for i in miller]
+        scattered = real.calculate_sf_from_small_structure(structure, hkl)
+        factor = abs(scattered + 1j * (both.calculate_sf_from_small_structure(structure, hkl) - scattered)) ** 2
         if factor < 1e-6:
             continue
-        d = structure.cell.calculate_d([int(i) for i in hkl])
-        theta = np.arcsin(wavelength / (2 * d))
-        operations = group.operations()
-        seen = {tuple(op.apply_to_hkl([int(i) for i in hkl])) for op in operations.sym_ops}
+        theta = np.arcsin(wavelength / (2 * structure.cell.calculate_d(hkl)))
+        seen = {tuple(op.apply_to_hkl(hkl)) for op in operations}
         multiplicity = len(seen | {tuple(-np.array(h)) for h in seen})
-        lorentz = 1.0 / (np.sin(theta) ** 2 * np.cos(theta))
-        polarization = 1.0 - 0.99 * np.sin(2 * theta) ** 2 * np.cos(np.radians(eta)) ** 2
-        polarization -= 0.01 * np.sin(2 * theta) ** 2 * np.sin(np.radians(eta)) ** 2
         key = round(float(np.degrees(2 * theta)), 9)
-        volume = structure.cell.volume
-        lines[key] = lines.get(key, 0.0) + multiplicity * factor * lorentz * polarization / volume**2
+        intensity = multiplicity * factor * lorentz_polarization(theta, eta) / structure.cell.volume
+        lines[key] = lines.get(key, 0.0) + intensity
     return sorted(lines.items())
+
+
+def lorentz_polarization(theta: float, eta: float, polarization: float = 0.99) -> float:
+    """Return 1 / (sin²θ cosθ) times the polarization factor of a beam polarized along Y, so that eta 0 loses most."""
+    lost = polarization * np.cos(np.radians(eta)) ** 2 + (1.0 - polarization) * np.sin(np.radians(eta)) ** 2
+    return float((1.0 - lost * np.sin(2 * theta) ** 2) / (np.sin(theta) ** 2 * np.cos(theta)))
+
+
+def cell_mass(cif: str) -> float:
+    """Return the mass of a unit cell [u]."""
+    structure = gemmi.make_small_structure_from_block(gemmi.cif.read_string(cif).sole_block())
+    return sum(site.occ * site.element.weight for site in structure.get_all_unit_cell_sites())
 
 
 def axial_divergence(centre: float, sh_l: float, n: int = 12) -> list[tuple[float, float]]:
@@ -133,6 +149,30 @@ def pattern(
     cif: str, two_theta: np.ndarray, wavelength: float, *, eta: float = 0.0, profile: Profile = Profile()
 ) -> np.ndarray:
     """Return the pattern of one phase, Thompson-Cox-Hastings pseudo-Voigt peaks, its strongest point 1."""
+    y = cell_pattern(cif, two_theta, wavelength, eta=eta, profile=profile)
+    return y / y.max()
+
+
+def mixture(
+    parts: list[tuple[str, float]],
+    two_theta: np.ndarray,
+    wavelength: float,
+    *,
+    eta: float = 0.0,
+    profile: Profile = Profile(),
+) -> np.ndarray:
+    """Return the pattern of phases given as (CIF, weight fraction), its strongest point 1."""
+    y = sum(
+        share / cell_mass(cif) * cell_pattern(cif, two_theta, wavelength, eta=eta, profile=profile)
+        for cif, share in parts
+    )
+    return y / np.max(y)
+
+
+def cell_pattern(
+    cif: str, two_theta: np.ndarray, wavelength: float, *, eta: float = 0.0, profile: Profile = Profile()
+) -> np.ndarray:
+    """Return the pattern of one unit cell on an arbitrary scale."""
     y = np.zeros_like(two_theta)
     for centre, intensity in reflections(cif, wavelength, float(two_theta.max()) + 1.0, eta):
         t = np.radians(centre / 2.0)
@@ -148,4 +188,4 @@ def pattern(
             bell = np.sqrt(4 * np.log(2) / np.pi) * np.exp(-4 * np.log(2) * z**2) / fwhm
             tail = 2.0 / (np.pi * fwhm) / (1.0 + 4.0 * z**2)
             y += intensity * share * ((1 - mix) * bell + mix * tail)
-    return y / y.max()
+    return y

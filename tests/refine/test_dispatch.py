@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from midas.errors import RefinementError
-from midas.refine.dispatch import EngineCommand, WorkerPool, greet, refine_all
+from midas.refine.dispatch import EngineCommand, WorkerPool, hire, refine_all
 
 
 @pytest.mark.parametrize("n_workers", [1, 2])
@@ -57,6 +57,19 @@ def test_worker_that_cannot_start_is_an_error(fake_engine, make_job):
 
 
 def test_greeting_reports_a_program_that_says_nothing(tmp_path):
-    answer = greet(EngineCommand((sys.executable, "-c", "raise SystemExit('no luck')"), "x"), tmp_path, 20)
+    answer, worker = hire(EngineCommand((sys.executable, "-c", "raise SystemExit('no luck')"), "x"), tmp_path / "home")
+    assert worker is None
     assert not answer["found"]
+    assert not (tmp_path / "home").exists()
     assert "no luck" in answer["problem"]
+
+
+def test_a_worker_that_runs_already_gets_the_first_job(fake_engine, make_job, tmp_path):
+    answer, worker = hire(fake_engine, tmp_path / "home")
+    assert answer["found"]
+    with WorkerPool(fake_engine, 2, time_limit=20, first=worker) as pool:
+        assert pool.process_ids() == [worker.process.pid]
+        assert pool.refine(make_job(0)).status == "success"
+        assert pool.process_ids() == [worker.process.pid]
+    assert worker.process.returncode is not None
+    assert not (tmp_path / "home").exists()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from midas.io.gsas_zarr import write_cake_file
-from midas.refine import batch, run_refinement
+from midas.refine import batch, batch_run, run_refinement
 from midas.refine.dispatch import WorkerPool
 from midas.refine.lineouts import iterate_lineouts, read_instrument
 from midas.refine.plot import plot_histogram, read_pattern
@@ -220,11 +220,11 @@ def test_killed_worker_is_replaced_and_the_fit_is_the_same(gsas2, synthetic, cak
     cake = cake_of([stored(synthetic, 7)], X, frames=FRAMES, area=AREA)
     instrument, radius = read_instrument(dict(cake.instrument))
     options = batch.BatchOptions(batch.check_phases([cif]), tmp_path, export=False)
-    job = batch.make_job(next(iterate_lineouts(cake)), instrument, radius, options)
+    job = batch_run.make_job(next(iterate_lineouts(cake)), instrument, radius, options)
     with WorkerPool(gsas2, 1, time_limit=60) as pool:
         first = pool.refine(job)
         (victim,) = pool.process_ids()
-        threading.Thread(target=lambda: (time.sleep(0.4), os.kill(victim, 9)), daemon=True).start()
+        threading.Thread(target=lambda: (time.sleep(0.05), os.kill(victim, 9)), daemon=True).start()
         second = pool.refine(job)
         assert pool.process_ids() != [victim]
     assert (first.attempts, second.attempts) == (1, 2)

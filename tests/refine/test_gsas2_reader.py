@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from midas.io.gsas_zarr import read_cake_file, write_cake_file
-from midas.refine import batch
+from midas.refine import batch, batch_run
 from midas.refine.lineouts import iterate_lineouts, read_instrument
 
 pytestmark = pytest.mark.gsas2
@@ -89,6 +89,6 @@ def test_reader_of_gsas2_imports_the_same_points(imported, cake_of, tmp_path):
         }  # fmt: skip
     assert np.count_nonzero(np.array(theirs[2]["weights"]) == 0.0) == 3
     options = batch.BatchOptions((), tmp_path)
-    job = batch.make_job(ours[3], instrument, radius_mm, options)
+    job = batch_run.make_job(ours[3], instrument, radius_mm, options)
     assert np.array_equal(job.two_theta, ours[3].two_theta)
     assert np.array_equal(job.intensity, ours[3].intensity)

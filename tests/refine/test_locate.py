@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from midas.errors import RefinementError
+from midas.refine.gsas2_mends import DERIVATIVES, PROFILES
 from midas.refine.locate import find_gsas2, package_parent
 
 
@@ -47,8 +48,11 @@ def pretend(folder: Path, path_module: str) -> Path:
     package = folder / "GSASII"
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
-    for name in ("GSASIIscriptable", "GSASIIstrMath", "GSASIIpwd"):
+    for name in ("GSASIIscriptable", "GSASIIstrIO", "GSASIIfiles"):
         (package / f"{name}.py").touch()
+    for name, functions in (("GSASIIstrMath", DERIVATIVES), ("GSASIIpwd", PROFILES)):
+        lines = [f"def {function}(*given): pass" for function in functions]
+        (package / f"{name}.py").write_text("\n".join(lines), encoding="utf-8")
     (package / "GSASIIpath.py").write_text(path_module, encoding="utf-8")
     return package
 

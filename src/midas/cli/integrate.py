@@ -216,7 +216,7 @@ def run(args: argparse.Namespace) -> int:
     if log is not None:
         used = [path for path in (files.dark, files.flat, args.param_file) if path is not None]
         keep_inputs([log], [*files.paths, *used])
-    with _logged(log, folder), progress_bar("caking") as progress, _executor(args) as (executor, n_workers):
+    with _logged(log, folder), progress_bar("caking") as progress, executor_of(args) as (executor, n_workers):
         done = integrate_files(
             files,
             parameters,
@@ -245,7 +245,7 @@ def _logged(log: Path | None, folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _executor(args: argparse.Namespace) -> Iterator[tuple[Executor | None, int]]:
+def executor_of(args: argparse.Namespace) -> Iterator[tuple[Executor | None, int]]:
     """Yield the cluster that was asked for and how much it does at a time; None for this machine."""
     if args.scheduler is None and args.cluster is None:
         yield None, 0

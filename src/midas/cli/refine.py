@@ -68,12 +68,30 @@ def add_parser(subparsers: Any) -> None:
         "--time-limit", type=float, default=300.0, metavar="SECONDS", help="for one histogram (default: 300)"
     )
     parser.add_argument(
+        "-skipExisting",
+        "--skip-existing",
+        "--resume",
+        dest="skip_existing",
+        action="store_true",
+        help="take up a run again: leave histograms alone that were refined from the same inputs in the same way",
+    )
+    parser.add_argument(
         "--gsas2-python", metavar="PROGRAM", help="Python that has GSAS-II (default: MIDAS_GSAS2_PYTHON, then this one)"
     )
     parser.add_argument(
         "--check", action="store_true",
         help="refine nothing: where the rings lie beside where they should; is the calibration consistent?",
     )  # fmt: skip
+    cluster = parser.add_argument_group("where one machine is not enough (pip install midas-xrd[cluster])")
+    cluster.add_argument("--scheduler", metavar="ADDRESS", help="a running dask cluster: tcp://host:8786, or its .json")
+    cluster.add_argument(
+        "--cluster",
+        metavar="KIND",
+        help="start a dask cluster: local, slurm, pbs, lsf, sge or htcondor (set up in dask's jobqueue.yaml)",
+    )
+    cluster.add_argument(
+        "--workers", type=int, default=2, metavar="N", help="workers of the cluster that is started (default: 2)"
+    )
     parser.add_argument("--plots", action="store_true", help="draw results over eta and omega, Rwp and each histogram")
     parser.add_argument("-v", "--verbose", action="store_true", help="list every histogram, with its stages")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON and nothing else")
@@ -81,6 +99,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Refine and return the exit status."""
+    from midas.cli.integrate import executor_of
     from midas.cli.progress import progress_bar
     from midas.refine import draw_pictures, run_refinement
     from midas.refine.report import exit_status, summary_lines, written_lines
@@ -98,7 +117,7 @@ def run(args: argparse.Namespace) -> int:
         return run_check(args, data)
     if args.verbose:
         logging.getLogger("midas").setLevel(logging.INFO)
-    with progress_bar("refining") as progress:
+    with progress_bar("refining") as progress, executor_of(args) as (executor, n_workers):
         summary = run_refinement(
             data,
             args.cif,
@@ -106,7 +125,8 @@ def run(args: argparse.Namespace) -> int:
             instprm=args.instprm,
             bkg_terms=args.bkg_terms,
             limits=args.limits,
-            n_cpus=args.n_cpus,
+            n_cpus=n_workers if executor is not None else args.n_cpus,
+            executor=executor,
             exclude=args.exclude,
             stages=recipe(args),
             export=not args.no_export,
@@ -116,6 +136,7 @@ def run(args: argparse.Namespace) -> int:
             omega=args.omega,
             eta=args.eta,
             time_limit=args.time_limit,
+            skip_existing=args.skip_existing,
             progress=progress,
         )
     if args.plots:

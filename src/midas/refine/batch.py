@@ -1,61 +1,33 @@
-"""Refining every lineout of a caked file: checks, jobs, the pool of workers, and the files written."""
+"""Refining every lineout of a caked file: checks, the workers, and the results of the batch."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from midas.errors import InputError
-from midas.io.atomic import atomic_path
+from midas.refine.batch_run import BatchOptions, BatchRun, Progress
 from midas.refine.check import CalibrationCheck, check_rings
 from midas.refine.choices import AUTO, check_excluded, check_limits, check_terms, choose_histograms
-from midas.refine.dispatch import EngineCommand, WorkerPool, refine_all
+from midas.refine.dispatch import EngineCommand, Worker, WorkerPool, refine_all
 from midas.refine.engine import check_engine
-from midas.refine.job import Instrument, PhaseFile, RefinementJob, RefinementResult, Start
-from midas.refine.lineouts import (
-    Lineout,
-    iterate_lineouts,
-    override_beside,
-    placeholder_widths,
-    read_instrument,
-    with_observed_width,
-)
-from midas.refine.locate import find_gsas2
-from midas.refine.neighbours import is_better, second_tries
+from midas.refine.executors import refine_elsewhere
+from midas.refine.job import PhaseFile, RefinementJob, RefinementResult
+from midas.refine.lineouts import iterate_lineouts, override_beside, read_instrument
+from midas.refine.locate import start_gsas2
 from midas.refine.pictures import remove_old_pictures
-from midas.refine.stages import Stage, check_recipe, default_stages, frees, stages_to_data
-from midas.refine.summary import SUMMARY_NAME, HistogramRecord, skipped_result, summarise, write_columns, write_summary
+from midas.refine.stages import Stage, check_recipe, default_stages, stages_to_data
+from midas.refine.summary import SUMMARY_NAME, summarise, write_summary
 from midas.refine.table import TABLE_NAME, write_table
 
 if TYPE_CHECKING:
     from midas.io.gsas_zarr import CakeFile
-
-Progress = Callable[[int, int, str], None]
-"""Called with histograms done, histograms in all, and a word on the last one."""
-START_TERMS = 6
-"""Background terms to begin with where the data choose the number."""
-
-
-@dataclass(frozen=True)
-class BatchOptions:
-    """What is the same for every histogram of a batch."""
-
-    phases: tuple[PhaseFile, ...]
-    output_dir: Path
-    stages: tuple[Stage, ...] = field(default_factory=default_stages)
-    instprm: Path | None = None
-    limits: tuple[float, float] | None = None
-    excluded: tuple[tuple[float, float], ...] = ()
-    bkg_terms: int | None = 6
-    """None lets the data choose."""
-    export: bool = True
-    n_cpus: int = 1
-    time_limit: float = 300.0
 
 
 def run_refinement(
@@ -77,6 +49,8 @@ def run_refinement(
     omega: Sequence[float] | None = None,
     eta: Sequence[float] | None = None,
     time_limit: float = 300.0,
+    skip_existing: bool = False,
+    executor: Executor | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Refine the lineouts of a `.zarr.zip` and return the summary, which is also in `refinement_summary.json`.
@@ -118,6 +92,12 @@ def run_refinement(
         Only lineouts from the first to the second angle [deg], which may pass through 180, as (170, -170) does.
     time_limit
         Seconds allowed for one histogram.
+    skip_existing
+        Take up a run again: leave histograms alone that were refined from the same inputs in the same way, by the same
+        engine and midas; their results are those in `hist_NNNN.json`.
+    executor
+        Who refines: any executor of `concurrent.futures`, such as dask's, of processes that see the files by the same
+        names; `n_cpus` then says how many it does at a time. None: workers of this machine. Results are the same.
     progress
         Called after each histogram with (done, total, note).
 
@@ -162,12 +142,16 @@ def run_refinement(
         export=export,
         n_cpus=n_cpus or os.cpu_count() or 1,
         time_limit=time_limit,
+        skip_existing=skip_existing,
     )
     cake = read_cake_file(path)
     chosen = choose_histograms(cake, histograms, omega, eta)
     with output_folder(options.output_dir):
-        command = find_gsas2(gsas2_python)
-        return refine_cake(cake, path, options, command, chosen, progress)
+        command, worker = start_gsas2(gsas2_python)
+        if executor is not None:
+            worker.close()
+            return refine_cake(cake, path, options, command, chosen, progress, executor=executor)
+        return refine_cake(cake, path, options, command, chosen, progress, first=worker)
 
 
 def check_calibration(
@@ -249,41 +233,31 @@ def refine_cake(
     engine: EngineCommand,
     histograms: list[int],
     progress: Progress | None = None,
+    *,
+    first: Worker | None = None,
+    executor: Executor | None = None,
 ) -> dict[str, Any]:
-    """Refine the chosen lineouts of a cake with an engine, write the files and return the summary."""
+    """Refine the chosen lineouts of a cake with an engine, write the files and return the summary.
+
+    `first` is a worker of the engine that runs already; an `executor` takes the place of workers of this process.
+    """
     begin = time.perf_counter()
     remove_old_results(options.output_dir)
-    instrument, radius_mm = read_instrument(dict(cake.instrument))
-    records: dict[int, HistogramRecord] = {}
-    lineouts: dict[int, Lineout] = {}
-    failed: dict[int, Lineout] = {}
+    run = BatchRun(cake, options, engine, histograms, progress)
+    n, limit = options.n_cpus, options.time_limit
+    with contextlib.ExitStack() as stack:
+        if executor is None:
+            pool = stack.enter_context(WorkerPool(engine, n, time_limit=limit, first=first))
 
-    def note(lineout: Lineout, result: RefinementResult) -> None:
-        records[lineout.index] = HistogramRecord(lineout, result)
-        if progress is not None:
-            progress(len(records), len(histograms), f"histogram {lineout.index}: {result.status}")
+        def refined(jobs: Iterator[RefinementJob]) -> Iterator[tuple[RefinementJob, RefinementResult]]:
+            if executor is None:
+                return refine_all(pool, jobs)
+            return refine_elsewhere(executor, engine, jobs, n_workers=n, time_limit=limit)
 
-    def jobs() -> Iterator[RefinementJob]:
-        for lineout in iterate_lineouts(cake, histograms, options.limits, options.excluded):
-            remove_old_outputs(options.output_dir, lineout.index)
-            if lineout.skipped:
-                note(lineout, skipped_result(lineout))
-                continue
-            lineouts[lineout.index] = lineout
-            yield make_job(lineout, instrument, radius_mm, options)
-
-    with WorkerPool(engine, options.n_cpus, time_limit=options.time_limit) as pool:
-        for job, result in refine_all(pool, jobs()):
-            lineout = lineouts.pop(job.index)
-            if result.status == "failed" and result.error is None:
-                failed[job.index] = lineout
-            _write_outputs(result, options)
-            note(lineout, result)
-        again = second_tries(records, failed, cake.intensity.shape[2])
-        for job, result in refine_all(pool, (make_job(o, instrument, radius_mm, options, start) for o, start in again)):
-            if is_better(result, records[job.index].result):
-                _write_outputs(result, options)
-                records[job.index] = HistogramRecord(failed[job.index], result)
+        for job, result in refined(run.jobs()):
+            run.take(job, result)
+        for job, result in refined(run.second_jobs()):
+            run.take_second(job, result)
     about = {
         "engine": {"name": engine.name, "version": engine.version},
         "cif_files": [str(p.path) for p in options.phases],
@@ -298,54 +272,10 @@ def refine_cake(
         "output_dir": str(options.output_dir),
         "seconds": round(time.perf_counter() - begin, 3),
     }
-    summary = summarise(data_file, records.values(), about)
+    summary = summarise(data_file, run.records.values(), about)
     write_summary(summary, options.output_dir)
     write_table(summary, options.output_dir)
     return summary
-
-
-def make_job(
-    lineout: Lineout,
-    instrument: Instrument,
-    radius_mm: float,
-    options: BatchOptions,
-    start: tuple[Start, str] | None = None,
-) -> RefinementJob:
-    """Return the job of a lineout, to start from another fit and with a remark on that where `start` is given.
-
-    Without an override the widths start from the data where the file's cannot fit; but where the sample's broadening is
-    refined the instrument's stays as it is.
-    """
-    remark = None
-    if options.instprm is None and frees(options.stages, "size", "microstrain"):
-        remark = placeholder_widths(instrument)
-    elif options.instprm is None:
-        instrument, remark = with_observed_width(instrument, lineout)
-    return RefinementJob(
-        index=lineout.index,
-        sum_index=lineout.sum_index,
-        eta_index=lineout.eta_index,
-        two_theta=lineout.two_theta,
-        intensity=lineout.intensity,
-        sigma=lineout.sigma,
-        instrument=instrument,
-        phases=options.phases,
-        stages=options.stages,
-        output_dir=options.output_dir,
-        eta=lineout.eta,
-        azimuth=90.0 - lineout.eta,
-        omega=lineout.omega,
-        temperature=lineout.temperature,
-        pressure=lineout.pressure,
-        radius_mm=radius_mm,
-        limits=options.limits,
-        background_terms=options.bkg_terms or START_TERMS,
-        choose_background=options.bkg_terms is None,
-        instrument_file=options.instprm,
-        export=options.export,
-        warnings=tuple(words for words in (remark, start[1] if start else None) if words is not None),
-        start=start[0] if start else None,
-    )
 
 
 def remove_old_results(folder: Path) -> None:
@@ -353,18 +283,3 @@ def remove_old_results(folder: Path) -> None:
     for name in (SUMMARY_NAME, f"{TABLE_NAME}.csv", f"{TABLE_NAME}.parquet"):
         (folder / name).unlink(missing_ok=True)
     remove_old_pictures(folder)
-
-
-def remove_old_outputs(folder: Path, index: int) -> None:
-    """Remove what an earlier run wrote for a histogram, so that no file of a better day stands beside a failure."""
-    for end in (".gpx", "_*.cif", "_data.csv", "_reflections.csv", ".log", ".png"):
-        for path in folder.glob(f"hist_{index:04d}{end}"):
-            path.unlink()
-
-
-def _write_outputs(result: RefinementResult, options: BatchOptions) -> None:
-    if options.export and result.curves:
-        write_columns(result, options.output_dir)
-    if result.log and (options.export or result.status != "success"):
-        with atomic_path(options.output_dir / f"hist_{result.index:04d}.log") as temporary:
-            temporary.write_text(result.log, encoding="utf-8")

@@ -55,7 +55,7 @@ class WorkerLost(Exception):  # noqa: N818 - an event of the pool, never shown t
 class Worker:
     """One engine process with a private home, answering one job at a time."""
 
-    def __init__(self, command: EngineCommand, home: Path) -> None:
+    def __init__(self, command: EngineCommand, home: Path, *, keep_home: bool = False) -> None:
         self.home = home
         home.mkdir(parents=True, exist_ok=True)
         environment = {**os.environ, **dict.fromkeys(ONE_THREAD, "1"), "MPLBACKEND": "Agg", "PYTHONUNBUFFERED": "1"}
@@ -72,7 +72,7 @@ class Worker:
         try:
             self.hello = self._exchange(None, START_SECONDS)
         except BaseException:
-            self.close(at_once=True)
+            self.close(at_once=True, keep_home=keep_home)
             raise
 
     def ask(self, job: RefinementJob, time_limit: float) -> dict[str, Any]:
@@ -113,8 +113,8 @@ class Worker:
         texts = [self.home / "output.txt", self.home / "errors.txt"]
         return "".join(t.read_text(encoding="utf-8", errors="replace") for t in texts if t.is_file())[-2000:]
 
-    def close(self, *, at_once: bool = False) -> None:
-        """End the process."""
+    def close(self, *, at_once: bool = False, keep_home: bool = False) -> None:
+        """End the process and remove its folder."""
         if at_once:
             self.process.kill()
         with contextlib.suppress(OSError):
@@ -127,43 +127,49 @@ class Worker:
             self.process.wait()
         if self.process.stdout is not None:
             self.process.stdout.close()
-        shutil.rmtree(self.home, ignore_errors=True)
+        if not keep_home:
+            shutil.rmtree(self.home, ignore_errors=True)
 
 
-def greet(command: EngineCommand, home: Path, time_limit: float) -> dict[str, Any]:
-    """Return what an engine's worker says of itself, without leaving it running."""
-    errors = home / "errors.txt"
-    argv = [*command.argv, "--probe", "--home", str(home)]
+def hire(command: EngineCommand, home: Path) -> tuple[dict[str, Any], Worker | None]:
+    """Return what an engine's worker says of itself, and the worker, ready for jobs, where it has found its engine."""
     try:
-        with errors.open("wb") as sink:
-            done = subprocess.run(
-                argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=sink, timeout=time_limit, check=False
-            )
-        answer: dict[str, Any] = json.loads(done.stdout.decode("utf-8", errors="replace").strip() or "{}")
-    except subprocess.TimeoutExpired:
-        return {"found": False, "problem": f"no answer within {time_limit:g} s"}
-    except (OSError, json.JSONDecodeError) as error:
-        return {"found": False, "problem": str(error)}
-    if not answer:
-        words = errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:] or ["no output"]
-        return {"found": False, "problem": f"the worker ended with status {done.returncode}: {words[0]}"}
-    return answer
+        worker = Worker(command, home, keep_home=True)
+    except WorkerLost as event:
+        errors = home / "errors.txt"
+        text = errors.read_text(encoding="utf-8", errors="replace") if errors.is_file() else ""
+        words = text.strip().splitlines()[-1:] or ["no output"]
+        shutil.rmtree(home, ignore_errors=True)
+        return {"found": False, "problem": f"the worker does not start: {event}: {words[0]}"}, None
+    except OSError as error:
+        shutil.rmtree(home, ignore_errors=True)
+        return {"found": False, "problem": str(error)}, None
+    if worker.hello.get("found"):
+        return worker.hello, worker
+    worker.close(at_once=True)
+    return worker.hello, None
 
 
 class WorkerPool:
     """Warm workers behind a blocking `refine`, safe to call from as many threads as there are workers.
 
-    Leaving the context ends every process and removes their folders.
+    `first` is a worker of the command that runs already. Leaving the context ends every process and removes their
+    folders.
     """
 
-    def __init__(self, command: EngineCommand, n_workers: int, *, time_limit: float = 300.0) -> None:
+    def __init__(
+        self, command: EngineCommand, n_workers: int, *, time_limit: float = 300.0, first: Worker | None = None
+    ) -> None:
         self.command, self.n_workers, self.time_limit = command, n_workers, time_limit
         self._root = Path(tempfile.mkdtemp(prefix="midas-refine-"))
         self._idle: queue.LifoQueue[Worker | None] = queue.LifoQueue()
-        for _ in range(n_workers):
+        for _ in range(n_workers - (first is not None)):
             self._idle.put(None)
         self._lock = threading.Lock()
         self._alive: set[Worker] = set()
+        if first is not None:
+            self._idle.put(first)
+            self._alive.add(first)
         self._started = 0
         self._closing = False
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
+import pickle
 import re
 import sys
 from pathlib import Path
@@ -159,15 +160,13 @@ class Model:
 
     def state(self) -> tuple[bytes, frozenset[str]]:
         """Return the present state, for `restore`."""
-        self.project.save()
-        return self.path.read_bytes(), frozenset(self.left_out)
+        return pickle.dumps((self.project.data, self.project.names)), frozenset(self.left_out)
 
     def restore(self, state: tuple[bytes, frozenset[str]]) -> None:
         """Return to an earlier state."""
         content, left_out = state
         self.left_out = set(left_out)
-        self.path.write_bytes(content)
-        self.project = self.scripting.G2Project(gpxfile=str(self.path))
+        self.project.data, self.project.names = pickle.loads(content)
 
     def _free(self, names: set[str]) -> None:
         data, several = self.hist.data, len(self.phase_names) > 1
@@ -188,19 +187,21 @@ class Model:
                 atom.refinement_flags = flags if used else ""
 
     def without_idle(self, names: set[str]) -> set[str]:
-        """Return the parameters worth keeping free: not SH/L once it lies at its floor."""
+        """Return the parameters worth keeping free: not SH/L once it lies at its floor.
+
+        A symmetric profile does not change with SH/L, whose derivative is 0 there: least squares never leave it.
+        """
         value = float(self.hist.data["Instrument Parameters"][0][WIDTHS["sh_l"]][1])
         return names if value > MIN_SH_L else names - {"sh_l"}
 
     def refine(self, names: set[str], cycles: int) -> dict[str, Any]:
-        """Refine with exactly these parameters free and return the facts to judge it by."""
-        self._free(names)
-        self.project.data["Covariance"]["data"] = {}
-        self.project.set_Controls("cycles", cycles)
-        self.project.refine()
+        """Refine with these parameters free, but for an idle SH/L, and return the facts to judge it by."""
+        names = self.without_idle(names)
+        self._least_squares(names, cycles)
         entry = self.hist.data["Instrument Parameters"][0][WIDTHS["sh_l"]]
-        if "sh_l" in names:
-            entry[1] = max(float(entry[1]), MIN_SH_L)
+        if "sh_l" in names and float(entry[1]) <= MIN_SH_L:
+            entry[1] = MIN_SH_L
+            self._least_squares(names - {"sh_l"}, cycles)
         covariance = self.project.data["Covariance"]["data"] or {}
         r = covariance.get("Rvals") or {}
         message = str(r.get("msg") or "")
@@ -222,6 +223,12 @@ class Model:
             "lorentzian_width": width,
             "sh_l": float(self.hist.data["Instrument Parameters"][0][WIDTHS["sh_l"]][1]),
         }
+
+    def _least_squares(self, names: set[str], cycles: int) -> None:
+        self._free(names)
+        self.project.data["Covariance"]["data"] = {}
+        self.project.set_Controls("cycles", cycles)
+        self.project.refine()
 
     def cells(self) -> dict[str, tuple[float, ...]]:
         """Return a, b, c [Å], alpha, beta, gamma [deg] of each phase still in the model."""

@@ -196,6 +196,10 @@ class RefinementResult:
     """two_theta, observed, calculated, background, sigma within the limits"""
     reflections: dict[str, list[list[float]]] = field(default_factory=dict)
     """h, k, l, multiplicity, d [Å], two_theta [deg], F² observed, F² calculated, per phase"""
+    n_points: int | None = None
+    """Points fitted, where the curves were left out."""
+    started_from: int | None = None
+    """Histogram from whose fit this one started; None from its own inputs."""
     project: str | None = None
     """Name of the project file written, None without export."""
     seconds: float = 0.0

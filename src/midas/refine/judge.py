@@ -35,6 +35,9 @@ MAX_SIZE = 9.999
 PRESENT_ESDS = 3.0
 """A phase whose scale is not this many esds above zero is not in the data."""
 
+CERTAIN_ESDS, CERTAIN_GOF = 50.0, 2.0
+"""A phase this many esds above zero, in a fit with a GOF below that, is in the data without further tests."""
+
 
 @dataclass(frozen=True)
 class StageFacts:
@@ -248,6 +251,20 @@ def background_terms(
     criterion = [c / spread + n * math.log(n_points) for n, c in enumerate(chi2, 1)]
     n = next(n for n, c in enumerate(criterion, 1) if c <= min(criterion) + STRONG_EVIDENCE)
     return n, [float(v) for v in found[n - 1][1:]]
+
+
+def is_certain(significance: float, gof: float) -> bool:
+    """Return whether a phase's scale over its esd leaves no doubt that the fit needs it.
+
+    Without the phase chi² grows by (scale / esd)² as long as the model is linear; where widths and cells of the others
+    adapt, by less, but not by a factor of 100 in a fit that is good.
+
+    Examples
+    --------
+    >>> is_certain(80.0, 1.1), is_certain(80.0, 3.0), is_certain(20.0, 1.1)
+    (True, False, False)
+    """
+    return significance > CERTAIN_ESDS and gof < CERTAIN_GOF
 
 
 def r_wp(observed: ArrayLike, calculated: ArrayLike, weights: ArrayLike) -> float:

@@ -118,6 +118,12 @@ def _lineout(
     )
 
 
+def without_arrays(lineout: Lineout) -> Lineout:
+    """Return what a lineout is, without its points."""
+    none = np.empty(0)
+    return dataclasses.replace(lineout, two_theta=none, intensity=none, sigma=none)
+
+
 def _known(values: NDArray[np.float64] | None, i: int) -> float | None:
     return None if values is None or not math.isfinite(values[i]) else float(values[i])
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from midas.errors import RefinementError
-from midas.refine.dispatch import EngineCommand, greet
+from midas.refine.dispatch import EngineCommand, Worker, hire
 
 PLACES = ("g2main", "G2", "gsas2full", "gsas2pkg")
 """Folders of the home directory that GSAS-II's installers use."""
@@ -18,11 +18,17 @@ ADVICE = (
     "then set GSASII_PATH to its folder or "
     "name the Python that has it with --gsas2-python"
 )
-PROBE_SECONDS = 120.0
 
 
 def find_gsas2(python: str | os.PathLike[str] | None = None) -> EngineCommand:
-    """Return the command that starts a GSAS-II worker, tried once in a process of its own.
+    """Return the command that starts a GSAS-II worker, tried once; see `start_gsas2`."""
+    command, worker = start_gsas2(python)
+    worker.close()
+    return command
+
+
+def start_gsas2(python: str | os.PathLike[str] | None = None) -> tuple[EngineCommand, Worker]:
+    """Return the command that starts a GSAS-II worker, and the first of them, running.
 
     The interpreter is the one given, else MIDAS_GSAS2_PYTHON, else this one and then those of the installers. The
     environment variable GSASII_PATH may name GSAS-II's root or its `GSASII` folder and wins over every other place.
@@ -38,10 +44,9 @@ def find_gsas2(python: str | os.PathLike[str] | None = None) -> EngineCommand:
     broken = []
     for interpreter, folder in _candidates(str(Path(named).expanduser()) if named else None):
         command = EngineCommand(_argv(interpreter, folder), "GSAS-II")
-        with tempfile.TemporaryDirectory(prefix="midas-probe-") as home:
-            answer = greet(command, Path(home), PROBE_SECONDS)
-        if answer.get("found"):
-            return EngineCommand(command.argv, "GSAS-II", answer.get("version"), answer.get("folder"))
+        answer, worker = hire(command, Path(tempfile.mkdtemp(prefix="midas-refine-")))
+        if worker is not None:
+            return EngineCommand(command.argv, "GSAS-II", answer.get("version"), answer.get("folder")), worker
         if not answer.get("missing") or folder is not None:
             broken.append(f"{folder or interpreter}: {answer.get('problem')}")
     if broken:

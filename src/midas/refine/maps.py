@@ -105,7 +105,7 @@ def width_quantities(summary: Mapping[str, Any]) -> list[Quantity]:
     """Return the parameters of the instrument's profile that were refined in any histogram."""
     found = []
     for key, unit in _WIDTHS.items():
-        name = {"sh_l": "SH/L", "zero": "zero of 2θ"}.get(key, key.upper())
+        name = {"sh_l": "(S + H)/L", "zero": "zero of 2θ"}.get(key, key.upper())
         found.append(Quantity(name, unit, _of_histogram(key)))
     return [q for q in found if _is_refined(summary, q)]
 

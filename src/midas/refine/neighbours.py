@@ -7,6 +7,7 @@ the first try is replaced only by one that is judged better, by the same rules.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from midas.refine.job import RefinementResult, Start
 from midas.refine.lineouts import Lineout
@@ -20,7 +21,8 @@ ORDER = ("success", "partial", "failed")
 
 def nearest_good(lineout: Lineout, records: Iterable[HistogramRecord], n_eta: int) -> RefinementResult | None:
     """Return the successful fit nearest in eta (around the circle) and omega, or None without one in reach."""
-    good = [r for r in records if r.result.status == "success" and r.result.background]
+    own = [r for r in records if r.result.started_from is None]
+    good = [r for r in own if r.result.status == "success" and r.result.background]
     ranked = sorted((_distance(lineout, r.lineout, n_eta), r.lineout.index, k) for k, r in enumerate(good))
     return good[ranked[0][2]].result if ranked and ranked[0][0] <= REACH else None
 
@@ -41,18 +43,29 @@ def start_from(result: RefinementResult) -> Start:
     )
 
 
+@dataclass(frozen=True)
+class SecondTry:
+    """Where a second try starts."""
+
+    neighbour: int
+    """Index of the histogram whose fit it starts from."""
+    start: Start
+    remark: str
+    """Words on it for the record."""
+
+
 def second_tries(
-    records: Mapping[int, HistogramRecord], lineouts: Mapping[int, Lineout], n_eta: int
-) -> list[tuple[Lineout, tuple[Start, str]]]:
-    """Return the lineouts worth a second try, with where to start and a remark on it."""
-    tries = []
-    for index in sorted(lineouts):
-        neighbour = nearest_good(lineouts[index], records.values(), n_eta)
+    records: Mapping[int, HistogramRecord], failed: Mapping[int, Lineout], n_eta: int
+) -> dict[int, SecondTry]:
+    """Return the failed lineouts worth a second try by index, with where to start."""
+    tries = {}
+    for index in sorted(failed):
+        neighbour = nearest_good(failed[index], records.values(), n_eta)
         if neighbour is not None:
             remark = (
                 f"second try, from the fit of histogram {neighbour.index}; the first: {records[index].result.reason}"
             )
-            tries.append((lineouts[index], (start_from(neighbour), remark)))
+            tries[index] = SecondTry(neighbour.index, start_from(neighbour), remark)
     return tries
 
 

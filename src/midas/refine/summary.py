@@ -31,7 +31,8 @@ class HistogramRecord:
 
 def skipped_result(lineout: Lineout) -> RefinementResult:
     """Return the result of a lineout that was not worth a try."""
-    return RefinementResult(index=lineout.index, status="skipped", reason=lineout.skipped)
+    n_points = len(lineout.two_theta)
+    return RefinementResult(index=lineout.index, status="skipped", reason=lineout.skipped, n_points=n_points)
 
 
 def summarise(data_file: Path, records: Iterable[HistogramRecord], about: dict[str, Any]) -> dict[str, Any]:
@@ -84,7 +85,7 @@ def _histogram(record: HistogramRecord) -> dict[str, Any]:
         "omega": _number(lineout.omega),
         "temperature": lineout.temperature,
         "pressure": lineout.pressure,
-        "n_points": len(result.curves.get("two_theta", lineout.two_theta)),
+        "n_points": len(result.curves.get("two_theta", ())) if result.n_points is None else result.n_points,
         "instrument": {name: _value(v) for name, v in result.instrument.items()},
         "background": list(result.background),
         "stages": [_stage(s) for s in result.stages],

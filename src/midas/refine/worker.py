@@ -1,8 +1,7 @@
 """The only importer of GSAS-II: a process that refines histograms, one JSON line in, one JSON line out.
 
-Run as ``PYTHON worker.py --home DIR [--path FOLDER] [--probe]`` by whatever interpreter GSAS-II lives in, so nothing of
-midas is imported; only its neighbours `judge.py`, `gsas2_model.py` and `gsas2_text.py`, as self-contained, are loaded
-by their paths.
+Run as ``PYTHON worker.py --home DIR [--path FOLDER] [--plain]`` by whatever interpreter GSAS-II lives in, so
+nothing of midas is imported; only neighbours as self-contained (`judge.py`, `gsas2_*.py`) are loaded, by their paths.
 GSAS-II is imported once and kept warm. What it prints, from Python, C or Fortran, goes to a file and comes back with
 the result.
 """
@@ -10,7 +9,6 @@ the result.
 from __future__ import annotations
 
 import argparse
-import builtins
 import importlib
 import importlib.util
 import json
@@ -25,10 +23,6 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 MAX_LOG = 20000
 """Characters of captured output sent back; the end is kept."""
-GSAS2_ASYMMETRY_FLOOR = 0.002
-"""What GSAS-II (2.0) raises a smaller SH/L to."""
-ASYMMETRY_FLOOR = 1e-4
-"""What we let it go down to."""
 SHORT_STEPS, TWO_STEPS = " after short steps", " after a fit of its own"
 KEPT, ROLLED_BACK, NOT_NEEDED, NOT_REACHED = "kept", "rolled back", "not needed", "not reached"
 
@@ -61,8 +55,11 @@ def prepare_home(folder: Path) -> None:
     os.environ["HOME"] = os.environ["USERPROFILE"] = str(folder)
 
 
-def import_gsas2(path: str | None) -> Any:
-    """Return GSAS-II's scripting module, from a folder put first on the path or from where it is installed."""
+def import_gsas2(path: str | None, *, plain: bool = False) -> Any:
+    """Return GSAS-II's scripting module, from a folder put first on the path or from where it is installed.
+
+    `plain` leaves the shortcuts of `gsas2_shortcuts.py` out.
+    """
     sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != HERE]
     if path:
         sys.path.insert(0, path)
@@ -82,21 +79,10 @@ def import_gsas2(path: str | None) -> Any:
             importlib.import_module(f"{prefix}CifFile")
         except ModuleNotFoundError:
             raise ImportError("its CIF reader needs the package pycifrw, which this interpreter lacks") from None
-    for name in ("GSASIIstrMath", "GSASIIpwd"):
-        vars(importlib.import_module(f"{prefix}{name}"))["max"] = max_but_for_asymmetry
+    load_neighbour("gsas2_mends").install(prefix)
+    if not plain:
+        load_neighbour("gsas2_shortcuts").install(prefix)
     return scripting
-
-
-def max_but_for_asymmetry(*values: Any, **options: Any) -> Any:
-    """Return the maximum, except that the floor of the axial divergence, max(SH/L, 0.002), is lowered to 1e-4.
-
-    GSAS-II replaces every SH/L below 0.002 by 0.002. An area detector caked over arcs has no axial divergence: the
-    asymmetry of 0.002 moves a line at 3.8 deg by -7e-4 deg and biases a cell by tens of ppm. At 1e-4 the profile is
-    symmetric to rounding and still finite. A file that says 0.002 or more is refined as GSAS-II does.
-    """
-    if len(values) == 2 and not options and values[1] == GSAS2_ASYMMETRY_FLOOR:
-        return builtins.max(values[0], ASYMMETRY_FLOOR)
-    return builtins.max(*values, **options)
 
 
 def describe(scripting: Any) -> dict[str, Any]:
@@ -250,12 +236,13 @@ def start_linearly(
 def drop_ghosts(model: Any, kept: set[str], judge: Any) -> list[str]:
     """Leave out phases that the data do not ask for, the least significant first; return what to say of each.
 
-    A scale well above zero is no proof where a phase's lines lie under another's: the fit without it is.
+    A scale well above zero is no proof where a phase's lines lie under another's: the fit without it is. One that no
+    such fit could do without (`judge.is_certain`) is not put to that test.
     """
     gone = []
     stage = {"name": "presence", "refine": sorted(kept), "alternatives": [], "required": True, "max_cycles": 20}
     for name in sorted(model.active, key=lambda n: model.significance().get(n, 0.0)):
-        if len(model.active) == 1:
+        if len(model.active) == 1 or judge.is_certain(model.significance().get(name, 0.0), model.gof() or 1.0):
             break
         start, chi2, gof, free = model.state(), model.chi2(), model.gof() or 1.0, model.n_free()
         model.leave_out([name])
@@ -419,22 +406,20 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--home", required=True)
     parser.add_argument("--path")
-    parser.add_argument("--probe", action="store_true")
+    parser.add_argument("--plain", action="store_true")
     options = parser.parse_args()
     home = Path(options.home).resolve()
     prepare_home(home)
     os.chdir(home)
     captured = Captured(home / "output.txt")
     try:
-        scripting = import_gsas2(options.path)
+        scripting = import_gsas2(options.path, plain=options.plain)
         hello = describe(scripting)
     except Exception as error:  # noqa: BLE001 - a broken installation is an answer too
         traceback.print_exc()
         captured.send({"found": False, "problem": f"{error}", "missing": isinstance(error, ModuleNotFoundError)})
         return 1
     captured.send(hello)
-    if options.probe:
-        return 0
     for line in sys.stdin:
         captured.send(answer(scripting, json.loads(line), captured, home))
     return 0
