@@ -26,7 +26,9 @@ def main() -> None:
     os.chdir(home)
     with contextlib.redirect_stdout(sys.stderr):
         scripting = worker.import_gsas2(path or None)
-        model = worker.load_neighbour("gsas2_model").Model(scripting, json.loads(Path(job).read_text()), Path(home))
+        text = worker.load_neighbour("gsas2_text")
+        kind = worker.load_neighbour("gsas2_model").Model
+        model = kind(scripting, json.loads(Path(job).read_text()), Path(home), text)
         found = compare(scripting, model, names)
     print(json.dumps(found))
 

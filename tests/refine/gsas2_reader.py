@@ -22,7 +22,7 @@ def main() -> None:
     sys.modules["worker"] = worker
     spec.loader.exec_module(worker)
     worker.prepare_home(options.home)
-    scripting = worker.import_gsas2(options.path)
+    scripting = worker.import_gsas2(options.path, plain=True)  # with all its readers
     project = scripting.G2Project(newgpx=str(options.home / "reader.gpx"))
     project.add_powder_histogram(options.data, None, fmthint="MIDAS zarr", multiple=True)
     found = []
