@@ -21,6 +21,7 @@ import midas.demo
 from midas import manifest
 from midas.cli import main
 from midas.errors import InputError
+from midas.io.gsas_zarr import read_cake_file
 from midas.pipeline import PipelineJob, run_pipeline
 from midas.refine.dispatch import EngineCommand, Worker
 
@@ -139,6 +140,20 @@ def test_what_is_finished_is_kept_and_what_changed_is_done_again(call, fake, cap
     tifffile.imwrite("ceo2.tif", shot)
     assert main([*again, "--skip-refinement"]) == 0
     assert steps()["calibration"]["status"] == "done"
+
+
+def test_a_threshold_and_a_recipe_are_passed_on(call, fake, capsys):
+    words = [*call, "--scan", "files"]
+    assert main([*words, "-resultFolder", "a", "-preProcThresh", "5", "--exclude", "3", "4", "--texture", "march"]) == 0
+    settings = json.loads(Path("a/manifest.json").read_text(encoding="utf-8"))["parameters"]
+    assert settings["threshold"] == 5.0
+    summary = json.loads(next(Path("a").rglob("scan_000001*/refinement_summary.json")).read_text(encoding="utf-8"))
+    assert summary["excluded"] == [[3.0, 4.0]]
+    assert summary["stages"][-1]["refine"] == ["march"]
+    assert main([*words, "-resultFolder", "b", "--skip-refinement"]) == 0
+    cakes = [next(Path(folder).glob("scan_000001*.zarr.zip")) for folder in "ab"]
+    thresholded, plain = (read_cake_file(path).intensity for path in cakes)
+    assert not np.allclose(thresholded, plain, rtol=1e-3, equal_nan=True)
 
 
 def test_without_resume_everything_is_done_anew(call, capsys):

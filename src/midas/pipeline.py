@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,8 +62,8 @@ class PipelineJob:
     """Folder of the refinement; None is `refinement` in `out`."""
     refinement: Mapping[str, Any] = field(default_factory=dict)
     """Options of `run_refinement`."""
-    scan: str = "auto"
-    """Whether the files are one scan, as `SeriesOptions.scan`."""
+    integration: SeriesOptions = field(default_factory=SeriesOptions)
+    """How the images are caked; `resume` and `n_threads` are those of the run."""
     plots: bool = False
     """True draws each histogram, beside the pictures of the whole."""
     resume: bool = False
@@ -224,7 +224,7 @@ class _Run:
                 job.files,
                 parameters,
                 job.out,
-                options=SeriesOptions(n_threads=job.n_threads, skip_existing=job.resume, scan=job.scan),
+                options=replace(job.integration, n_threads=job.n_threads, skip_existing=job.resume),
                 progress=self.progress,
             )
             noted["parameters"] = parameters.text()
@@ -339,7 +339,8 @@ def _parameters_of(job: PipelineJob) -> dict[str, Any]:
         "calibration": {k: v for k, v in job.calibration.items() if v is not None},
         "cif_files": list(job.cif_files),
         "refinement": dict(job.refinement),
-        "scan": job.scan,
+        "scan": job.integration.scan,
+        "threshold": job.integration.threshold,
         "plots": job.plots,
         "resume": job.resume,
         "n_threads": job.n_threads,

@@ -136,3 +136,13 @@ def test_columns_are_read_back_and_drawn(tmp_path):
     assert (tmp_path / "hist_0003.png").stat().st_size > 5000
     assert figure.axes[0].get_legend_handles_labels()[1] == ["observed", "calculated", "background", "CeO2"]
     assert pattern_of(result.curves, result.reflections).ticks["CeO2"].tolist() == [1.5]
+
+
+def test_a_polarization_that_is_corrected_already_is_told_of(fake_engine, cake_of, cif, tmp_path, caplog):
+    cake = cake_of([np.full(len(X), 100.0)], X)
+    options = BatchOptions((PhaseFile("CeO2", cif),), tmp_path)
+    for corrections, told in ((None, False), ({"polarization": None}, False), ({"polarization": 0.99}, True)):
+        caplog.clear()
+        metadata = {} if corrections is None else {"corrections": corrections}
+        refine_cake(replace(cake, metadata=metadata), tmp_path / "x.zarr.zip", options, fake_engine, [0])
+        assert ("corrected for polarization already" in caplog.text) == told

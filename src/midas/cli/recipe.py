@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from midas.refine import Stage
 
 
-def add_recipe(parser: argparse.ArgumentParser) -> None:
+def add_recipe(parser: argparse._ActionsContainer) -> None:
     """Add the options that say which parameters are refined."""
     parser.add_argument(
         "--bkg-terms", type=background_terms, default=6, metavar="N",
@@ -40,6 +41,13 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--texture-order", type=int, default=4, metavar="N", help="of the spherical harmonics, even (default: 4)"
     )
+
+
+def print_recipe(args: argparse.Namespace) -> None:
+    """Print the stages that the arguments ask for as JSON, which `--stages` takes."""
+    from midas.refine.stages import stages_to_data
+
+    print(json.dumps(stages_to_data(recipe(args)), indent=1))
 
 
 def background_terms(text: str) -> int | str:

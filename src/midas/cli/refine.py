@@ -8,7 +8,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from midas.cli.recipe import add_recipe, recipe
+from midas.cli.recipe import add_recipe, print_recipe, recipe
 from midas.errors import InputError
 
 
@@ -103,10 +103,9 @@ def run(args: argparse.Namespace) -> int:
     from midas.cli.progress import progress_bar
     from midas.refine import draw_pictures, run_refinement
     from midas.refine.report import exit_status, summary_lines, written_lines
-    from midas.refine.stages import stages_to_data
 
     if args.print_stages:
-        print(json.dumps(stages_to_data(recipe(args)), indent=1))
+        print_recipe(args)
         return 0
     data = args.data or args.data_file
     if data is None:

@@ -8,7 +8,9 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from midas.cli.files import add_dark, add_images, add_threshold, series_files
 from midas.cli.progress import progress_bar
+from midas.cli.recipe import add_recipe, print_recipe, recipe
 from midas.errors import InputError
 
 if TYPE_CHECKING:
@@ -41,31 +43,17 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _add_images(images: argparse._ArgumentGroup) -> None:
-    images.add_argument("-dataFN", "--data-file", "--data", dest="data", metavar="FILE",
-                        help="images of the sample: a file, a folder or a quoted pattern")  # fmt: skip
-    images.add_argument("-paramFN", "--param-file", "--params", dest="params", metavar="FILE",
+    add_images(images)
+    images.add_argument("-paramFN", "--param-file", type=Path, metavar="FILE",
                         help="MIDAS parameter file with geometry, bins and scan; may be left out with "
                         "--calibrant-image")  # fmt: skip
-    images.add_argument("-startFileNr", "--first-file-number", "--start-file-number", dest="start", type=int,
-                        default=-1, metavar="N", help="first number of a series: the last group of digits in the name "
-                        "(default: -1, the one file)")  # fmt: skip
-    images.add_argument("-endFileNr", "--last-file-number", "--end-file-number", dest="end", type=int, default=-1,
-                        metavar="N", help="last number of the series (default: -1)")  # fmt: skip
-    images.add_argument("-darkFN", "--dark-file", "--dark", dest="dark", metavar="FILE",
-                        help="dark image (default: Dark of the parameters, or none)")  # fmt: skip
-    images.add_argument("-dataLoc", "--data-location", dest="data_location", metavar="PATH",
-                        help="images inside an HDF5 or zarr file (default: exchange/data, then where NeXus puts "
-                        "them)")  # fmt: skip
-    images.add_argument("-darkLoc", "--dark-location", dest="dark_location", metavar="PATH",
-                        help="dark inside an HDF5 or zarr file (default: exchange/dark where it is)")  # fmt: skip
+    add_dark(images)
+    add_threshold(images)
     images.add_argument("--scan", choices=("auto", "one", "files"), default="auto",
                         help="one: all files are one scan, and sums go over the borders of files; files: each is its "
                         "own; auto: one where the files say that omega goes on (default: auto)")  # fmt: skip
-    images.add_argument("-numFrameChunks", "--frames-per-block", "--frame-chunks", dest="chunks", type=int, default=-1,
-                        metavar="N",
+    images.add_argument("-numFrameChunks", "--frames-per-block", dest="chunks", type=int, default=-1, metavar="N",
                         help="changes nothing: how many frames are in memory goes by their size")  # fmt: skip
-    images.add_argument("-preProcThresh", "--preprocess-threshold", dest="threshold", type=float, default=-1.0,
-                        metavar="COUNTS", help="-1: off (a threshold is not supported yet)")  # fmt: skip
 
 
 def _add_calibration(calibration: argparse._ArgumentGroup) -> None:
@@ -88,11 +76,11 @@ def _add_refinement(refinement: argparse._ArgumentGroup) -> None:
     refinement.add_argument("-c", "--cif", nargs="+", default=(), metavar="FILE",
                             help="one CIF file per phase (required unless --skip-refinement)")  # fmt: skip
     refinement.add_argument("-i", "--instprm", metavar="FILE", help="instrument parameters that win over the data's")
-    refinement.add_argument("--bkg-terms", type=int, default=6, metavar="N", help="background terms (default: 6)")
     refinement.add_argument("--limits", type=float, nargs=2, metavar=("LOW", "HIGH"),
                             help="2theta range fitted [deg] (default: all)")  # fmt: skip
-    refinement.add_argument("--no-atoms", action="store_true",
-                            help="leave coordinates and displacements as in the CIF")  # fmt: skip
+    refinement.add_argument("--exclude", type=float, nargs=2, action="append", metavar=("LOW", "HIGH"),
+                            help="2theta region left out [deg]; may be given several times")  # fmt: skip
+    add_recipe(refinement)
     refinement.add_argument("--no-export", action="store_true",
                             help="write summary, table and pictures only, no project, CIF or CSV")  # fmt: skip
     refinement.add_argument("--gsas2-python", metavar="PROGRAM",
@@ -139,6 +127,9 @@ def run(args: argparse.Namespace) -> int:
     """Run the subcommand and return the exit status."""
     from midas.pipeline import run_pipeline
 
+    if args.print_stages:
+        print_recipe(args)
+        return 0
     job = _job(args)
     if args.verbose:
         logging.getLogger("midas").setLevel(logging.INFO)
@@ -196,24 +187,16 @@ def _lines(result: PipelineResult, job: PipelineJob, *, verbose: bool) -> list[s
 
 
 def _job(args: argparse.Namespace) -> PipelineJob:
-    from midas.cake.series import SeriesFiles
+    from midas.cake.series import SeriesOptions
     from midas.pipeline import PipelineJob
+    from midas.refine.stages import stages_to_data
 
     _refuse(args)
-    files = None
-    if args.data and not args.skip_integration:
-        files = SeriesFiles(
-            data=Path(args.data),
-            dark=Path(args.dark) if args.dark else None,
-            data_location=args.data_location,
-            dark_location=args.dark_location,
-            first_number=args.start if args.start >= 0 else None,
-            last_number=args.end if args.end >= 0 else None,
-        )
+    files = series_files(args) if _has_images(args) and not args.skip_integration else None
     return PipelineJob(
         out=Path(args.result_folder),
         files=files,
-        params=args.params or "",
+        params="" if args.param_file is None else str(args.param_file),
         calibrant_image=args.calibrant_image or "",
         calibrant_dark=args.calibrant_dark or "",
         calibration={k: getattr(args, k) for k in ("calibrant", "wavelength", "energy", "pixel_size")},
@@ -224,16 +207,21 @@ def _job(args: argparse.Namespace) -> PipelineJob:
             "instprm": args.instprm,
             "bkg_terms": args.bkg_terms,
             "limits": tuple(args.limits) if args.limits else None,
-            "refine_atoms": not args.no_atoms,
+            "exclude": args.exclude,
+            "stages": stages_to_data(recipe(args)),
             "export": not args.no_export,
             "gsas2_python": args.gsas2_python,
             "n_cpus": args.threads,
         },
-        scan=args.scan,
+        integration=SeriesOptions(scan=args.scan, threshold=args.preprocess_threshold),
         plots=args.plots,
         resume=args.resume,
         n_threads=args.threads if args.local_threads is None else args.local_threads,
     )
+
+
+def _has_images(args: argparse.Namespace) -> bool:
+    return bool(args.data) or args.data_file is not None
 
 
 def _refuse(args: argparse.Namespace) -> None:
@@ -249,7 +237,8 @@ def _refuse(args: argparse.Namespace) -> None:
     if args.skip_integration and not args.zarr_file:
         raise InputError("--skip-integration needs the caked file: name it with --zarr-file")
     if args.zarr_file and not args.skip_integration:
-        given = [flag for flag, value in (("-dataFN", args.data), ("--calibrant-image", args.calibrant_image)) if value]
+        inputs = (("-dataFN", _has_images(args)), ("--calibrant-image", args.calibrant_image))
+        given = [flag for flag, value in inputs if value]
         if given:
             raise InputError(f"{given[0]} and --zarr-file are both given; drop one, or add --skip-integration")
     if args.zarr_file and args.skip_refinement:
@@ -258,9 +247,6 @@ def _refuse(args: argparse.Namespace) -> None:
         raise InputError(
             "the phases are missing; name their CIF files with --cif, or stop before with --skip-refinement"
         )
-    if args.threshold >= 0.0:
-        raise InputError(f"-preProcThresh {args.threshold:g} is not supported yet; leave it out: the dark is "
-                         "subtracted as it is")  # fmt: skip
     for flag, value in (("-nCPUs", args.threads), ("-nCPUsLocal", args.local_threads)):
         if value is not None and value < 0:
             raise InputError(f"{flag} is {value}; expected 0 for all, or a number of threads")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from midas.io.atomic import atomic_path
+from midas.io.gsas_zarr import CORRECTIONS
 from midas.refine.dispatch import EngineCommand
 from midas.refine.job import Instrument, PhaseFile, RefinementJob, RefinementResult
 from midas.refine.lineouts import (
@@ -27,6 +29,8 @@ from midas.refine.summary import HistogramRecord, skipped_result, write_columns
 
 if TYPE_CHECKING:
     from midas.io.gsas_zarr import CakeFile
+
+_log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int, str], None]
 """Called with histograms done, histograms in all, and a word on the last one."""
@@ -69,6 +73,11 @@ class BatchRun:
         self._cake, self._engine = cake, engine
         self._histograms, self._progress = histograms, progress
         self._instrument, self._radius_mm = read_instrument(dict(cake.instrument))
+        if (cake.metadata.get(CORRECTIONS) or {}).get("polarization") is not None:
+            _log.warning(
+                "the intensities are corrected for polarization already, and the refinement corrects them again: "
+                "displacements, fractions and texture will be off; cake without PolarizationCorrection to refine"
+            )
         self._out: dict[int, tuple[Lineout, str]] = {}
         self._failed: dict[int, str] = {}
         self._second: dict[int, SecondTry] = {}
