@@ -35,7 +35,8 @@ import numpy as np
 import refinement_cases
 
 from midas.io.gsas_zarr import read_cake_file
-from midas.refine.gsas2_model import instrument_text
+from midas.refine.gsas2_model import INSTRUMENT
+from midas.refine.gsas2_text import instrument_text
 from midas.refine.lineouts import iterate_lineouts, read_instrument
 from midas.refine.locate import find_gsas2
 
@@ -91,7 +92,8 @@ def write_inputs(data: Path, cifs: list[Path], folder: Path) -> list[dict[str, A
     for lineout in iterate_lineouts(cake):
         stem = folder / f"hist_{lineout.index:04d}"
         np.savetxt(stem.with_suffix(".xye"), np.column_stack([lineout.two_theta, lineout.intensity, lineout.sigma]))
-        text = instrument_text({"instrument": names, "instrument_file": None, "azimuth": 90.0 - lineout.eta})
+        job = {"instrument": names, "instrument_file": None, "azimuth": 90.0 - lineout.eta}
+        text = instrument_text(job, INSTRUMENT)
         stem.with_suffix(".instprm").write_text(text, encoding="utf-8")
         given.append({"stem": str(stem), "phases": [[c.stem, str(c)] for c in cifs]})
     return given
