@@ -15,6 +15,8 @@ from midas.io.hdf5_chunks import ChunkedStack
 from midas.io.hdf5_heaps import check_heaps
 from midas.io.headers import ANALYSIS_GROUP, tree_hints
 from midas.io.image_source import CONDITIONS, FrameSource, Image, ReadOptions, stack_shape
+from midas.io.scan_trees import tree_scan
+from midas.io.scan_values import SOURCES, merged
 
 if TYPE_CHECKING:
     import h5py
@@ -84,7 +86,7 @@ class Hdf5Source(FrameSource):
             "format": "HDF5",
             "data_location": where,
             "hints": tree_hints(self._file),
-            **_scan_parameters(self._file),
+            **_scan(self._file, where, self.shape[0]),
             **_recorded(self._file),
         }
 
@@ -154,7 +156,9 @@ class ZarrSource(FrameSource):
         self._array = array
         self._root: Any = None if array is root else root
         self._where = "" if array is root else where
-        scan = {} if array is root else {"hints": tree_hints(root), **_scan_parameters(root), **_recorded(root)}
+        scan: dict[str, object] = {}
+        if array is not root:
+            scan = {"hints": tree_hints(root), **_scan(root, where, self.shape[0]), **_recorded(root)}
         self.metadata = {"format": "zarr", "data_location": where, **scan}
 
     def read(self, index: int) -> Image:
@@ -290,6 +294,15 @@ def _no_dataset(where: str, found: list[tuple[str, tuple[int, ...]]]) -> str:
     return (
         f"it has no images at {where}; datasets of rank 2 or 3 in it: {listing}; name one with -dataLoc (data_location)"
     )
+
+
+def _scan(root: Any, where: str, n_frames: int) -> dict[str, object]:
+    """Return what a file says of its scan: a MIDAS file in its own place, others where NeXus and Dectris put it."""
+    own = _scan_parameters(root)
+    others = tree_scan(root, where, n_frames)
+    if "omega_start" in own or "omega_step" in own:
+        others = {key: value for key, value in others.items() if not key.startswith("omega_")}
+    return merged(others, {**own, SOURCES: dict.fromkeys(own, SCAN_GROUP)} if own else {})
 
 
 def _scan_parameters(group: Any) -> dict[str, object]:
