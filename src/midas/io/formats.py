@@ -75,6 +75,11 @@ class GeSource(RawSource):
         rows, columns = options.frame_shape or GE_SHAPE
         frame_bytes = rows * columns * dtype.itemsize
         payload = path.stat().st_size - options.head_size
+        if payload <= 0:
+            raise FormatError(
+                f"it has {path.stat().st_size} bytes, no more than its header of {options.head_size} (HeadSize), so it "
+                "holds no frame; copy it again"
+            )
         n_frames = payload // frame_bytes
         if n_frames < 1 or payload % frame_bytes:
             given = "as given" if options.frame_shape else "as of a GE panel; NrPixelsZ and NrPixelsY change it"

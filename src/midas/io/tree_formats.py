@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
+import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -134,6 +136,10 @@ class ZarrSource(FrameSource):
     def __init__(self, path: Path, options: ReadOptions) -> None:
         import zarr
 
+        if path.is_file() and not zipfile.is_zipfile(path):
+            raise FormatError(
+                "it is no zip archive, or lacks its end; the file is truncated or misnamed, copy it again"
+            )
         self._store = zarr.storage.ZipStore(str(path), mode="r") if path.is_file() else None
         try:
             root: Any = zarr.open(self._store if self._store is not None else str(path), mode="r")
@@ -184,7 +190,8 @@ class ZarrSource(FrameSource):
     def close(self) -> None:
         """Close the archive."""
         if self._store is not None:
-            self._store.close()
+            with contextlib.suppress(AttributeError):  # zarr 3 could not open it
+                self._store.close()
 
 
 def _check_chunks(array: Any, where: str) -> None:
@@ -199,11 +206,24 @@ def _get(group: Any, where: str) -> Any:
     try:
         return group[where]
     except KeyError as error:
-        if hasattr(group, "file") and group.get(where, getlink=True) is not None:  # h5py: the link is there
-            raise FormatError(
-                f"{where} is a link to data that cannot be opened ({error}); put the linked file beside it"
-            ) from error
-        return None
+        link = group.get(where, getlink=True) if hasattr(group, "file") else None  # h5py: the link is there
+        if link is None:
+            return None
+        raise FormatError(_broken_link(group, where, link, error)) from error
+
+
+def _broken_link(group: Any, where: str, link: Any, error: Exception) -> str:
+    """Say which file a link of HDF5 needs."""
+    target = getattr(link, "filename", None)
+    if target is None:
+        return f"{where} is a link to {getattr(link, 'path', 'data')}, which cannot be opened ({error}); copy it again"
+    file = Path(group.file.filename).parent / target
+    if not file.exists():
+        return f"its data file {file} is not there ({where} is a link to it); put it beside this file"
+    return (
+        f"its data file {file} cannot be opened, or holds nothing at {link.path} ({where} is a link to it): it is "
+        "truncated, corrupt or being written; copy it again"
+    )
 
 
 def _default_location(root: Any) -> str:
