@@ -9,9 +9,13 @@ IN_RESULT = "in_result"
 """Attribute of records that the result says again: a program that prints the result need not print them."""
 
 
+class CallerWarning(UserWarning):
+    """What midas warns of; a program says it as it says all else."""
+
+
 def warn_caller(message: str) -> None:
     """Warn, with a UserWarning, at the line outside of midas that led here, however deep."""
     frame, level = sys._getframe(1), 2
     while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == "midas":
         frame, level = frame.f_back, level + 1
-    warnings.warn(message, stacklevel=level)
+    warnings.warn(message, CallerWarning, stacklevel=level)

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+import numpy.typing as npt
+
 from midas.errors import InputError
+
+FloatArray = npt.NDArray[np.float64]
 
 HC_KEV_ANGSTROM = 12.398419843
 """Planck constant times speed of light [keV Å] (CODATA 2018, exact since the 2019 SI)."""
@@ -25,8 +30,17 @@ ANGSTROM_PER_UNIT = {
 """Ångströms in a unit of wavelength, by the names that files give it, in lower case."""
 KEV_PER_UNIT = {"kev": 1.0, "ev": 1e-3, "mev": 1e3}
 """keV in a unit of energy, by the names that files give it, in lower case."""
+SECONDS_PER_UNIT = {
+    "s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9, "min": 60.0,
+}  # fmt: skip
+"""Seconds in a unit of time, by the names that files give it, in lower case."""
+MPA_PER_UNIT = {
+    "pa": 1e-6, "kpa": 1e-3, "mpa": 1.0, "gpa": 1e3, "bar": 0.1, "mbar": 1e-4, "atm": 0.101325, "torr": 133.322368e-6,
+}  # fmt: skip
+"""MPa, GSAS-II's unit of pressure, in others, by the names that files give them, in lower case."""
 CENTIDEGREE = 0.01
 """GSAS-II's unit of peak width [deg]."""
+_ZERO_CELSIUS = 273.15  # K
 
 
 def wavelength_from_energy(energy: float) -> float:
@@ -58,6 +72,33 @@ def energy_from_wavelength(wavelength: float) -> float:
     12.3984
     """
     return HC_KEV_ANGSTROM / wavelength
+
+
+def degrees_of(values: FloatArray, unit: str) -> FloatArray | None:
+    """Return angles in degrees from a unit, in lower case; empty is degrees, None comes of one that is unknown.
+
+    Examples
+    --------
+    >>> degrees_of(np.array([math.pi]), "rad").tolist(), degrees_of(np.array([1.0]), "px")
+    ([180.0], None)
+    """
+    if unit in ("", "deg", "degs", "degree", "degrees", "°", "º"):
+        return values
+    return np.degrees(values) if unit in ("rad", "radian", "radians") else None
+
+
+def kelvin_of(values: FloatArray, unit: str) -> FloatArray | None:
+    """Return temperatures in K from a unit, in lower case; empty is K, None comes of one that is unknown.
+
+    Examples
+    --------
+    >>> kelvin_of(np.array([20.0]), "degc").tolist()
+    [293.15]
+    """
+    if unit in ("", "k", "kelvin", "kelvins"):
+        return values
+    celsius = ("c", "°c", "ºc", "degc", "deg c", "deg_c", "celsius", "degree_celsius", "degrees celsius")
+    return values + _ZERO_CELSIUS if unit in celsius else None
 
 
 def q_from_two_theta(two_theta: float, wavelength: float) -> float:

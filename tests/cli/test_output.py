@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,40 @@ def test_a_warning_without_a_result_is_shown(tmp_path, capsys):
     np.save(path, np.random.default_rng(1).poisson(20.0, (256, 256)))
     assert main(["calibrate", str(path), *KNOWN, "--out", str(tmp_path / "out")]) == 2
     assert "contradict" in capsys.readouterr().err
+
+
+def test_warnings_of_the_library_are_lines_of_the_log(tmp_path):
+    """As a user has them: in a process of its own, where warnings are shown and no errors."""
+    np.save(tmp_path / "a.npy", np.full((32, 32), -5.0, dtype=np.float32))
+    (tmp_path / "p.txt").write_text(
+        "Lsd 300000\nBC 15 16\npx 200\nWavelength 0.2\nRMin 2\nRMax 14\nRBinSize 1\nEtaBinSize 60\nBadPxIntensity 7\n"
+    )
+    log = tmp_path / "log.txt"
+    files = [tmp_path / "a.npy", "-paramFN", tmp_path / "p.txt", "-resultFolder", tmp_path, "--log-file", log]
+    done = subprocess.run([*PROGRAM, "integrate", *map(str, files)], capture_output=True, text=True, check=False)
+    assert "WARNING: 100 % of the pixels of the first frame are negative" in done.stderr
+    assert "UserWarning" not in done.stderr
+    assert "sys.exit" not in done.stderr
+    assert " - WARNING - 100 % of the pixels of the first frame are negative" in log.read_text()
+
+
+@pytest.mark.filterwarnings("default::RuntimeWarning", "default::midas.messages.CallerWarning")
+def test_warnings_are_shown_as_before_once_a_command_has_ended(monkeypatch, capsys):
+    from midas.cli import inspect
+    from midas.messages import warn_caller
+
+    def run(args):
+        warn_caller("the flat is doubtful")
+        warnings.warn("divide by zero", RuntimeWarning, stacklevel=1)
+        return 0
+
+    monkeypatch.setattr(inspect, "run", run)
+    before = warnings.showwarning
+    assert main(["inspect", "a.npy"]) == 0
+    assert warnings.showwarning is before
+    assert capsys.readouterr().err.startswith(
+        "WARNING: the flat is doubtful\nWARNING: RuntimeWarning: divide by zero ("
+    )
 
 
 def test_a_command_leaves_the_level_of_the_log_as_it_was(tmp_path):

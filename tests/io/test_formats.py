@@ -250,6 +250,22 @@ Inside HDF5 and zarr files images are looked for at `exchange/data`, then where 
 `signal` lead, at `entry/data/data`, `entry/instrument/detector/data` and `entry/data/data_000001`.. (Eiger master), and
 last where the only stack of the file is; `-dataLoc` names another place.
 
+What files say of the scan goes into the cake where the parameters are silent; `midas inspect` shows it and its place:
+
+- MIDAS files: `start`, `step`, `Temperature`, `Pressure`, `I`, `I0` in `measurement/process/scan_parameters`.
+- NeXus and Eiger masters: omega is the rotation that `axes` of the NXdata names first, or in `sample` of the entry
+  `goniometer/omega` (or `omega_start`) with `omega_increment` or `omega_range_average`, `rotation_angle`,
+  `transformations/omega`, `sample_omega/omega` or `omega`. Further `sample/temperature` [K], `sample/pressure` [MPa],
+  `instrument/detector/count_time` [s], and as I0 the counts of the NXmonitor
+  (`control`, `monitor`, `i0`, or the only one).
+- CBF and TIFF of Dectris: `Start_angle` and `Angle_increment`, unless `Oscillation_axis` is another; `Omega`;
+  `Exposure_time`.
+- EDF: the motor `omega` of `motor_mne`, or a key `omega`; `count_time`, `Temperature`, `Pressure` and `i0`, keys or
+  counters.
+
+Omega must be one value a frame in even steps, or one value and a step. Files that say otherwise, or in two places not
+the same, are named in a warning and their omega is left out.
+
 By suffix: {suffixes}. Formats without a row above are read by fabio and not tested here.
 """
 

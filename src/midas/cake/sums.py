@@ -110,9 +110,13 @@ def prepare_run(
     cake_map.check_transformed(transformed)
     transforms = () if cake_map.transformed else cake_map.geometry.image_transforms
     if shape[1:] != cake_map.frame_shape:
+        done = tuple(getattr(frames, "image_transforms", ())) if transformed else ()
+        turned = f", with image transforms {done} applied (ImTransOpt)," if done else ""
+        needs = f" with image transforms {transforms} needs" if transforms else " needs"
         raise InputError(
-            f"the frames have {shape[1]} x {shape[2]} pixels but the detector's shape {cake_map.detector.shape} with "
-            f"image transforms {transforms} needs {cake_map.frame_shape[0]} x {cake_map.frame_shape[1]}; check both"
+            f"the frames have {shape[1]} x {shape[2]} pixels{turned} but the detector's shape "
+            f"{cake_map.detector.shape}{needs} {cake_map.frame_shape[0]} x {cake_map.frame_shape[1]}; check both"
+            f"{' (NrPixelsZ, NrPixelsY are rows and columns after the transforms)' if done else ''}"
         )
     mean_dark, inputs = frame_input(
         cake_map,

@@ -11,10 +11,12 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
+from typing import TextIO
 
 from midas.errors import MidasError
-from midas.messages import IN_RESULT
+from midas.messages import IN_RESULT, CallerWarning
 from midas.version import version
 
 _COMMANDS = {
@@ -114,10 +116,36 @@ def _messages(args: argparse.Namespace) -> Iterator[Callable[[], None]]:
     level = of_midas.level
     logging.getLogger().addHandler(handler)
     try:
-        yield show
+        with _warnings_logged(of_midas):
+            yield show
     finally:
         logging.getLogger().removeHandler(handler)
         of_midas.setLevel(level)  # which a command may have set for itself
+
+
+@contextlib.contextmanager
+def _warnings_logged(logger: logging.Logger) -> Iterator[None]:
+    """Make log records of Python's warnings, so that they look as all else and are in log files, too."""
+    before = warnings.showwarning
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if issubclass(category, CallerWarning):
+            logger.warning("%s", message)
+        else:  # of another package: whoever looks into it wants to know where
+            logger.warning("%s: %s (%s, line %d)", category.__name__, message, filename, lineno)
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = before
 
 
 @contextlib.contextmanager

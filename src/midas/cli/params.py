@@ -159,7 +159,7 @@ def _new(args: argparse.Namespace) -> int:
 
 def _values(args: argparse.Namespace) -> tuple[dict[str, object], dict[str, str]]:
     """Return what the flags give by name, and where the rest comes from; the more exact flag wins."""
-    from midas.io.parameter_new import values_of_detector, values_of_image, values_of_words
+    from midas.io.parameter_new import check_detector, values_of_detector, values_of_image, values_of_words
 
     sources: dict[str, str] = {}
     values: dict[str, object] = {}
@@ -169,6 +169,9 @@ def _values(args: argparse.Namespace) -> tuple[dict[str, object], dict[str, str]
         values, sources = values_of_image(args.image, transforms)
     if args.detector is not None:
         known = values_of_detector(args.detector, transforms)
+        if args.image is not None:
+            check_detector(args.detector, transforms, args.image, values["shape"])
+            del known["shape"]  # the image's own is as it is read
         values |= known
         sources |= dict.fromkeys(known, args.detector)
     names = ("wavelength", "energy", "pixel_size", "shape", "distance", "beam_center", "calibrant", "image_transforms")

@@ -17,6 +17,7 @@ from midas.inspection.result import Fact, FrameLook, Inspection
 from midas.io.frames import Frames, read_frames
 from midas.io.headers import Hint
 from midas.io.image_source import CONDITIONS
+from midas.io.scan_values import SOURCES, UNUSED
 from midas.io.tree_formats import DARK_LOCATION, SCAN_GROUP
 
 _PHOTON_COUNTERS = ("pilatus", "eiger", "mythen", "xpad", "lambda")
@@ -24,6 +25,7 @@ _MARKS_OF_COUNTERS = 1e-4  # share of marked pixels above which a detector has g
 _HEADER_WORDS = ("expos", "time", "date", "temperature", "energy", "threshold", "sample")
 _MOST_HEADER_LINES = 6
 _LONGEST_VALUE = 80
+_QUANTITIES = {**{name: (label, "") for name, label in CONDITIONS.items()}, "exposure_time": ("exposure", " s")}
 _SAME_PIXEL_SIZE = 0.02  # relative
 
 
@@ -171,17 +173,24 @@ def _size_facts(path: Path, frames: Frames) -> Iterator[Fact]:
 
 
 def _omega_facts(frames: Frames) -> Iterator[Fact]:
-    start, step = (frames.metadata.get(name) for name in ("omega_start", "omega_step"))
-    if isinstance(start, float) and isinstance(step, float):
-        start += step * frames.skip_frames  # the file's is that of the first frame stored (SPEC section 4)
-        end = start + step * (len(frames) - 1)
-        yield Fact("omega", f"{start:g} to {end:g} deg in steps of {step:g}", SCAN_GROUP)
-    for name, label in CONDITIONS.items():
+    start, step, unused = (frames.metadata.get(name) for name in ("omega_start", "omega_step", UNUSED))
+    sources: Any = frames.metadata.get(SOURCES, {})
+    if isinstance(start, float):
+        text = f"{start:g} deg"
+        if isinstance(step, float):
+            start += step * frames.skip_frames  # the file's is that of the first frame stored (SPEC section 4)
+            end = start + step * (len(frames) - 1)
+            text = f"{start:g} to {end:g} deg in steps of {step:g}"
+        yield Fact("omega", text, sources.get("omega_start", SCAN_GROUP))
+    elif isinstance(unused, str):
+        yield Fact("omega", unused.removeprefix("its omega "))
+    for name, (label, unit) in _QUANTITIES.items():
         value = frames.metadata.get(name)
+        source = sources.get(name, SCAN_GROUP)
         if isinstance(value, np.ndarray) and value.size:
-            yield Fact(label, f"{np.nanmin(value):g} to {np.nanmax(value):g}", SCAN_GROUP)
+            yield Fact(label, f"{np.nanmin(value):g} to {np.nanmax(value):g}{unit}", source)
         elif isinstance(value, float):
-            yield Fact(label, f"{value:g}", SCAN_GROUP)
+            yield Fact(label, f"{value:g}{unit}", source)
 
 
 def _value_facts(frames: Frames, looks: list[FrameLook]) -> Iterator[Fact]:

@@ -10,15 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from midas.inspection.result import FloatImage, FrameLook
+from midas.inspection.saturation import find_saturation
 from midas.io.image_source import valid_mask
 
 MOST_LOOKED_AT = 8
 """Frames of a stack that are looked at."""
 
 _LOW = 0.1  # %
-_BRIGHT = 5.0  # times the median: where a detector saturates, the pixels beside are brighter than this
-_MANY = 5  # pixels with the same, largest value: noise gives that to one or two
-_LEAST_SATURATION = 1000.0  # counts: no detector saturates below
 _MARKS = (-1, -2)
 _PICTURE = 640  # px of the longer edge
 
@@ -54,9 +52,10 @@ def look_at(frame: npt.NDArray[Any], index: int) -> FrameLook:
     marked = float(1.0 - valid.mean())
     if values.size == 0:
         nan = math.nan
-        return FrameLook(index, nan, nan, nan, nan, nan, marked, negative, 0, 0.0, digest)
+        return FrameLook(index, nan, nan, nan, nan, nan, marked, negative, 0, 0.0, nan, digest)
     maximum = values.max()
     at_maximum = int((values == maximum).sum())
+    saturation = find_saturation(frame, valid)
     low, median = np.percentile(values, [_LOW, 50.0])
     return FrameLook(
         index=index,
@@ -68,30 +67,10 @@ def look_at(frame: npt.NDArray[Any], index: int) -> FrameLook:
         marked=marked,
         negative=negative,
         at_maximum=at_maximum,
-        saturated=_saturated(frame, valid, float(median), float(maximum), at_maximum),
+        saturated=saturation.share,
+        saturation=saturation.value,
         digest=digest,
     )
-
-
-def _saturated(
-    frame: npt.NDArray[Any], valid: npt.NDArray[np.bool_], median: float, maximum: float, at_maximum: int
-) -> float:
-    """Return the share of saturated pixels: many with the largest value, or the type's largest amid bright ones."""
-    bright = _BRIGHT * max(median, 1.0)
-    share = 0.0
-    if at_maximum >= _MANY and maximum >= _LEAST_SATURATION and maximum > bright:
-        share = at_maximum / frame.size
-    if frame.dtype.kind != "u" or valid.all():
-        return share
-    # Gaps between modules have the same value, but ordinary pixels beside them.
-    lit = valid & (frame > max(bright, 0.1 * maximum))
-    beside = np.zeros_like(lit)
-    beside[1:] |= lit[:-1]
-    beside[:-1] |= lit[1:]
-    beside[:, 1:] |= lit[:, :-1]
-    beside[:, :-1] |= lit[:, 1:]
-    n = int((beside & ~valid).sum())
-    return share + n / frame.size if n >= _MANY else share
 
 
 def small_picture(frame: npt.NDArray[Any]) -> FloatImage:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 _GREY = "0.85"
 _LIMITS = (2.0, 99.8)  # % of the values: a few hot pixels do not make the rest black
 _LINE = 60  # characters beside the picture
+_DECADES = 100.0  # of largest to smallest value: a logarithmic axis has two labels or more
+_NARROW = 5.0
 _LEAST_SPAN = 1.05  # of a logarithmic scale
 
 
@@ -70,7 +72,12 @@ def _draw_picture(figure: Figure, axes: Axes, found: Inspection, *, cake: bool) 
         aspect="auto" if cake else "equal",
         interpolation="nearest",
     )
-    figure.colorbar(image, ax=axes, shrink=0.8, pad=0.02, label="counts / px²" if cake else "counts", extend="both")
+    bar = figure.colorbar(
+        image, ax=axes, shrink=0.8, pad=0.02, label="counts / px²" if cake else "counts", extend="both"
+    )
+    if high < _NARROW * low:  # 48 is read more easily than 4.8 x 10^1
+        bar.ax.yaxis.set_major_formatter("{x:g}")
+        bar.ax.yaxis.set_minor_formatter("{x:g}")
     axes.set_xlabel("radius [px]" if cake else "column y [px]")
     axes.set_ylabel("η [deg]" if cake else "row z [px]")
     axes.set_title(found.picture_name, fontsize="small")
@@ -84,10 +91,16 @@ def _draw_histogram(axes: Axes, picture: FloatImage, label: str) -> None:
         axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes)
         axes.set_axis_off()
         return
-    edges = np.geomspace(positive.min(), positive.max(), 80)
+    wide = positive.max() > _DECADES * positive.min()
+    edges = (np.geomspace if wide else np.linspace)(positive.min(), positive.max(), 80)
     axes.stairs(np.histogram(positive, edges)[0], edges, fill=True, color="C0")
-    axes.set_xscale("log")
+    if wide:
+        axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter("")  # between few powers of ten they lie over each other
+    else:
+        axes.locator_params(axis="x", nbins=5)
     axes.set_yscale("log")
+    axes.yaxis.set_minor_formatter("")
     zero = 1.0 - positive.size / values.size
     axes.set_title(f"values of the picture's pixels, {zero:.2%} are 0 or less", fontsize="small")
     axes.set_xlabel(label)

@@ -69,8 +69,8 @@ def _values(looks: Sequence[FrameLook]) -> Iterator[str]:
     if saturated.saturated > _FEW_SATURATED:
         yield (
             f"{100.0 * saturated.saturated:.2g} % of the pixels of frame {saturated.index} are saturated (largest "
-            f"value {saturated.maximum:g}): their rings come out too weak and too broad; shorten the exposure or mask "
-            "them"
+            f"value {saturated.saturation:.10g}): their rings come out too weak and too broad; shorten the exposure or "
+            "mask them"
         )
     negative = max(look.negative for look in looks)
     if negative > _MANY_NEGATIVE:

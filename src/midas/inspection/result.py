@@ -56,6 +56,8 @@ class FrameLook:
     """Pixels that have the largest valid value."""
     saturated: float
     """Share of pixels that hold the type's largest value, or the frame's largest many times, amid bright ones."""
+    saturation: float
+    """The value that these hold [counts]; NaN where there are none."""
     digest: str
     """The same for two frames only where they are the same to the last count."""
 

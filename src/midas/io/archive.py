@@ -19,7 +19,7 @@ import numpy.typing as npt
 from midas.errors import InputError
 from midas.io.frames import Frames, read_mask
 from midas.io.headers import ANALYSIS_GROUP
-from midas.io.image_source import Image, Mask
+from midas.io.image_source import CONDITIONS, Image, Mask
 from midas.io.parameter_table import PARAMETER_KEYS
 from midas.io.parameters import MASK_KEYS, Parameters
 from midas.io.tree_formats import (
@@ -162,6 +162,10 @@ def scan_values(frames: Frames, parameters: Parameters | None) -> dict[str, npt.
             step = parameters.omega_step
         if "OmegaStart" in parameters or known["start"] is None:
             start = parameters.omega_start - parameters.skip_frames * step
+    for key, name in CONDITIONS.items():
+        value = frames.metadata.get(key)
+        if name not in found and isinstance(value, float | np.ndarray):
+            found[name] = np.atleast_1d(value)
     return found | {"start": np.array([start]), "step": np.array([step])}
 
 

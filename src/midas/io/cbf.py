@@ -21,6 +21,7 @@ import numpy as np
 from midas.errors import FormatError
 from midas.io.headers import header_hints
 from midas.io.image_source import ArraySource, Image, ReadOptions
+from midas.io.scan_values import dectris_scan
 
 _SECTION = b"--CIF-BINARY-FORMAT-SECTION--"
 _MARK = b"\x0c\x1a\x04\xd5"
@@ -47,8 +48,9 @@ class CbfSource(ArraySource):
         text = content[section:mark].decode("latin-1")
         fields = {key.lower(): value.strip() for key, value in _FIELD.findall(text)}
         super().__init__(_unpacked(fields, content[mark + len(_MARK) :]), "CBF")
-        self.metadata = {"format": "CBF", "_array_data.header_contents": content[:section].decode("latin-1"), **fields}
-        self.metadata |= {"hints": header_hints(self.metadata)}
+        header = content[:section].decode("latin-1")
+        self.metadata = {"format": "CBF", "_array_data.header_contents": header, **fields}
+        self.metadata |= {"hints": header_hints(self.metadata), **dectris_scan(header, 1)}
 
 
 def _unpacked(fields: Mapping[str, str], after_mark: bytes) -> Image:

@@ -21,6 +21,7 @@ from midas.io.fabio_checks import check_damage
 from midas.io.headers import header_hints
 from midas.io.image_source import ArraySource, FrameSource, Image, ReadOptions, stack_shape
 from midas.io.library_log import ErrorsOf
+from midas.io.scan_values import dectris_scan, edf_scan
 from midas.io.tree_formats import HDF5_SUFFIXES, ZARR_SUFFIXES, Hdf5Source, ZarrSource
 
 _CBF_START = b"###CBF"
@@ -74,6 +75,11 @@ class GeSource(RawSource):
         rows, columns = options.frame_shape or GE_SHAPE
         frame_bytes = rows * columns * dtype.itemsize
         payload = path.stat().st_size - options.head_size
+        if payload <= 0:
+            raise FormatError(
+                f"it has {path.stat().st_size} bytes, no more than its header of {options.head_size} (HeadSize), so it "
+                "holds no frame; copy it again"
+            )
         n_frames = payload // frame_bytes
         if n_frames < 1 or payload % frame_bytes:
             given = "as given" if options.frame_shape else "as of a GE panel; NrPixelsZ and NrPixelsY change it"
@@ -125,7 +131,7 @@ class TiffSource(FrameSource):
         self.metadata = {"format": "TIFF"}
         if description := str(getattr(series.keyframe, "description", "")):
             self.metadata = {"format": "TIFF", "description": description}
-            self.metadata |= {"hints": header_hints(self.metadata)}
+            self.metadata |= {"hints": header_hints(self.metadata), **dectris_scan(description, self.shape[0])}
         others = len(all_series) - 1
         if others:
             logging.getLogger(__name__).warning("%s holds %d more images of another shape, left out", path, others)
@@ -194,6 +200,14 @@ class FabioSource(FrameSource):
         header = {str(k): str(v) for k, v in self._image.header.items()}
         self.metadata = {"format": type(self._image).__name__.removesuffix("Image").upper(), **header}
         self.metadata |= {"hints": header_hints(self.metadata)}
+        if self.metadata["format"] == "EDF":
+            self.metadata |= edf_scan(self._headers())
+
+    def _headers(self) -> list[dict[str, str]]:
+        """Return the header of each frame of an EDF file."""
+        if self.shape[0] == 1:
+            return [dict(self._image.header)]
+        return [dict(self._image.get_frame(k).header) for k in range(self.shape[0])]
 
     def read(self, index: int) -> Image:
         """Return frame `index`."""

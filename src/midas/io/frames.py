@@ -20,6 +20,7 @@ from midas.io.hdf5_chunks import PackedFrames
 from midas.io.hdf5_written import WrittenFrames
 from midas.io.image_source import CONDITIONS, ArraySource, FrameSource, Image, Mask, ReadOptions, valid_mask
 from midas.io.joined import JoinedSource
+from midas.io.scan_values import UNUSED, warn_once
 from midas.io.tree_formats import Hdf5Source
 
 MOST_FRAME_BYTES = 1 << 30
@@ -74,12 +75,13 @@ class Frames:
         self.metadata: Mapping[str, object] = MappingProxyType(
             {"source": "array" if path is None else str(path), **_metadata(source, skip_frames)}
         )
-        """What is known of the data: `source`, `format`, and what the file says of itself. `temperature`, `pressure`,
-        `i` and `i0` are a number, or an array of one for each frame, after skipping; `hints`, where there are any, what
-        it says of the instrument (`midas.io.headers.Hint`). Of a MIDAS file that records them also
-        `recorded_transforms`, the `ImTransOpt` that its frames want and have not had, and `dark_subtracted`, True where
-        they are stored without their dark. Of several files what the first says, `omega_start` and `omega_step` of each
-        in `omegas_of_files`."""
+        """What is known of the data: `source`, `format`, and what the file says of itself. `temperature` [K],
+        `pressure` [MPa], `i`, `i0` and `exposure_time` [s] are a number, or an array of one for each frame, after
+        skipping. `omega_start` and `omega_step` [deg] are those of the frames stored, `omega_unused` says why they are
+        not taken; `scan_sources` where these stand; `hints`, where there are any, what it says of the instrument
+        (`midas.io.headers.Hint`). Of a MIDAS file that records them also `recorded_transforms`, the `ImTransOpt` that
+        its frames want and have not had, and `dark_subtracted`, True where they are stored without their dark. Of
+        several files what the first says, `omega_start` and `omega_step` of each in `omegas_of_files`."""
         self.segments: tuple[int, ...] = source.segments or (n - skip_frames,)
         """Frames of each file, of several that follow one another."""
         self._source = source
@@ -267,7 +269,7 @@ class Frames:
 def _metadata(source: FrameSource, skip_frames: int) -> dict[str, object]:
     """Return what a source says of itself, of each frame only where it is not skipped."""
     found = dict(source.metadata)
-    for name in CONDITIONS:
+    for name in (*CONDITIONS, "exposure_time"):
         values = found.get(name)
         if isinstance(values, np.ndarray) and len(values) == source.shape[0]:
             found[name] = values[skip_frames:]
@@ -434,6 +436,8 @@ def _open(path: Path, options: ReadOptions, skip_frames: int, image_transforms: 
     source = None
     try:
         source = opener(path, options)
+        if UNUSED in source.metadata:
+            warn_once(f"{path}: {source.metadata[UNUSED]}")
         return Frames(source, path=path, skip_frames=skip_frames, image_transforms=image_transforms, options=options)
     except Exception as error:
         if source is not None:

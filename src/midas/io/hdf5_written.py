@@ -16,6 +16,7 @@ from midas.io.image_source import valid_mask
 if TYPE_CHECKING:
     import h5py
 
+_INSTEAD = "commands take whole files, but in Python midas.read_frames gives the frames that are there"
 _MOST_NAMED = 3  # runs of missing frames, or files, that a message names
 
 
@@ -51,7 +52,7 @@ class WrittenFrames:
         where = _listed([part.file.filename for part in lacking])
         what = f"{where}: {n} of the {len(missing)} frames of {lacking[0].name}"
         there = max(_runs(~missing), key=lambda run: run[1] - run[0], default=None)
-        instead = "" if there is None else f", or take frames that are there, such as frames[{there[0]}:{there[1]}]"
+        instead = "" if there is None else f"; {_INSTEAD}, such as frames[{there[0]}:{there[1]}]"
         if files:
             names = _listed(list(dict.fromkeys(files)))
             return f"{what} ({numbers}) are missing, for there is no {names}; put it beside this file{instead}"

@@ -11,6 +11,7 @@ import numpy as np
 
 from midas.errors import FormatError, InputError
 from midas.io.image_source import CONDITIONS, FrameSource, Image, Mask
+from midas.io.scan_values import UNUSED, omega_metadata, warn_once
 
 if TYPE_CHECKING:
     from midas.io.frames import Frames
@@ -113,6 +114,13 @@ def _joined(metadata: Sequence[Mapping[str, object]], lengths: Sequence[int]) ->
             )
     found = dict(metadata[0])
     found["omegas_of_files"] = tuple({name: each[name] for name in _OMEGAS if name in each} for each in metadata)
+    if len(metadata) > 1 and set(lengths) == {1} and not any("omega_step" in each for each in metadata):
+        starts = [each["omega_start"] for each in metadata if isinstance(each.get("omega_start"), float)]
+        if len(starts) == len(metadata):  # one frame a file: the step is from one file to the next
+            told = omega_metadata({"file by file": np.array(starts)}, len(starts), zero_is_unset=False)
+            if UNUSED in told:
+                warn_once(f"{metadata[0]['source']} and the files after it: {told[UNUSED]}")
+            found |= {name: told[name] for name in ("omega_step", UNUSED) if name in told}
     for name in CONDITIONS:
         found.pop(name, None)
         if all(name in each for each in metadata):

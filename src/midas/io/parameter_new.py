@@ -13,7 +13,7 @@ from midas.errors import FormatError, InputError, MidasError
 from midas.io.frames import read_frames
 from midas.io.parameter_help import find_by_any_name
 from midas.io.parameter_table import PARAMETER_KEYS, ParameterKey
-from midas.io.parameter_text import ParameterLine, format_value, parse_line, split_lines
+from midas.io.parameter_text import ParameterLine, did_you_mean, format_value, parse_line, split_lines
 from midas.io.parameters import Parameters
 from midas.units import ANGSTROM_PER_UNIT, UM_PER_UNIT, wavelength_from_energy
 
@@ -151,6 +151,8 @@ def values_of_words(words: Iterable[str]) -> dict[str, object]:
             line = ParameterLine(word)
         if not equals or not line.known or line.remark:
             reason = (line.remark or "it has no key") if equals else "it has no ="
+            if equals and line.key and not line.known:
+                reason = f"there is no key {line.key}{did_you_mean(line.key)}"
             raise InputError(f"--set {word!r} is not understood: {reason}; expected KEY=VALUE, such as EtaBinSize=1")
         row = PARAMETER_KEYS.get(line.key or "")
         if row is None or line.key is None:
@@ -189,6 +191,25 @@ def values_of_detector(name: str, transforms: tuple[int, ...] = ()) -> dict[str,
             return {"pixel_size": known.pixel_size, "shape": shape[::-1] if transforms.count(3) % 2 else shape}
     names = ", ".join(known.name for known in KNOWN_DETECTORS)
     raise InputError(f"detector {name!r} is not known; give pixel size and shape, or one of {names}")
+
+
+def check_detector(name: str, transforms: tuple[int, ...], path: Path, shape: object) -> None:
+    """Refuse a detector whose images have another shape than those of a file after transforms.
+
+    A transpose (`ImTransOpt` 3) may turn them, or may set right what was written turned.
+
+    Raises
+    ------
+    InputError
+        They differ.
+    """
+    expected = values_of_detector(name, transforms)["shape"]
+    if shape not in (expected, values_of_detector(name)["shape"]):
+        transformed = f" with image transforms {transforms}" if transforms else ""
+        raise InputError(
+            f"{path} has images of {shape} (rows, columns){transformed}, those of a {name} have {expected}; leave out "
+            "--detector or --image, or give the image's own detector"
+        )
 
 
 def values_of_image(path: Path | str, transforms: tuple[int, ...] = ()) -> tuple[dict[str, object], dict[str, str]]:

@@ -312,8 +312,9 @@ class Parameters:
             file = self.file(key)
             if file is not None:
                 part = read_mask(file, image_transforms=self.image_transforms)
-                if mask is not None and part.shape != mask.shape:
-                    raise InputError(f"{file}: the mask has shape {part.shape}; expected {mask.shape} as of the other")
+                if part.shape != shape:
+                    what = f"{file} ({key} of {self.name}): the mask has shape {part.shape}"
+                    raise InputError(f"{what}; expected the detector's {shape}")
                 mask = part if mask is None else np.asarray(mask | part)
         assert shape is not None
         try:

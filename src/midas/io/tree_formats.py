@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
+import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,8 @@ from midas.io.hdf5_chunks import ChunkedStack
 from midas.io.hdf5_heaps import check_heaps
 from midas.io.headers import ANALYSIS_GROUP, tree_hints
 from midas.io.image_source import CONDITIONS, FrameSource, Image, ReadOptions, stack_shape
+from midas.io.scan_trees import tree_scan
+from midas.io.scan_values import SOURCES, merged
 
 if TYPE_CHECKING:
     import h5py
@@ -84,7 +88,7 @@ class Hdf5Source(FrameSource):
             "format": "HDF5",
             "data_location": where,
             "hints": tree_hints(self._file),
-            **_scan_parameters(self._file),
+            **_scan(self._file, where, self.shape[0]),
             **_recorded(self._file),
         }
 
@@ -132,6 +136,10 @@ class ZarrSource(FrameSource):
     def __init__(self, path: Path, options: ReadOptions) -> None:
         import zarr
 
+        if path.is_file() and not zipfile.is_zipfile(path):
+            raise FormatError(
+                "it is no zip archive, or lacks its end; the file is truncated or misnamed, copy it again"
+            )
         self._store = zarr.storage.ZipStore(str(path), mode="r") if path.is_file() else None
         try:
             root: Any = zarr.open(self._store if self._store is not None else str(path), mode="r")
@@ -154,7 +162,9 @@ class ZarrSource(FrameSource):
         self._array = array
         self._root: Any = None if array is root else root
         self._where = "" if array is root else where
-        scan = {} if array is root else {"hints": tree_hints(root), **_scan_parameters(root), **_recorded(root)}
+        scan: dict[str, object] = {}
+        if array is not root:
+            scan = {"hints": tree_hints(root), **_scan(root, where, self.shape[0]), **_recorded(root)}
         self.metadata = {"format": "zarr", "data_location": where, **scan}
 
     def read(self, index: int) -> Image:
@@ -180,7 +190,8 @@ class ZarrSource(FrameSource):
     def close(self) -> None:
         """Close the archive."""
         if self._store is not None:
-            self._store.close()
+            with contextlib.suppress(AttributeError):  # zarr 3 could not open it
+                self._store.close()
 
 
 def _check_chunks(array: Any, where: str) -> None:
@@ -195,11 +206,24 @@ def _get(group: Any, where: str) -> Any:
     try:
         return group[where]
     except KeyError as error:
-        if hasattr(group, "file") and group.get(where, getlink=True) is not None:  # h5py: the link is there
-            raise FormatError(
-                f"{where} is a link to data that cannot be opened ({error}); put the linked file beside it"
-            ) from error
-        return None
+        link = group.get(where, getlink=True) if hasattr(group, "file") else None  # h5py: the link is there
+        if link is None:
+            return None
+        raise FormatError(_broken_link(group, where, link, error)) from error
+
+
+def _broken_link(group: Any, where: str, link: Any, error: Exception) -> str:
+    """Say which file a link of HDF5 needs."""
+    target = getattr(link, "filename", None)
+    if target is None:
+        return f"{where} is a link to {getattr(link, 'path', 'data')}, which cannot be opened ({error}); copy it again"
+    file = Path(group.file.filename).parent / target
+    if not file.exists():
+        return f"its data file {file} is not there ({where} is a link to it); put it beside this file"
+    return (
+        f"its data file {file} cannot be opened, or holds nothing at {link.path} ({where} is a link to it): it is "
+        "truncated, corrupt or being written; copy it again"
+    )
 
 
 def _default_location(root: Any) -> str:
@@ -290,6 +314,15 @@ def _no_dataset(where: str, found: list[tuple[str, tuple[int, ...]]]) -> str:
     return (
         f"it has no images at {where}; datasets of rank 2 or 3 in it: {listing}; name one with -dataLoc (data_location)"
     )
+
+
+def _scan(root: Any, where: str, n_frames: int) -> dict[str, object]:
+    """Return what a file says of its scan: a MIDAS file in its own place, others where NeXus and Dectris put it."""
+    own = _scan_parameters(root)
+    others = tree_scan(root, where, n_frames)
+    if "omega_start" in own or "omega_step" in own:
+        others = {key: value for key, value in others.items() if not key.startswith("omega_")}
+    return merged(others, {**own, SOURCES: dict.fromkeys(own, SCAN_GROUP)} if own else {})
 
 
 def _scan_parameters(group: Any) -> dict[str, object]:
