@@ -144,7 +144,8 @@ def test_what_is_finished_is_kept_and_what_changed_is_done_again(call, fake, cap
 
 def test_a_threshold_and_a_recipe_are_passed_on(call, fake, capsys):
     words = [*call, "--scan", "files"]
-    assert main([*words, "-resultFolder", "a", "-preProcThresh", "40", "--exclude", "3", "4", "--texture", "march"]) == 0
+    asked = ["-preProcThresh", "40", "--exclude", "3", "4", "--texture", "march"]
+    assert main([*words, "-resultFolder", "a", *asked]) == 0
     settings = json.loads(Path("a/manifest.json").read_text(encoding="utf-8"))["parameters"]
     assert settings["threshold"] == 40.0
     summary = json.loads(next(Path("a").rglob("scan_000001*/refinement_summary.json")).read_text(encoding="utf-8"))
