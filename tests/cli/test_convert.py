@@ -98,7 +98,7 @@ def test_a_constant_dark_is_stored(scan):
     ("words", "message"),
     [
         ("", "no image file"),
-        ("s_000007.ge3", "frames of 2048 x 2048"),
+        ("s_000007.ge3", "no more than its header of 8192 (HeadSize)"),
         ("none.h5", "no such file"),
         ("s_000007.ge3 -dataFN s_000008.ge3", "image files were given twice"),
         ("s_000007.ge3 -startFileNr 7 -endFileNr 8 --out x.h5", "names one file"),

@@ -168,7 +168,7 @@ def _suspicious_negatives(frame: npt.NDArray[Any]) -> float:
 def _warn_of_negatives(fraction: float, options: IntegrationOptions) -> None:
     if fraction > 0.0 and not options.negative_counts:
         warn_caller(
-            f"{100 * fraction:.2g} % of the pixels of the first frame are negative and are left out as bad pixels; if "
+            f"{100 * fraction:.3g} % of the pixels of the first frame are negative and are left out as bad pixels; if "
             "the dark was subtracted before, that makes intensities too high: pass "
             "IntegrationOptions(negative_counts=True), or midas integrate --negative-counts"
         )

@@ -78,7 +78,7 @@ class GeSource(RawSource):
         if payload <= 0:
             raise FormatError(
                 f"it has {path.stat().st_size} bytes, no more than its header of {options.head_size} (HeadSize), so it "
-                "holds no frame; copy it again"
+                "holds no frame: the file is truncated, or HeadSize is not its own"
             )
         n_frames = payload // frame_bytes
         if n_frames < 1 or payload % frame_bytes:
