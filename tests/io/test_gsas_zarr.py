@@ -269,3 +269,19 @@ def test_what_a_spoilt_file_was_made_of_is_unknown(tmp_path):
         assert spoilt != whole
         path.write_bytes(spoilt)
         assert recorded_source(path) is None
+
+
+def test_a_sum_of_another_shape_than_the_map_is_refused(tmp_path: Path) -> None:
+    geometry = Geometry(distance=1e6, beam_center=(20, 20), pixel_size=200, wavelength=0.18)
+    for name, step in (("a", 2), ("b", 4)):
+        cake = integrate(np.full((41, 41), 5, dtype=np.uint16), geometry, CakeGrid(2, 18, step, eta_step=90))
+        cake.to_zarr(tmp_path / f"{name}.zarr.zip")
+    with (
+        zipfile.ZipFile(tmp_path / "a.zarr.zip") as sums,
+        zipfile.ZipFile(tmp_path / "b.zarr.zip") as rows,
+        zipfile.ZipFile(tmp_path / "c.zarr.zip", "w") as mixed,
+    ):
+        for name in sums.namelist():
+            mixed.writestr(name, (rows if name.startswith("REtaMap") else sums).read(name))
+    with pytest.raises(FormatError, match=r"LastFrameNumber_.* has shape \(8, 4\); expected \(4, 4\) as of REtaMap"):
+        read_cake_file(tmp_path / "c.zarr.zip")

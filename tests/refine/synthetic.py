@@ -122,8 +122,8 @@ def reflections(cif: str, wavelength: float, two_theta_max: float, eta: float) -
 
 
 def lorentz_polarization(theta: float, eta: float, polarization: float = 0.99) -> float:
-    """Return 1 / (sin²θ cosθ) times the polarization factor of a beam polarized along Y, so that eta 0 loses most."""
-    lost = polarization * np.cos(np.radians(eta)) ** 2 + (1.0 - polarization) * np.sin(np.radians(eta)) ** 2
+    """Return 1 / (sin²θ cosθ) times the polarization factor of a beam whose field is horizontal: eta ±90 loses most."""
+    lost = polarization * np.sin(np.radians(eta)) ** 2 + (1.0 - polarization) * np.cos(np.radians(eta)) ** 2
     return float((1.0 - lost * np.sin(2 * theta) ** 2) / (np.sin(theta) ** 2 * np.cos(theta)))
 
 

@@ -146,3 +146,44 @@ def test_a_polarization_that_is_corrected_already_is_told_of(fake_engine, cake_o
         metadata = {} if corrections is None else {"corrections": corrections}
         refine_cake(replace(cake, metadata=metadata), tmp_path / "x.zarr.zip", options, fake_engine, [0])
         assert ("corrected for polarization already" in caplog.text) == told
+
+
+def test_a_folder_is_no_caked_file(cif, tmp_path):
+    with pytest.raises(InputError, match="is a folder; name a caked file"):
+        run_refinement(tmp_path, [cif], tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "cannot be read as CIF: .*; name the CIF of a structure"),
+        ("space group", "space group 'Q m m m', which is not known"),
+        ("element", "element of atom Xx1 is not known"),
+    ],
+)
+def test_cifs_that_no_engine_could_use(synthetic, tmp_path, text, message):
+    path = synthetic.write_cif(tmp_path / "a.cif", synthetic.CEO2_CIF, 5.41)
+    content = path.read_text()
+    if text == "space group":
+        content = content.replace("F m -3 m", "Q m m m")
+    elif text == "element":
+        content = content.replace("Ce Ce 0", "Xx1 Xx 0")
+    path.write_text(content if text else "")
+    with pytest.raises(InputError, match=message):
+        check_phases([path])
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("Lam:abc", "Lam is abc; expected a number"),
+        ("U:nan", "U is nan"),
+        ("Type:PNT", "Type is PNT"),
+        ("Lam:30", "Lam"),
+    ],
+)
+def test_overrides_that_are_no_numbers(data_file, cif, tmp_path, line, message):
+    path = tmp_path / "a.instprm"
+    path.write_text(f"#GSAS-II instrument parameter file\n{line}\n")
+    with pytest.raises(InputError, match=message):
+        run_refinement(data_file, [cif], tmp_path / "out", instprm=path)

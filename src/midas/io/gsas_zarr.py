@@ -383,7 +383,7 @@ def _read(root: Any, path: Path, *, with_individual: bool) -> CakeFile:
     rows = np.asarray(root["REtaMap"][...], dtype=np.float64)
     if rows.ndim != 3 or len(rows) < 4:
         raise FormatError(f"{path}: REtaMap has shape {rows.shape}; expected (4, n_radius, n_eta)")
-    sums = _members(root[_SUMS], path)
+    sums = _members(root[_SUMS], path, rows.shape[1:])
     if not sums:
         raise FormatError(f"{path}: {_SUMS} is empty; expected at least one summed pattern")
     masked = rows[3] == 0.0
@@ -394,7 +394,8 @@ def _read(root: Any, path: Path, *, with_individual: bool) -> CakeFile:
     if variance is not None:
         intensity[np.isnan(variance)] = np.nan
     attributes = [dict(root[_SUMS][name].attrs) for _, name in sums]
-    individual = _members(root[_INDIVIDUAL], path) if with_individual and _INDIVIDUAL in root else []
+    shown = with_individual and _INDIVIDUAL in root
+    individual = _members(root[_INDIVIDUAL], path, rows.shape[1:]) if shown else []
     names = [name for _, name in individual]
     return CakeFile(
         intensity=intensity,
@@ -422,13 +423,18 @@ def _read(root: Any, path: Path, *, with_individual: bool) -> CakeFile:
     )
 
 
-def _members(group: Any, path: Path) -> list[tuple[int, str]]:
+def _members(group: Any, path: Path, shape: tuple[int, ...]) -> list[tuple[int, str]]:
     """Return (number, name) of a group's arrays in the order of their numbers, however they are padded."""
     members = []
     for name in group.array_keys():
         number = name.rpartition("_")[2]
         if "_" not in name or not number.isdecimal():
             raise FormatError(f"{path}: {group.path}/{name} has no number; expected a name such as LastFrameNumber_19")
+        if group[name].shape != shape:
+            raise FormatError(
+                f"{path}: {group.path}/{name} has shape {group[name].shape}; expected {shape} as of REtaMap; the file "
+                "is damaged"
+            )
         members.append((int(number), name))
     return sorted(members)
 

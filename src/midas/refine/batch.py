@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import time
@@ -18,6 +19,7 @@ from midas.refine.choices import AUTO, check_excluded, check_limits, check_terms
 from midas.refine.dispatch import EngineCommand, Worker, WorkerPool, refine_all
 from midas.refine.engine import check_engine
 from midas.refine.executors import refine_elsewhere
+from midas.refine.gsas2_text import check_instrument_text
 from midas.refine.job import PhaseFile, RefinementJob, RefinementResult
 from midas.refine.lineouts import iterate_lineouts, override_beside, read_instrument
 from midas.refine.locate import start_gsas2
@@ -28,6 +30,8 @@ from midas.refine.table import TABLE_NAME, write_table
 
 if TYPE_CHECKING:
     from midas.io.gsas_zarr import CakeFile
+
+_log = logging.getLogger(__name__)
 
 
 def run_refinement(
@@ -125,6 +129,8 @@ def run_refinement(
 
     check_engine(engine)
     path = Path(data_file)
+    if path.is_dir() or not path.name:
+        raise InputError(f"{data_file} is a folder; name a caked file, NAME.zarr.zip")
     if n_cpus < 0:
         raise InputError(f"n_cpus is {n_cpus}; expected 1 or more, or 0 for every core")
     if not time_limit > 0:
@@ -195,10 +201,19 @@ def check_phases(cif_files: Sequence[str | os.PathLike[str]]) -> tuple[PhaseFile
             raise InputError(f"the CIF file {path} does not exist")
         try:
             structure = gemmi.read_small_structure(str(path))
-        except (ValueError, RuntimeError, OSError) as error:
-            raise InputError(f"{path} cannot be read as CIF: {str(error).splitlines()[0]}") from error
+        except (ValueError, RuntimeError, OSError, IndexError) as error:
+            words = (str(error).splitlines() or ["it is empty"])[0]
+            raise InputError(f"{path} cannot be read as CIF: {words}; name the CIF of a structure") from error
         if not structure.sites or not structure.cell.is_crystal():
             raise InputError(f"{path} has no unit cell or no atoms; a refinement needs a CIF of a structure")
+        if gemmi.find_spacegroup_by_name(structure.spacegroup_hm) is None and not structure.symops:
+            raise InputError(
+                f"{path} has the space group {structure.spacegroup_hm!r}, which is not known; give it in the CIF as in "
+                "the International Tables, such as 'F m -3 m'"
+            )
+        unknown = [site.label for site in structure.sites if site.element.atomic_number == 0]
+        if unknown:
+            raise InputError(f"{path}: the element of atom {unknown[0]} is not known; correct the CIF")
         stem = re.sub(r"[^\w.+-]", "_", path.stem) or "phase"
         taken = [p.name for p in phases]
         name = next(n for n in (stem, *(f"{stem}_{i}" for i in range(2, len(files) + 2))) if n not in taken)
@@ -223,7 +238,16 @@ def _check_instprm(instprm: str | os.PathLike[str] | None, data_file: Path) -> P
         first = stream.readline()
     if "GSAS-II" not in first:
         raise InputError(f"{found} is not a GSAS-II instrument file: its first line is {first.strip()[:60]!r}")
+    _check_values(found)
     return found.resolve()
+
+
+def _check_values(instprm: Path) -> None:
+    problem, remark = check_instrument_text(instprm.read_text(encoding="utf-8", errors="replace"))
+    if problem:
+        raise InputError(f"{instprm}: {problem}")
+    if remark:
+        _log.warning("%s: %s", instprm, remark)
 
 
 def refine_cake(

@@ -173,6 +173,7 @@ def make_job(
         output_dir=options.output_dir,
         eta=lineout.eta,
         azimuth=90.0 - lineout.eta,
+        eta_width=lineout.eta_width,
         omega=lineout.omega,
         temperature=lineout.temperature,
         pressure=lineout.pressure,

@@ -10,6 +10,39 @@ import re
 from pathlib import Path
 from typing import Any
 
+_VALUE = re.compile(r"^\s*([A-Za-z][\w./()-]*)\s*:\s*([^\n;#]+)", flags=re.MULTILINE)
+_UNPOLARIZED = 0.5
+
+
+def check_instrument_text(text: str) -> tuple[str | None, str | None]:
+    r"""Return what is wrong with an override file, and what is to be known of it; None without.
+
+    Examples
+    --------
+    >>> check_instrument_text("#GSAS-II instrument parameter file\nType:PXC\nLam:nan\n")[0]
+    'Lam is nan; expected a number of Å'
+    """
+    found = dict(_VALUE.findall(text.split("#Bank 2")[0]))
+    kind = found.get("Type", "PXC").strip()
+    if not kind.startswith("PX"):
+        return f"Type is {kind}; expected PXC, X-rays of one wavelength", None
+    for key in ("Lam", "Lam1", "Zero", "Polariz.", "SH/L", *"UVWXYZ"):
+        if key not in found:
+            continue
+        try:
+            number = float(found[key])
+        except ValueError:
+            number = math.nan
+        is_length = key.startswith("Lam")
+        if not math.isfinite(number) or (is_length and not 0.001 < number < 10.0):
+            return f"{key} is {found[key].strip()}; expected a number{' of Å' * is_length}", None
+    if float(found.get("Polariz.", "0")) > _UNPOLARIZED:
+        return None, (
+            f"its Polariz. {found['Polariz.'].strip()} is taken as GSAS-II does, with an upright field where azimuth "
+            "is 90 - eta; for the horizontal field of a storage ring leave it out, or give 1 minus that"
+        )
+    return None, None
+
 
 def instrument_text(job: dict[str, Any], names: dict[str, str]) -> str:
     """Return an instrument parameter file of the job's values, those of an override file winning.
@@ -18,20 +51,37 @@ def instrument_text(job: dict[str, Any], names: dict[str, str]) -> str:
     """
     values: dict[str, str] = {"Type": "PXC", "Bank": "1.0"}
     values.update({key: repr(float(job["instrument"][name])) for name, key in names.items()})
+    values["Polariz."] = repr(upright_fraction(float(job["instrument"]["polarization"]), job.get("eta_width", 0.0)))
     if job["instrument_file"]:
         text = Path(job["instrument_file"]).read_text(encoding="utf-8")
         if "GSAS-II" not in text.split("\n", 1)[0]:
             raise ValueError(
                 f"{job['instrument_file']} is not an instrument parameter file: its first line lacks 'GSAS-II'"
             )
-        found = re.findall(r"^\s*([A-Za-z][\w./()-]*)\s*:\s*([^\n;#]+)", text.split("#Bank 2")[0], flags=re.MULTILINE)
-        given = {key: value.strip() for key, value in found}
+        given = {key: value.strip() for key, value in _VALUE.findall(text.split("#Bank 2")[0])}
         if "Lam1" in given:
             values.pop("Lam")
         values.update(given)
     values["Azimuth"] = repr(float(job["azimuth"]))
     lines = [f"{key}:{value}" for key, value in values.items()]
     return "\n".join(["#GSAS-II instrument parameter file", *lines, ""])
+
+
+def upright_fraction(horizontal: float, eta_width: float) -> float:
+    """Return GSAS-II's Polariz. for a beam of which a fraction has its field horizontal, seen in a bin of eta.
+
+    GSAS-II's factor is strongest where its azimuth is 0, across the field that Polariz. counts. Azimuth is 90 - eta, as
+    its reader of these files sets it, so that its field stands upright; that of a storage ring lies, and the fractions
+    change places. Over a bin of eta the factor is averaged: cos(2 azimuth) shrinks by sin(w) / w, w its width [rad].
+
+    Examples
+    --------
+    >>> round(upright_fraction(0.99, 0.0), 6), upright_fraction(0.99, 360.0)
+    (0.01, 0.5)
+    """
+    width = math.radians(eta_width)
+    shrunk = 1.0 if width == 0.0 else math.sin(width) / width
+    return round(0.5 + (0.5 - horizontal) * shrunk, 12)
 
 
 def plain_name(variable: str, own: dict[str, str], phases: list[str], labels: list[list[str]]) -> str:

@@ -82,6 +82,8 @@ class RefinementJob:
     """[deg]"""
     azimuth: float = 90.0
     """90 - eta [deg]: what engines call azimuth."""
+    eta_width: float = 0.0
+    """Width of the eta bin [deg], over which the polarization is averaged."""
     omega: float = 0.0
     """Middle of the summed rotation range [deg]."""
     temperature: float | None = None

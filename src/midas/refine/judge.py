@@ -24,6 +24,9 @@ NEGLIGIBLE_GAIN = 0.01
 MIN_EXPLAINED_PARTIAL = 0.5
 MIN_EXPLAINED_SUCCESS = 0.9
 """Share of the signal above background that the model must explain to count as partial, and as success."""
+GOOD_GOF, BAD_GOF = 2.0, 4.0
+MIN_EXPLAINED_MISFIT = 0.99
+"""Of a success whose GOF is above `BAD_GOF`: with good counts small misfits, as of widths, have a large GOF, too."""
 MAX_R_WP = 50.0
 """No fit with an Rwp [%] above this is a success, whatever the noise."""
 MAX_AUTO_TERMS = 16
@@ -315,6 +318,8 @@ class FitFacts:
     """Phases found not to be in the data, each with its figures."""
     doubtful: tuple[str, ...] = ()
     """Of `doubtful_cells`."""
+    reduced: tuple[str, ...] = ()
+    """Stages of which less was kept than they wanted, each with what was refined."""
     n_phases: int = 1
     r_wp: float | None = None
     gof: float | None = None
@@ -351,8 +356,12 @@ def verdict(facts: FitFacts) -> tuple[str, str | None]:
     reasons = [*facts.absent, *facts.doubtful]
     if facts.rolled_back:
         reasons.append(f"rolled back: {', '.join(facts.rolled_back)}")
-    if facts.explained < MIN_EXPLAINED_SUCCESS:
-        reasons.append(f"the model explains only {facts.explained:.0%} of the signal above the background")
+    if facts.reduced and facts.gof is not None and facts.gof > GOOD_GOF:
+        reasons.append(f"GOF is {facts.gof:.1f}, and not all could be refined: {'; '.join(facts.reduced)}")
+    misfit = facts.gof is not None and facts.gof > BAD_GOF and facts.explained < MIN_EXPLAINED_MISFIT
+    if facts.explained < MIN_EXPLAINED_SUCCESS or misfit:
+        gof = f", GOF {facts.gof:.1f}" if misfit else ""
+        reasons.append(f"the model explains only {facts.explained:.1%} of the signal above the background{gof}")
     if facts.r_wp > MAX_R_WP:
         reasons.append(f"Rwp is {facts.r_wp:.1f} %")
     return ("partial", "; ".join(reasons)) if reasons else ("success", None)

@@ -49,6 +49,8 @@ class Lineout:
     pressure: float | None
     skipped: str | None = None
     """Why there is nothing to refine; None when there is."""
+    eta_width: float = 0.0
+    """Width of the eta bin [deg]; 360 of a whole ring."""
 
 
 def read_instrument(values: dict[str, float]) -> tuple[Instrument, float]:
@@ -111,11 +113,27 @@ def _lineout(
         intensity=y[order],
         sigma=sigma[order],
         eta=eta,
+        eta_width=_eta_width(cake),
         omega=0.5 * float(cake.first_omega[sum_index] + cake.last_omega[sum_index]),
         temperature=_known(cake.temperature, sum_index),
         pressure=_known(cake.pressure, sum_index),
         skipped=_reason_to_skip(y, in_range, usable),
     )
+
+
+_MOSTLY_WHOLE = 0.9  # of the radii: others lose area to masks, and those nearest the centre say little
+
+
+def _eta_width(cake: CakeFile) -> float:
+    """Return the width of the eta bins [deg]: between their centres, or of a single one by its area over R dR."""
+    if cake.eta.shape[1] > 1:
+        return float(np.median(np.abs(np.diff(cake.eta[0]))))
+    if len(cake.radius) < 2:
+        return 0.0
+    radius, area = np.asarray(cake.radius[:, 0], dtype=np.float64), np.asarray(cake.bin_area[:, 0], dtype=np.float64)
+    arcs = area / np.maximum(radius * np.gradient(radius), 1e-9)
+    known = arcs[(area > 0) & (radius > 0)]
+    return min(float(np.degrees(np.quantile(known, _MOSTLY_WHOLE))), 360.0) if len(known) else 0.0
 
 
 def without_arrays(lineout: Lineout) -> Lineout:

@@ -139,6 +139,7 @@ def refine(scripting: Any, job: dict[str, Any], folder: Path) -> dict[str, Any]:
             rolled_back=tuple(r["name"] for r in records if r["outcome"] == ROLLED_BACK),
             absent=tuple(absent),
             doubtful=tuple(judge.doubtful_cells(model.cells(), model.reference)),
+            reduced=tuple(reduced_stages(job["stages"], records)),
             n_phases=len(job["phases"]),
             r_wp=r_wp,
             gof=gof,
@@ -161,6 +162,16 @@ def refine(scripting: Any, job: dict[str, Any], folder: Path) -> dict[str, Any]:
     if job["export"] and not (job["start"] and status == "failed"):  # the files of the first try stay
         result["project"] = export(model, job, folder, status, warnings)
     return {**result, "warnings": warnings}
+
+
+def reduced_stages(stages: list[dict[str, Any]], records: list[dict[str, Any]]) -> list[str]:
+    """Return the stages of which less was kept than they wanted, each with what was refined."""
+    kept = {r["name"]: set(r["refined"]) for r in records if r["outcome"] == KEPT}
+    return [
+        f"{s['name']}: {', '.join(sorted(kept[s['name']]))} only"
+        for s in stages
+        if s["name"] in kept and not set(s["refine"]) <= kept[s["name"]]
+    ]
 
 
 def _finite(value: float | None) -> float | None:
