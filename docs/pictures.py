@@ -35,7 +35,7 @@ def saved(figure: Figure, name: str) -> None:
 
 
 def tutorial() -> None:
-    """The tutorial's image, cake and map."""
+    """Draw the tutorial's image, cake and map."""
     sys.path.insert(0, str(HERE.parent / "tests"))
     from doc_pages import PageRun
 
@@ -63,7 +63,7 @@ def tutorial() -> None:
 
 
 def frame() -> None:
-    """The detector from the side and from the sample."""
+    """Draw the detector from the side and from the sample."""
     figure = Figure(figsize=(9.0, 3.7), layout="constrained")
     side, front = figure.subplots(1, 2, width_ratios=(1.35, 1.0))
     _side_view(side)
@@ -128,13 +128,23 @@ def _front_view(axes: Axes) -> None:
 
 
 def distortion() -> None:
-    """Rings as each term bends them, a hundred times too large."""
+    """Draw rings as each term bends them, a hundred times too large."""
     figure = Figure(figsize=(9.0, 2.6), layout="constrained")
-    terms = {"p2: ρ²": {"p2": 0.12}, "p0: ρ² cos 2E": {"p0": 0.12}, "p7: ρ⁴ cos E": {"p7": 0.12}, "p1: ρ⁴ cos 4E": {"p1": 0.12}}
+    terms = {
+        "p2: ρ²": {"p2": 0.12},
+        "p0: ρ² cos 2E": {"p0": 0.12},
+        "p7: ρ⁴ cos E": {"p7": 0.12},
+        "p1: ρ⁴ cos 4E": {"p1": 0.12},
+    }
     eta = np.linspace(-180.0, 180.0, 361)
     for axes, (title, term) in zip(figure.subplots(1, len(terms)), terms.items(), strict=True):
         geometry = midas.Geometry(
-            distance=1e6, beam_center=(0.0, 0.0), pixel_size=100.0, wavelength=0.2, distortion=term, distortion_radius=1e5
+            distance=1e6,
+            beam_center=(0.0, 0.0),
+            pixel_size=100.0,
+            wavelength=0.2,
+            distortion=term,
+            distortion_radius=1e5,
         )
         for radius in (300.0, 600.0, 900.0):
             axes.plot(radius * np.sin(np.radians(eta)), radius * np.cos(np.radians(eta)), "--", lw=0.8, color=GREY)
@@ -145,7 +155,7 @@ def distortion() -> None:
 
 
 def strain() -> None:
-    """The pseudo-strain of three rings for a geometry that is wrong in one way."""
+    """Draw the pseudo-strain of three rings for a geometry that is wrong in one way."""
     figure = Figure(figsize=(9.0, 3.0), layout="constrained")
     truth = midas.Geometry(
         distance=500_000.0, beam_center=(1000.0, 1000.0), pixel_size=200.0, wavelength=0.2, distortion_radius=280_000.0
@@ -162,7 +172,9 @@ def strain() -> None:
         for two_theta, colour in ((5.0, BLUE), (10.0, GREEN), (18.0, RED)):
             y, z = truth.to_pixel(np.full(eta.shape, truth.radius_of(two_theta)), eta)
             seen = taken.to_polar(y, z)[0]
-            axes.plot(eta, 1e6 * (1.0 - seen / taken.radius_of(two_theta)), color=colour, lw=1.2, label=f"2θ {two_theta:g}")
+            axes.plot(
+                eta, 1e6 * (1.0 - seen / taken.radius_of(two_theta)), color=colour, lw=1.2, label=f"2θ {two_theta:g}"
+            )
         axes.set(xticks=(-180, -90, 0, 90, 180), xlabel="η [deg]")
         axes.set_title(title, fontsize=9)
         axes.tick_params(labelsize=8)
@@ -172,7 +184,7 @@ def strain() -> None:
 
 
 def areas() -> None:
-    """A pixel cut by the bins, with the areas of the map itself."""
+    """Draw a pixel cut by the bins, with the areas of the map itself."""
     geometry = midas.Geometry(distance=200_000.0, beam_center=(0.0, 0.0), pixel_size=200.0, wavelength=0.2)
     grid = midas.CakeGrid(8.0, 16.0, 0.5, eta_min=0.0, eta_max=90.0, eta_step=5.0)
     shape, (column, row) = (16, 16), (8, 7)
@@ -182,7 +194,7 @@ def areas() -> None:
     bins, areas = columns.indices[mine], columns.data[mine]
     figure = Figure(figsize=(5.0, 4.6), layout="constrained")
     axes = figure.subplots()
-    corners = np.array([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)]) + (column, row)
+    corners = np.array([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)]) + np.array([column, row])
     axes.add_patch(Polygon(corners, fc="#dce6f2", ec=BLUE, lw=2))
     turn = np.radians(np.linspace(0.0, 90.0, 400))
     for radius in grid.radius_edges(geometry):
@@ -213,7 +225,7 @@ def _middle(corners: np.ndarray, radii: np.ndarray, etas: np.ndarray, bin_: tupl
 
 
 def uncertainty() -> None:
-    """Pulls of bins over many noisy frames, and what neighbouring bins share."""
+    """Draw the pulls of bins over many noisy frames, and what neighbouring bins share."""
     geometry = midas.Geometry(distance=500_000.0, beam_center=(127.3, 126.8), pixel_size=200.0, wavelength=0.2)
     detector = midas.Detector((256, 256), 200.0)
     expected = midas.simulate(

@@ -30,7 +30,11 @@ _BLOCK = re.compile(
 )
 _NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?(?![\w.]*\w)")
 _COMMENTS = re.compile(r"exit status \d|file: \S+|needs GSAS-II|not run")
-_VOLATILE = ((r"(iterations, )[\d.]+ s$", r"\1... s"), (r"^(  wrote \S+, ).*$", r"\1..."))
+_VOLATILE = (
+    (r"(iterations, )[\d.]+ s$", r"\1... s"),
+    (r"^(  wrote \S+, ).*$", r"\1..."),
+    (r"( frames? in )[\d.]+ s$", r"\1... s"),
+)
 ENGINE = "needs GSAS-II"
 
 

@@ -38,6 +38,8 @@ def test_a_tilt_and_the_axes_are_as_drawn():
     flat = midas.Geometry(distance=1e6, beam_center=(50.0, 50.0), pixel_size=200.0, wavelength=0.2)
     _, _, eta = flat.to_polar(np.array([50.0, 60.0]), np.array([60.0, 50.0]))
     assert eta == pytest.approx([0.0, 90.0])
-    leaning = midas.Geometry(distance=1e6, beam_center=(50.0, 50.0), pixel_size=200.0, wavelength=0.2, tilts=(0, -14, 0))
+    leaning = midas.Geometry(
+        distance=1e6, beam_center=(50.0, 50.0), pixel_size=200.0, wavelength=0.2, tilts=(0, -14, 0)
+    )
     above, below = leaning.to_polar(np.array([50.0, 50.0]), np.array([60.0, 40.0]))[0]
     assert above > below  # its upper half is nearer to the sample

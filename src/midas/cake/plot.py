@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from midas.errors import InputError
+from midas.notebooks import shown_in_notebooks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,7 +47,7 @@ def plot_cake(cake: Cake, *, index: int = 0, unit: str = "2theta") -> Figure:
     if values.size == 0:
         raise InputError(f"sum {index} of the cake has no bin with a valid pixel; there is nothing to plot")
     low, high = np.percentile(values, [0.2, 99.8])
-    figure = Figure(figsize=(9.0, 6.5), layout="constrained")
+    figure = shown_in_notebooks(Figure(figsize=(9.0, 6.5), layout="constrained"))
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
     top.set_facecolor(_GREY)
     mesh = top.pcolormesh(

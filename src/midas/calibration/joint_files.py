@@ -13,6 +13,7 @@ from midas.calibration.files import save as save_image
 from midas.calibration.pictures import Artist
 from midas.calibration.plot import COLORS
 from midas.io.atomic import atomic_path
+from midas.notebooks import shown_in_notebooks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -98,7 +99,7 @@ def plot_joint(joint: JointCalibration) -> Figure:
     """Return a figure: strain against 2θ by image, mean strain alone and jointly, and the way of the beam centre."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(13, 7), layout="constrained")
+    figure = shown_in_notebooks(Figure(figsize=(13, 7), layout="constrained"))
     grid = figure.add_gridspec(2, 2, width_ratios=(1.5, 1.0))
     _draw_strain(joint, figure.add_subplot(grid[:, 0]))
     _draw_means(joint, figure.add_subplot(grid[0, 1]))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-import io
 import textwrap
 from typing import TYPE_CHECKING, Any
 
 from midas.calibration.values import read_out
 from midas.errors import InputError
+from midas.notebooks import shown_in_notebooks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,15 +55,7 @@ def plot_calibration(calibration: Calibration, which: str = "overview") -> Figur
 def _new_figure() -> Figure:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=_SIZE, dpi=100)
-    figure._repr_png_ = functools.partial(_png, figure)  # type: ignore[attr-defined]  # notebooks look for it
-    return figure
-
-
-def _png(figure: Figure) -> bytes:
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png")
-    return stream.getvalue()
+    return shown_in_notebooks(Figure(figsize=_SIZE, dpi=100))
 
 
 def _axes(figure: Figure, left: float, bottom: float, width: float, height: float, **options: Any) -> Axes:

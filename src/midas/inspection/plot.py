@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from midas.notebooks import shown_in_notebooks
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -31,7 +33,7 @@ def plot_inspection(found: Inspection) -> Figure:
 
     assert found.picture is not None
     cake = found.kind == "cake"
-    figure = Figure(figsize=(11.0, 6.0))
+    figure = shown_in_notebooks(Figure(figsize=(11.0, 6.0)))
     # left, bottom, width, height: a layout that looks at texts would make room for the long ones.
     _draw_picture(figure, figure.add_axes((0.065, 0.09, 0.54, 0.80)), found, cake=cake)
     _draw_histogram(figure.add_axes((0.69, 0.57, 0.29, 0.32)), found.picture, "intensity" if cake else "counts")

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from midas.io.atomic import atomic_path
+from midas.notebooks import shown_in_notebooks
 from midas.refine.scan_grid import Axis, Entry, Pair, ScanGrid, robust_range, scan_grid
 from midas.refine.summary import CELL
 from midas.refine.table import BELIEVED, phase_names, sample_values
@@ -145,7 +146,7 @@ def _maps(grid: ScanGrid, quantities: Sequence[Quantity]) -> Figure:
 
     n_columns = 1 if len(quantities) == 1 else 2
     n_rows = math.ceil(len(quantities) / n_columns)
-    figure = Figure(figsize=(_PANEL[0] * n_columns, _PANEL[1] * n_rows + 0.7), layout="constrained")
+    figure = shown_in_notebooks(Figure(figsize=(_PANEL[0] * n_columns, _PANEL[1] * n_rows + 0.7), layout="constrained"))
     panels = figure.subplots(n_rows, n_columns, squeeze=False, sharex=True, sharey=True).ravel().tolist()
     for axes, quantity in zip(panels, quantities, strict=False):
         _draw_map(figure, axes, grid, quantity)
@@ -233,7 +234,7 @@ def _lines(grid: ScanGrid, quantities: Sequence[Quantity]) -> Figure:
     from matplotlib.figure import Figure
 
     along = grid.eta if grid.shape[0] == 1 else grid.omega
-    figure = Figure(figsize=(_LINE[0], _LINE[1] * len(quantities) + 0.7), layout="constrained")
+    figure = shown_in_notebooks(Figure(figsize=(_LINE[0], _LINE[1] * len(quantities) + 0.7), layout="constrained"))
     panels = figure.subplots(len(quantities), 1, squeeze=False, sharex=True).ravel().tolist()
     for axes, quantity in zip(panels, quantities, strict=True):
         _draw_line(axes, grid, along, quantity)
@@ -350,7 +351,7 @@ def plot_rwp(summary: Mapping[str, Any], *, path: Path | None = None) -> Figure 
     n_bins = int(np.clip(math.sqrt(every.size) * 1.5, 8, 60))
     low = float(every.min())
     edges = np.linspace(low, high if high > low else low + 1.0, n_bins + 1)
-    figure = Figure(figsize=(6.4, 3.8), layout="constrained")
+    figure = shown_in_notebooks(Figure(figsize=(6.4, 3.8), layout="constrained"))
     axes = figure.subplots()
     colours = {"success": GOOD, "partial": PARTIAL, "failed": FAILED}
     labels = [f"{len(found[name])} {name}" for name in shown]

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from midas.errors import FormatError
 from midas.io.atomic import atomic_path
+from midas.notebooks import shown_in_notebooks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,7 +82,7 @@ def plot_histogram(
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9.0, 5.6))
+    figure = shown_in_notebooks(Figure(figsize=(9.0, 5.6)))
     upper, lower = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [3.2, 1.0], "hspace": 0.05})
     figure.subplots_adjust(left=0.085, right=0.985, top=0.9 if reason else 0.935, bottom=0.09)
     x = pattern.two_theta
