@@ -1,8 +1,12 @@
-// midas._core.fit_lineouts and binned_profile: core/lineout_peaks.hpp, core/pseudo_voigt.hpp.
+// midas._core.fit_lineouts, binned_profile and bin_correlation: core/lineout_peaks.hpp, pseudo_voigt.hpp,
+// lineout_sharing.hpp.
+#include <algorithm>
+#include <functional>
 #include <optional>
 
 #include "arrays.hpp"
 #include "lineout_peaks.hpp"
+#include "lineout_sharing.hpp"
 #include "module.hpp"
 #include "pseudo_voigt.hpp"
 
@@ -94,6 +98,21 @@ Array<double> binned_profile(const Array<double>& edges, double center, double f
   return Array<double>(edges.size() - 1, profile.value.data());
 }
 
+// Shape (n_bands, n): entry [k, i] is the correlation of the bins i and i + k, in which pixels have parts.
+Array<double> bin_correlation(const Array<double>& edges, double radius, double eta_low, double eta_high) {
+  const bool is_ordered = std::is_sorted(edges.data(), edges.data() + edges.size(), std::less_equal<>());
+  if (edges.ndim() != 1 || edges.size() < 2 || !is_ordered || !(eta_high > eta_low) || !(radius >= 0.0))
+    throw midas::InputError("expected edges and azimuths that ascend, and a radius of 0 or more");
+  const auto n = static_cast<std::size_t>(edges.size() - 1);
+  midas::BinCorrelation found;
+  {
+    const double* data = edges.data();
+    py::gil_scoped_release release;
+    midas::SharedPixels(radius, eta_low * RAD_PER_DEG, eta_high * RAD_PER_DEG).correlation(data, n, found);
+  }
+  return Array<double>({static_cast<py::ssize_t>(found.n_bands), edges.size() - 1}, found.band.data());
+}
+
 }  // namespace
 
 void bind_lineout_peaks(py::module_& m) {
@@ -104,6 +123,8 @@ void bind_lineout_peaks(py::module_& m) {
         py::arg("n_threads") = 0);
   m.def("binned_profile", &binned_profile, py::arg("edges").noconvert(), py::kw_only(), py::arg("center"),
         py::arg("fwhm"), py::arg("mixing"));
+  m.def("bin_correlation", &bin_correlation, py::arg("edges").noconvert(), py::kw_only(), py::arg("radius"),
+        py::arg("eta_low"), py::arg("eta_high"));
 }
 
 }  // namespace midas_bindings
