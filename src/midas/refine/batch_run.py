@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from midas.io.atomic import atomic_path
-from midas.io.gsas_zarr import CORRECTIONS
+from midas.io.gsas_zarr import CORRECTIONS, INSTRUMENT_DEFAULTS
+from midas.refine.broadening import observed_broadening, with_override
 from midas.refine.dispatch import EngineCommand
 from midas.refine.job import Instrument, PhaseFile, RefinementJob, RefinementResult
 from midas.refine.lineouts import (
@@ -155,9 +156,10 @@ def make_job(
     Without an override the widths start from the data where the file's cannot fit; but where the sample's broadening is
     refined the instrument's stays as it is.
     """
-    remark = None
-    if options.instprm is None and frees(options.stages, "size", "microstrain"):
-        remark = placeholder_widths(instrument)
+    remark, broadening = None, {}
+    if frees(options.stages, "size", "microstrain"):
+        remark = placeholder_widths(instrument) if options.instprm is None else None
+        broadening = observed_broadening(with_override(instrument, options.instprm), lineout)
     elif options.instprm is None:
         instrument, remark = with_observed_width(instrument, lineout)
     return RefinementJob(
@@ -184,6 +186,8 @@ def make_job(
         instrument_file=options.instprm,
         export=options.export,
         warnings=tuple(words for words in (remark, start.remark if start else None) if words is not None),
+        broadening=broadening,
+        sh_l_known=options.instprm is not None or instrument.sh_l != INSTRUMENT_DEFAULTS["SH_L"],
         start=start.start if start else None,
     )
 
