@@ -45,6 +45,8 @@ class PhaseFile:
 
     name: str
     path: Path
+    cell: tuple[float, ...] = ()
+    """a, b, c [Å], alpha, beta, gamma [deg] of the CIF; empty where it was not read."""
 
 
 @dataclass(frozen=True)
