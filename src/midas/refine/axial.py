@@ -32,7 +32,7 @@ def settle(
     bound = judge.axial_bound(model.two_theta, lines, model.weights, max(value, other))
     esds = model.cell_esds()
     moved = {name: bound / esd for name, esd in esds.items()}
-    if not judge.axial_doubts(value, other, moved):
+    if not judge.axial_doubts(moved) and (model.is_symmetric or not any(by > 1.0 for by in moved.values())):
         return [], []
     start, chi2, cells, gof = model.state(), model.chi2(), model.cells(), model.gof() or 1.0
     model.set_axial_divergence(other)
@@ -40,15 +40,10 @@ def settle(
     record, _ = run_stage(model, stage, set(), judge)
     if record["outcome"] != "kept":
         model.restore(start)
-        return [], judge.axial_doubts(value, other, moved)
+        return [], judge.axial_doubts(moved)
     gain, found = chi2 - model.chi2(), model.cells()
-    told = judge.is_needed(abs(gain), 0, gof)
-    better = gain > 0 if told else other == SYMMETRIC
+    better = gain > 0 if judge.is_needed(abs(gain), 0, gof) else other == SYMMETRIC
     if not better:
         model.restore(start)
-    records = [record] if better else []
-    if told:
-        return records, []
     moved = {name: judge.largest_change(cells[name], found[name]) / esd for name, esd in esds.items()}
-    kept_value, left_value = (other, value) if better else (value, other)
-    return records, judge.axial_doubts(kept_value, left_value, moved)
+    return [record] if better else [], judge.axial_doubts(moved, gain, gof)

@@ -33,16 +33,14 @@ MAX_AUTO_TERMS = 16
 """Most background terms that are ever chosen: a background that asks for more is not smooth."""
 STRONG_EVIDENCE = 10.0
 """Difference of Schwarz's criterion that makes a larger number of background terms worth it."""
-MIN_SH_L = 1e-4
-"""An axial divergence that leaves profiles symmetric; engines keep it at this."""
 MAX_SIZE = 9.999
 """Domain size [µm] from which it broadens nothing; engines keep it at 10."""
 PLAUSIBLE_UISO = (3e-4, 0.1)
 """Isotropic displacements [Å²] that atoms of a crystal have. Not less than their zero-point motion, which for heavy
 atoms in stiff crystals (tungsten) is 6e-4; and not more than a crystal stands before it melts: a tenth to a seventh of
 the distance to the neighbours (Lindemann's rule), which for 2 to 3 Å is a root mean square of 0.3 Å along a line."""
-AXIAL_ESDS = 2.0
-"""A cell that moves by more esds than this with an axial divergence that the data do not tell has no honest esd."""
+AXIAL_ESDS = 3.0
+"""A cell that one standard deviation of the axial divergence moves by more esds than this has no honest esd."""
 PRESENT_ESDS = 3.0
 """A phase whose scale is not this many esds above zero is not in the data."""
 
@@ -194,25 +192,28 @@ def axial_bound(two_theta: ArrayLike, lines: ArrayLike, weights: ArrayLike, sh_l
     return float(np.sum(counts * sh_l**2 / 4.0 * cot / tan / 2.0)) / total if total > 0 else 0.0
 
 
-def axial_doubts(sh_l: float, other: float, moved: dict[str, float]) -> list[str]:
-    """Return a sentence where cells move by more than `AXIAL_ESDS` esds between two values of SH/L that fit alike.
+def axial_doubts(moved: dict[str, float], chi2_change: float = 0.0, gof: float = 1.0) -> list[str]:
+    """Return a sentence where the axial divergence is known too poorly for the esds of the cells to be honest.
+
+    `moved` says by how many of its esds each cell differs between two values of SH/L, `chi2_change` by how much chi²
+    does. Cell and misfit both go with the asymmetry, SH/L squared, so that one standard deviation of it moves a cell by
+    the one over the root of the other; two fits that are as good count as one standard deviation apart.
 
     Examples
     --------
-    >>> axial_doubts(0.002, 0.0, {"CeO2": 1.5})
-    []
+    >>> axial_doubts({"CeO2": 2.5}), axial_doubts({"CeO2": 9.0}, chi2_change=25.0)
+    ([], [])
     """
-    worst = max(moved, key=moved.__getitem__, default=None)
-    if worst is None or moved[worst] <= AXIAL_ESDS:
+    name = max(moved, key=moved.__getitem__, default=None)
+    if name is None:
+        return []
+    by = moved[name] / max(math.sqrt(abs(chi2_change)) / max(gof, 1.0), 1.0)
+    if by <= AXIAL_ESDS:
         return []
     return [
-        f"the lines do not tell the axial divergence: the cell of {worst} moves by {moved[worst]:.0f} esds between "
-        f"SH/L {_sh_l(sh_l)} and {_sh_l(other)}; fit more rings, or give a calibrant's (--instprm)"
+        f"the lines do not tell the axial divergence well enough: the cell of {name} may be off by {by:.0f} esds for "
+        "it; fit more rings, or give a calibrant's SH/L (--instprm)"
     ]
-
-
-def _sh_l(value: float) -> str:
-    return f"{value:g}" if value > MIN_SH_L else "0"
 
 
 def largest_change(cell: tuple[float, ...], other: tuple[float, ...]) -> float:

@@ -12,6 +12,8 @@ from midas.refine.check import COMMON_LIMIT
 
 ALIKE = 0.2
 """Cells are off alike when histograms, axes and phases differ by less than this share of what they are off by."""
+LEAST_ESD = 1e-4
+"""Relative; phases whose cells are better known than this count alike."""
 NAMED = 3
 """Pairs of correlated parameters that are named."""
 _BELIEVED = ("success", "partial")
@@ -68,7 +70,7 @@ def cell_remark(
     offsets = cell_offsets(histograms, reference_cells)
     if not offsets:
         return None
-    common = statistics.fmean(o.change for o in offsets)
+    common = statistics.fmean([o.change for o in offsets], [1.0 / max(o.esd, LEAST_ESD) ** 2 for o in offsets])
     for o in offsets:
         apart = abs(o.change - common)
         if abs(o.change) <= COMMON_LIMIT or o.spread > ALIKE * abs(common):
