@@ -245,7 +245,7 @@ def judge_shifts(shifts: Sequence[RingShift]) -> CalibrationCheck:
         reasons.append(
             f"all rings lie {common:+.2%} off in d: another cell than the CIF's, or a wrong wavelength or distance"
         )
-    reasons += [words for name in dict.fromkeys(s.phase for s in shifts) if (words := missing_rings(name, shifts))]
+    reasons += [lack for name in dict.fromkeys(s.phase for s in shifts) if (lack := missing_rings(name, shifts))]
     places = np.array([s.two_theta for s, *_ in seen])
     trend, trend_sigma = robust_trend(1.0 / np.tan(np.radians(places / 2.0)), value, sigma)
     if trend > SPREAD_LIMIT and trend > SIGMAS * trend_sigma:
