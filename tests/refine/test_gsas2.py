@@ -47,6 +47,18 @@ def refine(gsas2, cake_of, cif, tmp_path):
     return run
 
 
+@pytest.mark.parametrize("limits", [(6.0, 9.5), (7.0, 10.5)])
+def test_a_cell_from_two_rings_is_within_its_esds_or_no_success(refine, synthetic, limits):
+    narrow = synthetic.Profile(u=20.0, v=-3.0, w=4.0, x=0.5, y=0.0, sh_l=1e-4)  # the file's default is 0.002
+    ideal = 20.0 + 200.0 * synthetic.pattern(synthetic.CEO2_CIF.format(a=TRUE_A), X, WAVELENGTH, profile=narrow)
+    columns = [np.random.default_rng(7 + i).poisson(ideal * AREA * FRAMES) / AREA for i in range(4)]
+    for h in refine(columns, limits=limits, export=False)["histograms"]:
+        phase = h["phases"][0]
+        pull = abs(phase["cell"]["a"] - TRUE_A) / phase["cell_esd"]["a"]
+        assert h["status"] != "success" or pull < 3.5, h
+        assert pull < 3.5 or "axial divergence" in h["reason"], h
+
+
 def etas(n):
     return [i * 30.0 - 30.0 for i in range(n)]
 

@@ -80,6 +80,7 @@ def test_pbso4_reaches_the_final_rwp_of_the_engines_own_test(inputs, gsas2, tmp_
         azimuth=0.0,  # a diffractometer, its polarization as GSAS-II has it there
         limits=LIMITS,
         instrument_file=write_instrument(inputs / "INST_XRY.PRM", tmp_path / "xry.instprm"),
+        broadening={"size": 1.0, "microstrain": 1000.0},  # where the engine's own test starts
     )
     with WorkerPool(gsas2, 1) as pool:
         result = pool.refine(job)

@@ -168,6 +168,7 @@ def run_check(args: argparse.Namespace, data: Path) -> int:
     for r in found.rings:
         moved = f"{'not found':>27s}" if r.shift is None else f"{r.shift:+.5f} ± {r.shift_sigma:.5f}   {r.d_shift:+.2e}"
         hkl = " ".join(str(i) for i in r.hkl)
-        print(f"{r.phase:12s}  {hkl:8s}  {r.two_theta:8.4f}   {moved:32s}  {r.found} of {r.lineouts}")
+        hidden = ", overlapped" if r.overlapped else ""
+        print(f"{r.phase:12s}  {hkl:8s}  {r.two_theta:8.4f}   {moved:32s}  {r.found} of {r.lineouts}{hidden}")
     print(f"{'consistent' if found.consistent else 'NOT consistent'}: {found.verdict}")
     return 0 if found.consistent else 1

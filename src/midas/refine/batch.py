@@ -25,7 +25,7 @@ from midas.refine.lineouts import iterate_lineouts, override_beside, read_instru
 from midas.refine.locate import start_gsas2
 from midas.refine.pictures import remove_old_pictures
 from midas.refine.stages import Stage, check_recipe, default_stages, stages_to_data
-from midas.refine.summary import SUMMARY_NAME, summarise, write_summary
+from midas.refine.summary import CELL, SUMMARY_NAME, summarise, write_summary
 from midas.refine.table import TABLE_NAME, write_table
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ def check_phases(cif_files: Sequence[str | os.PathLike[str]]) -> tuple[PhaseFile
         stem = re.sub(r"[^\w.+-]", "_", path.stem) or "phase"
         taken = [p.name for p in phases]
         name = next(n for n in (stem, *(f"{stem}_{i}" for i in range(2, len(files) + 2))) if n not in taken)
-        phases.append(PhaseFile(name, path.resolve()))
+        phases.append(PhaseFile(name, path.resolve(), tuple(structure.cell.parameters)))
     return tuple(phases)
 
 
@@ -286,6 +286,7 @@ def refine_cake(
         "engine": {"name": engine.name, "version": engine.version},
         "cif_files": [str(p.path) for p in options.phases],
         "phase_names": [p.name for p in options.phases],
+        "reference_cells": {p.name: dict(zip(CELL, p.cell, strict=False)) for p in options.phases if p.cell},
         "instprm": None if options.instprm is None else str(options.instprm),
         "limits": None if options.limits is None else list(options.limits),
         "excluded": [list(region) for region in options.excluded],

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from midas.io.atomic import atomic_path
-from midas.io.gsas_zarr import CORRECTIONS
+from midas.io.gsas_zarr import CORRECTIONS, INSTRUMENT_DEFAULTS
+from midas.refine.broadening import observed_broadening, with_override
 from midas.refine.dispatch import EngineCommand
 from midas.refine.job import Instrument, PhaseFile, RefinementJob, RefinementResult
 from midas.refine.lineouts import (
@@ -155,9 +156,10 @@ def make_job(
     Without an override the widths start from the data where the file's cannot fit; but where the sample's broadening is
     refined the instrument's stays as it is.
     """
-    remark = None
-    if options.instprm is None and frees(options.stages, "size", "microstrain"):
-        remark = placeholder_widths(instrument)
+    stored, remark, broadening = instrument, None, {}
+    if frees(options.stages, "size", "microstrain"):
+        remark = placeholder_widths(instrument) if options.instprm is None else None
+        broadening = observed_broadening(with_override(instrument, options.instprm), lineout)
     elif options.instprm is None:
         instrument, remark = with_observed_width(instrument, lineout)
     return RefinementJob(
@@ -184,8 +186,24 @@ def make_job(
         instrument_file=options.instprm,
         export=options.export,
         warnings=tuple(words for words in (remark, start.remark if start else None) if words is not None),
+        broadening=broadening,
+        sh_l_known=options.instprm is not None or knows_sh_l(stored, options.stages),
         start=start.start if start else None,
     )
+
+
+def knows_sh_l(instrument: Instrument, stages: Sequence[Stage]) -> bool:
+    """Return whether the axial divergence of a file was measured: it is not the default, or came with measured widths.
+
+    A recipe that refines it says that it is not known.
+
+    Examples
+    --------
+    >>> knows_sh_l(Instrument(0.2), default_stages()), knows_sh_l(Instrument(0.2, sh_l=0.0005), default_stages())
+    (False, True)
+    """
+    measured = placeholder_widths(instrument) is None and not frees(stages, "sh_l")
+    return measured or instrument.sh_l != INSTRUMENT_DEFAULTS["SH_L"]
 
 
 def old_outputs(folder: Path) -> dict[int, list[Path]]:

@@ -5,11 +5,9 @@ Like the worker it imports nothing of midas, and GSAS-II only through the script
 
 from __future__ import annotations
 
-import copy
 import math
 import pickle
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +15,13 @@ import numpy as np
 
 WIDTHS = {"u": "U", "v": "V", "w": "W", "x": "X", "y": "Y", "z": "Z", "sh_l": "SH/L"}
 INSTRUMENT = {"wavelength": "Lam", "polarization": "Polariz.", "zero": "Zero", **WIDTHS}
-CELL = ("a", "b", "c", "alpha", "beta", "gamma", "volume")
 MIN_CHI2_GAIN = 1e-4
 """Relative fall of chi² below which least squares count as converged; GSAS-II's own 1e-3 is worth more than an esd."""
 MIN_SH_L = 1e-4
 """Below this SH/L has no effect on the profile (the floor that the worker sets), and only wanders."""
-CORRELATED = 0.95
-SAMPLE = {"size": ("Size", 10.0, 1.0), "microstrain": ("Mustrain", 0.0, 1000.0)}
+SAMPLE = {"size": ("Size", 10.0, 1.0), "microstrain": ("Mustrain", 0.0, 100.0)}
 """Of the sample's broadening: GSAS-II's name, the value that leaves the width to the instrument (10 um is the most that
-it keeps), and where to start from when it is refined [um, 1e-6]."""
+it keeps), and where to start from when it is refined and the peaks' own widths show none [um, 1e-6]."""
 MARCH = "MD"
 MARCH_STARTS = (0.5, 0.7, 0.9, 1.1, 1.4, 2.0)
 
@@ -37,6 +33,8 @@ def wants(names: Any, parameter: str, phase: str) -> bool:
 
 class Model:
     """A project of one histogram and its phases, with the few things that a staged refinement does to it."""
+
+    instrument_names, sample_names, march_name = INSTRUMENT, SAMPLE, MARCH
 
     def __init__(self, scripting: Any, job: dict[str, Any], folder: Path, text: Any) -> None:
         self.scripting, self.job, self.folder, self.text = scripting, job, folder, text
@@ -86,9 +84,9 @@ class Model:
         added = self.project.add_phase(phase["path"], phasename=phase["name"], histograms=[hist.name], fmthint="CIF")
         self.names[phase["name"]] = added.name
         settings = added.data["Histograms"][hist.name]
-        for parameter, (key, none, start) in SAMPLE.items():
-            refined = self._ever(parameter, phase["name"])
-            settings[key][0], settings[key][1][0] = "isotropic", start if refined else none
+        for parameter, (key, none, _) in SAMPLE.items():
+            found = self.job["broadening"].get(parameter) if self.ever(parameter, phase["name"]) else None
+            settings[key][0], settings[key][1][0] = "isotropic", none if found is None else found
         self.reference[phase["name"]] = tuple(float(v) for v in added.data["General"]["Cell"][1:7])
 
     def _start_from(self, start: dict[str, Any]) -> None:
@@ -103,7 +101,7 @@ class Model:
             self.hist.data["Instrument Parameters"][0][INSTRUMENT[name]][1] = value
         self.start_background(list(start["background"]))
 
-    def _ever(self, parameter: str, phase: str) -> bool:
+    def ever(self, parameter: str, phase: str) -> bool:
         """Return whether any stage may free a parameter of a phase."""
         stages = self.job["stages"]
         return any(wants(names, parameter, phase) for s in stages for names in (s["refine"], *s["alternatives"]))
@@ -131,6 +129,19 @@ class Model:
     def settings(self, name: str) -> Any:
         """Return what GSAS-II keeps of a phase in this histogram: scale, broadening, preferred orientation."""
         return self.phase(name).data["Histograms"][self.hist.name]
+
+    def begin_broadening(self, stage: dict[str, Any], names: list[str]) -> None:
+        """Start size and microstrain that an attempt frees, and leave the width to the rest where it does not.
+
+        A size that is held says that it was seen; and one that broadens nothing has no derivative to start with.
+        """
+        for name in self.active:
+            for parameter, (key, none, start) in SAMPLE.items():
+                value = self.settings(name)[key][1]
+                if wants(names, parameter, name):
+                    value[0] = start if value[0] == none else value[0]
+                elif wants(stage["refine"], parameter, name):
+                    value[0] = none
 
     def prepare(self, stage: dict[str, Any]) -> list[str]:
         """Set the kind of preferred orientation that a stage refines; return remarks."""
@@ -186,13 +197,36 @@ class Model:
             for atom in phase.atoms():
                 atom.refinement_flags = flags if used else ""
 
+    @property
+    def axial_divergence(self) -> float:
+        """SH/L, not below its floor."""
+        return max(float(self.hist.data["Instrument Parameters"][0][WIDTHS["sh_l"]][1]), MIN_SH_L)
+
+    def set_axial_divergence(self, value: float) -> None:
+        """Set SH/L; 0 makes profiles symmetric."""
+        self.hist.data["Instrument Parameters"][0][WIDTHS["sh_l"]][1] = max(value, MIN_SH_L)
+
+    @property
+    def is_symmetric(self) -> bool:
+        """Whether SH/L lies at its floor."""
+        return self.axial_divergence <= MIN_SH_L
+
+    def cell_esds(self) -> dict[str, float]:
+        """Return the largest esd of a, b and c, relative, of each phase whose cell was refined."""
+        found = {}
+        for name in self.active:
+            phase = self.phase(name)
+            if phase.data["General"]["Cell"][0] and self.esds():
+                esds = list(phase.get_cell_and_esd()[1].values())[:3]
+                found[name] = max(float(e) / v for e, v in zip(esds, self.cells()[name], strict=False))
+        return {name: esd for name, esd in found.items() if esd > 0}
+
     def without_idle(self, names: set[str]) -> set[str]:
         """Return the parameters worth keeping free: not SH/L once it lies at its floor.
 
         A symmetric profile does not change with SH/L, whose derivative is 0 there: least squares never leave it.
         """
-        value = float(self.hist.data["Instrument Parameters"][0][WIDTHS["sh_l"]][1])
-        return names if value > MIN_SH_L else names - {"sh_l"}
+        return names - {"sh_l"} if self.is_symmetric else names
 
     def refine(self, names: set[str], cycles: int) -> dict[str, Any]:
         """Refine with these parameters free, but for an idle SH/L, and return the facts to judge it by."""
@@ -248,10 +282,10 @@ class Model:
     def _dropped(self, message: str) -> list[str]:
         if "dropped" in message or "Error" in message:
             tokens = re.findall(r"\d*:\d*:[^\s,]+", message)
-            return [self._plain(t) for t in tokens] or ["some"]
+            return [self.plain(t) for t in tokens] or ["some"]
         return []
 
-    def _plain(self, variable: str) -> str:
+    def plain(self, variable: str) -> str:
         """Return a parameter's name in the words of the job instead of GSAS-II's."""
         labels = [[a.label for a in self.phase(n).atoms()] for n in self.phase_names]
         own = {key: name for name, key in INSTRUMENT.items()}
@@ -274,6 +308,16 @@ class Model:
         moved = [n for n in self.active if wants(names, "uiso", n)]
         atoms = {n: [a for a in self.phase(n).atoms() if a.adp_flag == "I"] for n in moved}
         return {n: min(float(a.uiso) for a in found) for n, found in atoms.items() if found}
+
+    def displacements(self) -> list[tuple[str, float, float | None]]:
+        """Return name, value and esd (None where not refined) of the isotropic displacements [Å²]."""
+        esds, found = self.esds(), []
+        for name in self.active:
+            pid = self.phase_names.index(name)
+            for i, atom in enumerate(self.phase(name).atoms()):
+                if atom.adp_flag == "I":
+                    found.append((f"{name} {atom.label}", float(atom.uiso), esds.get(f"{pid}::AUiso:{i}")))
+        return found
 
     def _narrowest(self) -> tuple[float, float]:
         """Return the smallest Gaussian variance and Lorentzian width over the range, in GSAS-II's centidegrees."""
@@ -377,13 +421,14 @@ class Model:
         """Return scale over esd of each phase whose scale was refined."""
         return {name: value / esd for name, (value, esd) in self.scales().items() if esd > 0}
 
-    def _esds(self) -> dict[str, float]:
+    def esds(self) -> dict[str, float]:
+        """Return the esd of each variable of the last least squares, by GSAS-II's names."""
         covariance = self.project.data["Covariance"]["data"] or {}
         return {k: float(v) for k, v in zip(covariance.get("varyList", []), covariance.get("sig", []), strict=False)}
 
     def scales(self) -> dict[str, tuple[float, float]]:
         """Return scale factor and esd (NaN when not refined) of each phase still in the model."""
-        esds, hist = self._esds(), self.hist
+        esds, hist = self.esds(), self.hist
         if len(self.phase_names) == 1:
             return {
                 self.phase_names[0]: (float(hist.data["Sample Parameters"]["Scale"][0]), esds.get(":0:Scale", math.nan))
@@ -418,117 +463,3 @@ class Model:
             rows = np.asarray(lists.get(self.names[name], {}).get("RefList", []), dtype=float)
             found[name] = rows[:, [0, 1, 2, 3, 4, 5, 8, 9]].tolist() if rows.ndim == 2 else []
         return found
-
-    def curves(self) -> dict[str, list[float]]:
-        """Return the pattern and its model within the limits."""
-        w = self.weights
-        columns = {"two_theta": self.two_theta, "observed": self.observed, "calculated": self.calculated}
-        columns |= {"background": self.background, "sigma": 1.0 / np.sqrt(w)}
-        return {name: values.tolist() for name, values in columns.items()}
-
-    def results(self) -> dict[str, Any]:
-        """Return phases, instrument, background and strong correlations as plain data."""
-        esds, data = self._esds(), self.hist.data
-        values = data["Instrument Parameters"][0]
-        instrument = {n: [float(values[k][1]), esds.get(f":0:{k}")] for n, k in INSTRUMENT.items() if k in values}
-        fractions = self._fractions()
-        phases = [self._phase_result(name, fractions[name], esds) for name in self.phase_names]
-        background = [float(v) for v in data["Background"][0][3:]]
-        correlations = self._correlations()
-        return {"phases": phases, "instrument": instrument, "background": background, "correlations": correlations}
-
-    def _phase_result(self, name: str, fraction: list[float | None], esds: dict[str, float]) -> dict[str, Any]:
-        phase = self.phase(name)
-        scale, scale_esd = self.scales().get(name, (0.0, math.nan))
-        atoms, pid = [], self.phase_names.index(name)
-        for i, atom in enumerate(phase.atoms()):
-            x, y, z = (float(v) for v in atom.coordinates)
-            entry = {"label": atom.label, "x": x, "y": y, "z": z, "occupancy": float(atom.occupancy)}
-            if atom.adp_flag == "I":
-                entry |= {"uiso": float(atom.uiso), "uiso_esd": esds.get(f"{pid}::AUiso:{i}")}
-            atoms.append(entry)
-        return {
-            "name": name,
-            "cell": self._cell(name),
-            "scale": [scale, None if math.isnan(scale_esd) else scale_esd],
-            "weight_fraction": fraction,
-            "present": name not in self.left_out,
-            "atoms": atoms,
-            **self._sample_results(name, esds),
-        }
-
-    def _sample_results(self, name: str, esds: dict[str, float]) -> dict[str, Any]:
-        """Return what the stages may free of a phase's size, microstrain and preferred orientation."""
-        settings, prefix = self.settings(name), f"{self.phase_names.index(name)}:0:"
-        broadening = {
-            parameter: [float(settings[key][1][0]), esds.get(f"{prefix}{key};i")]
-            for parameter, (key, *_) in SAMPLE.items()
-            if self._ever(parameter, name)
-        }
-        texture = {}
-        if self._ever("march", name):
-            texture = {"march": [float(settings["Pref.Ori."][1]), esds.get(f"{prefix}{MARCH}")]}
-        if self._ever("harmonics", name):
-            values = settings["Pref.Ori."][5]
-            texture = {key: [float(value), esds.get(prefix + key)] for key, value in values.items()}
-        return {"broadening": broadening, "texture": texture}
-
-    def _cell(self, name: str) -> dict[str, list[float | None]]:
-        phase = self.phase(name)
-        refined = bool(phase.data["General"]["Cell"][0]) and bool(self._esds())
-        values = [float(v) for v in phase.data["General"]["Cell"][1:8]]
-        esds: list[float] = [0.0] * 7
-        if refined:
-            esds = [float(v) for v in phase.get_cell_and_esd()[1].values()]
-        return {k: [v, e if e > 0 else None] for k, v, e in zip(CELL, values, esds, strict=False)}
-
-    def _fractions(self) -> dict[str, list[float | None]]:
-        """Return weight fractions w_i = S_i M_i / sum(S M) with esds from the covariance of the scales."""
-        if len(self.phase_names) == 1:
-            return {self.phase_names[0]: [1.0, None]}
-        scales = self.scales()
-        mass = np.array([float(self.phase(n).data["General"]["Mass"]) for n in scales])
-        s = np.array([v for v, _ in scales.values()])
-        total = float(np.sum(s * mass)) or math.nan
-        w = s * mass / total
-        jacobian = (np.diag(mass) - np.outer(w, mass)) / total
-        covariance = self.project.data["Covariance"]["data"] or {}
-        vary = list(covariance.get("varyList", []))
-        keys = [f"{self.phase_names.index(n)}:0:Scale" for n in scales]
-        found: dict[str, list[float | None]] = {n: [0.0, None] for n in self.phase_names}
-        esd: list[float | None] = [None] * len(w)
-        if all(k in vary for k in keys):
-            chosen = [vary.index(k) for k in keys]
-            matrix = np.asarray(covariance["covMatrix"])[np.ix_(chosen, chosen)]
-            esd = [float(v) for v in np.sqrt(np.maximum(np.diag(jacobian @ matrix @ jacobian.T), 0.0))]
-        found.update({n: [float(v), e] for n, v, e in zip(scales, w, esd, strict=False)})
-        return found
-
-    def _correlations(self) -> list[tuple[str, str, float]]:
-        covariance = self.project.data["Covariance"]["data"] or {}
-        matrix = np.asarray(covariance.get("covMatrix", []))
-        if matrix.ndim != 2:
-            return []
-        esd = np.sqrt(np.maximum(np.diag(matrix), 1e-300))
-        scaled, names = matrix / np.outer(esd, esd), covariance["varyList"]
-        pairs = zip(*np.nonzero(np.triu(np.abs(scaled) > CORRELATED, 1)), strict=True)
-        return [(self._plain(names[i]), self._plain(names[j]), float(scaled[i, j])) for i, j in pairs]
-
-    def save(self, path: Path, final: Path) -> Path:
-        """Save the project under a name, recording the place where it will lie; return the path."""
-        self.project.save(str(path))
-        data = copy.copy(self.project.data)
-        data["Controls"]["data"]["LastSavedAs"] = str(final)
-        sys.modules[self.scripting.__name__].SaveDictToProjFile(data, self.project.names, str(path))
-        return path
-
-    def write_cif(self, name: str, path: Path) -> Path:
-        """Write a phase as CIF with the esds of its cell (which GSAS-II's own script export leaves out)."""
-        self.phase(name).export_CIF(str(path))
-        text = path.read_text(encoding="utf-8")
-        for key, (value, esd) in self._cell(name).items():
-            tag = "_cell_volume" if key == "volume" else f"_cell_{'length' if len(key) == 1 else 'angle'}_{key}"
-            if value is not None and esd is not None:
-                text = re.sub(rf"^{tag}\s.*$", f"{tag}  {self.text.with_esd(value, esd)}", text, flags=re.MULTILINE)
-        path.write_text(text, encoding="utf-8")
-        return path

@@ -44,6 +44,18 @@ def check_instrument_text(text: str) -> tuple[str | None, str | None]:
     return None, None
 
 
+def overridden_widths(text: str) -> dict[str, float]:
+    r"""Return the widths that an override file gives, by the job's names [centidegree²; x, y and z centidegree].
+
+    Examples
+    --------
+    >>> overridden_widths("#GSAS-II instrument parameter file\nU:5.0\nX:1.5\n")
+    {'u': 5.0, 'x': 1.5}
+    """
+    found = dict(_VALUE.findall(text.split("#Bank 2")[0]))
+    return {key.lower(): float(found[key]) for key in "UVWXYZ" if key in found}
+
+
 def instrument_text(job: dict[str, Any], names: dict[str, str]) -> str:
     """Return an instrument parameter file of the job's values, those of an override file winning.
 

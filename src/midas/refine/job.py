@@ -45,6 +45,8 @@ class PhaseFile:
 
     name: str
     path: Path
+    cell: tuple[float, ...] = ()
+    """a, b, c [Å], alpha, beta, gamma [deg] of the CIF; empty where it was not read."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,11 @@ class RefinementJob:
     """Write project and CIF into `output_dir`."""
     warnings: tuple[str, ...] = ()
     """Remarks on the input, handed through to the result."""
+    broadening: dict[str, float] = field(default_factory=dict)
+    """size [µm] and microstrain [1e-6] to start from where a stage frees them: what the peaks are wider by than the
+    instrument makes them; left out where they are not."""
+    sh_l_known: bool = True
+    """False where the axial divergence is the default of the file, which nobody measured."""
     start: Start | None = None
     """Where to start from instead of the CIF and the instrument; the CIF stays what cells are judged by."""
 
@@ -146,9 +153,9 @@ class PhaseResult:
     atoms: tuple[dict[str, Any], ...] = ()
     """label, x, y, z, occupancy, uiso [Å²], uiso_esd of each atom"""
     broadening: dict[str, Value] = field(default_factory=dict)
-    """size [µm] and microstrain [1e-6] of the sample, where a stage may free them: isotropic, Lorentzian"""
+    """size [µm] and microstrain [1e-6] of the sample, where they were refined: isotropic, Lorentzian"""
     texture: dict[str, Value] = field(default_factory=dict)
-    """march (1: no preferred orientation) or the coefficients "C(l,n)" of the harmonics, where a stage may free them"""
+    """march (1: no preferred orientation) or the coefficients "C(l,n)" of the harmonics, where they were refined"""
 
 
 @dataclass(frozen=True)

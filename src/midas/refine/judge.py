@@ -35,6 +35,12 @@ STRONG_EVIDENCE = 10.0
 """Difference of Schwarz's criterion that makes a larger number of background terms worth it."""
 MAX_SIZE = 9.999
 """Domain size [µm] from which it broadens nothing; engines keep it at 10."""
+PLAUSIBLE_UISO = (3e-4, 0.1)
+"""Isotropic displacements [Å²] that atoms of a crystal have. Not less than their zero-point motion, which for heavy
+atoms in stiff crystals (tungsten) is 6e-4; and not more than a crystal stands before it melts: a tenth to a seventh of
+the distance to the neighbours (Lindemann's rule), which for 2 to 3 Å is a root mean square of 0.3 Å along a line."""
+AXIAL_ESDS = 3.0
+"""A cell that one standard deviation of the axial divergence moves by more esds than this has no honest esd."""
 PRESENT_ESDS = 3.0
 """A phase whose scale is not this many esds above zero is not in the data."""
 
@@ -144,6 +150,75 @@ def doubtful_cells(cells: dict[str, tuple[float, ...]], reference_cells: dict[st
                 "is it this phase, and are wavelength and distance right?"
             )
     return found
+
+
+def doubtful_uiso(atoms: list[tuple[str, float, float | None]]) -> list[str]:
+    """Return a sentence on each displacement outside of `PLAUSIBLE_UISO`, of name, value and esd [Å²].
+
+    One below it is doubtful only where its esd says so, one above it always: lines too weak far out are what all errors
+    of intensity look like. One that was not refined (its esd is None) is the CIF's.
+
+    Examples
+    --------
+    >>> doubtful_uiso([("CeO2 Ce1", 0.34, 0.02), ("CeO2 O1", 0.0001, 0.002), ("LaB6 B1", 0.5, None)])
+    ['CeO2 Ce1: Uiso = 0.34 Å² is implausible, crystals have 0.0003 to 0.1: are intensities and phase right?']
+    """
+    low, high = PLAUSIBLE_UISO
+    return [
+        f"{name}: Uiso = {value:.2g} Å² is implausible, crystals have {low:g} to {high:g}: "
+        "are intensities and phase right?"
+        for name, value, esd in atoms
+        if esd is not None and (value > high or value + PRESENT_ESDS * esd < low)
+    ]
+
+
+def axial_bound(two_theta: ArrayLike, lines: ArrayLike, weights: ArrayLike, sh_l: float) -> float:
+    """Return by how much, relatively, an axial divergence moves a cell found from these lines, at the most.
+
+    It smears a line towards low angles, to cos(2φ) = cos(2θ) sqrt(1 + h²), h up to SH/L (Finger, Cox and Jephcoat,
+    J. Appl. Cryst. 27 (1994) 892), so by h² cot(2θ) / 2, of which a fit of the whole line takes in less than a half.
+    By Bragg's law that is cotθ / 2 times as much of d. Points count by what they say of the cell.
+
+    Examples
+    --------
+    >>> x = np.linspace(2.0, 4.0, 400)
+    >>> round(1e4 * axial_bound(x, np.exp(-(((x - 3.0) / 0.03) ** 2)), np.ones(400), 0.002), 1)
+    3.6
+    """
+    x, y, w = (np.asarray(v, dtype=float) for v in (two_theta, lines, weights))
+    tan, cot = np.tan(np.radians(x / 2.0)), 1.0 / np.tan(np.radians(x))
+    counts = w * (y * tan) ** 2
+    total = float(np.sum(counts))
+    return float(np.sum(counts * sh_l**2 / 4.0 * cot / tan / 2.0)) / total if total > 0 else 0.0
+
+
+def axial_doubts(moved: dict[str, float], chi2_change: float = 0.0, gof: float = 1.0) -> list[str]:
+    """Return a sentence where the axial divergence is known too poorly for the esds of the cells to be honest.
+
+    `moved` says by how many of its esds each cell differs between two values of SH/L, `chi2_change` by how much chi²
+    does. Cell and misfit both go with the asymmetry, SH/L squared, so that one standard deviation of it moves a cell by
+    the one over the root of the other; two fits that are as good count as one standard deviation apart.
+
+    Examples
+    --------
+    >>> axial_doubts({"CeO2": 2.5}), axial_doubts({"CeO2": 9.0}, chi2_change=25.0)
+    ([], [])
+    """
+    name = max(moved, key=moved.__getitem__, default=None)
+    if name is None:
+        return []
+    by = moved[name] / max(math.sqrt(abs(chi2_change)) / max(gof, 1.0), 1.0)
+    if by <= AXIAL_ESDS:
+        return []
+    return [
+        f"the lines do not tell the axial divergence well enough: the cell of {name} may be off by {by:.0f} esds for "
+        "it; fit more rings, or give a calibrant's SH/L (--instprm)"
+    ]
+
+
+def largest_change(cell: tuple[float, ...], other: tuple[float, ...]) -> float:
+    """Return the largest relative difference of a, b and c of two cells."""
+    return max(abs(b / a - 1.0) for a, b in zip(cell[:3], other[:3], strict=True))
 
 
 def _shape_problems(facts: StageFacts) -> list[str]:
@@ -317,7 +392,7 @@ class FitFacts:
     absent: tuple[str, ...] = ()
     """Phases found not to be in the data, each with its figures."""
     doubtful: tuple[str, ...] = ()
-    """Of `doubtful_cells`."""
+    """Of `doubtful_cells`, `doubtful_uiso` and `axial_doubts`: what speaks against values that fit well."""
     reduced: tuple[str, ...] = ()
     """Stages of which less was kept than they wanted, each with what was refined."""
     n_phases: int = 1

@@ -191,6 +191,14 @@ def observed_width(two_theta: NDArray[np.float64], intensity: NDArray[np.float64
     >>> abs(width - 0.05) < 0.002
     True
     """
+    found = observed_widths(two_theta, intensity)
+    return None if found is None else (float(np.median(found[1])), float(np.median(found[0])))
+
+
+def observed_widths(
+    two_theta: NDArray[np.float64], intensity: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Return 2θ and FWHM [deg] of up to ten of the strongest peaks, or None where fewer than two stand out."""
     from scipy.ndimage import percentile_filter
     from scipy.signal import find_peaks, peak_widths
 
@@ -204,7 +212,17 @@ def observed_width(two_theta: NDArray[np.float64], intensity: NDArray[np.float64
     bins = np.arange(len(two_theta))
     widths = np.interp(right, bins, two_theta) - np.interp(left, bins, two_theta)
     wide_enough = samples > 0
-    return float(np.median(widths[wide_enough])), float(np.median(two_theta[strongest[wide_enough]]))
+    return two_theta[strongest[wide_enough]], widths[wide_enough]
+
+
+def instrument_widths(
+    instrument: Instrument, two_theta: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return Gaussian FWHM² [centidegree²] and Lorentzian FWHM [centidegree] of the instrument at each 2θ [deg]."""
+    theta = np.radians(two_theta / 2.0)
+    variance = instrument.u * np.tan(theta) ** 2 + instrument.v * np.tan(theta) + instrument.w
+    lorentz = instrument.x / np.cos(theta) + instrument.y * np.tan(theta) + instrument.z
+    return FWHM2_PER_VARIANCE * variance, lorentz
 
 
 def model_width(instrument: Instrument, two_theta: float) -> float:
@@ -217,12 +235,10 @@ def model_width(instrument: Instrument, two_theta: float) -> float:
     >>> round(model_width(Instrument(0.2, u=0.0, v=0.0, w=1.0), 10.0), 6)
     0.023548
     """
-    theta = math.radians(two_theta / 2.0)
-    variance = instrument.u * math.tan(theta) ** 2 + instrument.v * math.tan(theta) + instrument.w
-    lorentz = instrument.x / math.cos(theta) + instrument.y * math.tan(theta) + instrument.z
-    if variance < 0:
+    gauss2, lorentz = (float(v) for v in instrument_widths(instrument, np.asarray(two_theta)))
+    if gauss2 < 0:
         return math.nan
-    return CENTIDEGREE * (0.5346 * lorentz + math.sqrt(0.2166 * lorentz**2 + FWHM2_PER_VARIANCE * variance))
+    return CENTIDEGREE * (0.5346 * lorentz + math.sqrt(0.2166 * lorentz**2 + gauss2))
 
 
 def with_observed_width(instrument: Instrument, lineout: Lineout) -> tuple[Instrument, str | None]:

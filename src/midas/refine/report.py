@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ def summary_lines(summary: Mapping[str, Any], *, verbose: bool = False) -> list[
         if summary["mean_Rwp"] is not None
         else "Rwp: none, there is no success"
     )
-    lines += _phase_lines(summary)
+    lines += [*_phase_lines(summary), *_remark_lines(summary.get("remarks", ()))]
     if verbose:
         return [*lines, *_histogram_lines("histogram", summary["histograms"], stages=True)]
     return [*lines, *_histogram_lines("worst", worst(summary))]
@@ -96,6 +96,12 @@ def _phase_lines(summary: Mapping[str, Any]) -> list[str]:
     widths = [max(len(row[i]) for row in rows) for i in range(6)]
     aligns = "<<>>>>"
     return ["", *("  ".join(f"{v:{a}{w}}" for v, a, w in zip(r, aligns, widths, strict=True)).rstrip() for r in rows)]
+
+
+def _remark_lines(remarks: Sequence[str]) -> list[str]:
+    """Return what the fits say together, each sentence wrapped."""
+    lines = [line for words in remarks for line in textwrap.wrap(words, WIDTH, subsequent_indent="  ")]
+    return ["", *lines] if lines else []
 
 
 def _quantities(

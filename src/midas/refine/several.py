@@ -10,7 +10,7 @@ from midas.refine.pictures import draw_results
 from midas.refine.summary import collect, write_summary
 from midas.refine.table import write_table
 
-_SHARED = ("engine", "cif_files", "phase_names", "instprm", "limits", "bkg_terms", "stages", "sigma")
+_SHARED = ("engine", "cif_files", "phase_names", "reference_cells", "instprm", "limits", "bkg_terms", "stages", "sigma")
 
 
 def joined_summary(summaries: Sequence[Mapping[str, Any]], folder: Path) -> dict[str, Any]:

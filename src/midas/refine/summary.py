@@ -15,6 +15,7 @@ import numpy as np
 from midas.io.atomic import atomic_path
 from midas.refine.job import PhaseResult, RefinementResult, StageRecord, Value
 from midas.refine.lineouts import Lineout
+from midas.refine.remarks import batch_remarks
 
 SUMMARY_NAME = "refinement_summary.json"
 CELL = ("a", "b", "c", "alpha", "beta", "gamma", "volume")
@@ -62,6 +63,7 @@ def collect(data_file: str, histograms: list[dict[str, Any]], about: dict[str, A
         "partial": count["partial"],
         "median_Rwp": statistics.median(good) if good else None,
         "phases": _phase_means(histograms),
+        "remarks": batch_remarks(histograms, about.get("reference_cells", {})),
         **about,
     }
 

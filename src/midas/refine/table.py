@@ -51,9 +51,9 @@ _PHASE_VALUES = {
     "weight_fraction": ("", "share of the mass of all phases, 0 to 1; 0 for a phase that is not in the data"),
 }
 _SAMPLE_VALUES = {
-    "size": ("µm", "size of the crystallites; empty where no stage frees it"),
-    "microstrain": ("1e-6", "spread of d within the sample, relative; empty where no stage frees it"),
-    "march": ("", "March-Dollase coefficient, 1 without preferred orientation; empty where no stage frees it"),
+    "size": ("µm", "size of the crystallites; empty where it was not refined"),
+    "microstrain": ("1e-6", "spread of d within the sample, relative; empty where it was not refined"),
+    "march": ("", "March-Dollase coefficient, 1 without preferred orientation; empty where it was not refined"),
 }
 _INSTRUMENT_VALUES = {
     "u": (f"{_WIDTH}²", "Gaussian variance u tan²θ + v tanθ + w"),

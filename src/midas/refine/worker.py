@@ -23,7 +23,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 MAX_LOG = 20000
 """Characters of captured output sent back; the end is kept."""
-SHORT_STEPS, TWO_STEPS = " after short steps", " after a fit of its own"
+SHORT_STEPS, TWO_STEPS, SYMMETRIC = " after short steps", " after a fit of its own", " with symmetric lines"
 KEPT, ROLLED_BACK, NOT_NEEDED, NOT_REACHED = "kept", "rolled back", "not needed", "not reached"
 
 
@@ -127,9 +127,9 @@ class Captured:
 
 def refine(scripting: Any, job: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Return the result of one histogram, stage by stage, as plain data."""
-    model_module, judge = load_neighbour("gsas2_model"), load_neighbour("judge")
-    model = model_module.Model(scripting, job, folder, load_neighbour("gsas2_text"))
-    records, stopped, absent = run_stages(model, job["stages"], judge)
+    outcome, judge = load_neighbour("gsas2_results"), load_neighbour("judge")
+    model = load_neighbour("gsas2_model").Model(scripting, job, folder, load_neighbour("gsas2_text"))
+    records, stopped, absent, doubts = run_stages(model, job["stages"], judge)
     o, c, b, w = model.observed, model.calculated, model.background, model.weights
     explained = judge.explained_fraction(o, c, b, w)
     r_wp, gof = judge.r_wp(o, c, w), model.gof()
@@ -138,7 +138,7 @@ def refine(scripting: Any, job: dict[str, Any], folder: Path) -> dict[str, Any]:
             stopped=stopped,
             rolled_back=tuple(r["name"] for r in records if r["outcome"] == ROLLED_BACK),
             absent=tuple(absent),
-            doubtful=tuple(judge.doubtful_cells(model.cells(), model.reference)),
+            doubtful=(*judge.doubtful_cells(model.cells(), model.reference), *doubts),
             reduced=tuple(reduced_stages(job["stages"], records)),
             n_phases=len(job["phases"]),
             r_wp=r_wp,
@@ -155,8 +155,8 @@ def refine(scripting: Any, job: dict[str, Any], folder: Path) -> dict[str, Any]:
         "gof": _finite(gof),
         "explained": explained,
         "stages": records,
-        **model.results(),
-        "curves": model.curves(),
+        **outcome.results(model),
+        "curves": outcome.curves(model),
         "reflections": model.reflections(),
     }
     if job["export"] and not (job["start"] and status == "failed"):  # the files of the first try stay
@@ -180,8 +180,8 @@ def _finite(value: float | None) -> float | None:
 
 def run_stages(
     model: Any, stages: list[dict[str, Any]], judge: Any
-) -> tuple[list[dict[str, Any]], str | None, list[str]]:
-    """Run the stages in order; return their records, why it stopped early (or None), and the phases not in the data."""
+) -> tuple[list[dict[str, Any]], str | None, list[str], list[str]]:
+    """Run the stages in order; return their records, why it stopped early (or None), absent phases and reservations."""
     records: list[dict[str, Any]] = []
     absent: list[str] = []
     kept: set[str] = set()
@@ -218,9 +218,13 @@ def run_stages(
                 stopped = f"no reflection of {', '.join(missing)} lies within the range fitted; {stopped}"
     if stopped is None and len(model.active) > 1:
         absent += drop_ghosts(model, kept, judge)
+    doubts: list[str] = []
+    if stopped is None:
+        more, doubts = load_neighbour("axial").settle(model, kept, judge, run_stage)
+        records += more
     if stopped is None and model.job["choose_background"]:
         records.append(choose_background(model, kept, judge))
-    return records, stopped, absent
+    return records, stopped, absent, [*doubts, *judge.doubtful_uiso(model.displacements())]
 
 
 def start_linearly(
@@ -327,7 +331,7 @@ def run_stage(
     problems: list[str] = model.prepare(stage) if "axis" in stage else []
     best = float("inf")
     start = model.state()
-    for how, names in ways(stage):
+    for how, names in ways(stage, symmetric=not model.is_symmetric and not model.job["sh_l_known"]):
         prepare_way(model, how, names, kept, stage)
         facts, found = attempt(model, kept | set(names), stage["max_cycles"], before, judge)
         if not found:
@@ -347,19 +351,30 @@ def run_stage(
     return record, kept
 
 
-def ways(stage: dict[str, Any]) -> list[tuple[str, list[str]]]:
-    """Return how a stage is tried: plainly, with fewer parameters, and, where the rest rests on it, more carefully."""
-    plain = [("", names) for names in (stage["refine"], *stage["alternatives"])]
+def ways(stage: dict[str, Any], *, symmetric: bool = False) -> list[tuple[str, list[str]]]:
+    """Return how a stage is tried: plainly, with fewer parameters, and, where the rest rests on it, more carefully.
+
+    `symmetric` tries sets with the axial divergence without it, too, before smaller ones: arcs of an area detector have
+    next to none, and least squares get stuck on the way to it.
+    """
+    plain = []
+    for names in (stage["refine"], *stage["alternatives"]):
+        plain.append(("", names))
+        if symmetric and "sh_l" in names:
+            plain.append((SYMMETRIC, names))
     return [*plain, (SHORT_STEPS, stage["refine"]), (TWO_STEPS, stage["refine"])] if stage["required"] else plain
 
 
 def prepare_way(model: Any, how: str, names: list[str], kept: set[str], stage: dict[str, Any]) -> None:
     """Move the model, as a way of trying a stage asks for, before the attempt that is judged."""
+    model.begin_broadening(stage, names)
     try:
         if how == SHORT_STEPS:
             model.approach(kept | set(names))
         elif how == TWO_STEPS:
             model.refine(set(names), stage["max_cycles"])
+        elif how == SYMMETRIC:
+            model.set_axial_divergence(0.0)
     except Exception:  # noqa: BLE001 - the attempt that follows is judged, wherever this led
         traceback.print_exc()
 
@@ -382,11 +397,12 @@ def attempt(model: Any, names: set[str], cycles: int, before: float | None, judg
 def export(model: Any, job: dict[str, Any], folder: Path, status: str, warnings: list[str]) -> str | None:
     """Write project and CIFs and move them to the output folder; return the project's name."""
     stem, target = f"hist_{job['index']:04d}", Path(job["output_dir"])
-    written = [model.save(folder / f"{stem}.gpx", target / f"{stem}.gpx")]
+    outcome = load_neighbour("gsas2_results")
+    written = [outcome.save(model, folder / f"{stem}.gpx", target / f"{stem}.gpx")]
     if status in ("success", "partial"):
         for name in model.phase_names:
             try:
-                written.append(model.write_cif(name, folder / f"{stem}_{name}.cif"))
+                written.append(outcome.write_cif(model, name, folder / f"{stem}_{name}.cif"))
             except Exception as error:  # noqa: BLE001 - the fit stands without its CIF, the record says so
                 traceback.print_exc()
                 warnings.append(f"no CIF of {name} could be written: {error}")

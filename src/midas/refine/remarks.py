@@ -1,0 +1,136 @@
+"""What the fits of a batch say together and none says alone: cells off alike, parameters that go together."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from midas.refine.check import COMMON_LIMIT
+
+ALIKE = 0.2
+"""Cells are off alike when histograms, axes and phases differ by less than this share of what they are off by."""
+LEAST_ESD = 1e-4
+"""Relative; phases whose cells are better known than this count alike."""
+NAMED = 3
+"""Pairs of correlated parameters that are named."""
+_BELIEVED = ("success", "partial")
+
+
+@dataclass(frozen=True)
+class Offset:
+    """How far the cells of a phase lie from its CIF's over a batch."""
+
+    phase: str
+    change: float
+    """Median relative change of a, b and c."""
+    esd: float
+    """Median of its relative esd."""
+    spread: float
+    """Half of what lies between histograms (scatter) or between axes, whichever is more; relative."""
+
+
+def cell_offsets(
+    histograms: Sequence[Mapping[str, Any]], reference_cells: Mapping[str, Mapping[str, float]]
+) -> list[Offset]:
+    """Return how far the refined cells of each phase lie from those of the CIFs."""
+    found = []
+    for name, reference in reference_cells.items():
+        rows = []
+        for h in histograms:
+            for p in h["phases"] if h["status"] in _BELIEVED else ():
+                if p["name"] == name and p["present"] and p["cell_esd"].get("a"):
+                    changes = [p["cell"][k] / reference[k] - 1.0 for k in "abc"]
+                    rows.append((changes, p["cell_esd"]["a"] / p["cell"]["a"]))
+        if rows:
+            means = [statistics.fmean(changes) for changes, _ in rows]
+            middle = statistics.median(means)
+            scatter = 1.4826 * statistics.median(abs(v - middle) for v in means)
+            axes = statistics.median(max(changes) - min(changes) for changes, _ in rows) / 2.0
+            found.append(Offset(name, middle, statistics.median(esd for _, esd in rows), max(scatter, axes)))
+    return found
+
+
+def cell_remark(
+    histograms: Sequence[Mapping[str, Any]], reference_cells: Mapping[str, Mapping[str, float]]
+) -> str | None:
+    """Return a sentence where all cells of a batch are off their CIFs by the same share, as a wrong wavelength does.
+
+    More than 0.1 % is asked for, as `check_rings` does: cells of one substance differ by as much, from sample to sample
+    and with 100 K. No fit can tell such an error, its Rwp is the same.
+
+    Examples
+    --------
+    >>> phase = {"name": "Si", "present": True, "cell": dict.fromkeys("abc", 5.4581), "cell_esd": {"a": 1e-4}}
+    >>> cell_remark([{"status": "success", "phases": [phase]}], {"Si": dict.fromkeys("abc", 5.43094)})
+    'all cells of Si are 0.50 % larger than in the CIF: wavelength or distance? Or temperature, pressure, composition'
+    """
+    offsets = cell_offsets(histograms, reference_cells)
+    if not offsets:
+        return None
+    common = statistics.fmean([o.change for o in offsets], [1.0 / max(o.esd, LEAST_ESD) ** 2 for o in offsets])
+    for o in offsets:
+        apart = abs(o.change - common)
+        if abs(o.change) <= COMMON_LIMIT or o.spread > ALIKE * abs(common):
+            return None
+        if apart > max(ALIKE * abs(common), 3.0 * o.esd):
+            return None
+    names = [o.phase for o in offsets]
+    size = f"{abs(common):.2%} {'larger' if common > 0 else 'smaller'}".replace("%", " %")
+    if len(names) == 1:
+        return (
+            f"all cells of {names[0]} are {size} than in the CIF: wavelength or distance? "
+            "Or temperature, pressure, composition"
+        )
+    listed = f"{', '.join(names[:-1])} and {names[-1]}"
+    return (
+        f"all cells, of {listed} alike, are {size} than in their CIFs: wavelength or distance? "
+        "Phases seldom change by the same share of themselves"
+    )
+
+
+def batch_remarks(
+    histograms: Sequence[Mapping[str, Any]], reference_cells: Mapping[str, Mapping[str, float]]
+) -> list[str]:
+    """Return the sentences on a batch: cells off alike, and correlated parameters.
+
+    Examples
+    --------
+    >>> batch_remarks([], {})
+    []
+    """
+    found = (cell_remark(histograms, reference_cells), correlation_remark(histograms))
+    return [words for words in found if words is not None]
+
+
+def correlated_pairs(histograms: Sequence[Mapping[str, Any]]) -> list[tuple[str, int]]:
+    """Return the pairs of parameters correlated by more than 0.95, with the number of histograms, most first.
+
+    Examples
+    --------
+    >>> correlated_pairs([{"status": "success", "correlations": [["u", "w", -0.98]]}])
+    [('u and w', 1)]
+    """
+    counts = Counter(
+        f"{a} and {b}" for h in histograms if h["status"] in _BELIEVED for a, b, _ in h.get("correlations", ())
+    )
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
+def correlation_remark(histograms: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return a sentence that names the pairs correlated in most histograms, or None without any.
+
+    Examples
+    --------
+    >>> correlation_remark([{"status": "success", "correlations": [["u", "w", -0.98]]}])
+    'correlated by more than 0.95: u and w (1 of 1)'
+    """
+    pairs = correlated_pairs(histograms)
+    if not pairs:
+        return None
+    fitted = sum(h["status"] in _BELIEVED for h in histograms)
+    words = ", ".join(f"{names} ({n} of {fitted})" for names, n in pairs[:NAMED])
+    more = f"; {len(pairs) - NAMED} more pairs in the summary" if len(pairs) > NAMED else ""
+    return f"correlated by more than 0.95: {words}{more}"
