@@ -14,7 +14,7 @@ from types import ModuleType
 import numpy as np
 import numpy.typing as npt
 
-from midas.io.gsas_zarr import CakeFile, write_cake_file
+from midas.io.gsas_zarr import INDEPENDENT, CakeFile, write_cake_file
 
 HERE = Path(__file__).resolve().parent
 WAVELENGTH = 0.2
@@ -100,6 +100,7 @@ def write_scan(scan: Scan, folder: Path) -> tuple[Path, list[Path]]:
         last_omega=10.0 * n + 9.5,
         frame_numbers=FRAMES * (n + 1) - 1,
         instrument={**STORED, "Distance": 1e6},
+        metadata={INDEPENDENT: True},
     )
     cifs = [synthetic.write_cif(folder / f"{p}.cif", TEXTS[p], CELLS[p]) for p in scan.phases]
     return write_cake_file(folder / "scan.zarr.zip", cake), cifs

@@ -11,7 +11,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from midas.io.gsas_zarr import CakeFile
+from midas.io.gsas_zarr import INDEPENDENT, CakeFile
 from midas.refine.dispatch import EngineCommand
 from midas.refine.job import Instrument, PhaseFile, RefinementJob
 from midas.refine.stages import default_stages
@@ -78,6 +78,7 @@ def make_cake(columns: list[np.ndarray], two_theta: np.ndarray, *, frames: int =
         instrument=dict(INSTRUMENT),
         temperature=301.0 * one,
         pressure=0.2 * one,
+        metadata={INDEPENDENT: True},
     )
 
 

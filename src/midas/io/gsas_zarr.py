@@ -31,6 +31,8 @@ SUFFIX = ".zarr.zip"
 
 SOURCE = "source"
 """Key of midas's own metadata: what tells what the file was made of."""
+INDEPENDENT = "independent_bins"
+"""Key of midas's own metadata: true where no pixel has a part in two bins, as in patterns that were computed."""
 CORRECTIONS = "corrections"
 """Key of midas's own metadata: what the counts of each pixel were divided by; not there where they were not."""
 

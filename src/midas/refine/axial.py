@@ -34,7 +34,7 @@ def settle(
     moved = {name: bound / esd for name, esd in esds.items()}
     if not judge.axial_doubts(moved) and (model.is_symmetric or not any(by > 1.0 for by in moved.values())):
         return [], []
-    start, chi2, cells, gof = model.state(), model.chi2(), model.cells(), model.gof() or 1.0
+    start, chi2, cells, gof = model.state(), model.chi2(), model.cells(), model.noise()
     model.set_axial_divergence(other)
     stage = {"name": STAGE, "refine": sorted(kept - {"sh_l"}), "alternatives": [], "required": False, "max_cycles": 20}
     record, _ = run_stage(model, stage, set(), judge)

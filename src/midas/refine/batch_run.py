@@ -189,6 +189,7 @@ def make_job(
         broadening=broadening,
         sh_l_known=options.instprm is not None or knows_sh_l(stored, options.stages),
         start=start.start if start else None,
+        sharing=lineout.sharing,
     )
 
 

@@ -36,8 +36,9 @@ class Model:
 
     instrument_names, sample_names, march_name = INSTRUMENT, SAMPLE, MARCH
 
-    def __init__(self, scripting: Any, job: dict[str, Any], folder: Path, text: Any) -> None:
-        self.scripting, self.job, self.folder, self.text = scripting, job, folder, text
+    def __init__(self, scripting: Any, job: dict[str, Any], folder: Path, text: Any, spread: float) -> None:
+        """Set up the project; `spread` is `SharedPixels.spread` of the lineout."""
+        self.scripting, self.job, self.folder, self.text, self.spread = scripting, job, folder, text, spread
         self.names: dict[str, str] = {}
         self.left_out: set[str] = set()
         self.phase_names = [p["name"] for p in job["phases"]]
@@ -388,7 +389,8 @@ class Model:
     def linear_scales(self, linear_fit: Any) -> dict[str, tuple[float, float]]:
         """Return (scale, esd) of each phase by linear least squares, and start from them and from their background."""
         patterns, terms = self.phase_patterns(), int(self.job["background_terms"])
-        background, scales = linear_fit(self.two_theta, self.observed, self.weights, list(patterns.values()), terms)
+        weights = self.weights / self.spread
+        background, scales = linear_fit(self.two_theta, self.observed, weights, list(patterns.values()), terms)
         self.start_background(background)
         for name, (scale, _) in zip(patterns, scales, strict=True):
             self._scale_entry(name)[0] = scale
@@ -416,6 +418,10 @@ class Model:
         """Return sqrt(chi² / degrees of freedom) of the present state."""
         n = int(np.count_nonzero(self.weights > 0)) - self.n_free()
         return math.sqrt(self.chi2() / n) if n > 0 else None
+
+    def noise(self) -> float:
+        """Return the goodness of fit to judge differences of chi² by: what points share makes chance ones larger."""
+        return max(self.gof() or 1.0, 1.0) * math.sqrt(self.spread)
 
     def significance(self) -> dict[str, float]:
         """Return scale over esd of each phase whose scale was refined."""

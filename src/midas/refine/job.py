@@ -112,6 +112,9 @@ class RefinementJob:
     """False where the axial divergence is the default of the file, which nobody measured."""
     start: Start | None = None
     """Where to start from instead of the CIF and the instrument; the CIF stays what cells are judged by."""
+    sharing: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)))
+    """shape (n_bands, n): [k - 1, i] is the correlation of the points i and i + k, which uncertainties allow for; no
+    band where points are independent."""
 
     def to_message(self) -> dict[str, Any]:
         """Return the job as plain data fit for JSON."""
@@ -120,6 +123,7 @@ class RefinementJob:
             "two_theta": self.two_theta.tolist(),
             "intensity": self.intensity.tolist(),
             "sigma": self.sigma.tolist(),
+            "sharing": [[round(v, 4) for v in band] for band in self.sharing.tolist()],
             "instrument": dataclasses.asdict(self.instrument),
             "phases": [{"name": p.name, "path": str(p.path)} for p in self.phases],
             "stages": stages_to_data(self.stages),

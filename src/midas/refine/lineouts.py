@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from midas.errors import InputError
 from midas.io.gsas_zarr import INSTRUMENT_DEFAULTS
 from midas.refine.job import Instrument
+from midas.refine.sharing import shared_by_points
 from midas.units import CENTIDEGREE, UM_PER_MM
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ class Lineout:
     """Why there is nothing to refine; None when there is."""
     eta_width: float = 0.0
     """Width of the eta bin [deg]; 360 of a whole ring."""
+    sharing: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)))
+    """shape (n_bands, n): correlations of the points (`sharing.shared_by_points`)"""
 
 
 def read_instrument(values: dict[str, float]) -> tuple[Instrument, float]:
@@ -104,7 +107,7 @@ def _lineout(
     in_range = unmasked if limits is None else unmasked & (x >= limits[0]) & (x <= limits[1])
     usable = unmasked & np.isfinite(y) & np.isfinite(sigma) & (sigma > 0)
     eta = float(np.mean(cake.eta[unmasked, eta_index])) if unmasked.any() else math.nan
-    order = np.flatnonzero(usable)[np.argsort(x[usable], kind="stable")]
+    order, width = np.flatnonzero(usable)[np.argsort(x[usable], kind="stable")], _eta_width(cake)
     return Lineout(
         index=index,
         sum_index=sum_index,
@@ -113,7 +116,8 @@ def _lineout(
         intensity=y[order],
         sigma=sigma[order],
         eta=eta,
-        eta_width=_eta_width(cake),
+        eta_width=width,
+        sharing=shared_by_points(cake, eta_index, width, order),
         omega=0.5 * float(cake.first_omega[sum_index] + cake.last_omega[sum_index]),
         temperature=_known(cake.temperature, sum_index),
         pressure=_known(cake.pressure, sum_index),
@@ -139,7 +143,7 @@ def _eta_width(cake: CakeFile) -> float:
 def without_arrays(lineout: Lineout) -> Lineout:
     """Return what a lineout is, without its points."""
     none = np.empty(0)
-    return dataclasses.replace(lineout, two_theta=none, intensity=none, sigma=none)
+    return dataclasses.replace(lineout, two_theta=none, intensity=none, sigma=none, sharing=np.zeros((0, 0)))
 
 
 def _known(values: NDArray[np.float64] | None, i: int) -> float | None:

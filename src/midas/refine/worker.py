@@ -80,6 +80,7 @@ def import_gsas2(path: str | None, *, plain: bool = False) -> Any:
         except ModuleNotFoundError:
             raise ImportError("its CIF reader needs the package pycifrw, which this interpreter lacks") from None
     load_neighbour("gsas2_mends").install(prefix)
+    load_neighbour("gsas2_sharing").install(prefix)
     if not plain:
         load_neighbour("gsas2_shortcuts").install(prefix)
     return scripting
@@ -128,7 +129,9 @@ class Captured:
 def refine(scripting: Any, job: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Return the result of one histogram, stage by stage, as plain data."""
     outcome, judge = load_neighbour("gsas2_results"), load_neighbour("judge")
-    model = load_neighbour("gsas2_model").Model(scripting, job, folder, load_neighbour("gsas2_text"))
+    shared = load_neighbour("gsas2_sharing").SHARED
+    shared.begin(job["two_theta"], job["sigma"], job["sharing"])
+    model = load_neighbour("gsas2_model").Model(scripting, job, folder, load_neighbour("gsas2_text"), shared.spread)
     records, stopped, absent, doubts = run_stages(model, job["stages"], judge)
     o, c, b, w = model.observed, model.calculated, model.background, model.weights
     explained = judge.explained_fraction(o, c, b, w)
@@ -259,11 +262,11 @@ def drop_ghosts(model: Any, kept: set[str], judge: Any) -> list[str]:
     for name in sorted(model.active, key=lambda n: model.significance().get(n, 0.0)):
         if len(model.active) == 1 or judge.is_certain(model.significance().get(name, 0.0), model.gof() or 1.0):
             break
-        start, chi2, gof, free = model.state(), model.chi2(), model.gof() or 1.0, model.n_free()
+        start, chi2, noise, free = model.state(), model.chi2(), model.noise(), model.n_free()
         model.leave_out([name])
         record, _ = run_stage(model, stage, set(), judge)
         lost = max(free - model.n_free(), 1)
-        if record["outcome"] == KEPT and not judge.is_needed(model.chi2() - chi2, lost, gof):
+        if record["outcome"] == KEPT and not judge.is_needed(model.chi2() - chi2, lost, noise):
             gone.append(f"{name} is not in the data: the fit is as good without it")
             continue
         model.restore(start)
@@ -277,7 +280,8 @@ def choose_background(model: Any, kept: set[str], judge: Any) -> dict[str, Any]:
     stage = {"name": name, "refine": sorted(kept), "alternatives": [], "required": True, "max_cycles": 20}
     begin, start, before = time.perf_counter(), model.state(), model.background_count()
     peaks = model.calculated - model.background
-    n, coefficients = judge.background_terms(model.two_theta, model.observed, model.weights, peaks)
+    weights = model.weights / model.spread
+    n, coefficients = judge.background_terms(model.two_theta, model.observed, weights, peaks)
     if n == before:
         return _record(name, NOT_NEEDED, r_wp=_finite(model.r_wp()), gof=_finite(model.gof()))
     model.start_background(coefficients)

@@ -1,0 +1,119 @@
+"""Standard uncertainties from points that share pixels, in place of GSAS-II's, which takes points as independent.
+
+With J the derivatives of the pattern over sigma, N = J J^T, s the goodness of fit and R the correlation of the points,
+GSAS-II's covariance of the parameters is s² N^-1; that of least squares whose weights leave R out is (Seber & Wild,
+Nonlinear Regression (1989), section 2.8)
+
+    s² N^-1 J R J^T N^-1
+
+Points of a cake finer than a pixel are correlated by a half and more, and esds without R too small by a factor of two.
+Like the worker this imports nothing of midas.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+SAME = 0.05
+"""Derivatives belong to a covariance where J J^T times it is s² to this, each parameter in units of its esd."""
+
+
+class SharedPixels:
+    """The correlation of the points that are being refined, and the derivatives last taken."""
+
+    def __init__(self) -> None:
+        self.two_theta = self.sigma = np.empty(0)
+        self.bands: list[Any] = []
+        self.first = 0.0
+        self.derivatives: Any = None
+
+    def begin(self, two_theta: Sequence[float], sigma: Sequence[float], bands: Sequence[Sequence[float]]) -> None:
+        """Take a lineout: entry i of band k - 1 is the correlation of the points i and i + k."""
+        self.two_theta, self.sigma = np.asarray(two_theta, dtype=float), np.asarray(sigma, dtype=float)
+        self.bands = [np.asarray(band, dtype=float) for band in bands]
+        self.derivatives = None
+
+    @property
+    def spread(self) -> float:
+        """How many times the variance that independent points would give a quantity that varies slowly has."""
+        return 1.0 + 2.0 * sum(float(band.mean()) for band in self.bands)
+
+    def placed(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Note where the points begin for which derivatives are computed."""
+
+        def derivatives(args: Any) -> Any:
+            self.first = float(args[1][0])
+            return original(args)
+
+        return derivatives
+
+    def noted(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Keep the derivatives by what is varied, before GSAS-II multiplies them by other things in place."""
+
+        def independent(varied: Any, dependent: Any, derivatives: Any) -> Any:
+            found = original(varied, dependent, derivatives)
+            self.derivatives = np.array(np.ma.getdata(derivatives))
+            return found
+
+        return independent
+
+    def corrected(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Put the right covariance in the place of GSAS-II's, before anything is computed from it."""
+
+        def core(*args: Any, **named: Any) -> Any:
+            self.derivatives = None
+            done, rvals, result, covariance, sig, shift = original(*args, **named)
+            if len(covariance) and self.bands and self.derivatives is not None:
+                covariance = self.covariance(np.asarray(covariance), float(rvals["GOF"]))
+                sig = np.sqrt(np.diag(covariance))
+            return done, rvals, result, covariance, sig, shift
+
+        return core
+
+    def covariance(self, covariance: Any, gof: float) -> Any:
+        """Return the covariance of parameters with what points share; the same where its derivatives are unknown."""
+        j, start = self.derivatives, int(np.searchsorted(self.two_theta, self.first))
+        n = j.shape[1]
+        if j.shape[0] != len(covariance) or start + n > len(self.two_theta):
+            return covariance
+        j = j / self.sigma[start : start + n]
+        normal = j @ j.T
+        esd = np.sqrt(np.maximum(np.diag(covariance), 1e-300))
+        unit = (covariance / esd[:, None]) @ (normal * esd[None, :]) / max(gof**2, 1e-300)
+        if not np.allclose(unit, np.eye(len(esd)), atol=SAME):
+            return covariance
+        total = normal.copy()
+        for k, band in enumerate(self.bands, 1):
+            part = (j[:, : n - k] * band[start : start + n - k]) @ j[:, k:].T
+            total += part + part.T
+        return covariance @ total @ covariance / gof**2
+
+
+SHARED = SharedPixels()
+"""Of this process, which refines one histogram at a time."""
+
+
+def install(prefix: str) -> None:
+    """Put the correction in place; `prefix` is "GSASII." where that is a package.
+
+    Raises
+    ------
+    ImportError
+        A function to follow is not there: this version's uncertainties would be wrong without anyone knowing.
+    """
+    math, main, variables = (
+        vars(importlib.import_module(f"{prefix}GSASII{n}")) for n in ("strMath", "strMain", "mapvars")
+    )
+    for names, name, make in (
+        (math, "getPowderProfileDerv", SHARED.placed),
+        (variables, "Dict2Deriv", SHARED.noted),
+        (main, "RefineCore", SHARED.corrected),
+    ):
+        if name not in names:
+            raise ImportError(f"this version has no {name}, which midas follows; version 2.0 is known to work")
+        names[name] = functools.wraps(names[name])(make(names[name]))
