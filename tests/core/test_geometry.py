@@ -33,7 +33,7 @@ def reference(g: dict, y: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.nda
     eta = np.where(eta >= 180.0, eta - 360.0, eta)
     rho = r0 / g["RhoD"]
     e = 90.0 - eta
-    p = [g["p"].get(f"p{i}", 0.0) for i in range(15)]
+    p = [g["p"].get(name, 0.0) for name in DISTORTION_NAMES]
 
     def wave(harmonic: int, phase: float) -> np.ndarray:
         return np.cos(np.radians(harmonic * e + phase))
