@@ -13,6 +13,7 @@ SDIST_TOP = {
     *("CMakeLists.txt", "pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", "PKG-INFO"),
     *(
         ".clang-format",
+        ".clang-tidy",
         ".gitignore",
         "src",
         "tests",
@@ -44,7 +45,9 @@ def wheel(path: str) -> list[str]:
     """Return what is wrong with a wheel."""
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
-    problems = [f"it holds {n}" for n in names if not re.match(r"(midas|midas_xrd-[^/]*\.(dist-info|libs))/", n)]
+    problems = [
+        f"it holds {n}" for n in names if not re.match(r"(midas|midas_xrd-[^/]*\.dist-info|midas_xrd\.libs)/", n)
+    ]
     problems += [f"it holds {n}" for n in names if n.endswith((".pyc", ".cpp", ".hpp", ".a"))]
     problems += [f"it lacks {n}" for n in WHEEL_NEEDS if not any(re.fullmatch(n, name) for name in names)]
     size = Path(path).stat().st_size

@@ -192,7 +192,7 @@ def by_fabio(kind: str) -> Write:
     def write(path: Path, stack: np.ndarray) -> None:
         image = fabio.factory(kind)
         image.data = stack[0]
-        if kind == "mar345image":
+        if kind == "mar345image" and hasattr(image, "byteorder"):
             image.byteorder = type(image.byteorder)("<")  # which fabio leaves open
         for frame in stack[1:]:
             image.append_frame(data=frame)

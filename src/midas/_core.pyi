@@ -51,6 +51,7 @@ def nearest_usable(mask: npt.NDArray[np.uint8], *, n_threads: int = 0) -> npt.ND
 
 N_GEOMETRY_PARAMETERS: int
 FIRST_DISTORTION: int
+DISTORTION_TERMS: tuple[tuple[str, int, int, bool], ...]
 PARALLAX: int
 N_IMAGE_PARAMETERS: int
 MAX_PEAKS: int

@@ -20,25 +20,24 @@ from midas.units import UM_PER_MM
 
 FloatArray = npt.NDArray[np.float64]
 
-DISTORTION_NAMES = tuple(f"p{i}" for i in range(15))
+# The core's table (core/distortion.hpp): of each coefficient the name, power of rho, harmonic, and whether a sine.
+_TERMS = _core.DISTORTION_TERMS
+N_DISTORTION = len(_TERMS)
+"""Coefficients of the distortion."""
+DISTORTION_NAMES = tuple(f"p{i}" for i in range(N_DISTORTION))
 """The distortion parameters as files name them; SPEC section 1 gives the polynomial."""
-
-# Position of each term in the core's coefficient vector (core/distortion.hpp).
-RADIAL_TERMS = {"p2": 0, "p5": 1, "p4": 2}
-HARMONIC_TERMS = (  # amplitude, phase [deg], position of the cosine coefficient; the sine's is the next
-    ("p7", "p8", 3),
-    ("p0", "p6", 5),
-    ("p9", "p10", 7),
-    ("p1", "p3", 9),
-    ("p11", "p12", 11),
-    ("p13", "p14", 13),
+ALL_TERMS = f"{DISTORTION_NAMES[0]}..{DISTORTION_NAMES[-1]}"
+"""All of them, for messages."""
+RADIAL_TERMS = {name: k for k, (name, _, harmonic, _) in enumerate(_TERMS) if harmonic == 0}
+"""Position of the coefficients that do not depend on the azimuth."""
+HARMONIC_TERMS = tuple(
+    (name, _TERMS[k + 1][0], k) for k, (name, _, harmonic, is_sine) in enumerate(_TERMS) if harmonic and not is_sine
 )
+"""Amplitude, phase [deg] and position of the cosine coefficient of the others; the sine's is the next."""
 PHASES = frozenset(phase for _, phase, _ in HARMONIC_TERMS)
 """Distortion parameters that are angles."""
 SMALLEST_RADIUS = 40.0
 """[px]: a distortion radius below is one in px or mm, taken for µm."""
-N_DISTORTION = 15
-"""Coefficients of the distortion."""
 
 _SMALLEST_DISTANCE = 1e3  # µm: no detector stands within 1 mm of the sample
 _FEW_PIXELS = 100.0  # of distance: a detector so near would see 2theta beyond 75 deg; 20 m in mm is as few of 200 µm
@@ -49,7 +48,7 @@ _WAVELENGTH_RANGE = (0.01, 10.0)  # Å: 1.2 to 1240 keV
 
 
 def distortion_coefficients(distortion: Mapping[str, float]) -> FloatArray:
-    """Return the core's 15 linear coefficients for file-style parameters p0..p14.
+    """Return the core's linear coefficients for file-style parameters p0, p1, ....
 
     A pair (amplitude, phase [deg]) becomes cosine and sine coefficients: amplitude·cos(mE + phase).
 
@@ -70,7 +69,7 @@ def distortion_coefficients(distortion: Mapping[str, float]) -> FloatArray:
 
 
 def distortion_parameters(coefficients: FloatArray) -> dict[str, float]:
-    """Return the file-style parameters p0..p14 of 15 core coefficients: the inverse of `distortion_coefficients`.
+    """Return the file-style parameters p0, p1, ... of core coefficients: the inverse of `distortion_coefficients`.
 
     A pure cosine keeps a signed amplitude and phase 0, as the classic model writes p0.
 
@@ -123,7 +122,7 @@ class Geometry:
     tilts: tuple[float, float, float] = (0.0, 0.0, 0.0)
     """Rotations (x, y, z) about the beam centre, applied as Rx·Ry·Rz [deg] (`tx ty tz`)."""
     distortion: Mapping[str, float] = field(default_factory=dict)
-    """Distortion parameters by file name, p0..p14: amplitudes dimensionless, phases in deg; absent ones are 0."""
+    """Distortion parameters by file name, p0, p1, ...: amplitudes dimensionless, phases in deg; absent ones are 0."""
     distortion_radius: float | None = None
     """Length that normalises the radius in the distortion [µm] (`RhoD`); required when a p-term is not 0."""
     image_transforms: tuple[int, ...] = ()
@@ -164,7 +163,7 @@ class Geometry:
         distortion = {k: number(f"distortion {k}", v) for k, v in self.distortion.items()}
         unknown = [name for name in distortion if name not in DISTORTION_NAMES]
         if unknown:
-            raise InputError(f"unknown distortion parameter {unknown[0]!r}; expected p0..p14")
+            raise InputError(f"unknown distortion parameter {unknown[0]!r}; expected {ALL_TERMS}")
         if self.distortion_radius is None and any(distortion.values()):
             raise GeometryError(
                 "the distortion has no distortion_radius (RhoD), which its coefficients refer to; give it in µm"

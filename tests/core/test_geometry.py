@@ -7,7 +7,7 @@ import pytest
 
 from midas import _core
 from midas.errors import GeometryError, InputError
-from midas.geometry import distortion_coefficients
+from midas.geometry import DISTORTION_NAMES, PHASES, distortion_coefficients
 
 N_GEOMETRIES = 30
 N_PIXELS = 200
@@ -33,7 +33,7 @@ def reference(g: dict, y: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.nda
     eta = np.where(eta >= 180.0, eta - 360.0, eta)
     rho = r0 / g["RhoD"]
     e = 90.0 - eta
-    p = [g["p"].get(f"p{i}", 0.0) for i in range(15)]
+    p = [g["p"].get(name, 0.0) for name in DISTORTION_NAMES]
 
     def wave(harmonic: int, phase: float) -> np.ndarray:
         return np.cos(np.radians(harmonic * e + phase))
@@ -55,7 +55,6 @@ def reference(g: dict, y: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def random_geometry(rng: np.random.Generator) -> dict:
-    phases = ("p3", "p6", "p8", "p10", "p12", "p14")
     return {
         "Lsd": rng.uniform(1e5, 2e6),
         "BC": tuple(rng.uniform(-500, 2500, 2)),
@@ -64,7 +63,7 @@ def random_geometry(rng: np.random.Generator) -> dict:
         "ty": rng.uniform(-30, 30),
         "tz": rng.uniform(-30, 30),
         "RhoD": rng.uniform(1e5, 3e5),
-        "p": {f"p{i}": rng.uniform(-180, 180) if f"p{i}" in phases else rng.normal(0, 3e-3) for i in range(15)},
+        "p": {n: rng.uniform(-180, 180) if n in PHASES else rng.normal(0, 3e-3) for n in DISTORTION_NAMES},
     }
 
 

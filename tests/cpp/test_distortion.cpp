@@ -13,28 +13,27 @@ namespace {
 void test_each_term_by_hand() {
   const double rho = 0.7, angle = 0.4;
   struct Case {
-    int term;
-    double expected;
     const char* name;
+    double expected;
   };
-  const Case cases[] = {{midas::ISO_2, std::pow(rho, 2), "p2"},
-                        {midas::ISO_4, std::pow(rho, 4), "p5"},
-                        {midas::ISO_6, std::pow(rho, 6), "p4"},
-                        {midas::COS1_4, std::pow(rho, 4) * std::cos(angle), "p7 cosine"},
-                        {midas::SIN1_4, std::pow(rho, 4) * std::sin(angle), "p7 sine"},
-                        {midas::COS2_2, std::pow(rho, 2) * std::cos(2 * angle), "p0 cosine"},
-                        {midas::SIN2_2, std::pow(rho, 2) * std::sin(2 * angle), "p0 sine"},
-                        {midas::COS3_3, std::pow(rho, 3) * std::cos(3 * angle), "p9 cosine"},
-                        {midas::SIN3_3, std::pow(rho, 3) * std::sin(3 * angle), "p9 sine"},
-                        {midas::COS4_4, std::pow(rho, 4) * std::cos(4 * angle), "p1 cosine"},
-                        {midas::SIN4_4, std::pow(rho, 4) * std::sin(4 * angle), "p1 sine"},
-                        {midas::COS5_5, std::pow(rho, 5) * std::cos(5 * angle), "p11 cosine"},
-                        {midas::SIN5_5, std::pow(rho, 5) * std::sin(5 * angle), "p11 sine"},
-                        {midas::COS6_6, std::pow(rho, 6) * std::cos(6 * angle), "p13 cosine"},
-                        {midas::SIN6_6, std::pow(rho, 6) * std::sin(6 * angle), "p13 sine"}};
+  const Case cases[] = {{"p2", std::pow(rho, 2)},
+                        {"p5", std::pow(rho, 4)},
+                        {"p4", std::pow(rho, 6)},
+                        {"p7", std::pow(rho, 4) * std::cos(angle)},
+                        {"p8", std::pow(rho, 4) * std::sin(angle)},
+                        {"p0", std::pow(rho, 2) * std::cos(2 * angle)},
+                        {"p6", std::pow(rho, 2) * std::sin(2 * angle)},
+                        {"p9", std::pow(rho, 3) * std::cos(3 * angle)},
+                        {"p10", std::pow(rho, 3) * std::sin(3 * angle)},
+                        {"p1", std::pow(rho, 4) * std::cos(4 * angle)},
+                        {"p3", std::pow(rho, 4) * std::sin(4 * angle)},
+                        {"p11", std::pow(rho, 5) * std::cos(5 * angle)},
+                        {"p12", std::pow(rho, 5) * std::sin(5 * angle)},
+                        {"p13", std::pow(rho, 6) * std::cos(6 * angle)},
+                        {"p14", std::pow(rho, 6) * std::sin(6 * angle)}};
   for (const Case& c : cases) {
     midas::Distortion coefficients{};
-    coefficients[static_cast<std::size_t>(c.term)] = 0.25;
+    coefficients[midas::place_of(c.name)] = 0.25;
     const midas::DistortionFactor d = midas::distortion_factor(coefficients, rho, std::cos(angle), std::sin(angle));
     check_close(d.value, 1.0 + 0.25 * c.expected, 1e-15, c.name);
   }

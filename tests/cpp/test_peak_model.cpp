@@ -109,8 +109,8 @@ midas::Geometry tilted() {
   g.pixel_size = 100.0;
   g.tilt_y = 0.2;
   g.tilt_z = -0.3;
-  g.distortion[midas::ISO_2] = 3e-3;
-  g.distortion[midas::COS4_4] = 2e-3;
+  g.distortion[midas::place_of("p2")] = 3e-3;
+  g.distortion[midas::place_of("p1")] = 2e-3;
   g.distortion_radius = 2e4;
   return g;
 }

@@ -5,6 +5,8 @@ import json
 import pytest
 
 from midas.errors import InputError
+from midas.refine.gsas2_model import INSTRUMENT, SAMPLE
+from midas.refine.parameters import INSTRUMENT_NAMES, PHASE_PARAMETERS
 from midas.refine.stages import (
     DEFAULT_STAGES,
     Stage,
@@ -25,6 +27,12 @@ def test_recipe_of_the_manual_in_its_order():
         ("coordinates", "uiso"),
     ]
     assert default_stages(refine_atoms=False) == DEFAULT_STAGES[:4]
+
+
+def test_the_engine_has_a_name_for_every_parameter():
+    """A parameter that a stage may free, but of which the engine's model knows nothing, would be free in name only."""
+    assert set(INSTRUMENT_NAMES) <= set(INSTRUMENT)
+    assert set(PHASE_PARAMETERS) == {"cell", "coordinates", "uiso", "march", "harmonics", *SAMPLE}
 
 
 def test_round_trip_through_plain_data():

@@ -101,7 +101,7 @@ py::tuple to_pixel(const midas::Projection& projection, const Array<double>& rad
   return py::make_tuple(y, z);
 }
 
-// Rows: pixels; columns: d radius / d (distance, beam_y, beam_z, tilt_x, tilt_y, tilt_z [per deg], 15 coefficients,
+// Rows: pixels; columns: d radius / d (distance, beam_y, beam_z, tilt_x, tilt_y, tilt_z [per deg], coefficients,
 // parallax).
 Array<double> radius_gradient(const midas::Projection& projection, const Array<double>& y, const Array<double>& z) {
   require_same_size(y, z, "y and z");
@@ -119,6 +119,10 @@ Array<double> radius_gradient(const midas::Projection& projection, const Array<d
 }  // namespace
 
 void bind_geometry(py::module_& m) {
+  py::list terms;
+  for (const midas::DistortionTerm& t : midas::DISTORTION_TERMS)
+    terms.append(py::make_tuple(t.name, t.power, t.harmonic, t.sine));
+  m.attr("DISTORTION_TERMS") = py::tuple(terms);
   py::class_<midas::Projection>(m, "Projection")
       .def(py::init(&make_projection), py::kw_only(), py::arg("distance"), py::arg("beam_y"), py::arg("beam_z"),
            py::arg("pixel_size"), py::arg("tilts"), py::arg("distortion"), py::arg("distortion_radius"),

@@ -11,28 +11,12 @@ namespace midas {
 
 namespace {
 
-struct Term {
-  int power;     // of rho
-  int harmonic;  // of E
-  bool sine;
-};
-
-constexpr std::array<Term, N_DISTORTION> TERMS = {{{2, 0, false},
-                                                   {4, 0, false},
-                                                   {6, 0, false},
-                                                   {4, 1, false},
-                                                   {4, 1, true},
-                                                   {2, 2, false},
-                                                   {2, 2, true},
-                                                   {3, 3, false},
-                                                   {3, 3, true},
-                                                   {4, 4, false},
-                                                   {4, 4, true},
-                                                   {5, 5, false},
-                                                   {5, 5, true},
-                                                   {6, 6, false},
-                                                   {6, 6, true}}};
-constexpr int MAX_ORDER = 6;
+constexpr int highest_order() {
+  int order = 0;
+  for (const DistortionTerm& term : DISTORTION_TERMS) order = std::max({order, term.power, term.harmonic});
+  return order;
+}
+constexpr int MAX_ORDER = highest_order();
 
 // Calls `visit` with the place of each term as a constant: the loop is unrolled and its table is looked up by the
 // compiler, which halves the time of a fit's projections.
@@ -68,7 +52,7 @@ DistortionBasis distortion_basis(double rho, double cos_angle, double sin_angle)
   const Waves w = waves(rho, cos_angle, sin_angle);
   DistortionBasis basis;
   for_each_term([&](auto place) {
-    constexpr Term TERM = TERMS[place];
+    constexpr DistortionTerm TERM = DISTORTION_TERMS[place];
     constexpr auto N = static_cast<std::size_t>(TERM.power), M = static_cast<std::size_t>(TERM.harmonic);
     const double wave = TERM.sine ? w.sine[M] : w.cosine[M];
     const double slope = TERM.sine ? w.cosine[M] : -w.sine[M];
@@ -94,7 +78,7 @@ double distortion_value(const Distortion& coefficients, double rho, double cos_a
   const Waves w = waves(rho, cos_angle, sin_angle);
   double value = 1.0;
   for_each_term([&](auto place) {
-    constexpr Term TERM = TERMS[place];
+    constexpr DistortionTerm TERM = DISTORTION_TERMS[place];
     constexpr auto N = static_cast<std::size_t>(TERM.power), M = static_cast<std::size_t>(TERM.harmonic);
     value += coefficients[place] * w.power[N] * (TERM.sine ? w.sine[M] : w.cosine[M]);
   });

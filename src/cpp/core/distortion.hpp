@@ -1,4 +1,4 @@
-// The radial correction D(rho, E) of the MIDAS detector model, linear in its fifteen coefficients.
+// The radial correction D(rho, E) of the MIDAS detector model, linear in its coefficients.
 //
 //   D = 1 + sum_k c_k rho^n_k f_k(m_k E),   f = 1, cos or sin
 //
@@ -9,28 +9,48 @@
 #define MIDAS_DISTORTION_HPP
 
 #include <array>
+#include <cstddef>
+#include <string_view>
 
 namespace midas {
 
-// The coefficients, named for their power of rho and their harmonic in E.
-enum DistortionTerm : int {
-  ISO_2 = 0,  // p2: rho^2
-  ISO_4,      // p5: rho^4
-  ISO_6,      // p4: rho^6
-  COS1_4,     // p7, p8: rho^4 cos(E + p8)
-  SIN1_4,
-  COS2_2,  // p0, p6: rho^2 cos(2E + p6)
-  SIN2_2,
-  COS3_3,  // p9, p10: rho^3 cos(3E + p10)
-  SIN3_3,
-  COS4_4,  // p1, p3: rho^4 cos(4E + p3)
-  SIN4_4,
-  COS5_5,  // p11, p12: rho^5 cos(5E + p12)
-  SIN5_5,
-  COS6_6,  // p13, p14: rho^6 cos(6E + p14)
-  SIN6_6,
-  N_DISTORTION
+// A coefficient: its power of rho, its harmonic in E, and what files call it. Of a harmonic term the cosine and the
+// sine stand one after the other, under the names of the amplitude and of the phase.
+struct DistortionTerm {
+  int power, harmonic;
+  bool sine;
+  const char* name;
 };
+
+// All of the model. To add a term, enter it at the end (pairs stay together): the core and Python (through the
+// bindings) follow.
+// clang-format off
+constexpr std::array DISTORTION_TERMS = {
+    DistortionTerm{2, 0, false, "p2"},
+    DistortionTerm{4, 0, false, "p5"},
+    DistortionTerm{6, 0, false, "p4"},
+    DistortionTerm{4, 1, false, "p7"},
+    DistortionTerm{4, 1, true, "p8"},
+    DistortionTerm{2, 2, false, "p0"},
+    DistortionTerm{2, 2, true, "p6"},
+    DistortionTerm{3, 3, false, "p9"},
+    DistortionTerm{3, 3, true, "p10"},
+    DistortionTerm{4, 4, false, "p1"},
+    DistortionTerm{4, 4, true, "p3"},
+    DistortionTerm{5, 5, false, "p11"},
+    DistortionTerm{5, 5, true, "p12"},
+    DistortionTerm{6, 6, false, "p13"},
+    DistortionTerm{6, 6, true, "p14"},
+};
+// clang-format on
+constexpr int N_DISTORTION = static_cast<int>(DISTORTION_TERMS.size());
+
+// Where a coefficient stands, by its name in files; N_DISTORTION for a name that is none.
+constexpr std::size_t place_of(std::string_view name) {
+  std::size_t place = 0;
+  while (place < DISTORTION_TERMS.size() && name != DISTORTION_TERMS[place].name) ++place;
+  return place;
+}
 
 using Distortion = std::array<double, N_DISTORTION>;
 

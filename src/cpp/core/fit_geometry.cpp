@@ -85,7 +85,7 @@ void add_mean(const ParameterSpace& space, const std::vector<Freedom>& parameter
   c.sigma = sigma;
   for (int m = 0; m < space.n_panels; ++m) {
     const int place = space.panel(m, k);
-    if (parameters[static_cast<std::size_t>(place)].free) c.terms.push_back({place, 1.0});
+    if (parameters[static_cast<std::size_t>(place)].free) c.terms.emplace_back(place, 1.0);
   }
   for (auto& term : c.terms) term.second /= static_cast<double>(c.terms.size());
   if (!c.terms.empty()) out.push_back(c);
@@ -112,16 +112,16 @@ void add_curl_and_divergence(const ParameterSpace& space, const PanelLayout& lay
     if (!is_free(m, PANEL_SHIFT_Y) || !is_free(m, PANEL_SHIFT_Z)) continue;
     const double y = layout.center_y(m) - mean_y, z = layout.center_z(m) - mean_z;
     reach2 += y * y + z * z;
-    curl.terms.push_back({space.panel(m, PANEL_SHIFT_Y), -z});
-    curl.terms.push_back({space.panel(m, PANEL_SHIFT_Z), y});
-    divergence.terms.push_back({space.panel(m, PANEL_SHIFT_Y), y});
-    divergence.terms.push_back({space.panel(m, PANEL_SHIFT_Z), z});
+    curl.terms.emplace_back(space.panel(m, PANEL_SHIFT_Y), -z);
+    curl.terms.emplace_back(space.panel(m, PANEL_SHIFT_Z), y);
+    divergence.terms.emplace_back(space.panel(m, PANEL_SHIFT_Y), y);
+    divergence.terms.emplace_back(space.panel(m, PANEL_SHIFT_Z), z);
     if (is_free(m, PANEL_ROTATION)) {
       const auto square = [](const Span& s) {
         return static_cast<double>((s.last - s.first + 1) * (s.last - s.first + 1));
       };
       const double moment = (square(layout.columns_of(m)) + square(layout.rows_of(m))) / 12.0;
-      curl.terms.push_back({space.panel(m, PANEL_ROTATION), moment});
+      curl.terms.emplace_back(space.panel(m, PANEL_ROTATION), moment);
     }
   }
   const double scale = 1.0 / (count * std::sqrt(reach2 / count));
@@ -267,7 +267,7 @@ class StrainModel {
           const int place = space_.panel(m, k);
           const double factor = metric[static_cast<std::size_t>(m * N_MOVES + k)][j];
           if (!parameters[static_cast<std::size_t>(place)].free || factor == 0.0) continue;
-          c.terms.push_back({place, factor});
+          c.terms.emplace_back(place, factor);
           if (k != PANEL_ROTATION) scale += std::abs(factor);
         }
       if (!(scale > 0.0)) continue;
@@ -278,7 +278,7 @@ class StrainModel {
 
   void put(Row& row, int place, double derivative) const {
     const int slot = slot_[static_cast<std::size_t>(place)];
-    if (slot >= 0) row.push_back({slot, derivative});
+    if (slot >= 0) row.emplace_back(slot, derivative);
   }
 
   // The weighted residual of a point and its derivatives.

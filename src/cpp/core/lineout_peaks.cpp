@@ -388,6 +388,7 @@ void settle_widths(const LineoutView& view, const LineoutOptions& options,
   }
   const double typical = all.empty() ? FWHM_BINS * mean_bin(view) : median(all);
   std::vector<double> of_position;
+  of_position.reserve(by_position.size());
   for (auto& widths : by_position) of_position.push_back(widths.empty() ? typical : median(widths));
   for (auto& lineout : starts) {
     for (PeakStart& s : lineout) {

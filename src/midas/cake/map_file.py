@@ -50,7 +50,6 @@ _ALIGNMENT = 64
 _LONGEST_HEADER = 1 << 16
 _THREADS = 4  # for checksums, which let other threads run
 
-Arrays = dict[str, npt.NDArray[np.generic]]
 Shape = tuple[int, int]
 
 

@@ -13,7 +13,14 @@ from midas.calibration.hints import merge_hints
 from midas.calibration.rules import FitRules
 from midas.crystal import Calibrant, calibrant, calibrant_from_cell, calibrant_from_cif
 from midas.errors import GeometryError, InputError
-from midas.geometry import check_distance, check_pixel_size, check_wavelength
+from midas.geometry import (
+    HARMONIC_TERMS,
+    N_DISTORTION,
+    RADIAL_TERMS,
+    check_distance,
+    check_pixel_size,
+    check_wavelength,
+)
 from midas.io.headers import Hint
 from midas.panels import PanelLayout
 from midas.units import UM_PER_MM, energy_from_wavelength, wavelength_from_energy
@@ -23,12 +30,13 @@ AUTO = "auto"
 _SHORTEST_WAVELENGTH = 0.05  # Å, 248 keV: below, someone's nm or a slipped digit, no powder beamline
 _NEAREST = 1.5e4  # µm: no area detector calibrates from closer; a number below is mm
 
+_COSINE = {amplitude: k for amplitude, _, k in HARMONIC_TERMS}
 DISTORTION_SETS: dict[str, tuple[int, ...]] = {
     "none": (),
-    "classic": (0, 5, 9, 10),
-    "full": tuple(range(15)),
+    "classic": (RADIAL_TERMS["p2"], _COSINE["p0"], _COSINE["p1"], _COSINE["p1"] + 1),
+    "full": tuple(range(N_DISTORTION)),
 }
-"""Coefficients (core/distortion.hpp) that each choice of distortion refines: classic is p0..p3, full is p0..p14."""
+"""Coefficients (core/distortion.hpp) that each choice of distortion refines: classic is p0..p3, full is all."""
 JOINT_FIELDS = (
     "detector_positions",
     "known_distances",
@@ -68,11 +76,11 @@ class CalibrationParams:
     tilt_x: float = 0.0
     """Rotation about the beam [deg]: invisible in powder rings, carried and never refined."""
     distortion: str = "classic"
-    """"none", "classic" (p0..p3), "full" (p0..p14), or "auto": the smallest of them that no larger one improves on in
+    """"none", "classic" (p0..p3), "full" (all terms), or "auto": the smallest of them that no larger one improves on in
     azimuths left out of the fit."""
     fixed: Mapping[str, float] = field(default_factory=dict)
     """Parameters held at a value: distance, parallax [µm], beam_center_y, beam_center_z [px], tilt_y, tilt_z [deg],
-    p0..p14 (an amplitude with its phase)."""
+    p0, p1, ... (an amplitude with its phase)."""
     bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     """Lowest and highest value of parameters, by the same names; of the p-terms only p2, p4 and p5."""
     weighting: str = "scatter"

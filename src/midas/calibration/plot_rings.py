@@ -94,6 +94,8 @@ def _draw_predicted(calibration: Calibration, axes: Axes) -> None:
     y, z = calibration.geometry.to_pixel(radius[:, None], eta[None, :], n_threads=1)
     with np.errstate(invalid="ignore"):
         shown = _sectors(eta) & (y > -0.5) & (y < n_y - 0.5) & (z > -0.5) & (z < n_z - 0.5)
+    if not shown.any():
+        return  # a long line of nothing but NaN: matplotlib 3.7 fails on it
     y, z = np.where(shown, y, np.nan), np.where(shown, z, np.nan)
     cut = np.full((len(radius), 1), np.nan)
     axes.plot(np.hstack([y, cut]).ravel(), np.hstack([z, cut]).ravel(), "-", color=PREDICTED, lw=0.9)

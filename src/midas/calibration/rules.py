@@ -50,7 +50,7 @@ class FitRules:
 
     fixed: Mapping[str, float] = field(default_factory=dict)
     """Parameters that are not refined, and their values: distance, parallax [µm], beam_center_y, beam_center_z [px],
-    tilt_y, tilt_z [deg], p0..p14; an amplitude is held with its phase (0 unless given)."""
+    tilt_y, tilt_z [deg], p0, p1, ...; an amplitude is held with its phase (0 unless given)."""
     bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     """Lowest and highest value of parameters; of the p-terms only p2, p4 and p5, whose value is their coefficient."""
     weighting: str = "scatter"

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from midas.errors import InputError
-from midas.geometry import DISTORTION_NAMES, PHASES, Geometry
+from midas.geometry import ALL_TERMS, DISTORTION_NAMES, PHASES, Geometry
 from midas.units import UM_PER_MM
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def label_of(name: str) -> tuple[str, str, float]:
     if name in _LABELS:
         return _LABELS[name]
     if name not in DISTORTION_NAMES:
-        raise InputError(f"{name!r} is no parameter of a calibration; expected {', '.join(_LABELS)} or p0 to p14")
+        raise InputError(f"{name!r} is no parameter of a calibration; expected {', '.join(_LABELS)} or {ALL_TERMS}")
     return (name, "deg", 1.0) if name in PHASES else (name, "1e-6", 1e6)
 
 

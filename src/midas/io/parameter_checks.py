@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from midas.detector import Detector
 from midas.detector_table import KNOWN_DETECTORS, find_known_detector
 from midas.errors import GeometryError, MidasError
+from midas.geometry import DISTORTION_NAMES, PHASES
 from midas.units import UM_PER_M, UM_PER_MM, energy_from_wavelength
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 _MORE_THAN_CORNER = 1.1  # tilt and distortion move a corner by some percent
 _WAVELENGTHS = (0.05, 3.0)  # Å, 4 to 250 keV: what area detectors see powders with
 _EDGES = (3e3, 2e6)  # µm: from a single chip to the largest arrays
-_LARGEST_TERM = 0.1  # of p0..p14: a tenth of the radius
+_LARGEST_TERM = 0.1  # of an amplitude: a tenth of the radius
 _SAME_DETECTOR = 0.02  # share by which two files' pixel sizes may differ
 _SAME_PLACE = 0.2  # share by which two files' distances may differ before they are of different set-ups
 
@@ -122,9 +123,8 @@ def _doubtful_beam(parameters: Parameters) -> Iterator[str]:
             )
     if "Polariz" in parameters and not -1.0 <= parameters.number("Polariz") <= 1.0:
         yield f"Polariz is {parameters.number('Polariz'):g}; expected a share, 0.99 at most synchrotrons"
-    phases = ("p3", "p6", "p8", "p10", "p12", "p14")
-    for name in (f"p{i}" for i in range(15)):
-        if name not in phases and name in parameters and abs(parameters.number(name)) > _LARGEST_TERM:
+    for name in DISTORTION_NAMES:
+        if name not in PHASES and name in parameters and abs(parameters.number(name)) > _LARGEST_TERM:
             value = parameters.number(name)
             yield f"{name} is {value:g}, a distortion of {100.0 * abs(value):.3g} % of the radius: it looks wrong"
 

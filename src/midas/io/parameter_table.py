@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+from midas import _core
+from midas.geometry import DISTORTION_NAMES, HARMONIC_TERMS
+
 _BOTH = "calibrate, integrate"
 _FOUND = "integrate; calibrate finds and writes it"
 _GUESS = "integrate; calibrate takes it for a guess and writes what it finds"
@@ -46,27 +49,18 @@ class ParameterKey:
     """What it belongs to, a heading of the documentation."""
 
 
-def _p(i: int) -> ParameterKey:
-    terms = {
-        0: "amplitude of rho^2 cos(2E + p6)",
-        1: "amplitude of rho^4 cos(4E + p3)",
-        2: "coefficient of rho^2",
-        3: "phase of p1",
-        4: "coefficient of rho^6",
-        5: "coefficient of rho^4",
-        6: "phase of p0",
-        7: "amplitude of rho^4 cos(E + p8)",
-        8: "phase of p7",
-        9: "amplitude of rho^3 cos(3E + p10)",
-        10: "phase of p9",
-        11: "amplitude of rho^5 cos(5E + p12)",
-        12: "phase of p11",
-        13: "amplitude of rho^6 cos(6E + p14)",
-        14: "phase of p13",
-    }
-    unit = "deg" if terms[i].startswith("phase") else ""
-    meaning = f"distortion: {terms[i]}"
-    return ParameterKey(f"p{i}", float, meaning, unit=unit, default=0.0, own="distortion", used=_FOUND)
+def _distortion(name: str) -> ParameterKey:
+    power, harmonic = next((n, m) for key, n, m, _ in _core.DISTORTION_TERMS if key == name)
+    phase_of = {phase: amplitude for amplitude, phase, _ in HARMONIC_TERMS}
+    of_amplitude = {amplitude: phase for phase, amplitude in phase_of.items()}
+    if name in phase_of:
+        term = f"phase of {phase_of[name]}"
+    elif name in of_amplitude:
+        term = f"amplitude of rho^{power} cos({harmonic if harmonic > 1 else ''}E + {of_amplitude[name]})"
+    else:
+        term = f"coefficient of rho^{power}"
+    unit = "deg" if name in phase_of else ""
+    return ParameterKey(name, float, f"distortion: {term}", unit=unit, default=0.0, own="distortion", used=_FOUND)
 
 
 _K = ParameterKey
@@ -92,7 +86,7 @@ _GEOMETRY = (
         used=_FOUND,
     ),
     _K("tz", float, "rotation about the vertical axis", unit="deg", default=0.0, own="tilts", used=_FOUND),
-    *(_p(i) for i in range(15)),
+    *(_distortion(name) for name in DISTORTION_NAMES),
     _K(
         "RhoD",
         float,

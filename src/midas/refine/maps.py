@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from midas.io.atomic import atomic_path
 from midas.notebooks import shown_in_notebooks
+from midas.refine.parameters import INSTRUMENT_PARAMETERS
 from midas.refine.scan_grid import Axis, Entry, Pair, ScanGrid, robust_range, scan_grid
 from midas.refine.summary import CELL
 from midas.refine.table import BELIEVED, phase_names, sample_values
@@ -32,7 +33,6 @@ _LINE = (8.6, 2.3)
 _DPI = 130
 _UNITS = {**dict.fromkeys("abc", "Å"), **dict.fromkeys(("alpha", "beta", "gamma"), "deg"), "volume": "Å³"}
 _NAMES = {"alpha": "α", "beta": "β", "gamma": "γ", "volume": "volume"}
-_WIDTHS = {"u": "cdeg²", "v": "cdeg²", "w": "cdeg²", "x": "cdeg", "y": "cdeg", "z": "cdeg", "sh_l": "", "zero": "deg"}
 _SAMPLE = {"size": "µm", "microstrain": "1e-6", "march": ""}
 MARKS = {"partial": ("+", "k"), "absent": ("_", "k"), "failed": ("x", FAILED), "skipped": (".", SKIPPED)}
 """Marker and colour of what is no plain success; absent: the fit is believed, but has no such value."""
@@ -104,10 +104,7 @@ def phase_quantities(summary: Mapping[str, Any], name: str) -> list[Quantity]:
 
 def width_quantities(summary: Mapping[str, Any]) -> list[Quantity]:
     """Return the parameters of the instrument's profile that were refined in any histogram."""
-    found = []
-    for key, unit in _WIDTHS.items():
-        name = {"sh_l": "(S + H)/L", "zero": "zero of 2θ"}.get(key, key.upper())
-        found.append(Quantity(name, unit, _of_histogram(key)))
+    found = [Quantity(p.label, p.short_unit, _of_histogram(p.name)) for p in INSTRUMENT_PARAMETERS]
     return [q for q in found if _is_refined(summary, q)]
 
 

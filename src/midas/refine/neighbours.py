@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 from midas.refine.job import RefinementResult, Start
 from midas.refine.lineouts import Lineout
+from midas.refine.parameters import INSTRUMENT_NAMES
 from midas.refine.summary import HistogramRecord
 
 REACH = 3
 """A neighbour is at most this many sums and eta bins away, taken together."""
-STARTING_VALUES = ("u", "v", "w", "x", "y", "z", "sh_l", "zero")
 ORDER = ("success", "partial", "failed")
 
 
@@ -38,7 +38,7 @@ def start_from(result: RefinementResult) -> Start:
     return Start(
         cells={p.name: tuple(p.cell[k].value for k in ("a", "b", "c", "alpha", "beta", "gamma")) for p in present},
         scales={p.name: p.scale.value for p in present},
-        instrument={k: result.instrument[k].value for k in STARTING_VALUES if k in result.instrument},
+        instrument={k: result.instrument[k].value for k in INSTRUMENT_NAMES if k in result.instrument},
         background=result.background,
     )
 

@@ -11,13 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from midas.errors import InputError
+from midas.refine.parameters import PARAMETERS, PHASE_PARAMETERS
 
-PHASE_PARAMETERS = ("cell", "coordinates", "uiso", "size", "microstrain", "march", "harmonics")
-PARAMETERS = ("background", "scale", "u", "v", "w", "x", "y", "z", "sh_l", "zero", *PHASE_PARAMETERS)
-"""What a stage may free: Chebyshev background, scale factors, the Gaussian widths u, v, w and the Lorentzian widths
-x, y, z of the instrument, its axial divergence sh_l and zero; and of each phase (or of one, as "march:CeO2") the cell,
-the atoms' coordinates and isotropic displacements, the size of its domains and its microstrain (both isotropic,
-Lorentzian), and preferred orientation after March and Dollase or by spherical harmonics."""
 SAME_SHAPE = {"size": "x", "microstrain": "y"}
 """Broadening by the sample and by the instrument of the same shape: 1 / cosθ, and tanθ."""
 TEXTURES = ("march", "harmonics")

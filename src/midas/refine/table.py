@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from midas.errors import FormatError
 from midas.io.atomic import atomic_path
+from midas.refine.parameters import INSTRUMENT_PARAMETERS
 from midas.version import version
 
 TABLE_NAME = "refinement_table"
@@ -21,7 +22,7 @@ NO_PARQUET = 'no .parquet: pyarrow is not installed; pip install "midas-xrd[parq
 BELIEVED = ("success", "partial")
 """Statuses whose values stand in the table; those of a failed fit are left empty, so that no mean takes them in."""
 
-_ANGSTROM, _DEGREE, _WIDTH = "Å", "deg", "centidegree"
+_ANGSTROM, _DEGREE = "Å", "deg"
 
 
 @dataclass(frozen=True)
@@ -55,16 +56,7 @@ _SAMPLE_VALUES = {
     "microstrain": ("1e-6", "spread of d within the sample, relative; empty where it was not refined"),
     "march": ("", "March-Dollase coefficient, 1 without preferred orientation; empty where it was not refined"),
 }
-_INSTRUMENT_VALUES = {
-    "u": (f"{_WIDTH}²", "Gaussian variance u tan²θ + v tanθ + w"),
-    "v": (f"{_WIDTH}²", "the same"),
-    "w": (f"{_WIDTH}²", "the same"),
-    "x": (_WIDTH, "Lorentzian FWHM x / cosθ + y tanθ + z"),
-    "y": (_WIDTH, "the same"),
-    "z": (_WIDTH, "the same"),
-    "sh_l": ("", "axial divergence (S + H) / L"),
-    "zero": (_DEGREE, "zero of the 2θ axis"),
-}
+_INSTRUMENT_VALUES = {p.name: (p.unit, p.meaning) for p in INSTRUMENT_PARAMETERS}
 COLUMNS: tuple[Column, ...] = (
     Column("data_file", "text", "", "name of the caked file"),
     Column("histogram", "int", "", "number of the histogram, sum by sum and eta by eta, as in the names of the files"),

@@ -122,7 +122,7 @@ def test_pyfai_finds_our_angles_on_shifted_panels(tmp_path: Path, transforms: tu
     assert corners.name == "g.detector.h5"
     rows, columns = raw_pixels(raw_shape(SHAPE, transforms))
     assert_same_angles(our_angles(g, SHAPE, rows, columns), *pyfai_angles(poni, rows, columns))
-    with pytest.raises(FormatError, match=r"any distortion p0\.\.p14"):
+    with pytest.raises(FormatError, match=r"any distortion p0\.\.p\d+"):
         midas.read_geometry(poni)
 
 
@@ -228,7 +228,7 @@ def test_a_map_that_no_p_terms_hold_is_refused(tmp_path: Path) -> None:
     at = lines.index("  X-DISTORTION") + 8
     lines[at] = "".join(f"{0.5 * k:14.7E}" for k in range(5))
     spline.write_text("\n".join(lines) + "\n")
-    with pytest.raises(FormatError, match=r"any distortion p0\.\.p14"):
+    with pytest.raises(FormatError, match=r"any distortion p0\.\.p\d+"):
         midas.read_geometry(poni)
     spline.write_text("nothing\n")
     with pytest.raises(FormatError, match="no spline file"):

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from midas import _core
 from midas.detector import Detector
 from midas.errors import FormatError
-from midas.geometry import SMALLEST_RADIUS, FloatArray, Geometry, distortion_parameters
+from midas.geometry import ALL_TERMS, SMALLEST_RADIUS, FloatArray, Geometry, distortion_parameters
 from midas.io.atomic import atomic_path
 from midas.io.exchange.plane import Layout, flattened
 
@@ -247,8 +247,8 @@ def with_distortion(
     worst = float(max(along.max(), across.max()))
     if not worst < _MOST_MISFIT:
         raise FormatError(
-            f"{source}: its pixel positions differ by up to {worst:.3g} px from any distortion p0..p14; midas cannot "
-            "hold such a map, calibrate the image again with midas"
+            f"{source}: its pixel positions differ by up to {worst:.3g} px from any distortion {ALL_TERMS}; midas "
+            "cannot hold such a map, calibrate the image again with midas"
         )
     return replace(scaled, distortion=distortion_parameters(np.asarray(coefficients, dtype=np.float64)))
 
