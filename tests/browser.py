@@ -97,7 +97,8 @@ class Browser:
     def click(self, selector: str, where: tuple[float, float] = (0.5, 0.5)) -> None:
         """Press the mouse on an element, at a share of its width and height."""
         left, top, width, height = self.run(
-            f"(() => {{ const e = document.querySelector({json.dumps(selector)}); e.scrollIntoView({{block: 'center'}});"
+            f"(() => {{ const e = document.querySelector({json.dumps(selector)}); "
+            " e.scrollIntoView({block: 'center'});"
             " const b = e.getBoundingClientRect(); return [b.x, b.y, b.width, b.height]; })()"
         )
         x, y = left + width * where[0], top + height * where[1]

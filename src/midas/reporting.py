@@ -106,7 +106,7 @@ def _parts_of(
     from midas.calibration.report import calibration_part, joint_parts
 
     if isinstance(thing, Calibration):
-        return [calibration_part(thing, place=f"cal{number}-")], [], {}, {}
+        return [calibration_part(thing, place=f"cal{number}")], [], {}, {}
     if isinstance(thing, JointCalibration):
         return joint_parts(thing), [], {}, {}
     if isinstance(thing, (str, Path)):

@@ -144,7 +144,7 @@ def _label(file: CakeFile, k: int, name: str) -> str:
     n, last = int(file.frames[k]), int(file.frame_numbers[k])
     words = f"frame {last}" if n == 1 else f"sum of {n} frames, {last - n + 1} to {last}"
     low, high = float(file.first_omega[k]), float(file.last_omega[k])
-    turns = math.isfinite(low) and (low != high or low != 0.0)
+    turns = math.isfinite(low) and bool(np.any(file.last_omega != 0.0))  # all 0: nobody said
     omega = "" if not turns else f", ω {0.5 * (low + high):g} deg"
     return f"{name}: {words}{omega}" if name else f"{words}{omega}"
 
@@ -212,7 +212,8 @@ def _how_reduced(group: _Reduced, picked: list[int], n: int) -> str:
     by_radius, by_eta, _ = group.factors
     words = "Intensity over 2θ and azimuth; pale blue: no pixel. The scale is the same for every sum."
     if by_radius > 1 or by_eta > 1:
-        words += f" To keep the file small {by_radius} bins of radius and {by_eta} of azimuth are shown as one mean."
+        bins = [f"{n} {of}" for n, of in ((by_radius, "of radius"), (by_eta, "of azimuth")) if n > 1]
+        words += f" To keep the file small bins are shown as means of {' and '.join(bins)}."
     if len(picked) < n:
         words += f" {len(picked)} of {n} sums, at even distances."
     return words
@@ -220,4 +221,6 @@ def _how_reduced(group: _Reduced, picked: list[int], n: int) -> str:
 
 def _list_of_sums(group: _Reduced) -> str:
     rows = [(str(i), label) for i, label in itertools.islice(enumerate(group.labels), _MOST_SUMS)]
-    return f"<details><summary>{len(group.labels)} sums</summary>{table(('', 'sum'), rows)}</details>"
+    if len(rows) < 2:
+        return ""
+    return f"<details><summary>{len(rows)} sums</summary>{table(('', 'sum'), rows)}</details>"

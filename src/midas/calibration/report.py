@@ -385,8 +385,9 @@ def _numbers_html(calibration: Calibration, place: str) -> str:
     rings = table(
         ("ring", "hkl", "d [Å]", "2θ [deg]", "R [px]", "points", "mean |strain| [µε]", "bias [µε]", "FWHM [px]", ""),
         [
-            (str(r.number), " ".join(str(i) for i in r.hkl), f"{r.d_spacing:.5f}", f"{r.two_theta:.4f}", f"{r.radius:.2f}",
-             str(r.n_points), f"{r.mean_strain * _MICRO:.1f}", f"{r.bias * _MICRO:+.1f}", f"{r.fwhm:.2f}",
+            (str(r.number), " ".join(str(i) for i in r.hkl), f"{r.d_spacing:.5f}", f"{r.two_theta:.4f}",
+             f"{r.radius:.2f}", str(r.n_points), f"{r.mean_strain * _MICRO:.1f}",
+             f"{r.bias * _MICRO:+.1f}", f"{r.fwhm:.2f}",
              "rejected" if r.outlier else "")
             for r in calibration.ring_table
         ],

@@ -16,7 +16,7 @@ from midas.errors import FormatError
 from midas.io.gsas_zarr import SUFFIX
 from midas.refine.maps import Quantity, phase_quantities, quality_quantities, width_quantities
 from midas.refine.plot import MAX_GAP, TICK_COLOURS, Pattern, read_pattern
-from midas.refine.report import percent, worst
+from midas.refine.report import percent, phase_rows, worst
 from midas.refine.scan_grid import robust_range, scan_grid
 from midas.refine.summary import source_name
 from midas.refine.table import BELIEVED, phase_names
@@ -246,7 +246,7 @@ def _html(
     listed = (
         f'<h3>Histograms</h3><p class="controls"><label>show <select id="{place}-filter">{filters}</select></label>'
         f' <span id="{place}-pages"></span></p><p class="hint">Click a heading to sort, a row to see its fit.</p>'
-        f'<div class="scroll"><table class="numbers fits" id="{place}-table"></table></div>'
+        f'<div class="scroll listing"><table class="numbers fits" id="{place}-table"></table></div>'
     )
     maps = ""
     if len(entries) > 1 and data["quantities"]:
@@ -257,7 +257,9 @@ def _html(
         )
         maps = (
             f'<h3>Maps</h3><p class="controls"><label>quantity <select id="{place}-quantity">{choice}</select>'
-            "</label></p>" + plot(f"{place}-map", caption, shape="tall", label="map of a refined quantity")
+            f'</label> <output id="{place}-esd"></output></p>'
+            + plot(f"{place}-map", caption, shape="tall", label="map of a refined quantity")
+            + plot(f"{place}-rwp", "How Rwp is distributed.", shape="low", label="histogram of Rwp")
         )
     return told + maps + fit + listed + _about(summary)
 
@@ -271,7 +273,7 @@ def _banner(summary: Mapping[str, Any]) -> str:
     counts = [(s, sum(e["status"] == s for e in summary["histograms"])) for s in _STATUSES]
     said = ", ".join(f"{n} {s}" for s, n in counts if n or s == "success")
     name = source_name(summary)
-    words = f"{said} of {len(summary['histograms'])} histograms{f' of {name}' if name else ''}; Rwp of the successes: "
+    words = f"{len(summary['histograms'])} histograms{f' of {name}' if name else ''}: {said}; Rwp of the successes: "
     words += f"mean {percent(summary.get('mean_Rwp'))}, median {percent(summary.get('median_Rwp'))}"
     n = dict(counts)
     kind, status = "good", "DONE"
@@ -300,20 +302,6 @@ def _said_of_curves(n: int, n_exported: int, n_kept: int, factor: int) -> str:
 
 
 def _about(summary: Mapping[str, Any]) -> str:
-    """Return mean, scatter and esd of each phase, and the stages as they were."""
-    rows = []
-    for phase in summary["phases"]:
-        for key, mean in phase["mean"].items():
-            esd = phase["median_esd"][key]
-            if esd is not None:
-                scatter = phase["scatter"][key]
-                rows.append((phase["name"], key, f"{mean:.6g}", "" if scatter is None else f"{scatter:.2g}",
-                             f"{esd:.2g}", str(phase["n"])))  # fmt: skip
-        fraction = phase["weight_fraction"]
-        if len(summary["phases"]) > 1:
-            values = ("" if fraction[k] is None else f"{fraction[k]:.4g}" for k in ("mean", "scatter", "median_esd"))
-            rows.append((phase["name"], "weight fraction", *values, str(phase["n"])))
-    if not rows:
-        return ""
-    head = ("phase", "", "mean", "scatter", "median esd", "of")
-    return "<h3>Means over the successes</h3>" + table(head, rows, css="numbers")
+    """Return mean, scatter and median esd of what was refined of each phase."""
+    head, *rows = phase_rows(summary)
+    return "<h3>Means over the successes</h3>" + table(head, rows, css="numbers") if rows else ""

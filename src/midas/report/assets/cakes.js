@@ -6,33 +6,46 @@ function startCakes(id, spec) {
   const cake = unpacked({ ...spec, levels: null }), levels = unpack(spec.levels), [, height, width] = spec.levels.n;
   const state = { how: "log", shown: 0 };
   const slider = element(`${id}-slider`), x = Array.from(cake.two_theta), y = Array.from(cake.eta);
+  const half = x.length > 1 ? 0.5 * (x[1] - x[0]) : 0.5, reach = { range: [x[0] - half, x[x.length - 1] + half] };
   const wide = y.length && y[y.length - 1] - y[0] > 180;
   const show = () => {
     // (R, eta) as stored; plotly wants a row for each azimuth.
     const values = y.map((_, j) => Float32Array.from({ length: height }, (__, i) => levels[(state.shown * height + i) * width + j]));
     const heat = {
       type: "heatmap", x, y, colorscale: "Viridis", name: "cake",
-      colorbar: { title: { text: cake.unit, side: "top" }, thickness: 12, len: 1, outlinewidth: 0 },
+      colorbar: { title: { text: cake.unit, side: "top", font: { size: 12 } }, thickness: 12, len: 1, outlinewidth: 0 },
       hovertemplate: `2θ %{x:.4f} deg, η %{y:.1f} deg<br>%{text:.4~g} ${cake.unit}<extra></extra>`,
     };
     putOnScale(heat, values, cake.range, state.how);
     element(`${id}-name`).textContent = cake.labels[state.shown];
     const profile = { type: "scatter", mode: "lines", x: cake.profile_two_theta, y: cake.profiles[state.shown], line: { color: "#2563ab", width: 1.2 } };
+    // Both plots share their margins, so that a peak lies below its ring.
+    const margin = { ...LOOK.margin, l: 66, r: NARROW ? 84 : 110, autoexpand: false }, fixed = { automargin: false };
     return Promise.all([
-      draw(`${id}-map`, [heat], { ...LOOK, plot_bgcolor: GAP, xaxis: axisOf("2θ [deg]", { showgrid: false }),
-        yaxis: axisOf("η [deg] (0 is up, 90 is right)", wide ? { dtick: 45, showgrid: false } : { showgrid: false }) }),
-      draw(`${id}-profile`, [profile], { ...LOOK, xaxis: axisOf("2θ [deg]"), yaxis: axisOf(cake.unit) }),
+      draw(`${id}-map`, [heat], { ...LOOK, margin, plot_bgcolor: GAP, xaxis: axisOf("2θ [deg]", { showgrid: false, ...reach }),
+        yaxis: axisOf("η [deg] (0 is up, 90 is right)", { ...fixed, showgrid: false, ...(wide ? { dtick: 45 } : {}) }) }),
+      draw(`${id}-profile`, [profile], { ...LOOK, margin, xaxis: axisOf("2θ [deg]", reach), yaxis: axisOf(cake.unit, fixed) }),
     ]);
   };
   onChoice(`${id}-map`, (how) => { state.how = how; show(); });
   if (slider) slider.addEventListener("input", () => { state.shown = Number(slider.value); show(); });
-  const drawn = [show()];
+  const drawn = [show().then(() => zoomTogether(element(`${id}-map`), element(`${id}-profile`)))];
   if (element(`${id}-waterfall`)) {
     const put = (kind) => (kind === "map" ? waterfallMap(id, cake) : waterfallLines(id, cake));
     onChoice(`${id}-waterfall`, put);
     drawn.push(put("lines"));
   }
   return Promise.all(drawn);
+}
+
+// Zooming one of two plots zooms the other along 2θ.
+function zoomTogether(one, other) {
+  const follow = (from, to) => from.on("plotly_relayout", () => {
+    const range = from.layout.xaxis.range, now = to.layout.xaxis.range;
+    if (range && (!now || Math.abs(range[0] - now[0]) + Math.abs(range[1] - now[1]) > 1e-9)) Plotly.relayout(to, { "xaxis.range": [...range] });
+  });
+  follow(one, other);
+  follow(other, one);
 }
 
 // A colour between the ends of a scale that colour-blind people see as dark to light: viridis in five steps.

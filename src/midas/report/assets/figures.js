@@ -3,9 +3,11 @@
 const CONFIG = {
   displaylogo: false,
   responsive: true,
-  modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+  // Named one by one: some versions offer to send the data to a server.
+  modeBarButtons: [["toImage"], ["zoom2d", "pan2d"], ["zoomIn2d", "zoomOut2d", "resetScale2d"]],
   toImageButtonOptions: { format: "png", scale: 2 },
 };
+const NARROW = window.innerWidth < 600;
 const TOUCH = window.matchMedia("(pointer: coarse)").matches;
 
 function element(id) { return document.getElementById(id); }
@@ -13,6 +15,14 @@ function element(id) { return document.getElementById(id); }
 // Draw, or draw anew with zoom kept. A finger that scrolls the page must not be caught by a plot.
 function draw(id, data, layout) {
   const whole = { ...layout, dragmode: TOUCH ? false : "zoom" };
+  if (NARROW) { // the legend goes below, where it does not meet the buttons; fewer ticks
+    const named = data.filter((trace) => trace.type !== "heatmap" && trace.showlegend !== false && trace.name).length;
+    if (named) {
+      whole.legend = { ...layout.legend, yref: "container", y: 0, yanchor: "bottom" };
+      whole.margin = { ...layout.margin, b: named > 3 ? 112 : 92 };
+    }
+    if (layout.xaxis && layout.xaxis.dtick) whole.xaxis = { ...layout.xaxis, dtick: 2 * layout.xaxis.dtick };
+  }
   return Plotly.react(element(id), data, whole, CONFIG);
 }
 

@@ -6,6 +6,7 @@ const MARKS = {
   failed: { symbol: "x-thin-open", color: "#c0392b", words: "failed" },
   skipped: { symbol: "circle", color: "#7f7f7f", words: "skipped" },
 };
+const RWP_COLOURS = { success: "#2c6fbb", partial: "#e0a030", failed: "#c0392b" };
 const STATUS_COLOURS = { success: "#1c2128", partial: "#8a5300", failed: "#b3261e", skipped: "#57606a" };
 
 function startFits(id, spec) {
@@ -18,6 +19,7 @@ function startFits(id, spec) {
   const drawn = [choose(fits, spec.first, false)], select = element(`${id}-quantity`);
   if (select) {
     select.addEventListener("change", () => drawMap(fits));
+    drawn.push(drawRwp(fits));
     drawn.push(drawMap(fits).then(() => {
       element(`${id}-map`).on("plotly_click", (event) => {
         const k = event.points.map((p) => fits.at(p)).find((found) => found !== undefined && found >= 0);
@@ -46,8 +48,8 @@ function step(fits, by) {
 function nameOf(fits, k) {
   const words = [`histogram ${fits.index[k]}`];
   if (fits.file) words.push(fits.file[k]);
-  if (Number.isFinite(fits.eta[k])) words.push(`η ${short(fits.eta[k])} deg`);
-  if (Number.isFinite(fits.omega[k])) words.push(`ω ${short(fits.omega[k])} deg`);
+  if (Number.isFinite(fits.eta[k])) words.push(`η ${plain(fits.eta[k])} deg`);
+  if (Number.isFinite(fits.omega[k])) words.push(`ω ${plain(fits.omega[k])} deg`);
   return words.join(", ");
 }
 
@@ -72,25 +74,25 @@ function drawFit(fits) {
   const onScale = (values) => Float32Array.from(values, (v) => to(fits.how === "log" ? Math.max(v, curve.least) : v - shift));
   const add = (y, label, look, extra) => data.push({ type: "scatter", x: curve.x, y: onScale(y), name: label, ...look, customdata: y,
     hovertemplate: `2θ %{x:.4f}: %{customdata:.5~g}<extra>${label}</extra>`, ...extra });
-  add(curve.observed, "observed", { mode: "markers", marker: { color: "#4d4d4d", size: 3.5 } });
-  add(curve.calculated, "calculated", { mode: "lines", line: { color: "#c0392b", width: 1.4 } });
-  add(curve.background, "background", { mode: "lines", line: { color: "#8a8f98", width: 1.2, dash: "dash" } });
+  add(curve.background, "background", { mode: "lines", line: { color: "#8a8f98", width: 1.2, dash: "dash" } }, { legendrank: 3 });
+  add(curve.calculated, "calculated", { mode: "lines", line: { color: "#e0442e", width: 1.6 } }, { legendrank: 2 });
+  add(curve.observed, "observed", { mode: "markers", marker: { color: "#333333", size: 3.2 } }, { legendrank: 1 });
   stored.t_names.forEach((phase, i) => {
     const at = unpack(stored.t[i]).filter((v) => v >= curve.x[0] && v <= curve.x[curve.x.length - 1]);
-    data.push({ type: "scatter", mode: "markers", x: at, y: new Float32Array(at.length).fill(-i), yaxis: "y3", name: phase,
+    data.push({ type: "scatter", mode: "markers", x: at, y: new Float32Array(at.length).fill(-i), yaxis: "y3", name: phase, legendrank: 4,
       marker: { symbol: "line-ns-open", size: 9, color: fits.colours[i % fits.colours.length], line: { width: 1.3 } }, hovertemplate: `${phase} %{x:.4f}<extra></extra>` });
   });
   data.push({ type: "scatter", mode: "lines", x: curve.x, y: curve.ratio, yaxis: "y2", showlegend: false, line: { color: "#2c6fbb", width: 0.9 },
     hovertemplate: "2θ %{x:.4f}: %{y:.1f} σ<extra></extra>" });
   const reach = Math.max(5, 1.1 * curve.ratio.reduce((most, v) => (Number.isFinite(v) ? Math.max(most, Math.abs(v)) : most), 0));
-  const shown = data.slice(0, 2).flatMap((t) => Array.from(t.y)).filter(Number.isFinite);
+  const shown = data.slice(1, 3).flatMap((t) => Array.from(t.y)).filter(Number.isFinite);
   const low = shown.reduce((a, b) => Math.min(a, b), Infinity), high = shown.reduce((a, b) => Math.max(a, b), -Infinity);
   const margin = 0.05 * (high - low || 1), n = Math.max(1, stored.t_names.length);
   const ticks = ticksOf(fits.how, low, high);
   if (shift) ticks.ticktext = ticks.tickvals.map((s) => short(SCALES[fits.how].from(s) + shift));
   return draw(place, data, {
     ...layout,
-    xaxis: axisOf("2θ [deg]", { anchor: "y2", range: [curve.x[0], curve.x[curve.x.length - 1]] }),
+    xaxis: axisOf("2θ [deg]", { anchor: "y2", mirror: "all", range: [curve.x[0], curve.x[curve.x.length - 1]] }),
     yaxis: axisOf({ sqrt: "intensity (root scale)", log: "intensity (log scale)", linear: "intensity" }[fits.how],
       { domain: [0.28 + 0.025 * n, 1], range: [low - margin, high + margin], ...ticks }),
     yaxis3: axisOf("", { domain: [0.26, 0.27 + 0.025 * n], range: [-n + 0.4, 0.6], showticklabels: false, ticks: "", showgrid: false, fixedrange: true }),
@@ -137,8 +139,8 @@ function drawMap(fits) {
     else if (status === "partial") marks.partial.push(k);
   });
   const label = q.unit ? `${q.label} [${q.unit}]` : q.label;
-  const title = { text: q.median_esd === null ? label : `${label}, median esd ${short(q.median_esd)}`, font: { size: 14 }, x: 0, xanchor: "left", xref: "paper" };
-  const layout = { ...LOOK, title, margin: { ...LOOK.margin, t: 66 }, uirevision: `map ${q.label}` };
+  element(`${fits.id}-esd`).textContent = q.median_esd === null ? "" : `median esd ${short(q.median_esd)}${q.unit ? ` ${q.unit}` : ""}`;
+  const layout = { ...LOOK, uirevision: `map ${q.label}` };
   const hover = (k) => `${nameOf(fits, k)}<br>${fits.status[k]}${Number.isFinite(values[k]) ? `, ${withEsd(values[k], q.esd[k])}` : ""}`;
   if (rowsN > 1 && columnsN > 1) {
     fits.at = (p) => (p.customdata !== undefined && p.data.type === "scatter" ? p.customdata : at.get(p.pointIndex[0] * columnsN + p.pointIndex[1]));
@@ -146,6 +148,22 @@ function drawMap(fits) {
   }
   fits.at = (p) => p.customdata;
   return lineOfOne(fits, q, { values, marks, hover, layout, label });
+}
+
+// How many histograms have which Rwp; the few far beyond the others are counted in the last bar.
+function drawRwp(fits) {
+  const known = Array.from(fits.rwp).filter(Number.isFinite).sort((a, b) => a - b), n = known.length;
+  if (!n) return draw(`${fits.id}-rwp`, [], { ...LOOK });
+  const low = known[0], usual = known[Math.floor(0.9 * (n - 1))], high = Math.min(known[n - 1], usual + 0.6 * (usual - low)) || low + 1;
+  const bars = Math.min(60, Math.max(8, Math.round(1.5 * Math.sqrt(n)))), size = (high - low) / bars || 1;
+  const x = Array.from({ length: bars }, (_, i) => low + (i + 0.5) * size), beyond = known.filter((v) => v > high).length;
+  const data = ["success", "partial", "failed"].map((status) => {
+    const y = new Array(bars).fill(0);
+    fits.rwp.forEach((v, k) => { if (fits.status[k] === status && Number.isFinite(v)) y[Math.min(bars - 1, Math.floor((v - low) / size))] += 1; });
+    return { type: "bar", name: `${y.reduce((a, b) => a + b, 0)} ${status}`, x, y, width: size, marker: { color: RWP_COLOURS[status] }, hovertemplate: `%{y} ${status}<extra></extra>` };
+  }).filter((trace) => trace.y.some(Boolean));
+  const annotations = beyond ? [{ text: `last bar: ${beyond} above ${short(high)} %, up to ${short(known[n - 1])} %`, showarrow: false, xref: "paper", yref: "paper", x: 0.98, y: 0.97, xanchor: "right" }] : [];
+  return draw(`${fits.id}-rwp`, data, { ...LOOK, barmode: "stack", bargap: 0, annotations, xaxis: axisOf("Rwp [%]"), yaxis: axisOf("histograms", { rangemode: "tozero" }) });
 }
 
 function marked(fits, marks, hover, place) {

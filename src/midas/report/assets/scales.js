@@ -19,6 +19,11 @@ function short(value) {
   return String(Number(value.toPrecision(size >= 1000 ? 4 : 3)));
 }
 
+// An angle or another number that is not to be shortened, without digits that mean nothing.
+function plain(value) {
+  return Number.isFinite(value) ? String(Number(value.toFixed(4))) : "–";
+}
+
 // Round values that lie well apart on a scale from low to high.
 function ticksOf(how, low, high) {
   const { to, from } = SCALES[how], begin = from(low), end = from(high), round = new Set();

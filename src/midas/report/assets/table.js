@@ -7,17 +7,19 @@ function columnsOf(fits) {
   const columns = [
     { title: "histogram", sort: (k) => k, text: (k) => String(fits.index[k]) },
     ...(fits.file ? [{ title: "file", sort: (k) => fits.file[k], text: (k) => fits.file[k], left: true }] : []),
-    { title: "η [deg]", sort: (k) => fits.eta[k], text: (k) => short(fits.eta[k]) },
-    { title: "ω [deg]", sort: (k) => fits.omega[k], text: (k) => short(fits.omega[k]) },
+    { title: "η [deg]", sort: (k) => fits.eta[k], text: (k) => plain(fits.eta[k]) },
+    { title: "ω [deg]", sort: (k) => fits.omega[k], text: (k) => plain(fits.omega[k]) },
     { title: "status", sort: (k) => ORDER_OF_STATUS[fits.status[k]], text: (k) => fits.status[k], left: true },
     { title: "Rwp [%]", sort: (k) => fits.rwp[k], text: (k) => (Number.isFinite(fits.rwp[k]) ? fits.rwp[k].toFixed(2) : "–") },
     { title: "GOF", sort: (k) => fits.gof[k], text: (k) => (Number.isFinite(fits.gof[k]) ? fits.gof[k].toFixed(2) : "–") },
   ];
+  if (fits.reason.some(Boolean)) {
+    columns.push({ title: "reason", sort: (k) => fits.reason[k], text: (k) => fits.reason[k], left: true, wide: true });
+  }
   for (const i of fits.columns) {
     const q = fits.quantities[i];
     columns.push({ title: q.unit ? `${q.label} [${q.unit}]` : q.label, sort: (k) => q.value[k], text: (k) => withEsd(q.value[k], q.esd[k]) });
   }
-  columns.push({ title: "reason", sort: (k) => fits.reason[k], text: (k) => fits.reason[k], left: true, wide: true });
   return columns;
 }
 
