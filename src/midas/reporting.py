@@ -142,7 +142,9 @@ def report_job(
     command: str = "",
 ) -> Path:
     """Write the report of a calibration of files, with the hashes of all that went in."""
+    from midas.calibration import Calibration
     from midas.calibration.files import plain_values
+    from midas.calibration.report import CELLS_ALONE, calibration_part, joint_parts
     from midas.io.dark import constant_dark
     from midas.io.parameters import MASK_KEYS, read_params
 
@@ -157,7 +159,10 @@ def report_job(
         source = read_params(job.params)
         named += [(key, source.file(key)) for key in ("Dark", *MASK_KEYS)]
         settings["Parameter file"] = Path(job.params).read_text(encoding="utf-8", errors="replace")
-    parts = _parts_of(calibration, 0)[0]
+    if isinstance(calibration, Calibration):
+        parts = [calibration_part(calibration, cells=CELLS_ALONE)]
+    else:
+        parts = joint_parts(calibration)
     about = Provenance(command=command, inputs=input_entries(named), settings=settings)
     return write_page(path, f"midas calibrate: {', '.join(Path(i).name for i in images)}", parts, about)
 
@@ -216,7 +221,14 @@ def report_run(path: Path | str, result: PipelineResult, job: PipelineJob, comma
     if result.summary is not None:
         parts += refinement_of(job.refinement_folder or job.out / "refinement")[0]
     elif result.stopped:
-        parts.append(Part("Refinement", verdict("NOT DONE", result.stopped, (), kind="doubtful")))
+        parts.append(
+            Part(
+                "Refinement",
+                verdict("NOT DONE", result.stopped, (), kind="doubtful"),
+                status="NOT DONE",
+                kind="doubtful",
+            )
+        )
     engine = manifest.get("engine") or {}
     about = Provenance(
         command=command,

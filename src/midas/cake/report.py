@@ -67,7 +67,7 @@ def cake_parts(
         )
     if not parts:
         banner = _banner(["no file was caked"], failed)
-        parts.append(Part("Integration", banner))
+        parts.append(Part("Integration", banner, status=_status(failed), kind=_kind(failed)))
     return parts
 
 
@@ -153,9 +153,15 @@ def _banner(words: Iterable[str], failed: Sequence[tuple[str, str]]) -> str:
     reasons = [f"{name}: {reason}" for name, reason in failed[:_MOST_LISTED]]
     if len(failed) > _MOST_LISTED:
         reasons.append(f"and {len(failed) - _MOST_LISTED} more")
-    if failed:
-        return verdict(f"{len(failed)} FAILED", ", ".join(words), reasons, kind="failed")
-    return verdict("DONE", ", ".join(words), (), kind="neutral")
+    return verdict(_status(failed), ", ".join(words), reasons, kind=_kind(failed))
+
+
+def _status(failed: Sequence[tuple[str, str]]) -> str:
+    return f"{len(failed)} FAILED" if failed else "DONE"
+
+
+def _kind(failed: Sequence[tuple[str, str]]) -> str:
+    return "failed" if failed else "neutral"
 
 
 def _part(
@@ -187,7 +193,13 @@ def _part(
             caption += f" {len(lines)} of {n} sums, at even distances."
         body += f'<h3>Waterfall</h3><p class="controls">{kinds}</p>' + plot(f"{place}-waterfall", caption, shape="tall")
     body += _list_of_sums(group)
-    return Part("Integration" + ("" if number is None else f" {number + 1}"), body, data={"cakes": {place: data}})
+    return Part(
+        "Integration" + ("" if number is None else f" {number + 1}"),
+        body,
+        data={"cakes": {place: data}},
+        status=_status(failed),
+        kind=_kind(failed),
+    )
 
 
 def _data(group: _Reduced, picked: list[int], lines: list[int], unit: str) -> dict[str, Any]:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 CELLS = 700_000
 """Cells of the images of a report together: enough to see a ring's shape, few enough to be mailed."""
+CELLS_ALONE = 1_100_000
+"""Cells of an image that has a report of its own."""
 MOST_POINTS = 4000
 _MICRO = 1e6
 _MOST_CORRELATED = 40
@@ -61,7 +63,13 @@ def calibration_part(calibration: Calibration, *, name: str = "", place: str = "
     }
     if len(calibration.parameters) > 1:
         figures[f"{place}-correlation"] = _correlation(calibration)
-    return Part(f"Calibration{f' of {name}' if name else ''}", "".join(body), figures)
+    return Part(
+        f"Calibration{f' of {name}' if name else ''}",
+        "".join(body),
+        figures,
+        status=calibration.verdict.upper(),
+        kind=calibration.verdict,
+    )
 
 
 def joint_parts(joint: JointCalibration) -> list[Part]:
@@ -83,7 +91,7 @@ def joint_parts(joint: JointCalibration) -> list[Part]:
         calibration_part(c, name=n, place=f"cal{i}", cells=cells)
         for i, (n, c) in enumerate(zip(joint.names, joint.images, strict=True))
     ]
-    return [Part("Joint calibration", body), *each]
+    return [Part("Joint calibration", body, status=joint.verdict.upper(), kind=joint.verdict), *each]
 
 
 def record_part(record: Mapping[str, Any], folder: Path) -> Part:
@@ -100,7 +108,7 @@ def record_part(record: Mapping[str, Any], folder: Path) -> Part:
     body += "<h3>Standard uncertainties</h3>" + table(("", "esd [µm, px, deg]"), rows, css="numbers")
     text = html.escape(json.dumps(record, indent=1, ensure_ascii=False))
     body += f"<details><summary>All of it, as in calibration.json</summary><pre>{text}</pre></details>"
-    return Part("Calibration", body)
+    return Part("Calibration", body, status=record["verdict"].upper(), kind=record["verdict"])
 
 
 def _held_out(strain: float) -> str:

@@ -223,7 +223,7 @@ class Calibration:
         OutputError
             The file cannot be written.
         """
-        from midas.calibration.report import calibration_part
+        from midas.calibration.report import CELLS_ALONE, calibration_part
         from midas.report import write_page
 
-        return write_page(path, "midas: calibration", [calibration_part(self)])
+        return write_page(path, "midas: calibration", [calibration_part(self, cells=CELLS_ALONE)])

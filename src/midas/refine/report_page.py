@@ -5,8 +5,10 @@ from __future__ import annotations
 import html
 import logging
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -66,7 +68,14 @@ def refinement_part(summary: Mapping[str, Any], folder: Path, *, place: str = "f
         "gap": MAX_GAP,
         **curves,
     }  # fmt: skip
-    return Part("Refinement", _html(summary, place, data, factor, len(kept), n_exported), data={"fits": {place: data}})
+    status, kind = _status(summary)
+    return Part(
+        "Refinement",
+        _html(summary, place, data, factor, len(kept), n_exported),
+        data={"fits": {place: data}},
+        status=status,
+        kind=kind,
+    )
 
 
 def _number(value: float | None) -> float:
@@ -275,16 +284,26 @@ def _banner(summary: Mapping[str, Any]) -> str:
     name = source_name(summary)
     words = f"{len(summary['histograms'])} histograms{f' of {name}' if name else ''}: {said}; Rwp of the successes: "
     words += f"mean {percent(summary.get('mean_Rwp'))}, median {percent(summary.get('median_Rwp'))}"
-    n = dict(counts)
-    kind, status = "good", "DONE"
-    if n["success"] + n["partial"] == 0:
-        kind, status = "failed", "NONE REFINED"
-    elif n["failed"]:
-        kind, status = "failed", f"{n['failed']} FAILED"
-    elif n["partial"]:
-        kind, status = "doubtful", f"{n['partial']} PARTIAL"
-    reasons = [f"histogram {h['histogram_index']}, {h['status']}: {h['reason'] or h['error']}" for h in worst(summary)]
+    reasons = [
+        shorten(
+            f"histogram {h['histogram_index']}, {h['status']}: {h['reason'] or h['error']}", 200, placeholder=" ..."
+        )
+        for h in worst(summary)
+    ]
+    status, kind = _status(summary)
     return verdict(status, words, reasons, kind=kind)
+
+
+def _status(summary: Mapping[str, Any]) -> tuple[str, str]:
+    """Return what came of a batch in a word or two, and its colour."""
+    n = Counter(e["status"] for e in summary["histograms"])
+    if n["success"] + n["partial"] == 0:
+        return "NONE REFINED", "failed"
+    if n["failed"]:
+        return f"{n['failed']} FAILED", "failed"
+    if n["partial"]:
+        return f"{n['partial']} PARTIAL", "doubtful"
+    return "DONE", "good"
 
 
 def _said_of_curves(n: int, n_exported: int, n_kept: int, factor: int) -> str:

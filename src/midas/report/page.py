@@ -35,6 +35,10 @@ class Part:
     """Id of the place to figure, as `midas.report.figures` makes them."""
     data: Mapping[str, Any] = field(default_factory=dict)
     """What interactive parts need: "cakes" or "fits", each a dict by id."""
+    status: str = ""
+    """What came of it in a word or two, for the head of the page."""
+    kind: str = "neutral"
+    """Colour of the status: "good", "doubtful", "failed" or "neutral"."""
 
 
 def check_report(path: Path | str, *, will_exist: Path | None = None) -> Path:
@@ -108,7 +112,7 @@ def page_text(title: str, parts: Sequence[Part], about: Provenance) -> str:
         data["figures"].update(part.figures)
         for kind, named in part.data.items():
             data[kind].update(named)
-    links = "".join(f'<a href="#part-{i}">{html.escape(p.title)}</a>' for i, p in enumerate(sections))
+    links = "".join(_link(part, i) for i, part in enumerate(sections))
     body = "".join(
         f'<section id="part-{i}"><h2>{html.escape(p.title)}</h2>{p.body}</section>' for i, p in enumerate(sections)
     )
@@ -124,6 +128,12 @@ def page_text(title: str, parts: Sequence[Part], about: Provenance) -> str:
         f'<script type="text/plain" id="plotly">{deflated(_plotly().read_bytes())}</script>\n'
         f"<script>\n{script}</script></body></html>\n"
     )
+
+
+def _link(part: Part, number: int) -> str:
+    """Return the way to a section, with what came of it: a page of many sections must not hide a failed one."""
+    status = f'<strong class="{part.kind}">{html.escape(part.status)}</strong>' if part.status else ""
+    return f'<a href="#part-{number}">{html.escape(part.title)}</a>{status} '
 
 
 def _json(data: Any) -> str:

@@ -207,5 +207,5 @@ function lineOfOne(fits, q, { values, marks, hover, layout, label }) {
       error_y: { type: "data", array: ks.map((k) => (Number.isFinite(esds[k]) ? esds[k] : 0)), color: "#2c6fbb", thickness: 1.2, width: 2 } },
     ...marked(fits, marks, hover, (of) => ({ x: of.map((k) => x[k]), y: of.map((k) => (Number.isFinite(values[k]) ? values[k] : low + 0.03 * (high - low))) })),
   ];
-  return draw(`${fits.id}-map`, data, { ...layout, xaxis: axisOf(alongEta ? grid.eta_label : grid.omega_label), yaxis: axisOf(label, { range: [low, high], exponentformat: "power", tickformat: "" }) });
+  return draw(`${fits.id}-map`, data, { ...layout, xaxis: axisOf(alongEta ? grid.eta_label : grid.omega_label, alongEta && Math.abs(along[along.length - 1] - along[0]) > 180 ? { dtick: 45 } : {}), yaxis: axisOf(label, { range: [low, high], exponentformat: "power", tickformat: "" }) });
 }

@@ -47,7 +47,9 @@ function startTable(fits) {
       row.className = `${fits.status[k]}${k === fits.chosen ? " chosen" : ""}`;
       for (const column of columns) {
         const cell = row.insertCell();
-        cell.textContent = column.text(k);
+        const text = column.text(k), inside = column.wide ? cell.appendChild(document.createElement("div")) : cell;
+        inside.textContent = text;
+        if (column.wide) cell.title = text; // long ones are cut; whole above the fit
         if (column.left) cell.classList.add("left");
         if (column.wide) cell.classList.add("wide");
       }
