@@ -111,6 +111,19 @@ def test_curves_that_have_no_room_are_left_out_and_it_says_which(tmp_path, monke
     assert "30 of 68 histograms" in part.body
 
 
+def test_of_several_caked_files_each_histogram_finds_its_own_curves(tmp_path):
+    from midas.refine.several import write_joined
+
+    summaries = []
+    for name, n_points in (("a", 40), ("b", 60)):
+        summary = read_summary(pages.refinement(tmp_path / name, 1, 3, n_points=n_points))
+        summaries.append({**summary, "data_file": str(tmp_path / f"{name}.zarr.zip")})
+    fits = refinement_part(write_joined(summaries, tmp_path), tmp_path).data["fits"]["fit"]
+    assert fits["file"] == ["a.zarr.zip"] * 3 + ["b.zarr.zip"] * 3
+    assert [unpacked(fits["axes"][fits["curves"][str(k)]["x"]]).size for k in range(6)] == [40] * 3 + [60] * 3
+    assert fits["place"] == [[k // 3, k % 3] for k in range(6)]
+
+
 def test_a_failed_fit_never_lends_its_values_to_a_map(tmp_path):
     folder = pages.refinement(tmp_path, 3, 12, n_points=50)
     summary = read_summary(folder)
