@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import math
 
+import numpy as np
 import pytest
 import report_pages as pages
 
 import midas
+from midas.report.encode import packed
 
 SHAPE = (300, 340)
 TRUTH = midas.Geometry(distance=2e5, beam_center=(160.0, 155.0), pixel_size=200, wavelength=0.25, tilts=(0, 0.5, -0.4))
@@ -43,6 +45,24 @@ def test_it_opens_alone_and_without_complaint(page, whole):
     assert page.errors == []
     assert page.requests == [whole.resolve().as_uri()]
     assert page.run("document.getElementById('trouble').hidden")
+
+
+@pytest.mark.parametrize("kind", ["noise", "long runs", "text", "short", "nothing"])
+def test_the_browser_unpacks_what_python_packs(page, kind, rng):
+    values = {
+        "noise": rng.integers(0, 256, 90_000),
+        "long runs": np.repeat([7, 0, 255], 40_000),
+        "text": np.tile(np.arange(97, 123), 500),
+        "short": np.array([1, 2, 3]),
+        "nothing": np.zeros(0),
+    }[kind]
+    weighted = "v.reduce((s, x, i) => s + x * (i % 977), 0)"
+    for number_kind in ("u1", "f8"):
+        spec = json.dumps(packed(values, number_kind))
+        found = page.run(f"(() => {{ const v = unpack({spec}); return [v.length, {weighted}]; }})()")
+        assert found == [len(values), int((values * (np.arange(len(values)) % 977)).sum())]
+    spec = json.dumps(packed(values, "u2", delta=True))
+    assert page.run(f"unpack({spec}).reduce((s, x) => s + x, 0)") == int(values.sum())
 
 
 def test_the_verdict_stands_first_and_the_command_last(page):

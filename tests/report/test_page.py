@@ -141,6 +141,16 @@ def test_many_sums_are_thinned_out_and_it_says_so():
     assert cake["labels"][-1].startswith("frame 149")
 
 
+def test_of_a_long_scan_some_sums_are_read_and_all_are_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr("midas.cake.report._MOST_SUMS", 6)
+    path = pages.cake(11).to_zarr(tmp_path / "a.zarr.zip")
+    part = cake_parts([path])[0]
+    assert "11 sums, 2θ" in part.body
+    assert "6 of 11 sums" in part.body
+    labels = part.data["cakes"]["cake0"]["labels"]
+    assert [label.split(",")[0] for label in labels] == [f"frame {k}" for k in (0, 2, 4, 6, 8, 10)]
+
+
 def test_cakes_of_other_bins_get_a_section_of_their_own(tmp_path):
     files = [pages.cake(2, n_radius=n).to_zarr(tmp_path / f"{n}.zarr.zip") for n in (50, 50, 60)]
     parts = cake_parts(files, failed=[("c.h5", "it is empty")])

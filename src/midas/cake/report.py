@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from midas.geometry import FloatArray
-from midas.io.gsas_zarr import CakeFile, read_cake_file
+from midas.io.gsas_zarr import CakeFile, evenly, read_cake_file, recorded_sums
 from midas.report import Part
 from midas.report.encode import joined, log_range, packed, packed_log, shown_range
 from midas.report.figures import buttons, plot, table, verdict
@@ -28,7 +28,7 @@ PROFILE_POINTS = 400_000
 """Points of all profiles that a report shows."""
 MOST_FILES = 40
 """Files that are read for a report; of more, this many at even distances."""
-_MOST_RADII, _MOST_ETA, _MOST_PROFILE, _MOST_SUMS = 600, 180, 2000, 400
+_MOST_RADII, _MOST_ETA, _MOST_PROFILE, _MOST_SUMS = 600, 180, 2000, 200
 _MOST_LISTED = 30
 
 
@@ -43,7 +43,8 @@ class _Reduced:
     cakes: list[npt.NDArray[np.float32]] = field(default_factory=list)
     profiles: list[npt.NDArray[np.float32]] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
-    order: list[float] = field(default_factory=list)
+    n_sums: int = 0
+    """Sums of its files, shown or not."""
     factors: tuple[int, int, int] = (1, 1, 1)
 
 
@@ -55,7 +56,7 @@ def cake_parts(
     Of many files some at even distances are shown, and the section says so; files whose bins differ get sections of
     their own.
     """
-    shown = _evenly(list(caked), MOST_FILES)
+    shown = evenly(list(caked), MOST_FILES)
     groups = _groups(shown)
     parts = []
     for i, group in enumerate(groups):
@@ -71,29 +72,27 @@ def cake_parts(
     return parts
 
 
-def _evenly(things: list[Any], most: int) -> list[Any]:
-    if len(things) <= most:
-        return things
-    return [things[round(k * (len(things) - 1) / (most - 1))] for k in range(most)]
-
-
 def _groups(shown: Sequence[Path | str | Cake | CakeFile]) -> list[_Reduced]:
     """Return the sums by their bins, reduced file by file so that memory holds one at a time."""
     groups: dict[tuple[Any, ...], _Reduced] = {}
     for thing in shown:
-        file, label = _opened(thing, len(shown) > 1)
+        file, label, n_sums = _opened(thing, len(shown))
         two_theta, eta = _axes(file)
         key = (file.intensity.shape[1:], *np.round((*two_theta[[0, -1]], *eta[[0, -1]]), 9))
         if key not in groups:
             groups[key] = _started(file, two_theta, eta, len(shown))
-        _add(groups[key], file, label, max(1, _MOST_SUMS // len(shown)))
+        groups[key].n_sums += n_sums
+        _add(groups[key], file, label)
     return list(groups.values())
 
 
-def _opened(thing: Path | str | Cake | CakeFile, several: bool) -> tuple[CakeFile, str]:
+def _opened(thing: Path | str | Cake | CakeFile, n_files: int) -> tuple[CakeFile, str, int]:
+    """Return what is shown of a file, its name where there are several, and how many sums it has in all."""
     if isinstance(thing, (str, Path)):
-        return read_cake_file(thing, individual=False), Path(thing).name if several else ""
-    return (thing if isinstance(thing, CakeFile) else thing.to_cake_file()), ""
+        file = read_cake_file(thing, individual=False, most_sums=max(1, _MOST_SUMS // n_files))
+        return file, Path(thing).name if n_files > 1 else "", len(recorded_sums(Path(thing)))
+    file = thing if isinstance(thing, CakeFile) else thing.to_cake_file()
+    return file, "", len(file.intensity)
 
 
 def _axes(file: CakeFile) -> tuple[FloatArray, FloatArray]:
@@ -121,10 +120,10 @@ def _started(file: CakeFile, two_theta: FloatArray, eta: FloatArray, n_files: in
     )
 
 
-def _add(group: _Reduced, file: CakeFile, label: str, most: int) -> None:
+def _add(group: _Reduced, file: CakeFile, label: str) -> None:
     by_radius, by_eta, by_profile = group.factors
     area = file.bin_area
-    for k in _evenly(list(range(len(file.intensity))), most):
+    for k in evenly(range(len(file.intensity)), _MOST_SUMS):
         cake = file.intensity[k]
         weight = np.where(np.isfinite(cake), area if group.normalized else 1.0, 0.0)
         share = weight.sum(axis=1)
@@ -137,7 +136,6 @@ def _add(group: _Reduced, file: CakeFile, label: str, most: int) -> None:
         reduced = joined(joined(cake, area, by_radius, 0), None, by_eta, 1)
         group.cakes.append(reduced.astype(np.float32))
         group.labels.append(_label(file, k, label))
-        group.order.append(float(0.5 * (file.first_omega[k] + file.last_omega[k])))
 
 
 def _label(file: CakeFile, k: int, name: str) -> str:
@@ -167,9 +165,9 @@ def _kind(failed: Sequence[tuple[str, str]]) -> str:
 def _part(
     group: _Reduced, place: str, words: list[str], failed: Sequence[tuple[str, str]], *, number: int | None
 ) -> Part:
-    n = len(group.cakes)
-    picked = _evenly(list(range(n)), max(1, min(60, CELLS // max(1, group.cakes[0].size))))
-    lines = _evenly(list(range(n)), max(1, PROFILE_POINTS // len(group.profile_two_theta)))
+    n = group.n_sums
+    picked = evenly(range(len(group.cakes)), max(1, min(60, CELLS // max(1, group.cakes[0].size))))
+    lines = evenly(range(len(group.cakes)), max(1, PROFILE_POINTS // len(group.profile_two_theta)))
     words = [*words, f"{n} sum{'s' * (n != 1)}, 2θ {group.two_theta[0]:.3f} to {group.two_theta[-1]:.3f} deg"]
     unit = "counts / px²" if group.normalized else "counts"
     data = _data(group, picked, lines, unit)
@@ -235,4 +233,5 @@ def _list_of_sums(group: _Reduced) -> str:
     rows = [(str(i), label) for i, label in itertools.islice(enumerate(group.labels), _MOST_SUMS)]
     if len(rows) < 2:
         return ""
-    return f"<details><summary>{len(rows)} sums</summary>{table(('', 'sum'), rows)}</details>"
+    some = "" if len(rows) == group.n_sums else f" of {group.n_sums}"
+    return f"<details><summary>{len(rows)}{some} sums</summary>{table(('', 'sum'), rows)}</details>"

@@ -48,6 +48,8 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps({"table": [asdict(r) for r in demo.table], "stopped": demo.stopped, "seconds": demo.seconds}))
     else:
         _print(demo)
+        if args.report is not None:
+            print(f"report: {args.report}")
     refined = demo.refinement is None or demo.refinement["succeeded"] == demo.refinement["total_histograms"]
     return 0 if demo.calibration.verdict == "good" and refined else 1
 

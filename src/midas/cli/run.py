@@ -140,7 +140,7 @@ def run(args: argparse.Namespace) -> int:
         result = run_pipeline(job, progress=progress)
     page = _report(args, result, job)
     if args.json:
-        print(json.dumps(_as_json(result), indent=1))
+        print(json.dumps({**_as_json(result), **({} if page is None else {"report": str(page)})}, indent=1))
     else:
         print("\n".join([*_lines(result, job, verbose=args.verbose), *([] if page is None else [f"report: {page}"])]))
     return _exit_status(result)

@@ -8,6 +8,7 @@ const CONFIG = {
   toImageButtonOptions: { format: "png", scale: 2 },
 };
 const NARROW = window.innerWidth < 600;
+const CALM = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
 const TOUCH = window.matchMedia("(pointer: coarse)").matches;
 
 function element(id) { return document.getElementById(id); }

@@ -35,7 +35,7 @@ function choose(fits, k, scroll) {
   fits.chosen = k;
   fits.table.mark(k);
   const drawn = drawFit(fits);
-  if (scroll) element(`${fits.id}-name`).scrollIntoView({ block: "start", behavior: "smooth" });
+  if (scroll) element(`${fits.id}-name`).scrollIntoView({ block: "start", behavior: CALM ? "auto" : "smooth" });
   return drawn;
 }
 
