@@ -166,10 +166,13 @@ def test_names_cannot_break_out_of_the_page(tmp_path):
     assert bad not in path.read_text(encoding="utf-8")
 
 
-def test_inputs_have_their_hashes_and_missing_ones_are_left_out(tmp_path):
+def test_inputs_have_their_hashes_and_missing_ones_are_named(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
     entries = input_entries([("image", tmp_path / "a"), ("mask", ""), ("dark", tmp_path / "none")])
-    assert [e["sha256"][:8] for e in entries] == ["ba7816bf"]
+    assert [(e["role"], e["sha256"] and e["sha256"][:8]) for e in entries] == [("image", "ba7816bf"), ("dark", None)]
+    text = write_page(tmp_path / "a.html", "t", [], Provenance(inputs=entries)).read_text(encoding="utf-8")
+    assert "not there when the report was written" in text
+    assert "too large" not in text
 
 
 def test_inputs_too_large_to_hash_say_so(tmp_path, monkeypatch):

@@ -186,7 +186,9 @@ def _part(
     )
     if n > 1:
         kinds = buttons(f"{place}-waterfall", (("lines", "lines"), ("map", "map")), "lines", "waterfall as")
-        caption = "Profiles of the sums, each lifted above the one before it; colours run from the first to the last."
+        caption = (
+            "Profiles of the sums. Lines: each lifted above the one before it; map: a row for each, from the bottom."
+        )
         if len(lines) < n:
             caption += f" {len(lines)} of {n} sums, at even distances."
         body += f'<h3>Waterfall</h3><p class="controls">{kinds}</p>' + plot(f"{place}-waterfall", caption, shape="tall")

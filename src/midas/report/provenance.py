@@ -42,12 +42,19 @@ def input_entry(role: str, path: Path | str, *, hashed: bool = True) -> dict[str
 
 
 def input_entries(named: Sequence[tuple[str, Path | str | None]]) -> list[dict[str, Any]]:
-    """Return the entries of the files that are there; hashes where reading them all takes no minutes."""
-    there = [(role, Path(path)) for role, path in named if path and Path(path).exists()]
-    entries = [input_entry(role, path, hashed=False) for role, path in there]
-    if sum(e["bytes"] for e in entries) > MOST_HASHED:
+    """Return the entries of files; with hashes where reading them all takes no minutes.
+
+    One that is gone by now is named all the same, with None as its bytes.
+    """
+    entries: list[dict[str, Any]] = []
+    for role, path in named:
+        if path and Path(path).exists():
+            entries.append(input_entry(role, path, hashed=False))
+        elif path:
+            entries.append({"role": role, "path": str(path), "bytes": None, "sha256": None})
+    if sum(e["bytes"] or 0 for e in entries) > MOST_HASHED:
         return entries
-    return [{**e, "sha256": hash_file(Path(e["path"]))} for e in entries]
+    return [e if e["bytes"] is None else {**e, "sha256": hash_file(Path(e["path"]))} for e in entries]
 
 
 def provenance_html(about: Provenance) -> str:
@@ -67,8 +74,8 @@ def provenance_html(about: Provenance) -> str:
         parts.append(f"<h3>Command</h3><pre>{html.escape(about.command)}</pre>")
     parts.append("<h3>Versions</h3>" + table((), list(versions.items()), css="pairs"))
     if about.inputs:
-        unread = any(e["sha256"] is None for e in about.inputs)
-        rows = [(e["role"], e["path"], f"{e['bytes']:,}", e["sha256"] or "not read for it") for e in about.inputs]
+        unread = any(e["sha256"] is None and e["bytes"] is not None for e in about.inputs)
+        rows = [_input_row(entry) for entry in about.inputs]
         why = "<p>Together the inputs are too large to be hashed for a report.</p>" if unread else ""
         shown = table(("input", "file", "bytes", "SHA-256"), rows, css="inputs")
         many = len(rows) > 12
@@ -77,6 +84,12 @@ def provenance_html(about: Provenance) -> str:
         text = value if isinstance(value, str) else json.dumps(value, indent=1, ensure_ascii=False, default=str)
         parts.append(_folded(title, f"<pre>{html.escape(text)}</pre>"))
     return "".join(parts)
+
+
+def _input_row(entry: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    if entry["bytes"] is None:
+        return entry["role"], entry["path"], "", "not there when the report was written"
+    return entry["role"], entry["path"], f"{entry['bytes']:,}", entry["sha256"] or "not read for it"
 
 
 def _folded(title: str, inside: str) -> str:

@@ -162,8 +162,11 @@ function drawRwp(fits) {
     fits.rwp.forEach((v, k) => { if (fits.status[k] === status && Number.isFinite(v)) y[Math.min(bars - 1, Math.floor((v - low) / size))] += 1; });
     return { type: "bar", name: `${y.reduce((a, b) => a + b, 0)} ${status}`, x, y, width: size, marker: { color: RWP_COLOURS[status] }, hovertemplate: `%{y} ${status}<extra></extra>` };
   }).filter((trace) => trace.y.some(Boolean));
+  const tallest = Math.max(...x.map((_, i) => data.reduce((sum, trace) => sum + trace.y[i], 0)));
   const annotations = beyond ? [{ text: `last bar: ${beyond} above ${short(high)} %, up to ${short(known[n - 1])} %`, showarrow: false, xref: "paper", yref: "paper", x: 0.98, y: 0.97, xanchor: "right" }] : [];
-  return draw(`${fits.id}-rwp`, data, { ...LOOK, barmode: "stack", bargap: 0, annotations, xaxis: axisOf("Rwp [%]"), yaxis: axisOf("histograms", { rangemode: "tozero" }) });
+  return draw(`${fits.id}-rwp`, data, { ...LOOK, barmode: "stack", bargap: 0, annotations, 
+    xaxis: axisOf("Rwp [%]", { tick0: 0, dtick: niceStep((high - low) / 6) }),
+    yaxis: axisOf("histograms", { rangemode: "tozero", tick0: 0, dtick: Math.max(1, niceStep(tallest / 4)) }) });
 }
 
 function marked(fits, marks, hover, place) {
