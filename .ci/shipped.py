@@ -28,6 +28,7 @@ WHEEL_NEEDS = (
     "midas/__init__.py",
     "midas/py.typed",
     "midas/_core.pyi",
+    "midas/report/assets/start.js",
     r"midas/_core\..*\.(so|pyd)",
     r".*/entry_points.txt",
 )

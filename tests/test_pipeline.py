@@ -112,6 +112,18 @@ def test_the_manifest_says_what_went_in_and_what_was_done(call, fake, tmp_path):
     assert Path("out/refinement/refinement_quality.png").stat().st_size > 5000
 
 
+def test_a_run_is_told_on_one_page_also_where_it_was_kept(call, fake, tmp_path):
+    pytest.importorskip("plotly", reason='plotly is not installed; pip install "midas-xrd[report]"')
+    statuses = main([*call, "--report", "new.html"]), main([*call, "--resume", "--report", "kept.html"])
+    assert statuses[0] == statuses[1]
+    for name in ("new.html", "kept.html"):
+        said = (tmp_path / name).read_text(encoding="utf-8")
+        heads = [said.index(f"<h2>{title}") for title in ("Calibration", "Integration", "Refinement", "How to do it")]
+        assert heads == sorted(heads)
+        assert hashlib.sha256((tmp_path / "ceo2.tif").read_bytes()).hexdigest() in said
+    assert "kept from an earlier run" in said
+
+
 def test_what_is_finished_is_kept_and_what_changed_is_done_again(call, fake, capsys, monkeypatch):
     again = [*call, "-resultFolder", "out", "--scan", "files", "--resume"]
     assert main(again) == 0

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from midas.io.gsas_zarr import CakeFile, read_cake_file
     from midas.io.parameters import Parameters, read_params
     from midas.refine import run_refinement
+    from midas.reporting import write_report
     from midas.simulation import PeakProfile, Simulation, SimulationOptions, simulate, simulate_scan
 
     __version__: str
@@ -58,6 +59,7 @@ _HOMES = {
     "midas.io.gsas_zarr": ("CakeFile", "read_cake_file"),
     "midas.io.parameters": ("Parameters", "read_params"),
     "midas.refine": ("run_refinement",),
+    "midas.reporting": ("write_report",),
     "midas.simulation": ("PeakProfile", "Simulation", "SimulationOptions", "simulate", "simulate_scan"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -132,4 +134,5 @@ __all__ = [
     "simulate",
     "simulate_scan",
     "write_geometry",
+    "write_report",
 ]

@@ -18,11 +18,12 @@ from midas.calibration.files import MASK_NAME, default_grid
 from midas.calibration.job import CalibrationJob, run_job
 from midas.errors import InputError, MidasError, RefinementError
 from midas.io.atomic import output_folder
+from midas.io.file_hash import hash_file
 from midas.io.gsas_zarr import SUFFIX
 from midas.io.panel_shifts import FILE_NAME as PANEL_SHIFTS_NAME
 from midas.io.parameters import MASK_KEYS, Parameters, read_params
 from midas.io.tree_formats import HDF5_SUFFIXES
-from midas.manifest import Manifest, are_unchanged, hash_file, key_of, outputs_of
+from midas.manifest import Manifest, are_unchanged, key_of, outputs_of
 
 if TYPE_CHECKING:
     from midas.refine.dispatch import EngineCommand

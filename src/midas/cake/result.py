@@ -335,6 +335,23 @@ class Cake(RadialAxes):
 
         return plot_cake(self, index=index, unit=unit)
 
+    def report(self, path: str | Path) -> Path:
+        """Write the cake as one self-contained HTML page with interactive plots; return its path.
+
+        `midas.write_report` puts several results into one page.
+
+        Raises
+        ------
+        InputError
+            The name does not end in .html, or plotly is missing (`pip install "midas-xrd[report]"`).
+        OutputError
+            The file cannot be written.
+        """
+        from midas.cake.report import cake_parts
+        from midas.report import write_page
+
+        return write_page(path, "midas: integration", cake_parts([self]))
+
     def __repr__(self) -> str:
         """Say in one line what is in it."""
         return f"Cake({described(self.frames, self.two_theta, len(self.eta))})"

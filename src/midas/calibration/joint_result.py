@@ -139,3 +139,20 @@ class JointCalibration:
 
         with output_folder(folder) as made:
             return save(self, made)
+
+    def report(self, path: str | Path) -> Path:
+        """Write the calibrations as one self-contained HTML page with interactive plots; return its path.
+
+        `midas.write_report` puts several results into one page.
+
+        Raises
+        ------
+        InputError
+            The name does not end in .html, or plotly is missing (`pip install "midas-xrd[report]"`).
+        OutputError
+            The file cannot be written.
+        """
+        from midas.calibration.report import joint_parts
+        from midas.report import write_page
+
+        return write_page(path, "midas: joint calibration", joint_parts(self))

@@ -37,7 +37,7 @@ def draw_image(calibration: Calibration, axes: Axes) -> None:
     image = calibration.image
     n_z, n_y = image.shape
     level = np.log(_positive(binned(image.counts, image.mask, max(1, round(max(n_z, n_y) / _MOST_CELLS)))))
-    low, high = _limits(level)
+    low, high = level_limits(level)
     axes.imshow(
         grey(level, low, high), extent=(-0.5, n_y - 0.5, n_z - 0.5, -0.5), interpolation="antialiased", aspect="equal"
     )
@@ -71,7 +71,8 @@ def _positive(values: FloatArray) -> FloatArray:
     return np.where(np.isnan(values), np.nan, np.maximum(values, floor))
 
 
-def _limits(level: FloatArray) -> tuple[float, float]:
+def level_limits(level: FloatArray) -> tuple[float, float]:
+    """Return the range of a picture's shades: nearly all levels, but no outliers."""
     finite = level[np.isfinite(level)]
     if len(finite) == 0:
         return 0.0, 1.0
@@ -79,7 +80,7 @@ def _limits(level: FloatArray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _sectors(eta: FloatArray) -> npt.NDArray[np.bool_]:
+def in_sectors(eta: FloatArray) -> npt.NDArray[np.bool_]:
     """Where a drawn arc ends the ring itself shows, and whether it goes on in line."""
     return np.asarray((np.floor(eta / _SECTOR) % 2 == 0) & (eta < 180.0))
 
@@ -93,7 +94,7 @@ def _draw_predicted(calibration: Calibration, axes: Axes) -> None:
         return
     y, z = calibration.geometry.to_pixel(radius[:, None], eta[None, :], n_threads=1)
     with np.errstate(invalid="ignore"):
-        shown = _sectors(eta) & (y > -0.5) & (y < n_y - 0.5) & (z > -0.5) & (z < n_z - 0.5)
+        shown = in_sectors(eta) & (y > -0.5) & (y < n_y - 0.5) & (z > -0.5) & (z < n_z - 0.5)
     if not shown.any():
         return  # a long line of nothing but NaN: matplotlib 3.7 fails on it
     y, z = np.where(shown, y, np.nan), np.where(shown, z, np.nan)
@@ -130,12 +131,9 @@ def _draw_beam(center: tuple[float, float], shape: tuple[int, int], axes: Axes) 
 
 def draw_cake(calibration: Calibration, axes: Axes) -> None:
     """Draw the image unrolled, R against eta over the background, with the predicted rings: straight is right."""
-    table = calibration.ring_table
-    largest = 1.04 * max((ring.radius for ring in table), default=100.0)
-    smallest = min(0.85 * min((ring.radius for ring in table), default=0.0), 0.4 * largest)
-    cake = unrolled(calibration.geometry, calibration.image.counts, calibration.image.mask, (smallest, largest))
-    level = np.log(_positive(cake) / _background(cake)[:, None])
-    low, high = _limits(level)
+    cake, (smallest, largest) = unrolled_rings(calibration)
+    level = over_background(cake)
+    low, high = level_limits(level)
     axes.imshow(
         grey(level, max(low, -0.7), high),
         extent=(-180.0, 180.0, smallest, largest),
@@ -154,6 +152,20 @@ def draw_cake(calibration: Calibration, axes: Axes) -> None:
     axes.set_title(title, size=11, y=1.015)
 
 
+def unrolled_rings(calibration: Calibration) -> tuple[FloatArray, tuple[float, float]]:
+    """Return the image unrolled over the radii of its rings, as `unrolled`, and their range [px]."""
+    table = calibration.ring_table
+    largest = 1.04 * max((ring.radius for ring in table), default=100.0)
+    smallest = min(0.85 * min((ring.radius for ring in table), default=0.0), 0.4 * largest)
+    image = calibration.image
+    return unrolled(calibration.geometry, image.counts, image.mask, (smallest, largest)), (smallest, largest)
+
+
+def over_background(cake: FloatArray) -> FloatArray:
+    """Return the logarithm of an unrolled image over the background of its radius."""
+    return np.asarray(np.log(_positive(cake) / _background(cake)[:, None]))
+
+
 def missing_rings(calibration: Calibration) -> list[float]:
     """Return the radii [px] of the bright rings that the verdict misses."""
     rings, missing = calibration.rings, calibration.evidence.missing
@@ -167,7 +179,7 @@ def _draw_levels(calibration: Calibration, cake: FloatArray, limits: tuple[float
     row = ((radius - limits[0]) / (limits[1] - limits[0]) * cake.shape[0]).astype(np.int64)
     eta = np.linspace(-180.0, 180.0, cake.shape[1] + 1)
     near = np.isfinite(cake[np.clip(row, 0, cake.shape[0] - 1)])
-    shown = _sectors(eta) & np.hstack([near, near[:, -1:]])
+    shown = in_sectors(eta) & np.hstack([near, near[:, -1:]])
     shown[:, -1] = False  # and so no line leads from a ring to the next
     level = np.where(shown, radius[:, None], np.nan)
     axes.plot(np.tile(eta, len(radius)), level.ravel(), "-", color=PREDICTED, lw=0.9)

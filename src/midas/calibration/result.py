@@ -210,3 +210,20 @@ class Calibration:
         from midas.calibration.intermediates import write_intermediates
 
         return write_intermediates(Path(path), self)
+
+    def report(self, path: str | Path) -> Path:
+        """Write the calibration as one self-contained HTML page with interactive plots; return its path.
+
+        `midas.write_report` puts several results into one page.
+
+        Raises
+        ------
+        InputError
+            The name does not end in .html, or plotly is missing (`pip install "midas-xrd[report]"`).
+        OutputError
+            The file cannot be written.
+        """
+        from midas.calibration.report import CELLS_ALONE, calibration_part
+        from midas.report import write_page
+
+        return write_page(path, "midas: calibration", [calibration_part(self, cells=CELLS_ALONE)])

@@ -72,6 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # In a process of its own, before OpenMP is loaded: see docs/decisions/pictures-in-a-second-process.md.
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     args = build_parser(command).parse_args(words)
+    args.words = words
     with _messages(args) as withheld, _ended_politely():
         try:
             status = int(importlib.import_module(f"midas.cli.{args.command}").run(args))

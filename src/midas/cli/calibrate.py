@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from midas.cli.progress import progress_bar
+from midas.cli.report import add_report, check, command_of
 from midas.errors import InputError
 
 _NO_DISTANCE = 1_000_000.0  # the manual's way of writing "no guess"
@@ -106,6 +107,7 @@ def _add_output(out: argparse._ArgumentGroup) -> None:
                      help="HDF5 file with all intermediate arrays")  # fmt: skip
     out.add_argument("--export", nargs="+", default=[], metavar="FILE",
                      help="files to write the geometry to for other programs: .poni .imctrl .fit2d .nxs")  # fmt: skip
+    add_report(out, "image, rings, strains, parameters and verdict")
     out.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
 
 
@@ -141,10 +143,12 @@ def run(args: argparse.Namespace) -> int:
     from midas.calibration import Calibration, JointCalibration
     from midas.calibration.job import CalibrationJob, export, run_job, run_joint_job
     from midas.calibration.options import JOINT_FIELDS
+    from midas.reporting import report_job
 
     if args.data and args.image:
         raise InputError(f"the image is given as {args.image[0]} and with -dataFN as {args.data[0]}; give one of them")
     folder, images = Path(args.out), args.data or args.image
+    check(args, folder)
     job = CalibrationJob(
         image=images[0] if images else "",
         params=args.params,
@@ -183,6 +187,8 @@ def run(args: argparse.Namespace) -> int:
             calibration, written = run_joint_job(job, images, n_threads=args.threads, progress=progress)
         else:
             calibration, written = run_job(job, n_threads=args.threads, progress=progress)
+        if args.report is not None:
+            written.append(report_job(args.report, job, images, calibration, command_of(args)))
     if args.json:
         print(json.dumps(calibration.as_dict(), indent=1))
     else:

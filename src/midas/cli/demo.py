@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from midas.cli.progress import progress_bar
+from midas.cli.report import add_report, check, command_of
 
 if TYPE_CHECKING:
     from midas.demo import Demo
@@ -25,6 +27,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--out", default="midas-demo", help="folder for the results (default: midas-demo)")
     parser.add_argument("-nCPUs", "--threads", dest="threads", type=int, default=0, help="cores (default: all)")
     parser.add_argument("--gsas2-python", default=None, help="interpreter that has GSAS-II")
+    add_report(parser, "all that was found")
     parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
 
 
@@ -32,12 +35,21 @@ def run(args: argparse.Namespace) -> int:
     """Run the subcommand and return the exit status."""
     from midas.demo import run_demo
 
+    check(args, Path(args.out))
     with progress_bar("demo") as progress:
         demo = run_demo(args.out, n_threads=args.threads, gsas2_python=args.gsas2_python, progress=progress)
+    if args.report is not None:
+        from midas.reporting import write_report
+
+        parts = [] if demo.refinement is None else [Path(args.out) / "refinement"]
+        title = "midas demo, on simulated data"
+        write_report(args.report, demo.calibration, demo.cake, *parts, title=title, command=command_of(args))
     if args.json:
         print(json.dumps({"table": [asdict(r) for r in demo.table], "stopped": demo.stopped, "seconds": demo.seconds}))
     else:
         _print(demo)
+        if args.report is not None:
+            print(f"report: {args.report}")
     refined = demo.refinement is None or demo.refinement["succeeded"] == demo.refinement["total_histograms"]
     return 0 if demo.calibration.verdict == "good" and refined else 1
 

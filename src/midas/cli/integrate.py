@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from midas.cli.files import add_dark, add_images, add_threshold, series_files
+from midas.cli.report import add_report, check, command_of
 from midas.errors import InputError
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ def _add_results(parser: argparse.ArgumentParser) -> None:
         metavar="FORM",
         help="further forms of each cake: nexus (.nxs), xye, fxye, csv (profiles), mat (MATLAB)",
     )
+    add_report(results, "a browser of the caked sums and their profiles")
     results.add_argument(
         "-writeMat", "--write-mat", type=int, choices=(0, 1), default=0, help="1: the same as --also mat (default: 0)"
     )
@@ -111,6 +113,16 @@ def _add_results(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="take up a run again: leave files alone that were made of the same images in the same way",
     )
+
+
+def _report_on(args: argparse.Namespace, done: CakedSeries, parameters: Parameters) -> Path | None:
+    """Write the report that was asked for."""
+    if args.report is None:
+        return None
+    from midas.reporting import report_integration
+
+    used = {"parameters": args.param_file, "geometry": args.geometry, "dark": args.dark_file, "flat": args.flat_file}
+    return report_integration(args.report, done, parameters, used=used, command=command_of(args))
 
 
 def _add_cluster(parser: argparse.ArgumentParser) -> None:
@@ -201,6 +213,7 @@ def run(args: argparse.Namespace) -> int:
             "no parameter file: give -paramFN FILE (or --param-file) with Lsd, BC, px, Wavelength and the bins"
         )
     folder = args.result_folder.parent if args.result_folder.name.endswith(".zip") else args.result_folder
+    check(args, folder)
     options = SeriesOptions(
         skip_existing=args.skip_existing,
         scan=args.scan,
@@ -227,7 +240,7 @@ def run(args: argparse.Namespace) -> int:
             progress=progress,
         )
     seconds = time.perf_counter() - start
-    _report(done, seconds, as_json=args.json)
+    _report(done, seconds, as_json=args.json, page=_report_on(args, done, parameters))
     return 1 if done.failed else 0
 
 
@@ -256,7 +269,7 @@ def executor_of(args: argparse.Namespace) -> Iterator[tuple[Executor | None, int
         yield found
 
 
-def _report(done: CakedSeries, seconds: float, *, as_json: bool) -> None:
+def _report(done: CakedSeries, seconds: float, *, as_json: bool, page: Path | None) -> None:
     """Print what became of the files: all of it as JSON, or what was written and, last, what failed."""
     from midas.cake.file_task import PEAKS_SUFFIX
 
@@ -269,6 +282,7 @@ def _report(done: CakedSeries, seconds: float, *, as_json: bool) -> None:
             "peaks": [str(p) for p in done.also if p.name.endswith(PEAKS_SUFFIX)],
             "frames": sum(f.n_frames for f in done.files),
             "seconds": seconds,
+            **({"report": str(page)} if page is not None else {}),
         }
         print(json.dumps(report))
         return
@@ -285,6 +299,8 @@ def _report(done: CakedSeries, seconds: float, *, as_json: bool) -> None:
             f"{len(done.written)} files written, {len(done.skipped)} skipped, {len(done.failed)} failed: {frames} "
             f"frames in {seconds:.1f} s"
         )
+    if page is not None:
+        print(f"report: {page}")
     for failed in done.failed:
         print(f"failed: {failed.reason}")
 

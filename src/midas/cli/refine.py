@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from midas.cli.recipe import add_recipe, print_recipe, recipe
+from midas.cli.report import add_report, check, command_of
 from midas.errors import InputError
 
 
@@ -93,6 +94,7 @@ def add_parser(subparsers: Any) -> None:
         "--workers", type=int, default=2, metavar="N", help="workers of the cluster that is started (default: 2)"
     )
     parser.add_argument("--plots", action="store_true", help="draw results over eta and omega, Rwp and each histogram")
+    add_report(parser, "the table of all histograms, each fit, and maps")
     parser.add_argument("-v", "--verbose", action="store_true", help="list every histogram, with its stages")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON and nothing else")
 
@@ -103,6 +105,7 @@ def run(args: argparse.Namespace) -> int:
     from midas.cli.progress import progress_bar
     from midas.refine import draw_pictures, run_refinement
     from midas.refine.report import exit_status, summary_lines, written_lines
+    from midas.reporting import report_refinement
 
     if args.print_stages:
         print_recipe(args)
@@ -113,7 +116,10 @@ def run(args: argparse.Namespace) -> int:
     if not args.cif:
         raise InputError("no phase to refine: name at least one CIF file with --cif")
     if args.check:
+        if args.report is not None:
+            raise InputError("--check refines nothing that --report could tell of; drop one of them")
         return run_check(args, data)
+    check(args, args.out)
     if args.verbose:
         logging.getLogger("midas").setLevel(logging.INFO)
     with progress_bar("refining") as progress, executor_of(args) as (executor, n_workers):
@@ -141,10 +147,11 @@ def run(args: argparse.Namespace) -> int:
     if args.plots:
         with progress_bar("drawing") as progress:
             draw_pictures(args.out, progress=progress)
+    page = [] if args.report is None else [f"  report: {report_refinement(args.report, args.out, command_of(args))}"]
     if args.json:
         print(json.dumps(summary, allow_nan=False))
     else:
-        print("\n".join([*summary_lines(summary, verbose=args.verbose), "", *written_lines(args.out)]))
+        print("\n".join([*summary_lines(summary, verbose=args.verbose), "", *written_lines(args.out), *page]))
     return exit_status(summary)
 
 

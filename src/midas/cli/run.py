@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from midas.cli.files import add_dark, add_images, add_threshold, series_files
 from midas.cli.progress import progress_bar
 from midas.cli.recipe import add_recipe, print_recipe, recipe
+from midas.cli.report import add_report, check, command_of
 from midas.errors import InputError
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ def _add_results(results: argparse._ArgumentGroup) -> None:
     results.add_argument("-o", "--out", metavar="FOLDER",
                          help="folder of the refinement (default: refinement in the results)")  # fmt: skip
     results.add_argument("--plots", action="store_true", help="draw each histogram, too")
+    add_report(results, "calibration, caked sums, and the refinement")
     results.add_argument("--json", action="store_true",
                          help="print one JSON object and nothing else on standard output")  # fmt: skip
 
@@ -131,15 +133,26 @@ def run(args: argparse.Namespace) -> int:
         print_recipe(args)
         return 0
     job = _job(args)
+    check(args, job.out)
     if args.verbose:
         logging.getLogger("midas").setLevel(logging.INFO)
     with progress_bar("running") as progress:
         result = run_pipeline(job, progress=progress)
+    page = _report(args, result, job)
     if args.json:
-        print(json.dumps(_as_json(result), indent=1))
+        print(json.dumps({**_as_json(result), **({} if page is None else {"report": str(page)})}, indent=1))
     else:
-        print("\n".join(_lines(result, job, verbose=args.verbose)))
+        print("\n".join([*_lines(result, job, verbose=args.verbose), *([] if page is None else [f"report: {page}"])]))
     return _exit_status(result)
+
+
+def _report(args: argparse.Namespace, result: PipelineResult, job: PipelineJob) -> Path | None:
+    """Write the report that was asked for."""
+    if args.report is None:
+        return None
+    from midas.reporting import report_run
+
+    return report_run(args.report, result, job, command_of(args))
 
 
 def _exit_status(result: PipelineResult) -> int:

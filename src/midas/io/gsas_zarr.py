@@ -12,7 +12,7 @@ import math
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -327,10 +327,11 @@ def _finite(intensity: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.floating
     return np.where(np.isfinite(intensity), intensity, 0.0)
 
 
-def read_cake_file(path: Path | str, *, individual: bool = True) -> CakeFile:
+def read_cake_file(path: Path | str, *, individual: bool = True, most_sums: int | None = None) -> CakeFile:
     """Return the contents of a `.zarr.zip`, of midas or of the original integrator, with NaN in masked bins.
 
-    `individual` False leaves out the single frames, which may be far larger than their sums.
+    `individual` False leaves out the single frames, which may be far larger than their sums. `most_sums` reads no more
+    than so many sums, at even distances.
 
     Raises
     ------
@@ -347,7 +348,7 @@ def read_cake_file(path: Path | str, *, individual: bool = True) -> CakeFile:
     store = zarr.storage.ZipStore(str(path), mode="r")
     try:
         root = zarr.open_group(store=store, mode="r")
-        return _read(root, path, with_individual=individual)
+        return _read(root, path, with_individual=individual, most_sums=most_sums)
     except FormatError:
         raise
     except InputError as error:
@@ -378,7 +379,7 @@ def recorded_sums(path: Path) -> list[int]:
     return sorted(int(number) for number in found)
 
 
-def _read(root: Any, path: Path, *, with_individual: bool) -> CakeFile:
+def _read(root: Any, path: Path, *, with_individual: bool, most_sums: int | None) -> CakeFile:
     for name in ("REtaMap", _SUMS, "InstrumentParameters"):
         if name not in root:
             raise FormatError(f"{path}: has no {name}; expected a caked file of MIDAS or midas integrate")
@@ -388,6 +389,7 @@ def _read(root: Any, path: Path, *, with_individual: bool) -> CakeFile:
     sums = _members(root[_SUMS], path, rows.shape[1:])
     if not sums:
         raise FormatError(f"{path}: {_SUMS} is empty; expected at least one summed pattern")
+    sums = evenly(sums, most_sums)
     masked = rows[3] == 0.0
     variance = None
     if _VARIANCES in root:
@@ -423,6 +425,19 @@ def _read(root: Any, path: Path, *, with_individual: bool) -> CakeFile:
         metadata=dict(root.attrs).get("midas", {}),
         **{name: _attribute(attributes, label) for name, label in CONDITIONS.items()},
     )
+
+
+def evenly(things: Sequence[Any], most: int | None) -> list[Any]:
+    """Return at most so many of the things, the first and the last among them, at even distances; None: all.
+
+    Examples
+    --------
+    >>> evenly("abcde", 3), evenly("ab", 3), evenly("abc", 1)
+    (['a', 'c', 'e'], ['a', 'b'], ['a'])
+    """
+    if most is None or len(things) <= most:
+        return list(things)
+    return [things[round(k * (len(things) - 1) / max(most - 1, 1))] for k in range(most)]
 
 
 def _members(group: Any, path: Path, shape: tuple[int, ...]) -> list[tuple[int, str]]:

@@ -62,14 +62,16 @@ def read_pattern(folder: Path, index: int) -> Pattern:
     data = folder / f"hist_{index:04d}_data.csv"
     if not data.is_file():
         raise FormatError(f"{data} does not exist; histogram {index} was not exported there")
-    table = np.genfromtxt(data, delimiter=",", names=True)
+    with data.open(encoding="utf-8") as text:
+        names = text.readline().strip().split(",")
+        table = dict(zip(names, np.loadtxt(text, delimiter=",", ndmin=2).T, strict=True))
     ticks: dict[str, list[float]] = {}
     lines = folder / f"hist_{index:04d}_reflections.csv"
     if lines.is_file():
         with lines.open(encoding="utf-8", newline="") as stream:
             for row in csv.DictReader(stream):
                 ticks.setdefault(row["phase"], []).append(float(row["two_theta"]))
-    x, o, c, b, sigma = (np.atleast_1d(table[n]) for n in COLUMNS)
+    x, o, c, b, sigma = (table[n] for n in COLUMNS)
     return Pattern(x, o, c, b, sigma, {name: np.array(values) for name, values in ticks.items()})
 
 

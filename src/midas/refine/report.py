@@ -81,8 +81,8 @@ def written_lines(folder: Path) -> list[str]:
     return lines if has_parquet() else [*lines, NO_PARQUET]
 
 
-def _phase_lines(summary: Mapping[str, Any]) -> list[str]:
-    """Return mean, scatter and median esd over the successes of what was refined of each phase."""
+def phase_rows(summary: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Return a heading, then mean, scatter and median esd over the successes of what was refined of each phase."""
     rows: list[tuple[str, ...]] = [("phase", "", "mean", "scatter", "median esd", "of")]
     for phase in summary["phases"]:
         name = _shortened(phase["name"], 22)
@@ -91,6 +91,12 @@ def _phase_lines(summary: Mapping[str, Any]) -> list[str]:
             values = ["-" if v is None else f"{v:.{digits}f}" for v in (mean, scatter, esd)]
             rows.append((name, label, *values, str(phase["n"])))
             name = ""
+    return rows
+
+
+def _phase_lines(summary: Mapping[str, Any]) -> list[str]:
+    """Return these rows as lines."""
+    rows = phase_rows(summary)
     if len(rows) == 1:
         return []
     widths = [max(len(row[i]) for row in rows) for i in range(6)]
