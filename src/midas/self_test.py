@@ -116,11 +116,12 @@ def _caked(calibration: Calibration, image: npt.NDArray[Any], n_threads: int) ->
     grid = CakeGrid(radius_min=inner, radius_max=outer, radius_step=0.5, eta_step=10.0)
     cake = integrate(image, calibration.geometry, grid, n_threads=n_threads)
     profile = cake.profile().intensity[0]
-    strongest = calibration.rings.two_theta[int(np.nanargmax(calibration.rings.intensity))]
+    ring = int(np.nanargmax(calibration.rings.intensity))
+    strongest, hkl = calibration.rings.two_theta[ring], "".join(str(i) for i in calibration.rings.hkl[ring])
     near = np.abs(cake.two_theta - strongest) < 0.15  # deg: one ring of CeO2 alone
     weight = np.clip(profile[near] - np.median(profile[near]), 0.0, None)
     center = float(np.sum(weight * cake.two_theta[near]) / weight.sum()) if weight.sum() > 0.0 else math.nan
     return [
         Quantity("area of the cake", "px²", float(cake.bin_area.sum()), math.pi * (outer**2 - inner**2), 0.1),
-        Quantity("2theta of CeO2 111", "deg", center, float(strongest), 0.005),
+        Quantity(f"2theta of CeO2 {hkl}", "deg", center, float(strongest), 0.005),
     ]

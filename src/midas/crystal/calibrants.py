@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from midas.errors import FormatError, InputError
+from midas.shown import html_table
 
 _Cell = tuple[float, float, float, float, float, float]
 LAMELLAR = "lamellar"
@@ -97,6 +98,17 @@ class Calibrant:
     def space_group_number(self) -> int | None:
         """Number in International Tables, 1 to 230; None for a lamellar calibrant."""
         return None if self.is_lamellar else int(find_space_group(self.space_group).number)
+
+    def _repr_html_(self) -> str:
+        """Return a table for notebooks."""
+        a, b, c, *angles = self.cell
+        rows = {
+            "space group": self.space_group,
+            "cell": f"{a:.6g} {b:.6g} {c:.6g} Å, {' '.join(f'{angle:g}' for angle in angles)} deg",
+            "atoms": ", ".join(f"{s.element} ({s.x:.4g} {s.y:.4g} {s.z:.4g})" for s in self.sites) or "unknown",
+            "from": self.citation or "unknown",
+        }
+        return html_table(self.name, rows)
 
 
 def find_space_group(space_group: int | str) -> Any:

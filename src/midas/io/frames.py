@@ -22,6 +22,7 @@ from midas.io.image_source import CONDITIONS, ArraySource, FrameSource, Image, M
 from midas.io.joined import JoinedSource
 from midas.io.scan_values import UNUSED, warn_once
 from midas.io.tree_formats import Hdf5Source
+from midas.shown import html_table
 
 MOST_FRAME_BYTES = 1 << 30
 """Of a frame: 16384 x 16384 pixels of 4 bytes. What says more is no header of a detector's image."""
@@ -264,6 +265,12 @@ class Frames:
     def __repr__(self) -> str:
         """Name source, shape and dtype."""
         return f"Frames({self.metadata['source']!r}, shape={self.shape}, dtype={self.dtype})"
+
+    def _repr_html_(self) -> str:
+        """Return a table for notebooks."""
+        n, n_z, n_y = self.shape
+        rows = {"source": str(self.metadata["source"]), "frames": f"{n} of {n_z} x {n_y} px", "type": str(self.dtype)}
+        return html_table("Frames", rows | {"skipped before": str(self.skip_frames)} if self.skip_frames else rows)
 
 
 def _metadata(source: FrameSource, skip_frames: int) -> dict[str, object]:

@@ -26,6 +26,7 @@ from midas.geometry import FloatArray
 from midas.io.atomic import atomic_path
 from midas.io.image_source import CONDITIONS
 from midas.io.zarr_zip import ZarrZip
+from midas.shown import html_table, range_of
 
 SUFFIX = ".zarr.zip"
 
@@ -124,6 +125,26 @@ class CakeFile:
         array = getattr(self, name)
         if array is None or np.shape(array) != shape:
             raise InputError(f"{name} has shape {None if array is None else np.shape(array)}; expected {shape}")
+
+    def __repr__(self) -> str:
+        """Say in one line what is in it."""
+        n_sums, n_radius, n_eta = self.intensity.shape
+        return f"CakeFile({n_sums} sums of {int(self.frames.sum())} frames, {n_radius} radius x {n_eta} eta bins)"
+
+    def _repr_html_(self) -> str:
+        """Return a table for notebooks."""
+        rows = {
+            "sums of frames": f"{len(self.frames)}, {int(self.frames.sum())} frames in all",
+            "bins": f"{self.intensity.shape[1]} radius x {self.intensity.shape[2]} eta, "
+            f"{100.0 * float((self.bin_area > 0.0).mean()):.1f} % hold pixels",
+            "2θ": range_of(float(self.two_theta.min()), float(self.two_theta.max()), "deg"),
+            "ω": range_of(float(self.first_omega[0]), float(self.last_omega[-1]), "deg")
+            if len(self.frames)
+            else "none",
+            "variance": "in the file" if self.variance is not None else "not in the file",
+            "instrument": ", ".join(f"{name} {value:g}" for name, value in self.instrument.items()),
+        }
+        return html_table("CakeFile", rows)
 
 
 @dataclass(frozen=True, eq=False)

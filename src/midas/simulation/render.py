@@ -16,6 +16,7 @@ from midas.crystal import calibrant as find_calibrant
 from midas.detector import Detector
 from midas.errors import InputError
 from midas.geometry import Geometry
+from midas.shown import html_table
 from midas.simulation.options import FloatArray, SimulationOptions
 
 _N_NOISE_BLOCKS = 32  # fixed, so that the noise does not depend on the number of threads
@@ -47,6 +48,23 @@ class Simulation:
     """What was asked for."""
     seed: int
     """Of every random number."""
+
+    def __repr__(self) -> str:
+        """Say in one line what was simulated."""
+        n_z, n_y = self.image.shape
+        rings = f"{len(self.rings)} rings of {self.rings.name}"
+        return f"Simulation({n_z} x {n_y} px {self.image.dtype}, {rings}, seed {self.seed})"
+
+    def _repr_html_(self) -> str:
+        """Return a table for notebooks."""
+        rows = {
+            "image": f"{self.image.shape[0]} x {self.image.shape[1]} px, {self.image.dtype}",
+            "counts": f"{self.image.min():g} to {self.image.max():g}",
+            "masked": f"{int(self.mask.sum())} px",
+            "rings": repr(self.rings),
+            "seed": str(self.seed),
+        }
+        return html_table("Simulation", rows)
 
 
 def simulate(

@@ -13,6 +13,7 @@ from midas.crystal import Calibrant, Rings
 from midas.detector import Detector
 from midas.errors import InputError
 from midas.geometry import Geometry
+from midas.shown import html_table, range_of
 from midas.simulation.options import FloatArray, SimulationOptions
 from midas.simulation.render import simulate
 
@@ -37,6 +38,25 @@ class SimulatedScan:
     """What was asked for; `strain` above is added to its strain."""
     seed: int
     """Of every random number."""
+
+    def __repr__(self) -> str:
+        """Say in one line what was simulated."""
+        n, n_z, n_y = self.images.shape
+        return (
+            f"SimulatedScan({n} frames of {n_z} x {n_y} px {self.images.dtype} of {self.rings.name}, seed {self.seed})"
+        )
+
+    def _repr_html_(self) -> str:
+        """Return a table for notebooks."""
+        n, n_z, n_y = self.images.shape
+        rows = {
+            "frames": f"{n} of {n_z} x {n_y} px, {self.images.dtype}",
+            "omega": range_of(float(self.omega[0]), float(self.omega[-1]), "deg"),
+            "strain": range_of(float(self.strain.min()), float(self.strain.max()), "", 6).strip(),
+            "rings": repr(self.rings),
+            "seed": str(self.seed),
+        }
+        return html_table("SimulatedScan", rows)
 
 
 def simulate_scan(
