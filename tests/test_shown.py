@@ -104,6 +104,7 @@ def test_a_profile_and_panels_are_said_in_a_line(results):
     assert repr(midas.Panels(layout)) == "Panels(4 panels, shifts to 0 px, turns to 0 deg)"
 
 
+CELL = {"a": 5.41165, "b": 5.41165, "c": 5.41165, "alpha": 90.0, "beta": 90.0, "gamma": 90.0}
 SUMMARY = {
     "data_file": "x.zarr.zip",
     "total_histograms": 2,
@@ -121,9 +122,9 @@ SUMMARY = {
         {
             "name": "CeO2",
             "n": 1,
-            "mean": {"a": 5.41165},
-            "scatter": {"a": None},
-            "median_esd": {"a": 1e-4},
+            "mean": {**CELL, "volume": 158.4},
+            "scatter": dict.fromkeys([*CELL, "volume"]),
+            "median_esd": {**dict.fromkeys(CELL), "a": 1e-4, "volume": 0.01},
         }
     ],
 }
@@ -132,6 +133,7 @@ SUMMARY = {
 def test_a_summary_is_a_dictionary_shown_as_a_table():
     summary = RefinementSummary(SUMMARY)
     assert summary == SUMMARY
+    assert repr(summary).startswith("2 histograms of x.zarr.zip: 1 succeeded")
     found = page(summary._repr_html_())
     assert "1 succeeded, 0 partial, 1 failed" in found.text
     assert "5.41165" in found.text

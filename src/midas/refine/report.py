@@ -86,7 +86,7 @@ def _phase_lines(summary: Mapping[str, Any]) -> list[str]:
     rows: list[tuple[str, ...]] = [("phase", "", "mean", "scatter", "median esd", "of")]
     for phase in summary["phases"]:
         name = _shortened(phase["name"], 22)
-        for label, mean, scatter, esd in _quantities(phase, several=len(summary["phases"]) > 1):
+        for label, mean, scatter, esd in mean_quantities(phase, several=len(summary["phases"]) > 1):
             digits = max((_digits(v) for v in (scatter, esd)), default=0)
             values = ["-" if v is None else f"{v:.{digits}f}" for v in (mean, scatter, esd)]
             rows.append((name, label, *values, str(phase["n"])))
@@ -98,7 +98,7 @@ def _phase_lines(summary: Mapping[str, Any]) -> list[str]:
     return ["", *("  ".join(f"{v:{a}{w}}" for v, a, w in zip(r, aligns, widths, strict=True)).rstrip() for r in rows)]
 
 
-def _quantities(
+def mean_quantities(
     phase: Mapping[str, Any], *, several: bool
 ) -> list[tuple[str, float | None, float | None, float | None]]:
     """Return label, mean, scatter and median esd of each refined cell parameter, b and c only where they differ."""
