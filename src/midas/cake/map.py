@@ -44,6 +44,14 @@ class CakeMap:
 
     Bins are numbered R index · n_eta + eta index. Pickling keeps geometry, detector and grid and builds the map again:
     the same bytes, without sending them.
+
+    Examples
+    --------
+    >>> from midas.testing import SHAPE, TRUTH
+    >>> from midas.cake.build import build_map
+    >>> cake_map = build_map(TRUTH, Detector(SHAPE, 200.0), CakeGrid(radius_min=20, radius_max=100, radius_step=1))
+    >>> cake_map.shape, round(float(cake_map.bin_area.sum()) / (100**2 - 20**2), 4)  # whole rings: pi
+    ((80, 72), 3.1416)
     """
 
     geometry: Geometry

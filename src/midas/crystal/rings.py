@@ -175,7 +175,21 @@ def rings(
 ) -> Rings:
     """Return the powder rings up to 2θ [deg] or down to d [Å], whichever limit is met first.
 
-    Several calibrants, as mixed in one exposure, give one list in which every ring knows its own: see `merged`.
+    Parameters
+    ----------
+    calibrant
+        What diffracts. Several, as mixed in one exposure, give one list in which every ring knows its own: see
+        `merged`.
+    wavelength
+        [Å].
+    two_theta_max
+        Largest 2θ [deg]; default None, no limit.
+    d_min
+        Smallest spacing [Å]; default None, no limit. One of the two is needed.
+
+    Notes
+    -----
+    2θ by Bragg's law.
 
     Systematic absences come from the space group; |F|² from neutral-atom form factors (International Tables vol. C,
     table 6.1.1.4, as gemmi has them) with isotropic displacements, no anomalous scattering.

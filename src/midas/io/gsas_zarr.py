@@ -55,6 +55,13 @@ class CakeFile:
     ------
     InputError
         Two arrays disagree in shape, or an instrument parameter is missing.
+
+    Examples
+    --------
+    >>> from midas.testing import caked_scan, scan
+    >>> held = caked_scan(scan([0.0], seed=7)).to_cake_file()
+    >>> held.intensity.shape, held.instrument["Lam"]
+    ((1, 214, 8), 0.2066)
     """
 
     intensity: FloatArray
@@ -133,14 +140,12 @@ class CakeFile:
 
     def _repr_html_(self) -> str:
         """Return a table for notebooks."""
+        (_, n_radius, n_eta), filled = self.intensity.shape, float((self.bin_area > 0.0).mean())
         rows = {
             "sums of frames": f"{len(self.frames)}, {int(self.frames.sum())} frames in all",
-            "bins": f"{self.intensity.shape[1]} radius x {self.intensity.shape[2]} eta, "
-            f"{100.0 * float((self.bin_area > 0.0).mean()):.1f} % hold pixels",
+            "bins": f"{n_radius} radius x {n_eta} eta, {100.0 * filled:.1f} % hold pixels",
             "2θ": range_of(float(self.two_theta.min()), float(self.two_theta.max()), "deg"),
-            "ω": range_of(float(self.first_omega[0]), float(self.last_omega[-1]), "deg")
-            if len(self.frames)
-            else "none",
+            "ω": ", ".join(f"{w:g}" for w in (*self.first_omega[:1], *self.last_omega[-1:])) + " deg, first and last",
             "variance": "in the file" if self.variance is not None else "not in the file",
             "instrument": ", ".join(f"{name} {value:g}" for name, value in self.instrument.items()),
         }
@@ -349,12 +354,25 @@ def _finite(intensity: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.floating
 def read_cake_file(path: Path | str, *, individual: bool = True) -> CakeFile:
     """Return the contents of a `.zarr.zip`, of midas or of the original integrator, with NaN in masked bins.
 
-    `individual` False leaves out the single frames, which may be far larger than their sums.
+    Parameters
+    ----------
+    path
+        The file.
+    individual
+        False: leave out the single frames, which may be far larger than their sums; default True.
 
     Raises
     ------
     FormatError
         The file is missing, is not a zarr archive of format 2, or lacks a group that GSAS-II needs.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from midas.testing import caked_file
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     read_cake_file(caked_file(f"{folder}/x.zarr.zip", strain=[0.0], seed=7))
+    CakeFile(1 sums of 1 frames, 214 radius x 8 eta bins)
     """
     import zarr
 

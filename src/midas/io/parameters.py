@@ -458,7 +458,7 @@ class Parameters:
 def read_params(path: Path | str) -> Parameters:
     r"""Return the parameters of a MIDAS text file, without loss: order, comments and unknown keys are kept.
 
-    An unknown key is kept and warned about (logging) with the nearest known name.
+    An unknown key of the file at `path` is kept and warned about (logging) with the nearest known name.
 
     Raises
     ------

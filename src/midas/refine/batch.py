@@ -124,6 +124,13 @@ def run_refinement(
     >>> summary = run_refinement("x.zarr.zip", ["CeO2.cif"], n_cpus=8)  # doctest: +SKIP
     >>> summary["succeeded"], summary["total_histograms"]  # doctest: +SKIP
     (72, 72)
+
+    What cannot be done is refused before anything is written:
+
+    >>> run_refinement("x.zarr.zip", ["CeO2.cif"])
+    Traceback (most recent call last):
+    ...
+    midas.errors.InputError: the CIF file CeO2.cif does not exist
     """
     from midas.io.atomic import output_folder
     from midas.io.gsas_zarr import read_cake_file

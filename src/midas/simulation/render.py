@@ -29,7 +29,14 @@ _LONGEST_ZINGER = 20  # px
 
 @dataclass(frozen=True, eq=False)
 class Simulation:
-    """A simulated image and the truth behind it. Arrays are read-only."""
+    """A simulated image and the truth behind it. Arrays are read-only.
+
+    Examples
+    --------
+    >>> from midas.testing import calibrant_image
+    >>> calibrant_image(seed=7)
+    Simulation(256 x 256 px float64, 30 rings of CeO2, seed 7)
+    """
 
     image: npt.NDArray[Any]
     """Shape (n_z, n_y), `options.dtype`: what the detector reads [counts]."""
@@ -86,8 +93,24 @@ def simulate(
     tilt changes the solid angle across the detector is left out, as the correction leaves it out). Rings without known
     |F|² count as m|F|² = 1. How pixels are integrated: core/simulate.hpp.
 
-    `frame` numbers the exposures of one sample and detector: spots and noise differ, dead and hot pixels stay. The same
-    seed and frame give the same bytes for any number of threads.
+    The same seed and frame give the same bytes for any number of threads.
+
+    Parameters
+    ----------
+    geometry
+        Where the detector stands.
+    detector
+        Shape and pixel size, and the mask and saturation where it has them.
+    calibrant
+        By name, or as a structure.
+    options
+        Widths, background, spots, defects, noise; default None, a clean powder.
+    seed
+        Of every random number; default 0.
+    frame
+        Number of the exposure of one sample and detector: spots and noise differ, dead and hot pixels stay; default 0.
+    n_threads
+        Threads; default 0, all.
 
     Raises
     ------

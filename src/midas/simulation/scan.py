@@ -70,10 +70,29 @@ def simulate_scan(
     seed: int = 0,
     n_threads: int = 0,
 ) -> SimulatedScan:
-    """Return frames of a sample, one for each value of `strain`; `omega` is (first, step) [deg].
+    """Return simulated frames of a sample under strain, and the truth behind them.
 
     Noise differs from frame to frame, and so do the spots of a spotty sample, because other grains diffract. Gaps, dead
     and hot pixels stay where they are.
+
+    Parameters
+    ----------
+    geometry
+        Where the detector stands.
+    detector
+        Shape and pixel size, and the mask and saturation where it has them.
+    sample
+        What diffracts.
+    strain
+        Isotropic lattice strain in each frame; as many frames as values.
+    omega
+        Rotation at the start of the first frame, and from frame to frame [deg]; default (0.0, 0.25).
+    options
+        As for `simulate`; its strain is added.
+    seed
+        Of every random number; default 0.
+    n_threads
+        Threads; default 0, all.
 
     Raises
     ------
