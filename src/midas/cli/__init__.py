@@ -100,7 +100,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if argv is None and command == "calibrate":
         # In a process of its own, before OpenMP is loaded: see docs/decisions/pictures-in-a-second-process.md.
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    args = build_parser(command).parse_args(words)
+    try:
+        args = build_parser(command).parse_args(words)
+    except KeyboardInterrupt:
+        return INTERRUPTED
     with _messages(args) as withheld, _ended_politely():
         try:
             status = int(importlib.import_module(f"midas.cli.{args.command}").run(args))
@@ -187,9 +190,17 @@ def _ended_politely() -> Iterator[None]:
         return
     forget_end()
     before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
+    say = sys.unraisablehook
+
+    def say_unless_interrupted(dropped: sys.UnraisableHookArgs) -> None:
+        if not isinstance(dropped.exc_value, KeyboardInterrupt):  # which `end` has kept
+            say(dropped)
+
+    sys.unraisablehook = say_unless_interrupted
     try:
         yield
     finally:
+        sys.unraisablehook = say
         for number, handler in before.items():
             signal.signal(number, handler)
 
