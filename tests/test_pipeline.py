@@ -17,13 +17,13 @@ import pytest
 import tifffile
 
 import midas
-import midas.demo
 from midas import manifest
 from midas.cli import main
 from midas.errors import InputError
 from midas.io.gsas_zarr import read_cake_file
 from midas.pipeline import PipelineJob, run_pipeline
 from midas.refine.dispatch import EngineCommand, Worker
+from midas.testing import cif_file
 
 N = 384
 TRUTH = midas.Geometry(
@@ -53,7 +53,7 @@ def write_files(folder: Path, n_files: int) -> list[str]:
     detector, structure = midas.Detector((N, N), 200.0), midas.calibrant("CeO2")
     shot = midas.simulate(TRUTH, detector, structure, options=options(4000.0), seed=1)
     tifffile.imwrite(folder / "ceo2.tif", shot.image)
-    midas.demo.write_cif(folder / "CeO2.cif", structure)
+    cif_file(folder / "CeO2.cif", structure)
     (folder / "ps.txt").write_text(TEXT, encoding="utf-8")
     for k in range(n_files):
         scan = midas.simulate_scan(
@@ -228,7 +228,7 @@ def test_without_gsas2_it_says_so_before_and_after(call, monkeypatch, capsys):
 )
 def test_contradictions_are_refused_in_a_sentence(words, part, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    midas.demo.write_cif(tmp_path / "CeO2.cif", midas.calibrant("CeO2"))
+    cif_file(tmp_path / "CeO2.cif")
     assert main(["run", *words]) == 2
     told = capsys.readouterr().err
     assert part in told

@@ -22,7 +22,7 @@ from midas.geometry import Geometry
 from midas.grid import CakeGrid
 from midas.io.atomic import atomic_path, output_folder
 from midas.io.gsas_zarr import SUFFIX
-from midas.simulation import SimulationOptions, simulate, simulate_scan
+from midas.simulation import SimulationOptions, simulate, simulate_scan, write_cif
 
 logger = logging.getLogger(__name__)
 
@@ -178,29 +178,6 @@ def _write_scan(path: Path, images: npt.NDArray[Any]) -> Path:
 
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         file.create_dataset("exchange/data", data=images, chunks=(1, *images.shape[1:]), compression="gzip")
-    return path
-
-
-def write_cif(path: Path, structure: Calibrant) -> Path:
-    """Write a calibrant's structure as a CIF and return its path."""
-    import gemmi
-
-    small = gemmi.SmallStructure()
-    small.name = structure.name
-    small.cell = gemmi.UnitCell(*structure.cell)
-    small.spacegroup_hm = str(structure.space_group)
-    small.determine_and_set_spacegroup("H")
-    for n, site in enumerate(structure.sites, start=1):
-        atom = gemmi.SmallStructure.Site()
-        atom.label = f"{site.element}{n}"
-        atom.type_symbol = site.element
-        atom.element = gemmi.Element(site.element)
-        atom.fract = gemmi.Fractional(site.x, site.y, site.z)
-        atom.occ = site.occupancy
-        atom.u_iso = site.u_iso
-        small.add_site(atom)
-    with atomic_path(path) as temporary:
-        small.make_cif_block().write_file(str(temporary))
     return path
 
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from midas.checks import number, whole_number
 from midas.errors import InputError
+from midas.shown import html_table
 
 MaskArray = npt.NDArray[np.bool_]
 
@@ -74,6 +75,19 @@ class Detector:
     def n_pixels(self) -> int:
         """Rows times columns."""
         return self.shape[0] * self.shape[1]
+
+    def __repr__(self) -> str:
+        """Say in one line what makes it; of a mask how much it takes away."""
+        mask = "None" if self.mask is None else f"<{100.0 * self.mask.mean():.3g} % masked>"
+        pixels = f"shape={self.shape!r}, pixel_size={self.pixel_size!r}"
+        return f"Detector({pixels}, mask={mask}, saturation={self.saturation!r})"
+
+    def _repr_html_(self) -> str:
+        """Return a table for notebooks."""
+        rows = {"pixels": f"{self.shape[0]} rows x {self.shape[1]} columns", "pixel size": f"{self.pixel_size:g} µm"}
+        rows["masked"] = "none" if self.mask is None else f"{int(self.mask.sum())} px, {100.0 * self.mask.mean():.3g} %"
+        rows["saturation"] = "unknown" if self.saturation is None else f"{self.saturation:g} counts"
+        return html_table("Detector", rows)
 
 
 def transform_image(image: npt.NDArray[np.generic], transforms: Sequence[int]) -> npt.NDArray[np.generic]:

@@ -16,7 +16,8 @@ from midas import _core
 from midas.checks import number, thread_count
 from midas.errors import GeometryError, InputError
 from midas.panels import Panels, panels_as_dict
-from midas.units import UM_PER_MM
+from midas.shown import html_table
+from midas.units import UM_PER_MM, energy_from_wavelength
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -154,6 +155,27 @@ class Geometry:
         object.__setattr__(self, "parallax", float(self.parallax))
         object.__setattr__(self, "image_transforms", _checked_transforms(self.image_transforms))
         self._freeze_distortion()
+
+    def _repr_html_(self) -> str:
+        """Return a table for notebooks."""
+        (y, z), terms = self.beam_center, {name: value for name, value in self.distortion.items() if value}
+        rows = {
+            "distance": f"{self.distance:.2f} µm ({self.distance / 1000:.4f} mm)",
+            "beam centre": f"y {y:.4f}, z {z:.4f} px",
+            "pixel size": f"{self.pixel_size:g} µm",
+            "wavelength": f"{self.wavelength:.7g} Å ({energy_from_wavelength(self.wavelength):.4f} keV)",
+            "tilts": ", ".join(f"{axis} {tilt:.4f}" for axis, tilt in zip("xyz", self.tilts, strict=True)) + " deg",
+            "distortion": ", ".join(f"{name} {value:.4g}" for name, value in terms.items()) or "none",
+        }
+        if terms and self.distortion_radius is not None:
+            rows["radius of the distortion"] = f"{self.distortion_radius:.1f} µm"
+        if self.parallax:
+            rows["parallax"] = f"{self.parallax:.1f} µm"
+        if self.image_transforms:
+            rows["image transforms"] = " ".join(map(str, self.image_transforms))
+        if self.panels is not None:
+            rows["panels"] = str(len(self.panels.layout))
+        return html_table("Geometry", rows)
 
     def _freeze_distortion(self) -> None:
         if not isinstance(self.distortion, Mapping):

@@ -12,6 +12,7 @@ from midas.axes import check_two_theta, radius_of_axis
 from midas.checks import number
 from midas.errors import InputError
 from midas.geometry import FloatArray, Geometry
+from midas.shown import html_table
 
 _UNITS = {"px": ("radius", "px"), "2theta": ("2theta", "deg"), "q": ("q", "Å⁻¹")}  # quantity and its unit
 _MOST_BINS = 2**31
@@ -213,6 +214,22 @@ class CakeGrid:
             bounds = getattr(self, name)
             words += [] if bounds is None else [f"{name}=<{len(bounds)} edges>"]
         return f"CakeGrid({', '.join(words)})"
+
+    def _repr_html_(self) -> str:
+        """Return a table for notebooks."""
+        (quantity, unit), (n_radius, n_eta) = _UNITS[self.unit], self.shape
+        widths = [
+            "of their own" if bounds is not None else f"{step:g} {of}"
+            for bounds, step, of in (
+                (self.radius_bounds, self.radius_step, unit),
+                (self.eta_bounds, self.eta_step, "deg"),
+            )
+        ]
+        rows = {
+            quantity: f"{self.radius_min:g} to {self.radius_max:g} {unit}, {n_radius} bins, widths {widths[0]}",
+            "eta": f"{self.eta_min:g} to {self.eta_max:g} deg, {n_eta} bins, widths {widths[1]}",
+        }
+        return html_table("CakeGrid", rows)
 
 
 def _n_bins(low: float, high: float, step: float, bounds: tuple[float, ...] | None) -> int:

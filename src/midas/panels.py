@@ -175,6 +175,13 @@ class Panels:
         """All values, shape (n_panels, 5), in the order of `PANEL_COLUMNS`."""
         return np.ascontiguousarray(np.stack([getattr(self, name) for name in PANEL_COLUMNS], axis=1))
 
+    def __repr__(self) -> str:
+        """Say in one line how far the panels are moved."""
+        if not len(self.layout):
+            return "Panels(none)"
+        shift, turn = np.max(np.hypot(self.shift_y, self.shift_z)), np.max(np.abs(self.rotation))
+        return f"Panels({len(self.layout)} panels, shifts to {shift:.3g} px, turns to {turn:.3g} deg)"
+
 
 def panels_as_dict(panels: Panels, esds: FloatArray | None = None) -> dict[str, object]:
     """Return panels as plain numbers and lists: the layout, and a table with a row a panel, with esds where given.

@@ -10,7 +10,7 @@ import pytest
 
 import midas
 from midas.calibration.options import params_from
-from midas.simulation import SimulationOptions
+from midas.testing import assert_geometry_close, calibrant_image, geometry_pulls
 
 WAVELENGTH = 0.2
 SHAPE = (700, 760)
@@ -28,8 +28,8 @@ def geometry(**changes):
 
 
 def shot(truth, *, calibrant="CeO2", seed=1, shape=SHAPE, **look):
-    options = SimulationOptions(**({"peak_counts": 3000.0, "background": 20.0, "dtype": "uint32"} | look))
-    return midas.simulate(truth, midas.Detector(shape, truth.pixel_size), calibrant, options=options, seed=seed).image
+    look = {"peak_counts": 3000.0, "background": 20.0, "dtype": "uint32"} | look
+    return calibrant_image(truth, shape=shape, calibrant=calibrant, seed=seed, **look).image
 
 
 def known(**more):
@@ -37,9 +37,7 @@ def known(**more):
 
 
 def assert_recovered(calibration, truth):
-    found = calibration.geometry
-    assert np.hypot(*np.subtract(found.beam_center, truth.beam_center)) < 0.05  # px
-    assert abs(found.distance / truth.distance - 1.0) < 1e-4
+    assert_geometry_close(calibration.geometry, truth, beam_center=0.05, distance=1e-4 * truth.distance)
     assert calibration.verdict == "good", calibration.reasons
 
 
@@ -64,14 +62,9 @@ def test_the_truth_is_found_from_the_image_alone(calibration, truth):
 
 
 def test_the_errors_cover_the_truth(calibration, truth):
-    pulls = [
-        (calibration.geometry.distance - truth.distance) / calibration.esd["distance"],
-        (calibration.geometry.beam_center[0] - truth.beam_center[0]) / calibration.esd["beam_center_y"],
-        (calibration.geometry.beam_center[1] - truth.beam_center[1]) / calibration.esd["beam_center_z"],
-        (calibration.geometry.tilts[1] - truth.tilts[1]) / calibration.esd["tilt_y"],
-        (calibration.geometry.tilts[2] - truth.tilts[2]) / calibration.esd["tilt_z"],
-    ]
-    assert np.abs(pulls).max() < 4.0, pulls
+    pulls = geometry_pulls(calibration, truth)
+    assert len(pulls) == 5
+    assert np.abs([*pulls.values()]).max() < 4.0, pulls
 
 
 def random_geometry(case):
@@ -91,16 +84,7 @@ def test_twenty_random_geometries_are_found_with_honest_errors():
         truth = random_geometry(case)
         calibration = midas.calibrate(shot(truth, seed=case), known(wavelength=truth.wavelength))
         assert_recovered(calibration, truth)
-        found, esd = calibration.geometry, calibration.esd
-        pulls.append(
-            [
-                (found.distance - truth.distance) / esd["distance"],
-                (found.beam_center[0] - truth.beam_center[0]) / esd["beam_center_y"],
-                (found.beam_center[1] - truth.beam_center[1]) / esd["beam_center_z"],
-                (found.tilts[1] - truth.tilts[1]) / esd["tilt_y"],
-                (found.tilts[2] - truth.tilts[2]) / esd["tilt_z"],
-            ]
-        )
+        pulls.append([*geometry_pulls(calibration, truth).values()])
     spread = np.std(pulls, axis=0)
     print("standard deviation of (found - true)/esd:", spread.round(2), "mean:", np.mean(pulls, axis=0).round(2))
     assert (spread > 0.5).all(), spread

@@ -11,8 +11,8 @@ import pytest
 import tifffile
 
 import midas
-import midas.demo
 from midas.cli import main
+from midas.testing import cif_file
 
 KNOWN = ["--wavelength", "0.2", "--pixel-size", "200"]
 
@@ -206,7 +206,7 @@ def test_folders_that_cannot_be_used(capsys, tmp_path, image):
     cake = tmp_path / "a.zarr.zip"
     assert main(["integrate", str(image), "-paramFN", str(params), "-resultFolder", str(cake)]) == 0
     cif = tmp_path / "CeO2.cif"
-    midas.demo.write_cif(cif, midas.calibrant("CeO2"))
+    cif_file(cif)
     capsys.readouterr()
     message = refused(capsys, tmp_path, "refine", "--data", cake, "--cif", cif, "--out", in_the_way)
     assert "a file of that name is in the way" in message

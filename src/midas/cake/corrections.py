@@ -63,6 +63,8 @@ def _check_fraction(polarization: float) -> None:
 class Corrections:
     """By what the counts of each pixel are divided, from where the pixel is; the defaults change nothing.
 
+    Formulas and their sources: SPEC section 5, `solid_angle_factor`, `polarization_factor`.
+
     Parameters
     ----------
     solid_angle

@@ -26,6 +26,7 @@ from midas.detector import Detector
 from midas.errors import InputError
 from midas.geometry import FloatArray, Geometry
 from midas.grid import CakeGrid
+from midas.shown import html_table
 
 if TYPE_CHECKING:
     import scipy.sparse
@@ -43,6 +44,14 @@ class CakeMap:
 
     Bins are numbered R index · n_eta + eta index. Pickling keeps geometry, detector and grid and builds the map again:
     the same bytes, without sending them.
+
+    Examples
+    --------
+    >>> from midas.testing import SHAPE, TRUTH
+    >>> from midas.cake.build import build_map
+    >>> cake_map = build_map(TRUTH, Detector(SHAPE, 200.0), CakeGrid(radius_min=20, radius_max=100, radius_step=1))
+    >>> cake_map.shape, round(float(cake_map.bin_area.sum()) / (100**2 - 20**2), 4)  # whole rings: pi
+    ((80, 72), 3.1416)
     """
 
     geometry: Geometry
@@ -415,3 +424,21 @@ class CakeMap:
 
         build = functools.partial(build_map, transformed=self.transformed)
         return build, (self.geometry, self.detector, self.grid)
+
+    def __repr__(self) -> str:
+        """Say in one line what it maps onto what."""
+        (rows, columns), (n_radius, n_eta) = self.frame_shape, self.shape
+        return f"CakeMap({rows} x {columns} px onto {n_radius} radius x {n_eta} eta bins: {self.grid})"
+
+    def _repr_html_(self) -> str:
+        """Return a table for notebooks."""
+        rows = {
+            "frames": f"{self.frame_shape[0]} x {self.frame_shape[1]} px, transforms "
+            + ("applied" if self.transformed else "not applied"),
+            "bins": f"{self.shape[0]} radius x {self.shape[1]} eta: {self.grid}",
+            "hold pixels": f"{100.0 * float((self.bin_area > 0.0).mean()):.1f} % of the bins",
+            "geometry": f"distance {self.geometry.distance:.1f} µm, beam y {self.geometry.beam_center[0]:.3f}, "
+            f"z {self.geometry.beam_center[1]:.3f} px",
+            "key": self.key[:12],
+        }
+        return html_table("CakeMap", rows)

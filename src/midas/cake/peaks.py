@@ -21,6 +21,7 @@ from midas.crystal.rings import Rings
 from midas.errors import InputError
 from midas.geometry import FloatArray, Geometry
 from midas.io.atomic import atomic_path
+from midas.shown import html_rows
 from midas.units import CENTIDEGREE
 
 IntArray = npt.NDArray[np.int64]
@@ -37,6 +38,9 @@ REASONS = (
     "the window holds more than the peaks fitted",
 )
 """What `PeakFits.reason` can say, in the order of the core's outcomes; the first is success."""
+
+
+_ROWS_SHOWN = 12  # of a table in a notebook
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,12 @@ class PeakFits:
     bound (`sig` or `gam` 0) is NaN; the others' allow for a width that noise took away, on the safe side for the area.
     On simulated cakes with bins of 0.5, 1 and 2 px errors over uncertainties have standard deviations from 0.97 to
     1.03; below some thousand counts a peak from 1.0 to 1.2, since sigma comes from the counts.
+
+    Examples
+    --------
+    >>> from midas.testing import caked_scan, scan
+    >>> fit_peaks(caked_scan(scan([0.0], seed=7)))
+    PeakFits(80 peaks of 8 lineouts, 80 converged)
     """
 
     sum: IntArray
@@ -251,6 +261,25 @@ class PeakFits:
         """Say in one line what is in it."""
         n_lineouts = len(set(zip(self.sum.tolist(), self.eta_bin.tolist(), strict=True)))
         return f"PeakFits({len(self)} peaks of {n_lineouts} lineouts, {int(self.converged.sum())} converged)"
+
+    def _repr_html_(self) -> str:
+        """Return a table of the first fits for notebooks."""
+        head = ("sum", "η [deg]", "2θ [deg]", "σ", "d [Å]", "area", "FWHM [px]", "converged")
+        rows = [
+            [
+                str(self.sum[i]),
+                f"{self.eta[i]:.1f}",
+                f"{self.two_theta[i]:.5f}",
+                f"{self.two_theta_sigma[i]:.5f}",
+                f"{self.d_spacing[i]:.5f}",
+                f"{self.area[i]:.4g}",
+                f"{self.fwhm[i]:.2f}",
+                "yes" if self.converged[i] else str(self.reason[i]),
+            ]
+            for i in range(min(len(self), _ROWS_SHOWN))
+        ]
+        more = f"and {len(self) - _ROWS_SHOWN} more" if len(self) > _ROWS_SHOWN else ""
+        return html_rows(repr(self), head, rows, more)
 
 
 def fit_peaks(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from midas.geometry import FloatArray, Geometry
 from midas.grid import CakeGrid
 from midas.io.gsas_zarr import CORRECTIONS, INSTRUMENT_DEFAULTS, CakeFile, write_cake_file
 from midas.io.image_source import CONDITIONS
+from midas.shown import html_table, range_of
 from midas.version import version
 
 if TYPE_CHECKING:
@@ -54,6 +54,12 @@ class Profile(RadialAxes):
     """Shape (n_radius + 1,), bin edges [px]; `edges` gives them in other units."""
     geometry: Geometry
     """The geometry it was made with."""
+
+    def __repr__(self) -> str:
+        """Say in one line what is in it."""
+        n, bins = self.intensity.shape
+        where = range_of(float(self.two_theta[0]), float(self.two_theta[-1]), "deg")
+        return f"Profile({n} pattern{'s' * (n != 1)} of {bins} bins, 2theta {where})"
 
 
 def sigma_above_0(sigma: FloatArray, bin_area: FloatArray, *, normalized: bool) -> FloatArray:
@@ -368,5 +374,4 @@ class Cake(RadialAxes):
             "ω": f"{self.first_omega[0]:g} to {self.last_omega[-1]:g} deg",
             "intensity": "counts per px²" if self.normalized else "counts",
         }
-        cells = "".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(v)}</td></tr>" for k, v in rows.items())
-        return f"<table><caption>Cake</caption>{cells}</table>"
+        return html_table("Cake", rows)

@@ -15,22 +15,32 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import TextIO
 
+from midas.cli.parser import CommandParser
 from midas.errors import MidasError
 from midas.messages import IN_RESULT, CallerWarning
 from midas.version import version
 
 _COMMANDS = {
-    "demo": "the main job on simulated data: start here",
-    "calibrate": "find the detector geometry from one image of a calibrant",
-    "convert": "write image files of any format as .MIDAS.zip, or as HDF5",
+    "demo": "the whole job on simulated data, beside what is true",
+    "doctor": "what is installed, and a self-test of five seconds",
+    "calibrate": "find the detector geometry from an image of a calibrant",
     "integrate": "cake frames into R-eta patterns and write a .zarr.zip",
     "refine": "refine the patterns of a .zarr.zip with GSAS-II",
     "run": "calibrate, integrate and refine in one go",
-    "hkls": "list the powder rings of a calibrant",
-    "simulate": "render a calibrant image with known geometry",
     "inspect": "say what is in a file and what is wrong with it",
     "params": "explain, check or write parameter files",
+    "convert": "write image files of any format as .MIDAS.zip, or as HDF5",
+    "hkls": "list the powder rings of a calibrant",
+    "simulate": "render a calibrant image with known geometry",
+    "completion": "print what makes a shell complete commands and options",
 }
+_GROUPS = {
+    "start here": ("demo", "doctor"),
+    "the job": ("calibrate", "integrate", "refine", "run"),
+    "files": ("inspect", "params", "convert"),
+    "more": ("hkls", "simulate", "completion"),
+}
+"""The commands as `midas --help` shows them."""
 
 _PRINT_NOTES = ("calibrate",)
 """Commands whose result says all that was warned of."""
@@ -46,16 +56,32 @@ class _ShowVersion(argparse.Action):
         parser.exit(message=f"midas {version()}\n")
 
 
-def build_parser(command: str | None = None) -> argparse.ArgumentParser:
+class _Program(CommandParser):
+    """The parser of the program itself, whose help is one screen."""
+
+    def format_help(self) -> str:
+        """Return 24 lines of at most 80 columns: what to run first, and every command."""
+        lines = [
+            "usage: midas COMMAND [options]      midas COMMAND --help explains one",
+            "",
+            "Powder diffraction with area detectors: calibrate, cake and refine.",
+            "New here? Run `midas demo`; is something amiss? `midas doctor`.",
+        ]
+        lines.append("")
+        for title, names in _GROUPS.items():
+            lines += [f"{title}:", *(f"  {name:12}{_COMMANDS[name]}" for name in names)]
+        return "\n".join(
+            [*lines, "", "midas --version says the version. Exit status: 0 done, 1 not good, 2 bad input.", ""]
+        )
+
+
+def build_parser(command: str | None = None) -> CommandParser:
     """Return the parser; with a command named, only that one's options are loaded (the others cost start-up time)."""
-    parser = argparse.ArgumentParser(
-        prog="midas",
-        description="Powder diffraction with area detectors: calibrate, cake and refine.",
-        epilog="New here? Run `midas demo`. Exit status: 0 done, 1 not good, 2 bad input.",
-        allow_abbrev=False,
-    )
+    parser = _Program(prog="midas")
     parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show program's version number and exit")
-    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    subparsers = parser.add_subparsers(
+        dest="command", metavar="COMMAND", required=True, prog="midas", parser_class=CommandParser
+    )
     for name, help_text in _COMMANDS.items():
         if command in (None, name):
             importlib.import_module(f"midas.cli.{name}").add_parser(subparsers)
@@ -67,11 +93,17 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program and return its exit status: 0 done, 1 the result is not good, 2 bad input."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if not words:
+        build_parser("").print_help(sys.stderr)
+        return 2
     command = next((w for w in words if w in _COMMANDS), "")
     if argv is None and command == "calibrate":
         # In a process of its own, before OpenMP is loaded: see docs/decisions/pictures-in-a-second-process.md.
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    args = build_parser(command).parse_args(words)
+    try:
+        args = build_parser(command).parse_args(words)
+    except KeyboardInterrupt:
+        return INTERRUPTED
     args.words = words
     with _messages(args) as withheld, _ended_politely():
         try:
@@ -159,9 +191,17 @@ def _ended_politely() -> Iterator[None]:
         return
     forget_end()
     before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
+    say = sys.unraisablehook
+
+    def say_unless_interrupted(dropped: sys.UnraisableHookArgs) -> None:
+        if not isinstance(dropped.exc_value, KeyboardInterrupt):  # which `end` has kept
+            say(dropped)
+
+    sys.unraisablehook = say_unless_interrupted
     try:
         yield
     finally:
+        sys.unraisablehook = say
         for number, handler in before.items():
             signal.signal(number, handler)
 

@@ -20,9 +20,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="find the detector geometry from images of a calibrant",
         description="Find the detector geometry from one image of a calibrant, or from several together. Needs the "
         "wavelength (or energy) and the pixel size, from the options, the parameter file, the image's headers or its "
-        "name (80p725keV); finds the rest from the image. Exit status 1 unless the verdict is good.",
-        epilog="example: midas calibrate ceo2.tif --energy 80.725 --pixel-size 200 --calibrant CeO2",
-        allow_abbrev=False,
+        "name (80p725keV); finds the rest from the image.",
+        usage="%(prog)s IMAGE [IMAGE ...] [options]",
+        epilog="Example: midas calibrate ceo2.tif --energy 80.725 --pixel-size 200 --calibrant CeO2\n"
+        "Exit status: 0 the verdict is good, 1 it is not, 2 bad input.",
     )
     _add_data(parser.add_argument_group("data"))
     _add_known(parser.add_argument_group("what is known"))
@@ -33,41 +34,51 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def _add_data(data: argparse._ArgumentGroup) -> None:
     """Add what says where image, dark and mask are."""
-    data.add_argument("image", nargs="*", help="image of the calibrant (.tif .h5 .ge* .cbf .edf .npy .zip); several of "
+    data.add_argument("image", nargs="*", metavar="IMAGE",
+                      help="image of the calibrant (.tif .h5 .ge* .cbf .edf .npy .zip); several of "
                       "one detector are calibrated together")  # fmt: skip
     data.add_argument("-dataFN", "--data", dest="data", nargs="+", default=[], metavar="FILE",
-                      help="the same, as the manual spells it")  # fmt: skip
+                      help="the same, as the manual spells it (default: the IMAGEs)")  # fmt: skip
     data.add_argument("-ConvertFile", "--format", dest="format", type=int, choices=(0, 1, 2, 3), default=None,
                       help="0 zarr, 1 HDF5, 2 GE, 3 TIFF (default: found from the file)")  # fmt: skip
-    data.add_argument("-darkFN", "--dark", dest="dark", default="", help="dark image, subtracted")
-    data.add_argument("-dataLoc", "--data-location", dest="data_location", default=None,
+    data.add_argument("-darkFN", "--dark", dest="dark", default="", metavar="FILE", help="dark image, subtracted "
+                      "(default: Dark of the parameters, or the one in the image file)")  # fmt: skip
+    data.add_argument("-dataLoc", "--data-location", dest="data_location", default=None, metavar="PATH",
                       help="dataset inside the HDF5 file (default: exchange/data)")  # fmt: skip
-    data.add_argument("--mask", default="", help="mask image: 0 = use, anything else = masked")
+    data.add_argument("--mask", default="", metavar="FILE", help="mask image: 0 = use, anything else = masked; "
+                      "joined to those of parameters and image file (default: those alone)")  # fmt: skip
     data.add_argument("-ImTransOpt", "--image-transforms", dest="transforms", type=int, nargs="+", default=None,
-                      help="image transforms in order: 1 flip columns, 2 flip rows, 3 transpose")  # fmt: skip
+                      metavar="N",
+                      help="image transforms in order: 1 flip columns, 2 flip rows, 3 transpose "
+                      "(default: ImTransOpt of the parameters, or none)")  # fmt: skip
     data.add_argument("-BadPxIntensity", "--bad-value", dest="bad_value", type=float, default=None,
-                      help="pixel value that means a bad pixel")  # fmt: skip
+                      metavar="COUNTS", help="value of bad pixels [counts] (default: BadPxIntensity)")  # fmt: skip
     data.add_argument("-GapIntensity", "--gap-value", dest="gap_value", type=float, default=None,
-                      help="pixel value that means a gap")  # fmt: skip
+                      metavar="COUNTS", help="value of pixels in gaps [counts] (default: GapIntensity)")  # fmt: skip
     data.add_argument("--negative-counts", action="store_true", default=None,
                       help="negative values are counts (the dark is subtracted already), not marks")  # fmt: skip
 
 
 def _add_known(known: argparse._ArgumentGroup) -> None:
     """Add what is known before: beam, pixels, calibrant, guesses."""
-    known.add_argument("-paramFN", "--params", dest="params", default="", help="MIDAS parameter file")
-    known.add_argument("--wavelength", type=float, default=None, help="wavelength [Å]")
-    known.add_argument("--energy", type=float, default=None, help="photon energy [keV], instead of the wavelength")
-    known.add_argument("--pixel-size", type=float, default=None, help="pixel size [µm]")
-    known.add_argument("--calibrant", default=None,
+    known.add_argument("-paramFN", "--params", dest="params", default="", metavar="FILE",
+                       help="MIDAS parameter file (default: none needed)")  # fmt: skip
+    known.add_argument("--wavelength", type=float, default=None, metavar="ANGSTROM",
+                       help="wavelength [Å] (default: that of the parameters, the header or the name)")  # fmt: skip
+    known.add_argument("--energy", type=float, default=None, metavar="KEV",
+                       help="photon energy [keV], instead of the wavelength (default: as for it)")  # fmt: skip
+    known.add_argument("--pixel-size", type=float, default=None, metavar="UM",
+                       help="pixel size [µm] (default: that of the parameters or the header)")  # fmt: skip
+    known.add_argument("--calibrant", default=None, metavar="NAME",
                        help="built-in calibrant (default: CeO2), several with commas between, auto to find which one, "
                        "or a CIF file")  # fmt: skip
     known.add_argument("-LsdGuess", "--distance-guess", dest="distance", type=float, default=_NO_DISTANCE,
-                       help="distance guess [µm]; 1000000 means none")  # fmt: skip
+                       metavar="UM", help="distance guess [µm] (default: 1000000, which means none)")  # fmt: skip
     known.add_argument("-BCGuess", "--beam-center-guess", dest="beam_center", type=float, nargs=2, default=(0.0, 0.0),
-                       metavar=("Y", "Z"), help="beam centre guess, column then row [px]; 0 0 means none")  # fmt: skip
-    known.add_argument("-FirstRingNr", "--first-ring", dest="first_ring", type=int, default=None,
-                       help="number of the innermost strong ring on the image; a hint, not needed")  # fmt: skip
+                       metavar=("Y", "Z"), help="beam centre guess, column then row [px] "
+                       "(default: 0 0, none)")  # fmt: skip
+    known.add_argument("-FirstRingNr", "--first-ring", dest="first_ring", type=int, default=None, metavar="N",
+                       help="number of the innermost strong ring on the image; a hint (default: found)")  # fmt: skip
 
 
 def _add_fit(fit: argparse._ArgumentGroup) -> None:
@@ -75,23 +86,27 @@ def _add_fit(fit: argparse._ArgumentGroup) -> None:
     fit.add_argument(
         "--distortion",
         default=None,
-        help="none, classic (p0..p3, default), full (p0..p14) or auto: what predicts unseen azimuths best",
+        metavar="SET",
+        help="none, classic (p0..p3), full (p0..p14) or auto: what predicts unseen azimuths best (default: classic)",
     )
     fit.add_argument("--fix", nargs="+", default=[], metavar="NAME=VALUE",
                      help="parameters held at a value: distance, parallax [µm], beam_center_y, beam_center_z [px], "
-                     "tilt_y, tilt_z [deg], p0..p14 (an amplitude with its phase)")  # fmt: skip
+                     "tilt_y, tilt_z [deg], p0..p14 (an amplitude with its phase) (default: none)")  # fmt: skip
     fit.add_argument("--panels", choices=("auto", "none"), default=None,
-                     help="auto (default): modules, from the gaps or the detector's name, where they help")  # fmt: skip
-    fit.add_argument("-EtaBinSize", "--eta-step", dest="eta_step", type=float, default=None,
+                     help="auto: modules, from the gaps or the detector's name, where they help "
+                     "(default: auto)")  # fmt: skip
+    fit.add_argument("-EtaBinSize", "--eta-step", dest="eta_step", type=float, default=None, metavar="DEG",
                      help="azimuthal bin of the fit [deg] (default: 5)")  # fmt: skip
     fit.add_argument("-StoppingStrain", "--stopping-strain", dest="stopping_strain", type=float, default=None,
-                     help="mean pseudo-strain at which the loop may end (default: 0.00004)")  # fmt: skip
-    fit.add_argument("-MultFactor", "--mult-factor", dest="mult_factor", type=float, default=None,
+                     metavar="STRAIN", help="mean pseudo-strain at which the loop may end "
+                     "(default: 0.00004)")  # fmt: skip
+    fit.add_argument("-MultFactor", "--mult-factor", dest="mult_factor", type=float, default=None, metavar="X",
                      help="leave out rings beyond this many times the median strain (default: 2.5)")  # fmt: skip
     fit.add_argument("-Threshold", "--threshold", dest="threshold", type=float, default=None,
-                     help="counts over the background below which a pixel takes no part in finding rings; "
-                     "0 chooses (default)")  # fmt: skip
-    fit.add_argument("-nCPUs", "--threads", dest="threads", type=int, default=0, help="threads (default: all cores)")
+                     metavar="COUNTS", help="height over the background below which a pixel takes no part in finding "
+                     "rings [counts] (default: 0, chosen)")  # fmt: skip
+    fit.add_argument("-nCPUs", "--threads", dest="threads", type=int, default=0, metavar="N",
+                     help="threads; results do not depend on it (default: 0, all cores)")  # fmt: skip
     fit.add_argument("--parallax", type=float, default=None, metavar="UM",
                      help="depth at which a thick sensor converts [µm] (default: 0)")  # fmt: skip
     fit.add_argument("--refine-parallax", dest="refine_parallax", action="store_true", default=None,
@@ -100,13 +115,16 @@ def _add_fit(fit: argparse._ArgumentGroup) -> None:
 
 def _add_output(out: argparse._ArgumentGroup) -> None:
     """Add what is written and shown."""
-    out.add_argument("-resultFolder", "--out", dest="out", default=".", help="folder for the results (default: here)")
+    out.add_argument("-resultFolder", "--out", dest="out", default=".", metavar="FOLDER",
+                     help="folder for the results (default: here)")  # fmt: skip
     out.add_argument("-MakePlots", "--show", dest="show", type=int, nargs="?", const=1, default=0, choices=(0, 1),
-                     help="1: show the pictures in windows at the end")  # fmt: skip
+                     help="1: show the pictures in windows at the end (default: 0)")  # fmt: skip
     out.add_argument("-SavePlotsHDF", "--save-hdf5", dest="save_hdf5", default="",
-                     help="HDF5 file with all intermediate arrays")  # fmt: skip
+                     metavar="FILE", help="HDF5 file to write, with all intermediate arrays "
+                     "(default: none)")  # fmt: skip
     out.add_argument("--export", nargs="+", default=[], metavar="FILE",
-                     help="files to write the geometry to for other programs: .poni .imctrl .fit2d .nxs")  # fmt: skip
+                     help="files to write the geometry to for other programs: .poni .imctrl .fit2d .nxs "
+                     "(default: none beside those in the folder)")  # fmt: skip
     add_report(out, "image, rings, strains, parameters and verdict")
     out.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
 
@@ -115,9 +133,9 @@ def _add_joint(joint: argparse._ArgumentGroup) -> None:
     """Add what concerns several images calibrated together."""
     joint.add_argument("--detector-positions", dest="detector_positions", type=float, nargs="+", default=None,
                        metavar="UM", help="reading of the detector's stage for each image [µm], growing away from the "
-                       "sample; their common offset is refined")  # fmt: skip
+                       "sample; their common offset is refined (default: not known)")  # fmt: skip
     joint.add_argument("--known-distances", dest="known_distances", type=float, nargs="+", default=None, metavar="UM",
-                       help="distance of each image [µm]")  # fmt: skip
+                       help="distance of each image [µm] (default: not known)")  # fmt: skip
     joint.add_argument("--distance-sigma", dest="distance_sigma", type=float, default=None, metavar="UM",
                        help="how well positions or distances are known [µm] (default: 0, exactly)")  # fmt: skip
     joint.add_argument("--refine-wavelength", dest="refine_wavelength", action="store_true", default=None,

@@ -26,8 +26,9 @@ def add_parser(subparsers: Any) -> None:
         "and no frame is skipped: ImTransOpt and SkipFrame are stored beside them and applied by whoever reads the "
         "file. Of several files each is converted to one of its own. With -preProcThresh the dark is subtracted, and "
         "the one stored is zero.",
-        epilog="Example: midas convert scan_000012.ge3 --param-file ps.txt --dark-file dark_000011.ge3",
-        allow_abbrev=False,
+        usage="%(prog)s FILE [FILE ...] [options]",
+        epilog="Example: midas convert scan_000012.ge3 --param-file ps.txt --dark-file dark_000011.ge3\n"
+        "Exit status: 0 done, 1 some files failed, 2 bad input.",
     )
     _add_files(parser)
     _add_output(parser)
@@ -57,7 +58,10 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
         help="where the files go, made when it is not there (default: here)",
     )
     output.add_argument(
-        "--out", type=Path, metavar="FILE", help="name of the file to write, .MIDAS.zip or .h5, in place of a folder"
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="name of the file to write, .MIDAS.zip or .h5, in place of a folder (default: by the image's)",
     )
     output.add_argument("--to", choices=("zip", "h5"), help="format to write (default: zip, and h5 of a .MIDAS.zip)")
     add_threshold(output)

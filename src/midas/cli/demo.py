@@ -19,14 +19,19 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the subcommand."""
     parser = subparsers.add_parser(
         "demo",
-        help="the main job on simulated data, to see what midas does: start here",
+        help="the whole job on simulated data, beside what is true",
         description="Simulates a calibrant image and a sample scan with known truth, calibrates, cakes, refines when "
         "GSAS-II is there, and prints what was found beside what is true. Under a minute; needs no input.",
-        allow_abbrev=False,
+        usage="%(prog)s [options]",
+        epilog="Exit status: 0 done, 1 something is not good, 2 the folder cannot be used.",
     )
-    parser.add_argument("--out", default="midas-demo", help="folder for the results (default: midas-demo)")
-    parser.add_argument("-nCPUs", "--threads", dest="threads", type=int, default=0, help="cores (default: all)")
-    parser.add_argument("--gsas2-python", default=None, help="interpreter that has GSAS-II")
+    parser.add_argument(
+        "--out", default="midas-demo", metavar="FOLDER", help="folder for the results (default: midas-demo)"
+    )
+    parser.add_argument("-nCPUs", "--threads", dest="threads", type=int, default=0, metavar="N",
+                        help="cores (default: 0, all)")  # fmt: skip
+    parser.add_argument("--gsas2-python", default=None, metavar="PROGRAM",
+                        help="Python that has GSAS-II (default: MIDAS_GSAS2_PYTHON, then this one)")  # fmt: skip
     add_report(parser, "all that was found")
     parser.add_argument("--json", action="store_true", help="print the result as JSON on standard output")
 

@@ -15,14 +15,18 @@ if TYPE_CHECKING:
 def add_images(files: argparse._ArgumentGroup) -> None:
     """Add what names the image files of a command, and the places inside them."""
     files.add_argument(
-        "data", nargs="*", type=Path, help="image files, a folder of them or a quoted pattern; one is as -dataFN"
+        "data",
+        nargs="*",
+        type=Path,
+        metavar="FILE",
+        help="image files, a folder of them or a quoted pattern; one is as -dataFN",
     )
     files.add_argument(
         "-dataFN",
         "--data-file",
         type=Path,
         metavar="FILE",
-        help="image file (.h5, .ge*, .tif, .cbf, .MIDAS.zip, .npy ...)",
+        help="image file (.h5, .ge*, .tif, .cbf, .MIDAS.zip, .npy ...) (default: the FILEs)",
     )
     files.add_argument(
         "-startFileNr",
@@ -74,7 +78,23 @@ def add_threshold(group: argparse._ArgumentGroup) -> None:
         type=float,
         default=-1.0,
         metavar="COUNTS",
-        help="0 or more: subtract the dark and set pixels less than COUNTS above it to 0 (default: -1, off)",
+        help="0 or more [counts]: subtract the dark and set pixels less than this above it to 0 (default: -1, off)",
+    )
+
+
+def add_cluster(parser: argparse.ArgumentParser) -> None:
+    """Add what names a cluster."""
+    cluster = parser.add_argument_group("where one machine is not enough (pip install midas-xrd[cluster])")
+    cluster.add_argument("--scheduler", metavar="ADDRESS", help="a running dask cluster: tcp://host:8786, or its .json "
+                         "(default: none)")  # fmt: skip
+    cluster.add_argument(
+        "--cluster",
+        metavar="KIND",
+        help="start a dask cluster: local, slurm, pbs, lsf, sge or htcondor (set up in dask's jobqueue.yaml) "
+        "(default: none)",
+    )
+    cluster.add_argument(
+        "--workers", type=int, default=2, metavar="N", help="workers of the cluster that is started (default: 2)"
     )
 
 

@@ -20,19 +20,24 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="list the powder rings of a calibrant",
         description="List the powder rings of a calibrant, of a space group and cell, or of a CIF; with --distance "
         "also write hkls.csv, one row for each reflection.",
-        epilog="example: midas hkls --calibrant LaB6 --energy 60 --distance 1000000",
-        allow_abbrev=False,
+        usage="%(prog)s (--wavelength ANGSTROM | --energy KEV) [options]",
+        epilog="Example: midas hkls --calibrant LaB6 --energy 60 --distance 1000000",
     )
-    add_structure_flags(parser)
-    add_wavelength_flags(parser)
-    parser.add_argument(
+    add_structure_flags(parser.add_argument_group("what diffracts"))
+    add_wavelength_flags(parser.add_argument_group("beam, one of the two"))
+    rings = parser.add_argument_group("rings")
+    rings.add_argument(
         "--distance",
         type=float,
-        help="sample to detector [µm], for the radii of hkls.csv; without it no file is written",
+        metavar="UM",
+        help="sample to detector [µm], for the radii of hkls.csv (default: none, and no file)",
     )
-    parser.add_argument("--two-theta-max", type=float, default=30.0, help="largest 2theta [deg] (default %(default)s)")
-    parser.add_argument("--out", type=Path, help="file to write, needs --distance (default hkls.csv)")
-    parser.add_argument("--json", action="store_true", help="print the rings as JSON instead of a table")
+    rings.add_argument(
+        "--two-theta-max", type=float, default=30.0, metavar="DEG", help="largest 2theta [deg] (default: %(default)s)"
+    )
+    output = parser.add_argument_group("output")
+    output.add_argument("--out", type=Path, metavar="FILE", help="file to write, needs --distance (default: hkls.csv)")
+    output.add_argument("--json", action="store_true", help="print the rings as JSON instead of a table")
 
 
 def run(args: argparse.Namespace) -> int:

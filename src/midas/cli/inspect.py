@@ -18,30 +18,38 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="say what is in a file and what is wrong with it",
         description="Say what is in images, stacks, MIDAS archives, cakes (.zarr.zip), maps (.cakemap) and parameter "
         "files, and what is obviously wrong: saturated, empty, in need of a dark, transposed, never written. Of a "
-        "stack eight frames are looked at. Exit status: 0 nothing seems wrong, 1 something does, 2 a file cannot be "
-        "read.",
-        epilog="example: midas inspect scan.h5 --plot scan.png",
-        allow_abbrev=False,
+        "stack eight frames are looked at.",
+        usage="%(prog)s FILE [FILE ...] [options]",
+        epilog="Example: midas inspect scan.h5 --plot scan.png\n"
+        "Exit status: 0 nothing seems wrong, 1 something does, 2 a file cannot be read.",
     )
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="file, or zarr folder")
-    parser.add_argument(
+    looked_at = parser.add_argument_group("what to look at")
+    looked_at.add_argument("files", nargs="+", type=Path, metavar="FILE", help="file, or zarr folder")
+    reading = parser.add_argument_group("how to read it")
+    reading.add_argument(
+        "-dataLoc", "--data-location", metavar="PATH", help="images inside an HDF5 or zarr file (default: found)"
+    )
+    reading.add_argument(
+        "--image-transforms", type=int, nargs="+", default=[], metavar="N", help="ImTransOpt, in order (default: none)"
+    )
+    reading.add_argument(
+        "--shape", type=int, nargs=2, metavar=("ROWS", "COLUMNS"), help="of a GE frame [px] (default: 2048 2048)"
+    )
+    reading.add_argument(
+        "--head-size", type=int, default=8192, metavar="BYTES", help="bytes before a GE file's frames (default: 8192)"
+    )
+    reading.add_argument(
+        "--data-type", type=int, default=1, metavar="N", help="DataType of a GE file (default: 1, uint16)"
+    )
+    output = parser.add_argument_group("output")
+    output.add_argument(
         "--plot",
         type=Path,
         metavar="PLACE",
-        help="picture to write, on a logarithmic scale: a name ending in .png, or a folder for <file>.png",
+        help="picture to write, on a logarithmic scale: a name ending in .png, or a folder for <file>.png "
+        "(default: none)",
     )
-    parser.add_argument(
-        "-dataLoc", "--data-location", metavar="PATH", help="images inside an HDF5 or zarr file (default: found)"
-    )
-    parser.add_argument(
-        "--image-transforms", type=int, nargs="+", default=[], metavar="N", help="ImTransOpt, in order (default none)"
-    )
-    parser.add_argument(
-        "--shape", type=int, nargs=2, metavar=("ROWS", "COLUMNS"), help="of a GE frame (default 2048 2048)"
-    )
-    parser.add_argument("--head-size", type=int, default=8192, help="bytes before a GE file's frames (default 8192)")
-    parser.add_argument("--data-type", type=int, default=1, help="DataType of a GE file (default 1, uint16)")
-    parser.add_argument("--json", action="store_true", help="print a JSON list, an object for each file")
+    output.add_argument("--json", action="store_true", help="print a JSON list, an object for each file")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from midas.cli.files import add_dark, add_images, add_threshold, series_files
+from midas.cli.files import add_cluster, add_dark, add_images, add_threshold, series_files
 from midas.cli.report import add_report, check, command_of
 from midas.errors import InputError
 
@@ -37,13 +37,14 @@ def add_parser(subparsers: Any) -> None:
         "unless the parameter file says how many with OmegaSumFrames (1: a pattern for each frame; -1, the default: "
         "all). With DoPeakFit 1 in the parameter file the peaks of every lineout are fitted, at each PeakLocation or "
         "where they are found, and written to <name>.peaks.csv.",
-        epilog="Example: midas integrate scan_000012.h5 --param-file refined_MIDAS_params.txt --result-folder caked",
-        allow_abbrev=False,
+        usage="%(prog)s FILE [FILE ...] -paramFN FILE [options]",
+        epilog="Example: midas integrate scan_000012.h5 --param-file refined_MIDAS_params.txt --result-folder caked\n"
+        "Exit status: 0 done, 1 some files could not be caked, 2 bad input.",
     )
     _add_inputs(parser)
     _add_results(parser)
     _add_controls(parser)
-    _add_cluster(parser)
+    add_cluster(parser)
 
 
 def _add_parameters(files: argparse._ArgumentGroup) -> None:
@@ -59,7 +60,7 @@ def _add_parameters(files: argparse._ArgumentGroup) -> None:
         type=Path,
         metavar="FILE",
         help="geometry that replaces the parameter file's: .poni (pyFAI), .imctrl (GSAS-II), .fit2d, .nxs or "
-        "calibration.json",
+        "calibration.json (default: the parameter file's)",
     )
 
 
@@ -94,7 +95,7 @@ def _add_results(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=(),
         metavar="FORM",
-        help="further forms of each cake: nexus (.nxs), xye, fxye, csv (profiles), mat (MATLAB)",
+        help="further forms of each cake: nexus (.nxs), xye, fxye, csv (profiles), mat (MATLAB) (default: none)",
     )
     add_report(results, "a browser of the caked sums and their profiles")
     results.add_argument(
@@ -125,19 +126,6 @@ def _report_on(args: argparse.Namespace, done: CakedSeries, parameters: Paramete
     return report_integration(args.report, done, parameters, used=used, command=command_of(args))
 
 
-def _add_cluster(parser: argparse.ArgumentParser) -> None:
-    cluster = parser.add_argument_group("where one machine is not enough (pip install midas-xrd[cluster])")
-    cluster.add_argument("--scheduler", metavar="ADDRESS", help="a running dask cluster: tcp://host:8786, or its .json")
-    cluster.add_argument(
-        "--cluster",
-        metavar="KIND",
-        help="start a dask cluster: local, slurm, pbs, lsf, sge or htcondor (set up in dask's jobqueue.yaml)",
-    )
-    cluster.add_argument(
-        "--workers", type=int, default=2, metavar="N", help="workers of the cluster that is started (default: 2)"
-    )
-
-
 def _add_controls(parser: argparse.ArgumentParser) -> None:
     control = parser.add_argument_group("control")
     control.add_argument(
@@ -149,7 +137,11 @@ def _add_controls(parser: argparse.ArgumentParser) -> None:
         help="threads; 0 uses all (default: 0; results are the same)",
     )
     control.add_argument(
-        "-nCPUsLocal", "--local-threads", type=int, metavar="N", help="the same as -nCPUs, which it overrides"
+        "-nCPUsLocal",
+        "--local-threads",
+        type=int,
+        metavar="N",
+        help="the same as -nCPUs, which it overrides (default: -nCPUs)",
     )
     control.add_argument(
         "-logLevel",
@@ -178,7 +170,7 @@ def _add_flags_of_scripts(control: argparse._ArgumentGroup) -> None:
         type=int,
         default=-1,
         metavar="N",
-        help="changes nothing: how many frames are in memory goes by their size",
+        help="changes nothing: how many frames are in memory goes by their size (default: -1)",
     )
     control.add_argument(
         "-convertFiles",
@@ -186,7 +178,7 @@ def _add_flags_of_scripts(control: argparse._ArgumentGroup) -> None:
         type=int,
         choices=(0, 1),
         default=1,
-        help="changes nothing: files are read as they are, without conversion",
+        help="changes nothing: files are read as they are, without conversion (default: 1)",
     )
     control.add_argument(
         "-mapDetector",

@@ -17,17 +17,17 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "params",
         help="explain, check or write parameter files",
         description="Parameter files: explain their keys, check one, write a new one.",
-        epilog="example: midas params --explain RhoD",
-        allow_abbrev=False,
+        usage="%(prog)s (--explain [KEY ...] | check FILE ... | new FILE [options])",
+        epilog="Example: midas params --explain RhoD",
     )
     parser.add_argument(
         "--explain",
         nargs="*",
         metavar="KEY",
-        help="say what keys mean, their units, defaults, other names and use; without a key, list all",
+        help="say what keys mean, their units, defaults, other names and use; without a key, list all (default: not)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
-    actions = parser.add_subparsers(dest="action", metavar="ACTION")
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", prog="midas params")
     _add_check(actions)
     _add_new(actions)
 
@@ -36,15 +36,18 @@ def _add_check(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     parser = actions.add_parser(
         "check",
         help="say what is wrong or doubtful with parameter files",
-        description="Say everything that is wrong or doubtful with parameter files. Exit status: 0 fine (notes may be "
-        "printed), 1 usable but something is probably not meant so (warnings), 2 unusable (errors); of several files "
-        "the worst.",
-        epilog="example: midas params check ps.txt --for integrate",
-        allow_abbrev=False,
+        description="Say everything that is wrong or doubtful with parameter files.",
+        usage="%(prog)s FILE [FILE ...] [options]",
+        epilog="Example: midas params check ps.txt --for integrate\n"
+        "Exit status: 0 fine (notes may be printed), 1 usable but something is probably not meant so (warnings), "
+        "2 unusable (errors); of several files the worst.",
     )
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="parameter file")
     parser.add_argument(
-        "--for", dest="task", choices=("calibrate", "integrate"), help="make it an error if a key this needs is missing"
+        "--for",
+        dest="task",
+        choices=("calibrate", "integrate"),
+        help="make it an error if a key this needs is missing (default: neither)",
     )
     # SUPPRESS: without it this one would overrule the flag before the action.
     parser.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
@@ -56,35 +59,52 @@ def _add_new(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         help="write a new, commented parameter file",
         description="Write a new parameter file with a comment on every line. What is not given as a flag is taken "
         "from --image and --detector; what then lacks is asked for on a terminal.",
-        epilog="example: midas params new ps.txt --energy 80.725 --detector 'Pilatus 1M' --distance 657000",
-        allow_abbrev=False,
+        usage="%(prog)s FILE [options]",
+        epilog="Example: midas params new ps.txt --energy 80.725 --detector 'Pilatus 1M' --distance 657000",
     )
-    parser.add_argument("file", type=Path, metavar="FILE", help="file to write")
-    beam = parser.add_mutually_exclusive_group()
-    beam.add_argument("--wavelength", type=float, help="[Å]")
-    beam.add_argument("--energy", type=float, help="[keV]")
-    parser.add_argument("--pixel-size", type=float, help="[µm]")
-    parser.add_argument("--shape", type=int, nargs=2, metavar=("ROWS", "COLUMNS"), help="of an image, as transformed")
-    parser.add_argument("--detector", metavar="NAME", help="gives pixel size and shape, such as 'Pilatus 1M'")
-    parser.add_argument("--image", type=Path, metavar="FILE", help="image whose shape and header are looked at")
-    parser.add_argument("--distance", type=float, help="sample to detector [µm]")
-    parser.add_argument("--beam-center", type=float, nargs=2, metavar=("Y", "Z"), help="column and row [px]")
-    parser.add_argument("--calibrant", help="such as CeO2")
-    parser.add_argument("--image-transforms", type=int, nargs="+", metavar="N", help="ImTransOpt, in order")
-    parser.add_argument(
+    _add_new_file(parser.add_argument_group("file"))
+    _add_new_beam(parser.add_argument_group("beam and detector (default: as --image and --detector say, or asked for)"))
+    _add_new_bins(parser.add_argument_group("bins and scan (default: those that midas params --explain KEY says)"))
+
+
+def _add_new_file(file: argparse._ArgumentGroup) -> None:
+    file.add_argument("file", type=Path, metavar="FILE", help="file to write")
+    file.add_argument("--replace", action="store_true", help="replace FILE where it is there")
+    file.add_argument(
+        "--set", nargs="+", default=[], metavar="KEY=VALUE", help="any other key, such as SkipFrame=1 (default: none)"
+    )
+
+
+def _add_new_beam(known: argparse._ArgumentGroup) -> None:
+    known.add_argument(
+        "--image", type=Path, metavar="FILE", help="image whose shape and header are looked at (default: none)"
+    )
+    known.add_argument(
+        "--detector", metavar="NAME", help="gives pixel size and shape, such as 'Pilatus 1M' (default: none)"
+    )
+    beam = known.add_mutually_exclusive_group()
+    beam.add_argument("--wavelength", type=float, metavar="ANGSTROM", help="wavelength [Å]")
+    beam.add_argument("--energy", type=float, metavar="KEV", help="photon energy [keV]")
+    known.add_argument("--pixel-size", type=float, metavar="UM", help="pixel size [µm]")
+    known.add_argument(
+        "--shape", type=int, nargs=2, metavar=("ROWS", "COLUMNS"), help="of an image, as transformed [px]"
+    )
+    known.add_argument("--distance", type=float, metavar="UM", help="sample to detector [µm]")
+    known.add_argument("--beam-center", type=float, nargs=2, metavar=("Y", "Z"), help="column and row of the beam [px]")
+    known.add_argument("--calibrant", metavar="NAME", help="such as CeO2")
+    known.add_argument("--image-transforms", type=int, nargs="+", metavar="N", help="ImTransOpt, in order")
+
+
+def _add_new_bins(bins: argparse._ArgumentGroup) -> None:
+    bins.add_argument(
         "--radius", type=float, nargs=3, metavar=("MIN", "MAX", "STEP"), help="radial bins [px]: RMin RMax RBinSize"
     )
-    parser.add_argument(
-        "--eta",
-        type=float,
-        nargs=3,
-        metavar=("MIN", "MAX", "STEP"),
+    bins.add_argument(
+        "--eta", type=float, nargs=3, metavar=("MIN", "MAX", "STEP"),
         help="azimuthal bins [deg]: EtaMin EtaMax EtaBinSize",
-    )
-    parser.add_argument("--omega", type=float, nargs=2, metavar=("START", "STEP"), help="[deg]")
-    parser.add_argument("--frames-per-sum", type=int, metavar="N", help="OmegaSumFrames")
-    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="any other key, such as SkipFrame=1")
-    parser.add_argument("--replace", action="store_true", help="replace FILE where it is there")
+    )  # fmt: skip
+    bins.add_argument("--omega", type=float, nargs=2, metavar=("START", "STEP"), help="of the frames [deg]")
+    bins.add_argument("--frames-per-sum", type=int, metavar="N", help="OmegaSumFrames")
 
 
 def run(args: argparse.Namespace) -> int:

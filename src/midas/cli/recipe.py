@@ -36,7 +36,7 @@ def add_recipe(parser: argparse._ActionsContainer) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--texture-axis", type=int, nargs=3, default=[0, 0, 1], metavar=("H", "K", "L"),
-        help="of March-Dollase (default: 0 0 1)",
+        help="h k l of March-Dollase (default: 0 0 1)",
     )  # fmt: skip
     parser.add_argument(
         "--texture-order", type=int, default=4, metavar="N", help="of the spherical harmonics, even (default: 4)"

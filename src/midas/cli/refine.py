@@ -8,6 +8,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from midas.cli.files import add_cluster
 from midas.cli.recipe import add_recipe, print_recipe, recipe
 from midas.cli.report import add_report, check, command_of
 from midas.errors import InputError
@@ -19,56 +20,64 @@ def add_parser(subparsers: Any) -> None:
         "refine",
         help="refine the patterns of a .zarr.zip with GSAS-II",
         description="Refine every lineout of a caked file with GSAS-II, stage by stage, judging each fit.",
-        epilog="Exit status: 0 done, 1 some histograms failed, 2 bad input or no GSAS-II, 3 none could be refined. "
-        "Example: midas refine --data x.zarr.zip --cif CeO2.cif --limits 3 15",
-        allow_abbrev=False,
+        usage="%(prog)s CAKED_FILE --cif FILE [FILE ...] [options]",
+        epilog="Example: midas refine --data x.zarr.zip --cif CeO2.cif --limits 3 15\n"
+        "Exit status: 0 done, 1 some histograms failed, 2 bad input or no GSAS-II, 3 none could be refined.",
     )
-    parser.add_argument("data_file", nargs="?", type=Path, help="caked file (.zarr.zip); the same as --data")
-    parser.add_argument("-d", "--data", type=Path, metavar="FILE", help="caked file (.zarr.zip)")
-    parser.add_argument("-c", "--cif", type=Path, nargs="+", metavar="FILE", help="one CIF file per phase (required)")
-    parser.add_argument(
-        "-o", "--out", type=Path, default=Path("refinement"), metavar="FOLDER", help="results (default: refinement)"
+    data = parser.add_argument_group("data and phases")
+    data.add_argument(
+        "data_file", nargs="?", type=Path, metavar="CAKED_FILE", help="caked file (.zarr.zip); the same as --data"
     )
-    parser.add_argument(
+    data.add_argument("-d", "--data", type=Path, metavar="FILE", help="the same (default: CAKED_FILE)")
+    data.add_argument("-c", "--cif", type=Path, nargs="+", metavar="FILE", help="one CIF file per phase (required)")
+    data.add_argument(
         "-i",
         "--instprm",
         type=Path,
         metavar="FILE",
         help="instrument parameters that win over the file's (default: x.zarr.instprm or x.instprm beside the data)",
     )
-    parser.add_argument(
+    fitted = parser.add_argument_group("what is fitted")
+    fitted.add_argument(
         "--limits", type=float, nargs=2, metavar=("LOW", "HIGH"), help="2theta range fitted [deg] (default: all)"
     )
-    parser.add_argument(
+    fitted.add_argument(
         "--exclude", type=float, nargs=2, action="append", metavar=("LOW", "HIGH"),
-        help="2theta region left out [deg]; may be given several times",
+        help="2theta region left out [deg]; may be given several times (default: none)",
     )  # fmt: skip
-    add_recipe(parser)
-    parser.add_argument(
-        "--nCPUs", "-nCPUs", "--n-cpus", dest="n_cpus", type=int, default=1, metavar="N",
-        help="histograms refined at the same time, 0 for every core (default: 1)",
+    fitted.add_argument(
+        "--histograms", type=int, nargs="+", metavar="N",
+        help="refine these only, numbered sum by sum and eta by eta (default: all)",
     )  # fmt: skip
-    parser.add_argument("--no-export", action="store_true", help="write summary and table only, no project, CIF or CSV")
-    parser.add_argument(
-        "--histograms", type=int, nargs="+", metavar="N", help="refine these only, numbered sum by sum and eta by eta"
-    )
-    parser.add_argument(
+    fitted.add_argument(
         "--omega",
         type=float,
         nargs=2,
         metavar=("LOW", "HIGH"),
-        help="refine sums with their middle in this range [deg]",
+        help="refine sums with their middle in this range [deg] (default: all)",
     )
-    parser.add_argument(
-        "--eta", type=float, nargs=2, metavar=("FROM", "TO"), help="refine azimuths in this range [deg], e.g. 170 -170"
-    )
-    parser.add_argument(
+    fitted.add_argument(
+        "--eta", type=float, nargs=2, metavar=("FROM", "TO"),
+        help="refine azimuths in this range [deg], e.g. 170 -170 (default: all)",
+    )  # fmt: skip
+    add_recipe(parser.add_argument_group("recipe"))
+    _add_control(parser.add_argument_group("control"))
+    add_cluster(parser)
+    _add_results(parser.add_argument_group("results"))
+
+
+def _add_control(control: argparse._ArgumentGroup) -> None:
+    control.add_argument(
+        "--nCPUs", "-nCPUs", "--n-cpus", dest="n_cpus", type=int, default=1, metavar="N",
+        help="histograms refined at the same time, 0 for every core (default: 1)",
+    )  # fmt: skip
+    control.add_argument(
         "--engine", choices=["gsas2"], default="gsas2", help="what refines (default: gsas2, the only one so far)"
     )
-    parser.add_argument(
-        "--time-limit", type=float, default=300.0, metavar="SECONDS", help="for one histogram (default: 300)"
+    control.add_argument(
+        "--time-limit", type=float, default=300.0, metavar="SECONDS", help="for one histogram [s] (default: 300)"
     )
-    parser.add_argument(
+    control.add_argument(
         "-skipExisting",
         "--skip-existing",
         "--resume",
@@ -76,27 +85,26 @@ def add_parser(subparsers: Any) -> None:
         action="store_true",
         help="take up a run again: leave histograms alone that were refined from the same inputs in the same way",
     )
-    parser.add_argument(
+    control.add_argument(
         "--gsas2-python", metavar="PROGRAM", help="Python that has GSAS-II (default: MIDAS_GSAS2_PYTHON, then this one)"
     )
-    parser.add_argument(
+    control.add_argument(
         "--check", action="store_true",
         help="refine nothing: where the rings lie beside where they should; is the calibration consistent?",
     )  # fmt: skip
-    cluster = parser.add_argument_group("where one machine is not enough (pip install midas-xrd[cluster])")
-    cluster.add_argument("--scheduler", metavar="ADDRESS", help="a running dask cluster: tcp://host:8786, or its .json")
-    cluster.add_argument(
-        "--cluster",
-        metavar="KIND",
-        help="start a dask cluster: local, slurm, pbs, lsf, sge or htcondor (set up in dask's jobqueue.yaml)",
+
+
+def _add_results(results: argparse._ArgumentGroup) -> None:
+    results.add_argument(
+        "-o", "--out", type=Path, default=Path("refinement"), metavar="FOLDER", help="results (default: refinement)"
     )
-    cluster.add_argument(
-        "--workers", type=int, default=2, metavar="N", help="workers of the cluster that is started (default: 2)"
+    results.add_argument(
+        "--no-export", action="store_true", help="write summary and table only, no project, CIF or CSV"
     )
-    parser.add_argument("--plots", action="store_true", help="draw results over eta and omega, Rwp and each histogram")
-    add_report(parser, "the table of all histograms, each fit, and maps")
-    parser.add_argument("-v", "--verbose", action="store_true", help="list every histogram, with its stages")
-    parser.add_argument("--json", action="store_true", help="print the summary as JSON and nothing else")
+    results.add_argument("--plots", action="store_true", help="draw results over eta and omega, Rwp and each histogram")
+    add_report(results, "the table of all histograms, each fit, and maps")
+    results.add_argument("-v", "--verbose", action="store_true", help="list every histogram, with its stages")
+    results.add_argument("--json", action="store_true", help="print the summary as JSON and nothing else")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -14,7 +14,7 @@ def add_report(group: argparse._ArgumentGroup | argparse.ArgumentParser, what: s
         type=Path,
         metavar="FILE.html",
         help=f"one HTML page with {what}, to look into, send and print; needs no network "
-        "(pip install midas-xrd[report])",
+        "(pip install midas-xrd[report]; default: none)",
     )
 
 

@@ -29,11 +29,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Raw data to refined structures in one folder: calibrates first when --calibrant-image is given, "
         "cakes the images, refines every lineout with GSAS-II, and leaves a table, pictures and manifest.json: what "
         "went in (with hashes), versions, settings, times. Without GSAS-II it ends after the integration and says so.",
-        epilog="Exit status: 0 done, 1 not good (doubtful calibration, images or histograms that failed, no GSAS-II), "
-        "2 bad input, 3 no histogram could be refined. "
-        "Example: midas run -dataFN scan_000001.h5 -startFileNr 1 -endFileNr 20 -paramFN ps.txt "
-        "--calibrant-image ceo2.tif --cif CeO2.cif -resultFolder results",
-        allow_abbrev=False,
+        usage="%(prog)s FILE [FILE ...] --cif FILE [FILE ...] [options]",
+        epilog="Example: midas run -dataFN scan_000001.h5 -startFileNr 1 -endFileNr 20 -paramFN ps.txt "
+        "--calibrant-image ceo2.tif --cif CeO2.cif -resultFolder results\n"
+        "Exit status: 0 done, 1 not good (doubtful calibration, images or histograms that failed, no GSAS-II), "
+        "2 bad input, 3 no histogram could be refined.",
     )
     _add_images(parser.add_argument_group("images and parameters"))
     _add_calibration(parser.add_argument_group("calibration, first (only with --calibrant-image)"))
@@ -46,19 +46,22 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def _add_images(images: argparse._ArgumentGroup) -> None:
     add_images(images)
     images.add_argument("-paramFN", "--param-file", type=Path, metavar="FILE",
-                        help="MIDAS parameter file with geometry, bins and scan; may be left out with "
-                        "--calibrant-image")  # fmt: skip
+                        help="MIDAS parameter file with geometry, bins and scan (required, unless there is a "
+                        "--calibrant-image)")  # fmt: skip
     add_dark(images)
     add_threshold(images)
     images.add_argument("--scan", choices=("auto", "one", "files"), default="auto",
                         help="one: all files are one scan, and sums go over the borders of files; files: each is its "
                         "own; auto: one where the files say that omega goes on (default: auto)")  # fmt: skip
     images.add_argument("-numFrameChunks", "--frames-per-block", dest="chunks", type=int, default=-1, metavar="N",
-                        help="changes nothing: how many frames are in memory goes by their size")  # fmt: skip
+                        help="changes nothing: how many frames are in memory goes by their size "
+                        "(default: -1)")  # fmt: skip
 
 
 def _add_calibration(calibration: argparse._ArgumentGroup) -> None:
-    calibration.add_argument("--calibrant-image", metavar="FILE", help="image of a calibrant to calibrate with")
+    calibration.add_argument(
+        "--calibrant-image", metavar="FILE", help="image of a calibrant to calibrate with (default: no calibration)"
+    )
     calibration.add_argument("--calibrant-dark", metavar="FILE",
                              help="its dark image (default: Dark of the parameters, or none)")  # fmt: skip
     calibration.add_argument("--calibrant", metavar="NAME",
@@ -67,7 +70,10 @@ def _add_calibration(calibration: argparse._ArgumentGroup) -> None:
     calibration.add_argument("--wavelength", type=float, metavar="ANGSTROM",
                              help="wavelength [Å] (default: that of the parameters or the image)")  # fmt: skip
     calibration.add_argument(
-        "--energy", type=float, metavar="KEV", help="photon energy [keV], instead of the wavelength"
+        "--energy",
+        type=float,
+        metavar="KEV",
+        help="photon energy [keV], instead of the wavelength (default: as for it)",
     )
     calibration.add_argument("--pixel-size", type=float, metavar="UM",
                              help="pixel size [µm] (default: that of the parameters or the image)")  # fmt: skip
@@ -76,11 +82,13 @@ def _add_calibration(calibration: argparse._ArgumentGroup) -> None:
 def _add_refinement(refinement: argparse._ArgumentGroup) -> None:
     refinement.add_argument("-c", "--cif", nargs="+", default=(), metavar="FILE",
                             help="one CIF file per phase (required unless --skip-refinement)")  # fmt: skip
-    refinement.add_argument("-i", "--instprm", metavar="FILE", help="instrument parameters that win over the data's")
+    refinement.add_argument("-i", "--instprm", metavar="FILE",
+                            help="instrument parameters that win over the data's (default: none)")  # fmt: skip
     refinement.add_argument("--limits", type=float, nargs=2, metavar=("LOW", "HIGH"),
                             help="2theta range fitted [deg] (default: all)")  # fmt: skip
     refinement.add_argument("--exclude", type=float, nargs=2, action="append", metavar=("LOW", "HIGH"),
-                            help="2theta region left out [deg]; may be given several times")  # fmt: skip
+                            help="2theta region left out [deg]; may be given several times "
+                            "(default: none)")  # fmt: skip
     add_recipe(refinement)
     refinement.add_argument("--no-export", action="store_true",
                             help="write summary, table and pictures only, no project, CIF or CSV")  # fmt: skip
@@ -104,13 +112,14 @@ def _add_control(control: argparse._ArgumentGroup) -> None:
                          help="take up a run that did not end: calibration, caked files and refinements of the same "
                          "inputs are kept")  # fmt: skip
     control.add_argument("--skip-integration", action="store_true", help="refine --zarr-file as it is")
-    control.add_argument("--zarr-file", metavar="FILE", help="caked file (.zarr.zip) to refine")
+    control.add_argument("--zarr-file", metavar="FILE", help="caked file (.zarr.zip) to refine (default: none)")
     control.add_argument("--skip-refinement", action="store_true", help="stop after the integration")
     control.add_argument("-nCPUs", "--nCPUs", "--n-cpus", "--threads", dest="threads", type=int, default=0, metavar="N",
                          help="threads of the integration and histograms refined at the same time; 0 uses all cores "
                          "(default: 0; results are the same)")  # fmt: skip
     control.add_argument("-nCPUsLocal", "--local-threads", dest="local_threads", type=int, metavar="N",
-                         help="the same as -nCPUs, which it overrides, for calibration and integration")  # fmt: skip
+                         help="the same as -nCPUs, which it overrides, for calibration and integration "
+                         "(default: -nCPUs)")  # fmt: skip
     control.add_argument("-v", "--verbose", action="store_true", help="say what is done, and list every histogram")
 
 

@@ -4,32 +4,38 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from midas.cli.structure import add_structure_flags, add_wavelength_flags, structure_from, wavelength_from
 
-_OPTION_FLAGS = (  # flag, type, meaning; the name of the option is the flag's
-    ("peak-counts", float, "counts per pixel at the crest of the strongest ring"),
-    ("fwhm", float, "radial width of the rings [px]"),
-    ("fwhm-deg", float, "width of the rings in 2theta [deg], instead of --fwhm"),
-    ("mixing", float, "Lorentzian share of the profile, 0 to 1"),
-    ("polarization", float, "polarization of the beam, 0 to 1"),
-    ("background", float, "constant background [counts]"),
-    ("falloff", float, "background added at the beam, falling outward [counts]"),
-    ("strain", float, "isotropic lattice strain, 0.001 for 1000 microstrain"),
-    ("strain-cos2", float, "amplitude of a strain that varies as cos(2 eta)"),
-    ("spottiness", float, "share of the rings in single-grain spots, 0 to 1"),
-    ("spots-per-ring", float, "mean number of spots on a ring of multiplicity 24"),
-    ("texture", float, "amplitude of smooth texture along the rings, 0 to 1"),
-    ("beamstop-radius", float, "[px]"),
-    ("beamstop-arm", float, "eta of the beamstop's arm [deg]"),
-    ("zingers", int, "number of bright specks and tracks"),
-    ("threshold", float, "counts below which a pixel reads 0"),
-    ("dead-fraction", float, "share of pixels that read 0"),
-    ("hot-fraction", float, "share of pixels that read far too much"),
-    ("saturation", float, "counts at which pixels saturate"),
+_LOOK = (  # flag, type, value, meaning; the name of the option is the flag's, and its default the option's
+    ("peak-counts", float, "COUNTS", "crest of the strongest ring [counts per pixel]"),
+    ("fwhm", float, "PX", "radial width of the rings [px] (default: 3)"),
+    ("fwhm-deg", float, "DEG", "width of the rings in 2theta [deg], instead of --fwhm (default: none)"),
+    ("mixing", float, "SHARE", "Lorentzian share of the profile, 0 to 1"),
+    ("polarization", float, "SHARE", "share of the beam with a horizontal field, 0 to 1"),
+    ("background", float, "COUNTS", "constant background [counts]"),
+    ("falloff", float, "COUNTS", "background added at the beam, falling outward [counts]"),
 )
+_SAMPLE = (
+    ("strain", float, "STRAIN", "isotropic lattice strain, 0.001 for 1000 microstrain"),
+    ("strain-cos2", float, "STRAIN", "amplitude of a strain that varies as cos(2 eta)"),
+    ("spottiness", float, "SHARE", "share of the rings in single-grain spots, 0 to 1"),
+    ("spots-per-ring", float, "N", "mean number of spots on a ring of multiplicity 24"),
+    ("texture", float, "SHARE", "amplitude of smooth texture along the rings, 0 to 1"),
+)
+_FLAWS = (
+    ("beamstop-radius", float, "PX", "radius of the beamstop's shadow [px]"),
+    ("beamstop-arm", float, "DEG", "eta of the beamstop's arm [deg] (default: none)"),
+    ("zingers", int, "N", "number of bright specks and tracks"),
+    ("threshold", float, "COUNTS", "counts below which a pixel reads 0 [counts]"),
+    ("dead-fraction", float, "SHARE", "share of pixels that read 0, 0 to 1"),
+    ("hot-fraction", float, "SHARE", "share of pixels that read far too much, 0 to 1"),
+    ("saturation", float, "COUNTS", "counts at which pixels saturate [counts] (default: the type's largest)"),
+)
+_OPTION_FLAGS = (*_LOOK, *_SAMPLE, *_FLAWS)
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -38,44 +44,73 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "simulate",
         help="simulate a calibrant image with known truth",
         description="Simulate the powder image of a calibrant, and write the truth beside it as <image>.truth.json.",
-        epilog="example: midas simulate --out ceo2.tif --energy 80 --distance 1000000 --pixel-size 200 --seed 1",
-        allow_abbrev=False,
+        usage="%(prog)s --out FILE --distance UM --pixel-size UM (--wavelength ANGSTROM | --energy KEV) [options]",
+        epilog="Example: midas simulate --out ceo2.tif --energy 80 --distance 1000000 --pixel-size 200 --seed 1",
     )
-    parser.add_argument("--out", type=Path, required=True, help="image to write: .tif, .npy or .h5")
-    add_structure_flags(parser)
-    add_wavelength_flags(parser)
-    parser.add_argument("--distance", type=float, required=True, help="sample to detector [µm]")
-    parser.add_argument("--pixel-size", type=float, required=True, help="[µm]")
-    parser.add_argument(
-        "--shape", type=int, nargs=2, default=(2048, 2048), metavar=("ROWS", "COLUMNS"), help="default 2048 2048"
+    add_structure_flags(parser.add_argument_group("what diffracts"))
+    add_wavelength_flags(parser.add_argument_group("beam, one of the two"))
+    _add_geometry(parser.add_argument_group("detector"))
+    for title, flags in (("rings and background", _LOOK), ("the sample's flaws", _SAMPLE)):
+        _add_flags(parser.add_argument_group(title), flags)
+    flaws = parser.add_argument_group("the detector's flaws")
+    _add_flags(flaws, _FLAWS)
+    flaws.add_argument(
+        "--module-shape", type=int, nargs=2, metavar=("ROWS", "COLUMNS"),
+        help="of a tiled detector [px] (default: one piece)",
+    )  # fmt: skip
+    flaws.add_argument(
+        "--module-gap", type=int, nargs=2, metavar=("ROWS", "COLUMNS"), help="between modules [px] (default: 17 7)"
     )
-    parser.add_argument(
-        "--beam-center",
-        type=float,
-        nargs=2,
-        metavar=("Y", "Z"),
-        help="column and row of the beam [px] (default middle)",
+    flaws.add_argument("--no-noise", action="store_true", help="write the expected counts, without Poisson noise")
+    _add_output(parser.add_argument_group("output"))
+
+
+def _add_geometry(detector: argparse._ArgumentGroup) -> None:
+    detector.add_argument(
+        "--distance", type=float, required=True, metavar="UM", help="sample to detector [µm] (required)"
     )
-    parser.add_argument(
-        "--tilts", type=float, nargs=3, default=(0.0, 0.0, 0.0), metavar=("TX", "TY", "TZ"), help="[deg], default 0 0 0"
+    detector.add_argument("--pixel-size", type=float, required=True, metavar="UM", help="pixel size [µm] (required)")
+    detector.add_argument(
+        "--shape", type=int, nargs=2, default=(2048, 2048), metavar=("ROWS", "COLUMNS"),
+        help="of the image [px] (default: 2048 2048)",
+    )  # fmt: skip
+    detector.add_argument(
+        "--beam-center", type=float, nargs=2, metavar=("Y", "Z"),
+        help="column and row of the beam [px] (default: the middle)",
+    )  # fmt: skip
+    detector.add_argument(
+        "--tilts", type=float, nargs=3, default=(0.0, 0.0, 0.0), metavar=("TX", "TY", "TZ"),
+        help="tilts [deg] (default: 0 0 0)",
+    )  # fmt: skip
+    detector.add_argument(
+        "--distortion", nargs="+", default=[], metavar="PN=VALUE",
+        help="distortion parameters, such as p0=1e-4 p2=2e-4 (default: none)",
+    )  # fmt: skip
+    detector.add_argument(
+        "--distortion-radius", type=float, metavar="UM", help="RhoD [µm] (default: beam to the farthest corner)"
     )
-    parser.add_argument(
-        "--distortion", nargs="+", default=[], metavar="PN=VALUE", help="distortion parameters, such as p0=1e-4 p2=2e-4"
+
+
+def _add_flags(group: argparse._ArgumentGroup, flags: tuple[tuple[str, type, str, str], ...]) -> None:
+    from midas.simulation import SimulationOptions
+
+    defaults = {f.name: f.default for f in fields(SimulationOptions)}
+    for flag, kind, value, meaning in flags:
+        default = "" if "(default" in meaning else f" (default: {defaults[flag.replace('-', '_')]:g})"
+        group.add_argument(f"--{flag}", type=kind, metavar=value, help=meaning + default)
+
+
+def _add_output(output: argparse._ArgumentGroup) -> None:
+    output.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="image to write: .tif, .npy or .h5 (required)"
     )
-    parser.add_argument("--distortion-radius", type=float, help="RhoD [µm] (default: beam to the farthest corner)")
-    for flag, kind, meaning in _OPTION_FLAGS:
-        parser.add_argument(f"--{flag}", type=kind, help=meaning)
-    parser.add_argument(
-        "--module-shape", type=int, nargs=2, metavar=("ROWS", "COLUMNS"), help="of a tiled detector [px]"
-    )
-    parser.add_argument("--module-gap", type=int, nargs=2, metavar=("ROWS", "COLUMNS"), help="between modules [px]")
-    parser.add_argument("--no-noise", action="store_true", help="write the expected counts, without Poisson noise")
-    parser.add_argument(
-        "--dtype", default="uint16", help="uint16, uint32, int32, float32 or float64 (default %(default)s)"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of the random numbers (default %(default)s)")
-    parser.add_argument("--threads", type=int, default=0, help="0 takes all (default %(default)s)")
-    parser.add_argument("--json", action="store_true", help="print the truth as JSON")
+    output.add_argument(
+        "--dtype", default="uint16", metavar="TYPE",
+        help="uint16, uint32, int32, float32 or float64 (default: %(default)s)",
+    )  # fmt: skip
+    output.add_argument("--seed", type=int, default=0, metavar="N", help="of the random numbers (default: %(default)s)")
+    output.add_argument("--threads", type=int, default=0, metavar="N", help="threads; 0 takes all (default: 0)")
+    output.add_argument("--json", action="store_true", help="print the truth as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -141,7 +176,7 @@ def _distortion_from(pairs: list[str]) -> dict[str, float]:
 def _options_from(args: argparse.Namespace) -> Any:
     from midas.simulation import SimulationOptions
 
-    names = [flag.replace("-", "_") for flag, _, _ in _OPTION_FLAGS]
+    names = [flag.replace("-", "_") for flag, *_ in _OPTION_FLAGS]
     given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     for name in ("module_shape", "module_gap"):
         if getattr(args, name) is not None:

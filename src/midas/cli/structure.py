@@ -13,25 +13,32 @@ if TYPE_CHECKING:
     from midas.crystal import Calibrant
 
 
-def add_structure_flags(parser: argparse.ArgumentParser) -> None:
+def add_structure_flags(parser: argparse._ArgumentGroup) -> None:
     """Add --calibrant, --space-group with --lattice, and --cif."""
-    parser.add_argument("--calibrant", help="built-in calibrant by name, such as CeO2 or LaB6 (default CeO2)")
-    parser.add_argument("--space-group", help="number or symbol, with --lattice")
+    parser.add_argument(
+        "--calibrant", metavar="NAME", help="built-in calibrant by name, such as CeO2 or LaB6 (default: CeO2)"
+    )
+    parser.add_argument(
+        "--space-group", metavar="GROUP", help="number or symbol, with --lattice (default: the calibrant's)"
+    )
     parser.add_argument(
         "--lattice",
         type=float,
         nargs="+",
         metavar="V",
-        help="a b c [Å] alpha beta gamma [deg]; a alone for cubic groups, a c for tetragonal and hexagonal ones",
+        help="a b c [Å] alpha beta gamma [deg]; a alone for cubic groups, a c for tetragonal and hexagonal ones "
+        "(default: the calibrant's)",
     )
-    parser.add_argument("--cif", type=Path, help="CIF file of the structure")
+    parser.add_argument(
+        "--cif", type=Path, metavar="FILE", help="CIF file of the structure (default: the calibrant instead)"
+    )
 
 
-def add_wavelength_flags(parser: argparse.ArgumentParser) -> None:
+def add_wavelength_flags(parser: argparse._ArgumentGroup) -> None:
     """Add --wavelength and --energy, one of them required."""
     group = parser.add_mutually_exclusive_group(required=True)
-    group.add_argument("--wavelength", type=float, help="[Å]")
-    group.add_argument("--energy", type=float, help="[keV]")
+    group.add_argument("--wavelength", type=float, metavar="ANGSTROM", help="wavelength [Å] (required, or --energy)")
+    group.add_argument("--energy", type=float, metavar="KEV", help="photon energy [keV] (required, or --wavelength)")
 
 
 def structure_from(args: argparse.Namespace) -> Calibrant:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from midas.errors import FormatError, InputError
+from midas.shown import html_table
 
 _Cell = tuple[float, float, float, float, float, float]
 LAMELLAR = "lamellar"
@@ -97,6 +98,17 @@ class Calibrant:
     def space_group_number(self) -> int | None:
         """Number in International Tables, 1 to 230; None for a lamellar calibrant."""
         return None if self.is_lamellar else int(find_space_group(self.space_group).number)
+
+    def _repr_html_(self) -> str:
+        """Return a table for notebooks."""
+        a, b, c, *angles = self.cell
+        rows = {
+            "space group": self.space_group,
+            "cell": f"{a:.6g} {b:.6g} {c:.6g} Å, {' '.join(f'{angle:g}' for angle in angles)} deg",
+            "atoms": ", ".join(f"{s.element} ({s.x:.4g} {s.y:.4g} {s.z:.4g})" for s in self.sites) or "unknown",
+            "from": self.citation or "unknown",
+        }
+        return html_table(self.name, rows)
 
 
 def find_space_group(space_group: int | str) -> Any:
@@ -256,6 +268,8 @@ _BY_KEY = {name.lower(): name for name in CALIBRANT_NAMES} | {"agbh": "AgBehenat
 def calibrant(name: str) -> Calibrant:
     """Return a built-in calibrant by name, whatever the case of its letters.
 
+    Cells are those of the certificates, where there is one: the calibrant's `citation` says which.
+
     Raises
     ------
     InputError
@@ -281,9 +295,16 @@ def calibrant(name: str) -> Calibrant:
 def calibrant_from_cell(space_group: int | str, cell: Sequence[float], *, name: str = "custom") -> Calibrant:
     """Return a calibrant of a space group and cell, without atoms: its rings have positions but no intensity.
 
-    `cell` holds a b c [Å] alpha beta gamma [deg], or only a (cubic groups), or a and c (tetragonal, trigonal and
-    hexagonal groups). A rhombohedral group with a = b = c and equal angles other than 90 and 120 deg is read in
-    rhombohedral axes.
+    Parameters
+    ----------
+    space_group
+        Number (1 to 230) or Hermann-Mauguin symbol, such as "R -3 c:H".
+    cell
+        a b c [Å] alpha beta gamma [deg], or only a (cubic groups), or a and c (tetragonal, trigonal and hexagonal
+        groups). A rhombohedral group with a = b = c and equal angles other than 90 and 120 deg is read in
+        rhombohedral axes.
+    name
+        What to call it; default "custom".
 
     Raises
     ------
@@ -325,10 +346,23 @@ def _complete_cell(values: list[float], system: str, space_group: int | str) -> 
 def calibrant_from_cif(path: str | Path) -> Calibrant:
     """Return the calibrant that a CIF file describes (its first block with a cell).
 
+    Parameters
+    ----------
+    path
+        The file.
+
     Raises
     ------
     FormatError
         The file is missing, is not CIF, or holds no cell, space group or atoms.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from midas.testing import cif_file
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     calibrant_from_cif(cif_file(f"{folder}/LaB6.cif", "LaB6")).space_group
+    'P m -3 m'
     """
     import gemmi
 

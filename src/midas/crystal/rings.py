@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from midas.crystal.calibrants import Calibrant, find_space_group, gemmi_cell
 from midas.errors import InputError
+from midas.shown import html_rows, range_of
 from midas.units import q_from_two_theta, two_theta_from_d
 
 FloatArray = npt.NDArray[np.float64]
@@ -23,6 +24,9 @@ SAME_D = 1e-7
 """Reflections whose spacings agree to this fraction share a ring."""
 _MOST_REFLECTIONS = 2_000_000
 _WAVELENGTH_RANGE = (0.01, 10.0)  # Å
+
+
+_ROWS_SHOWN = 12  # of a table in a notebook
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,6 +141,30 @@ class Rings:
             vectors[phase == k] = reciprocal_vectors(material, self.all_hkl[phase == k])
         return vectors
 
+    def __repr__(self) -> str:
+        """Say in one line how many rings of what there are, and where."""
+        where = f", 2theta {range_of(self.two_theta[0], self.two_theta[-1], 'deg')}" if len(self) else ""
+        return f"Rings({len(self)} of {self.name} at {self.wavelength:.6g} Å{where})"
+
+    def _repr_html_(self) -> str:
+        """Return a table of the first rings for notebooks."""
+        shown = min(len(self), _ROWS_SHOWN)
+        rows = [
+            [
+                str(self.number[i]),
+                self.calibrant_of(i).name,
+                " ".join(map(str, self.hkl[i].tolist())),
+                str(self.multiplicity[i]),
+                f"{self.d_spacing[i]:.5f}",
+                f"{self.two_theta[i]:.4f}",
+                "" if math.isnan(self.intensity[i]) else f"{100.0 * self.intensity[i]:.1f}",
+            ]
+            for i in range(shown)
+        ]
+        head = ("ring", "of", "h k l", "multiplicity", "d [Å]", "2θ [deg]", "m|F|² [%]")
+        more = f"and {len(self) - shown} more" if shown < len(self) else ""
+        return html_rows(f"Rings of {self.name} at {self.wavelength:.6g} Å", head, rows, more)
+
 
 def rings(
     calibrant: Calibrant | Sequence[Calibrant],
@@ -147,7 +175,21 @@ def rings(
 ) -> Rings:
     """Return the powder rings up to 2θ [deg] or down to d [Å], whichever limit is met first.
 
-    Several calibrants, as mixed in one exposure, give one list in which every ring knows its own: see `merged`.
+    Parameters
+    ----------
+    calibrant
+        What diffracts. Several, as mixed in one exposure, give one list in which every ring knows its own: see
+        `merged`.
+    wavelength
+        [Å].
+    two_theta_max
+        Largest 2θ [deg]; default None, no limit.
+    d_min
+        Smallest spacing [Å]; default None, no limit. One of the two is needed.
+
+    Notes
+    -----
+    2θ by Bragg's law.
 
     Systematic absences come from the space group; |F|² from neutral-atom form factors (International Tables vol. C,
     table 6.1.1.4, as gemmi has them) with isotropic displacements, no anomalous scattering.

@@ -8,8 +8,8 @@ from pathlib import Path
 from midas.errors import MidasError
 from midas.inspection.result import Fact, Inspection
 from midas.io.parameter_report import NOTE, check_params
-from midas.io.parameter_text import ParameterLine, parse_line, split_lines
-from midas.io.parameters import Parameters, read_text
+from midas.io.parameter_text import ParameterLine, parse_line, read_text, split_lines
+from midas.io.parameters import Parameters
 from midas.units import UM_PER_MM, energy_from_wavelength
 
 

@@ -6,6 +6,7 @@ raises: `midas.io.frames` turns it into one `FormatError` that names the file.
 
 from __future__ import annotations
 
+import difflib
 import logging
 import threading
 from collections.abc import Callable, Mapping
@@ -254,3 +255,19 @@ FORMATS: Mapping[str, Opener] = MappingProxyType(
     }
 )
 """Suffix (lower case) to the class that opens it."""
+
+
+def opener_of(path: Path) -> Opener:
+    """Return what opens a file of this name; raise FormatError where its suffix is of no known format."""
+    name = path.name.lower()
+    for n in (2, 1):
+        suffix = "".join(Path(name).suffixes[-n:])
+        if suffix in FORMATS:
+            return FORMATS[suffix]
+    suffix = Path(name).suffix
+    near = difflib.get_close_matches(suffix, list(FORMATS), n=1)
+    hint = f" (nearest: {near[0]})" if near else ""
+    raise FormatError(
+        f"{path}: unknown image suffix {suffix!r}{hint}; expected .tif, .h5, .ge to .ge5, .cbf, .edf, .npy, .zip, "
+        ".zarr or another format that fabio reads"
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,13 +14,14 @@ import numpy.typing as npt
 from midas.checks import file_path
 from midas.detector import transform_image
 from midas.errors import FormatError, InputError, MidasError
-from midas.io.formats import FORMATS, Opener
+from midas.io.formats import FORMATS, opener_of
 from midas.io.hdf5_chunks import PackedFrames
 from midas.io.hdf5_written import WrittenFrames
 from midas.io.image_source import CONDITIONS, ArraySource, FrameSource, Image, Mask, ReadOptions, valid_mask
 from midas.io.joined import JoinedSource
 from midas.io.scan_values import UNUSED, warn_once
 from midas.io.tree_formats import Hdf5Source
+from midas.shown import html_table
 
 MOST_FRAME_BYTES = 1 << 30
 """Of a frame: 16384 x 16384 pixels of 4 bytes. What says more is no header of a detector's image."""
@@ -265,6 +265,12 @@ class Frames:
         """Name source, shape and dtype."""
         return f"Frames({self.metadata['source']!r}, shape={self.shape}, dtype={self.dtype})"
 
+    def _repr_html_(self) -> str:
+        """Return a table for notebooks."""
+        pixels = "{} of {} x {} px".format(*self.shape)
+        rows = {"source": str(self.metadata["source"]), "frames": pixels, "skipped before": str(self.skip_frames)}
+        return html_table("Frames", {**rows, "type": str(self.dtype)})
+
 
 def _metadata(source: FrameSource, skip_frames: int) -> dict[str, object]:
     """Return what a source says of itself, of each frame only where it is not skipped."""
@@ -336,11 +342,16 @@ def read_frames(
 
 
 def read_image(path: Path | str, **options: Any) -> Image:
-    """Return one image from a file, shape (n_z, n_y); the options are those of `read_frames`.
+    """Return one image from a file at `path`, shape (n_z, n_y); the options, and errors, are those of `read_frames`.
 
     A single frame keeps its dtype. Several frames are averaged into float64: for each pixel the mean of the frames in
     which it counts (`valid_mask`), NaN where it never does. That is right for calibrants and darks; sums belong to
     `integrate`.
+
+    Raises
+    ------
+    FormatError
+        The file is missing, damaged or of no known format.
 
     Examples
     --------
@@ -430,7 +441,7 @@ def read_mask(
 def _open(path: Path, options: ReadOptions, skip_frames: int, image_transforms: tuple[int, ...]) -> Frames:
     if path.is_dir() and path.suffix.lower() not in FORMATS:
         raise FormatError(f"{path} is a folder; name an image file in it")
-    opener = _format_of(path)
+    opener = opener_of(path)
     if not path.exists():
         raise FormatError(f"{path}: no such file; check the name and the folder")
     source = None
@@ -443,21 +454,6 @@ def _open(path: Path, options: ReadOptions, skip_frames: int, image_transforms: 
         if source is not None:
             source.close()
         raise _explained(path, error, "it cannot be read") from error
-
-
-def _format_of(path: Path) -> Opener:
-    name = path.name.lower()
-    for n in (2, 1):
-        suffix = "".join(Path(name).suffixes[-n:])
-        if suffix in FORMATS:
-            return FORMATS[suffix]
-    suffix = Path(name).suffix
-    near = difflib.get_close_matches(suffix, list(FORMATS), n=1)
-    hint = f" (nearest: {near[0]})" if near else ""
-    raise FormatError(
-        f"{path}: unknown image suffix {suffix!r}{hint}; expected .tif, .h5, .ge to .ge5, .cbf, .edf, .npy, .zip, "
-        ".zarr or another format that fabio reads"
-    )
 
 
 _LOCKED = {

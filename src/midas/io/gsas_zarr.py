@@ -26,6 +26,7 @@ from midas.geometry import FloatArray
 from midas.io.atomic import atomic_path
 from midas.io.image_source import CONDITIONS
 from midas.io.zarr_zip import ZarrZip
+from midas.shown import html_table, range_of
 
 SUFFIX = ".zarr.zip"
 
@@ -56,6 +57,13 @@ class CakeFile:
     ------
     InputError
         Two arrays disagree in shape, or an instrument parameter is missing.
+
+    Examples
+    --------
+    >>> from midas.testing import caked_scan, scan
+    >>> held = caked_scan(scan([0.0], seed=7)).to_cake_file()
+    >>> held.intensity.shape, held.instrument["Lam"]
+    ((1, 214, 8), 0.2066)
     """
 
     intensity: FloatArray
@@ -126,6 +134,24 @@ class CakeFile:
         array = getattr(self, name)
         if array is None or np.shape(array) != shape:
             raise InputError(f"{name} has shape {None if array is None else np.shape(array)}; expected {shape}")
+
+    def __repr__(self) -> str:
+        """Say in one line what is in it."""
+        n_sums, n_radius, n_eta = self.intensity.shape
+        return f"CakeFile({n_sums} sums of {int(self.frames.sum())} frames, {n_radius} radius x {n_eta} eta bins)"
+
+    def _repr_html_(self) -> str:
+        """Return a table for notebooks."""
+        (_, n_radius, n_eta), filled = self.intensity.shape, float((self.bin_area > 0.0).mean())
+        rows = {
+            "sums of frames": f"{len(self.frames)}, {int(self.frames.sum())} frames in all",
+            "bins": f"{n_radius} radius x {n_eta} eta, {100.0 * filled:.1f} % hold pixels",
+            "2θ": range_of(float(self.two_theta.min()), float(self.two_theta.max()), "deg"),
+            "ω": ", ".join(f"{w:g}" for w in (*self.first_omega[:1], *self.last_omega[-1:])) + " deg, first and last",
+            "variance": "in the file" if self.variance is not None else "not in the file",
+            "instrument": ", ".join(f"{name} {value:g}" for name, value in self.instrument.items()),
+        }
+        return html_table("CakeFile", rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -330,13 +356,27 @@ def _finite(intensity: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.floating
 def read_cake_file(path: Path | str, *, individual: bool = True, most_sums: int | None = None) -> CakeFile:
     """Return the contents of a `.zarr.zip`, of midas or of the original integrator, with NaN in masked bins.
 
-    `individual` False leaves out the single frames, which may be far larger than their sums. `most_sums` reads no more
-    than so many sums, at even distances.
+    Parameters
+    ----------
+    path
+        The file.
+    individual
+        False: leave out the single frames, which may be far larger than their sums; default True.
+    most_sums
+        Read no more than so many sums, at even distances; default all.
 
     Raises
     ------
     FormatError
         The file is missing, is not a zarr archive of format 2, or lacks a group that GSAS-II needs.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from midas.testing import caked_file
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     read_cake_file(caked_file(f"{folder}/x.zarr.zip", strain=[0.0], seed=7))
+    CakeFile(1 sums of 1 frames, 214 radius x 8 eta bins)
     """
     import zarr
 

@@ -14,8 +14,8 @@ from midas.grid import CakeGrid
 from midas.io.dark import constant_dark
 from midas.io.parameter_checks import check_distortion_radius, doubtful_values, farthest_corner
 from midas.io.parameter_table import PARAMETER_KEYS, nearest_key
-from midas.io.parameter_text import ParameterLine, parse_line, split_lines
-from midas.io.parameters import MASK_KEYS, Parameters, read_text
+from midas.io.parameter_text import ParameterLine, parse_line, read_text, split_lines
+from midas.io.parameters import MASK_KEYS, Parameters
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
 TASKS = {

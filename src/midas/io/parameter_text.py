@@ -323,3 +323,30 @@ def file_pairs(name: str, value: object) -> list[tuple[str, object]]:
         hint = f"; did you mean {near[0]}?" if near else did_you_mean(name)
         raise InputError(f"unknown parameter {name!r}{hint}")
     return [(_OWN_NAMES.get(name, name), value)]
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a parameter file, bytes that are no UTF-8 included: `Parameters.write` gives them back.
+
+    Raises
+    ------
+    FormatError
+        The file is missing or is not text.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise FormatError(f"{path}: no such file; check the name of the parameter file") from None
+    except OSError as error:
+        raise FormatError(f"{path}: the parameter file cannot be read: {error.strerror or error}") from None
+    if b"\0" in content:
+        raise FormatError(f"{path}: it is not text; expected a parameter file of lines 'Key value'")
+    # Old files hold comments in other encodings: their bytes are kept as they are.
+    return content.decode("utf-8", errors="surrogateescape")
+
+
+def described_line(line: ParameterLine) -> tuple[str, str, str, str]:
+    """Return key, value, unit and meaning of a line, for people."""
+    row = find_key(line.key) if line.key is not None else None
+    value = " ".join(format_value(v) for v in line.values)
+    return line.spelling, value, row.unit if row else "", row.meaning if row else "not known to midas"

@@ -15,7 +15,7 @@ import numpy as np
 
 from midas.checks import file_path
 from midas.detector import Detector
-from midas.errors import FormatError, InputError, MidasError
+from midas.errors import InputError, MidasError
 from midas.geometry import DISTORTION_NAMES, Geometry
 from midas.grid import CakeGrid
 from midas.io.atomic import atomic_path
@@ -28,15 +28,18 @@ from midas.io.parameter_table import find_key
 from midas.io.parameter_text import (
     ParameterLine,
     Values,
+    described_line,
     did_you_mean,
     file_pairs,
     geometry_pairs,
     panel_pairs,
     parse_line,
+    read_text,
     split_lines,
     updated_lines,
 )
 from midas.panels import PanelLayout, Panels
+from midas.shown import html_rows
 
 _log = logging.getLogger(__name__)
 
@@ -427,6 +430,17 @@ class Parameters:
         """Return what looks wrong but may be meant, a sentence each."""
         return doubtful_values(self)
 
+    def __repr__(self) -> str:
+        """Name the file and say how many keys it has."""
+        n_keys = sum(line.key is not None for line in self.lines)
+        unknown = f", unknown: {', '.join(self.unknown)}" if self.unknown else ""
+        return f"Parameters({self.name!r}, {n_keys} keys{unknown})"
+
+    def _repr_html_(self) -> str:
+        """Return a table of keys and values for notebooks."""
+        rows = [line for line in self.lines if line.key is not None]
+        return html_rows(self.name, ("key", "value", "unit", "meaning"), map(described_line, rows))
+
     def _refuse(self, *keys: str) -> None:
         for key in keys:
             row = find_key(key)
@@ -444,7 +458,7 @@ class Parameters:
 def read_params(path: Path | str) -> Parameters:
     r"""Return the parameters of a MIDAS text file, without loss: order, comments and unknown keys are kept.
 
-    An unknown key is kept and warned about (logging) with the nearest known name.
+    An unknown key of the file at `path` is kept and warned about (logging) with the nearest known name.
 
     Raises
     ------
@@ -461,26 +475,6 @@ def read_params(path: Path | str) -> Parameters:
     """
     path = file_path("path", path)
     return parse_params(read_text(path), path)
-
-
-def read_text(path: Path) -> str:
-    """Return the text of a parameter file, bytes that are no UTF-8 included: `Parameters.write` gives them back.
-
-    Raises
-    ------
-    FormatError
-        The file is missing or is not text.
-    """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise FormatError(f"{path}: no such file; check the name of the parameter file") from None
-    except OSError as error:
-        raise FormatError(f"{path}: the parameter file cannot be read: {error.strerror or error}") from None
-    if b"\0" in content:
-        raise FormatError(f"{path}: it is not text; expected a parameter file of lines 'Key value'")
-    # Old files hold comments in other encodings: their bytes are kept as they are.
-    return content.decode("utf-8", errors="surrogateescape")
 
 
 def parse_params(text: str, path: Path | None = None) -> Parameters:

@@ -24,6 +24,7 @@ from midas.refine.job import PhaseFile, RefinementJob, RefinementResult
 from midas.refine.lineouts import iterate_lineouts, override_beside, read_instrument
 from midas.refine.locate import start_gsas2
 from midas.refine.pictures import remove_old_pictures
+from midas.refine.shown import RefinementSummary
 from midas.refine.stages import Stage, check_recipe, default_stages, stages_to_data
 from midas.refine.summary import CELL, SUMMARY_NAME, summarise, write_summary
 from midas.refine.table import TABLE_NAME, write_table
@@ -123,6 +124,13 @@ def run_refinement(
     >>> summary = run_refinement("x.zarr.zip", ["CeO2.cif"], n_cpus=8)  # doctest: +SKIP
     >>> summary["succeeded"], summary["total_histograms"]  # doctest: +SKIP
     (72, 72)
+
+    What cannot be done is refused before anything is written:
+
+    >>> run_refinement("x.zarr.zip", ["CeO2.cif"])
+    Traceback (most recent call last):
+    ...
+    midas.errors.InputError: the CIF file CeO2.cif does not exist
     """
     from midas.io.atomic import output_folder
     from midas.io.gsas_zarr import read_cake_file
@@ -300,7 +308,7 @@ def refine_cake(
     summary = summarise(data_file, run.records.values(), about)
     write_summary(summary, options.output_dir)
     write_table(summary, options.output_dir)
-    return summary
+    return RefinementSummary(summary)
 
 
 def remove_old_results(folder: Path) -> None:

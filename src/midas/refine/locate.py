@@ -20,6 +20,10 @@ ADVICE = (
 )
 
 
+class MissingEngineError(RefinementError):
+    """The engine is nowhere; what is broken is a plain RefinementError."""
+
+
 def find_gsas2(python: str | os.PathLike[str] | None = None) -> EngineCommand:
     """Return the command that starts a GSAS-II worker, tried once; see `start_gsas2`."""
     command, worker = start_gsas2(python)
@@ -51,7 +55,7 @@ def start_gsas2(python: str | os.PathLike[str] | None = None) -> tuple[EngineCom
             broken.append(f"{folder or interpreter}: {answer.get('problem')}")
     if broken:
         raise RefinementError(f"GSAS-II is there but does not work ({'; '.join(broken)}); {ADVICE}")
-    raise RefinementError(f"GSAS-II is not installed where midas looks; {ADVICE}")
+    raise MissingEngineError(f"GSAS-II is not installed where midas looks; {ADVICE}")
 
 
 def _argv(interpreter: str, folder: Path | None) -> tuple[str, ...]:

@@ -86,7 +86,7 @@ def phase_rows(summary: Mapping[str, Any]) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = [("phase", "", "mean", "scatter", "median esd", "of")]
     for phase in summary["phases"]:
         name = _shortened(phase["name"], 22)
-        for label, mean, scatter, esd in _quantities(phase, several=len(summary["phases"]) > 1):
+        for label, mean, scatter, esd in mean_quantities(phase, several=len(summary["phases"]) > 1):
             digits = max((_digits(v) for v in (scatter, esd)), default=0)
             values = ["-" if v is None else f"{v:.{digits}f}" for v in (mean, scatter, esd)]
             rows.append((name, label, *values, str(phase["n"])))
@@ -110,7 +110,7 @@ def _remark_lines(remarks: Sequence[str]) -> list[str]:
     return ["", *lines] if lines else []
 
 
-def _quantities(
+def mean_quantities(
     phase: Mapping[str, Any], *, several: bool
 ) -> list[tuple[str, float | None, float | None, float | None]]:
     """Return label, mean, scatter and median esd of each refined cell parameter, b and c only where they differ."""

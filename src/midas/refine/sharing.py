@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from midas.io.gsas_zarr import CakeFile
 
 
-def shared_by_points(
-    cake: CakeFile, eta_index: int, eta_width: float, points: NDArray[np.intp]
-) -> NDArray[np.float64]:
+def shared_by_points(cake: CakeFile, eta_index: int, eta_width: float, points: NDArray[np.intp]) -> NDArray[np.float64]:
     """Return the correlations of the chosen bins of a lineout, shape (n_bands, n_points).
 
     Entry [k - 1, i] is that of the points i and i + k; the last k of a band are 0. There is no band where bins share

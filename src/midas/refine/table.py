@@ -232,6 +232,7 @@ def read_summary(folder: Path | str) -> dict[str, Any]:
     FormatError
         There is none, or it is no summary.
     """
+    from midas.refine.shown import RefinementSummary
     from midas.refine.summary import SUMMARY_NAME
 
     path = Path(folder)
@@ -244,7 +245,7 @@ def read_summary(folder: Path | str) -> dict[str, Any]:
         raise FormatError(f"{path} is no JSON ({error}); run midas refine again") from error
     if not isinstance(summary, dict) or "histograms" not in summary:
         raise FormatError(f"{path} has no histograms; expected the summary that midas refine writes")
-    return summary
+    return RefinementSummary(summary)
 
 
 def describe_columns() -> str:

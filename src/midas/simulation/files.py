@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from midas.crystal import Calibrant
 from midas.errors import InputError
 from midas.io.atomic import atomic_path
 from midas.simulation.render import Simulation
@@ -74,6 +75,29 @@ def truth_of(simulation: Simulation) -> dict[str, Any]:
         "seed": simulation.seed,
         "n_masked": int(simulation.mask.sum()),
     }
+
+
+def write_cif(path: Path, structure: Calibrant) -> Path:
+    """Write a calibrant's structure as a CIF and return its path."""
+    import gemmi
+
+    small = gemmi.SmallStructure()
+    small.name = structure.name
+    small.cell = gemmi.UnitCell(*structure.cell)
+    small.spacegroup_hm = str(structure.space_group)
+    small.determine_and_set_spacegroup("H")
+    for n, site in enumerate(structure.sites, start=1):
+        atom = gemmi.SmallStructure.Site()
+        atom.label = f"{site.element}{n}"
+        atom.type_symbol = site.element
+        atom.element = gemmi.Element(site.element)
+        atom.fract = gemmi.Fractional(site.x, site.y, site.z)
+        atom.occ = site.occupancy
+        atom.u_iso = site.u_iso
+        small.add_site(atom)
+    with atomic_path(path) as temporary:
+        small.make_cif_block().write_file(str(temporary))
+    return path
 
 
 def _plain(value: Any) -> Any:

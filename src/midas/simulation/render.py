@@ -16,6 +16,7 @@ from midas.crystal import calibrant as find_calibrant
 from midas.detector import Detector
 from midas.errors import InputError
 from midas.geometry import Geometry
+from midas.shown import html_table
 from midas.simulation.options import FloatArray, SimulationOptions
 
 _N_NOISE_BLOCKS = 32  # fixed, so that the noise does not depend on the number of threads
@@ -28,7 +29,14 @@ _LONGEST_ZINGER = 20  # px
 
 @dataclass(frozen=True, eq=False)
 class Simulation:
-    """A simulated image and the truth behind it. Arrays are read-only."""
+    """A simulated image and the truth behind it. Arrays are read-only.
+
+    Examples
+    --------
+    >>> from midas.testing import calibrant_image
+    >>> calibrant_image(seed=7)
+    Simulation(256 x 256 px float64, 30 rings of CeO2, seed 7)
+    """
 
     image: npt.NDArray[Any]
     """Shape (n_z, n_y), `options.dtype`: what the detector reads [counts]."""
@@ -47,6 +55,23 @@ class Simulation:
     """What was asked for."""
     seed: int
     """Of every random number."""
+
+    def __repr__(self) -> str:
+        """Say in one line what was simulated."""
+        n_z, n_y = self.image.shape
+        rings = f"{len(self.rings)} rings of {self.rings.name}"
+        return f"Simulation({n_z} x {n_y} px {self.image.dtype}, {rings}, seed {self.seed})"
+
+    def _repr_html_(self) -> str:
+        """Return a table for notebooks."""
+        rows = {
+            "image": f"{self.image.shape[0]} x {self.image.shape[1]} px, {self.image.dtype}",
+            "counts": f"{self.image.min():g} to {self.image.max():g}",
+            "masked": f"{int(self.mask.sum())} px",
+            "rings": repr(self.rings),
+            "seed": str(self.seed),
+        }
+        return html_table("Simulation", rows)
 
 
 def simulate(
@@ -68,8 +93,24 @@ def simulate(
     tilt changes the solid angle across the detector is left out, as the correction leaves it out). Rings without known
     |F|² count as m|F|² = 1. How pixels are integrated: core/simulate.hpp.
 
-    `frame` numbers the exposures of one sample and detector: spots and noise differ, dead and hot pixels stay. The same
-    seed and frame give the same bytes for any number of threads.
+    The same seed and frame give the same bytes for any number of threads.
+
+    Parameters
+    ----------
+    geometry
+        Where the detector stands.
+    detector
+        Shape and pixel size, and the mask and saturation where it has them.
+    calibrant
+        By name, or as a structure.
+    options
+        Widths, background, spots, defects, noise; default None, a clean powder.
+    seed
+        Of every random number; default 0.
+    frame
+        Number of the exposure of one sample and detector: spots and noise differ, dead and hot pixels stay; default 0.
+    n_threads
+        Threads; default 0, all.
 
     Raises
     ------

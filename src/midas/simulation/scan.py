@@ -13,6 +13,7 @@ from midas.crystal import Calibrant, Rings
 from midas.detector import Detector
 from midas.errors import InputError
 from midas.geometry import Geometry
+from midas.shown import html_table, range_of
 from midas.simulation.options import FloatArray, SimulationOptions
 from midas.simulation.render import simulate
 
@@ -38,6 +39,25 @@ class SimulatedScan:
     seed: int
     """Of every random number."""
 
+    def __repr__(self) -> str:
+        """Say in one line what was simulated."""
+        n, n_z, n_y = self.images.shape
+        return (
+            f"SimulatedScan({n} frames of {n_z} x {n_y} px {self.images.dtype} of {self.rings.name}, seed {self.seed})"
+        )
+
+    def _repr_html_(self) -> str:
+        """Return a table for notebooks."""
+        n, n_z, n_y = self.images.shape
+        rows = {
+            "frames": f"{n} of {n_z} x {n_y} px, {self.images.dtype}",
+            "omega": range_of(float(self.omega[0]), float(self.omega[-1]), "deg"),
+            "strain": range_of(float(self.strain.min()), float(self.strain.max()), "", 6).strip(),
+            "rings": repr(self.rings),
+            "seed": str(self.seed),
+        }
+        return html_table("SimulatedScan", rows)
+
 
 def simulate_scan(
     geometry: Geometry,
@@ -50,10 +70,29 @@ def simulate_scan(
     seed: int = 0,
     n_threads: int = 0,
 ) -> SimulatedScan:
-    """Return frames of a sample, one for each value of `strain`; `omega` is (first, step) [deg].
+    """Return simulated frames of a sample under strain, and the truth behind them.
 
     Noise differs from frame to frame, and so do the spots of a spotty sample, because other grains diffract. Gaps, dead
     and hot pixels stay where they are.
+
+    Parameters
+    ----------
+    geometry
+        Where the detector stands.
+    detector
+        Shape and pixel size, and the mask and saturation where it has them.
+    sample
+        What diffracts.
+    strain
+        Isotropic lattice strain in each frame; as many frames as values.
+    omega
+        Rotation at the start of the first frame, and from frame to frame [deg]; default (0.0, 0.25).
+    options
+        As for `simulate`; its strain is added.
+    seed
+        Of every random number; default 0.
+    n_threads
+        Threads; default 0, all.
 
     Raises
     ------
