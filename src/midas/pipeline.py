@@ -25,7 +25,7 @@ from midas.io.tree_formats import HDF5_SUFFIXES
 from midas.manifest import Manifest, are_unchanged, hash_file, key_of, outputs_of
 
 if TYPE_CHECKING:
-    from midas.refine.dispatch import EngineCommand
+    from midas.refine.dispatch import EngineCommand, WorkerPool
 
 _log = logging.getLogger(__name__)
 
@@ -119,8 +119,21 @@ def run_pipeline(job: PipelineJob, *, progress: Progress | None = None) -> Pipel
         run = _Run(job, progress)
         try:
             return run.go()
+        except KeyboardInterrupt as error:
+            raise KeyboardInterrupt(_words_on_the_end(run.manifest.data["steps"], job.out, str(error))) from None
         finally:
             run.manifest.close()
+
+
+def _words_on_the_end(steps: Mapping[str, Any], out: Path, of_step: str) -> str:
+    """Return what a run that ends before its time has finished, and how to go on; `of_step` is what the step says."""
+    done = [name for name in ("calibration", "integration") if name in steps]
+    if steps.get("refinement"):
+        done.append(f"refinement of {len(steps['refinement'])} caked files")
+    if not done:
+        return of_step or "nothing was finished; the same command begins again"
+    on = of_step if "-skipExisting" in of_step else "the same command with -skipExisting goes on from there"
+    return f"kept in {out}: {', '.join(done)}; {on}"
 
 
 class _Run:
@@ -255,6 +268,7 @@ class _Run:
         self, cake_files: tuple[Path, ...], engine: EngineCommand
     ) -> tuple[tuple[dict[str, Any], ...], dict[str, Any] | None]:
         """Return the summary of each caked file, and of all of them together."""
+        from midas.refine.batch import open_workers
         from midas.refine.pictures import draw_histograms
         from midas.refine.several import write_joined
 
@@ -266,13 +280,14 @@ class _Run:
         top = job.refinement_folder or job.out / "refinement"
         summaries = []
         n_kept = 0
-        for cake_file in cake_files:
-            folder = top / cake_file.name.removesuffix(SUFFIX) if len(cake_files) > 1 else top
-            summary, was_kept = self._refined_file(cake_file, folder, shared, engine)
-            if job.plots and not was_kept:
-                draw_histograms(summary, folder, progress=self.progress)
-            n_kept += was_kept
-            summaries.append(summary)
+        with open_workers(engine, int(job.refinement.get("n_cpus", 1))) as workers:
+            for cake_file in cake_files:
+                folder = top / cake_file.name.removesuffix(SUFFIX) if len(cake_files) > 1 else top
+                summary, was_kept = self._refined_file(cake_file, folder, shared, workers)
+                if job.plots and not was_kept:
+                    draw_histograms(summary, folder, progress=self.progress)
+                n_kept += was_kept
+                summaries.append(summary)
         if n_kept:
             self.kept.append(f"refinement of {n_kept} caked files")
         if not summaries:
@@ -282,14 +297,14 @@ class _Run:
         return tuple(summaries), joined
 
     def _refined_file(
-        self, cake_file: Path, folder: Path, shared: list[str], engine: EngineCommand
+        self, cake_file: Path, folder: Path, shared: list[str], workers: WorkerPool
     ) -> tuple[dict[str, Any], bool]:
         """Return the summary of a caked file, and whether it is that of the earlier run."""
         from midas.refine import read_summary, run_refinement
         from midas.refine.lineouts import override_beside
         from midas.refine.summary import SUMMARY_NAME
 
-        job, manifest = self.job, self.manifest
+        job, manifest, engine = self.job, self.manifest, workers.command
         options = {k: v for k, v in job.refinement.items() if k not in ("n_cpus", "gsas2_python")}
         beside = override_beside(cake_file)
         parts = [hash_file(cake_file), None if beside is None else hash_file(beside), shared, list(job.cif_files)]
@@ -305,6 +320,7 @@ class _Run:
                 output_dir=folder,
                 progress=self.progress,
                 skip_existing=job.resume,
+                workers=workers,
                 **job.refinement,
             )
             counts = {name: summary[name] for name in ("succeeded", "partial", "failed", "skipped")}

@@ -9,6 +9,7 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
+from midas.cake.cluster_watch import WatchedExecutor, deaf_children, without_chatter
 from midas.errors import InputError
 
 CLUSTERS = {
@@ -52,7 +53,7 @@ def cluster_executor(
         import distributed
     except ImportError as error:
         raise InputError(f"a cluster needs dask ({error}); pip install midas-xrd[cluster]") from error
-    with contextlib.ExitStack() as stack:
+    with without_chatter(), contextlib.ExitStack() as stack:
         target = scheduler or stack.enter_context(_started(cluster or "local", n_workers))
         in_queue = scheduler is None and cluster not in (None, "local")
         if in_queue:
@@ -72,7 +73,10 @@ def cluster_executor(
             raise InputError(f"the dask cluster at {target} does not answer or has no worker: {error}") from error
         threads = client.nthreads().values()
         at_once = sum(threads) if scheduler is not None else n_workers * max(threads)  # those to come, too
-        yield client.get_executor(retries=_RETRIES, pure=False), at_once
+        name = f"the dask cluster at {target if scheduler is not None else client.scheduler.address}"
+        watched = WatchedExecutor(client, client.get_executor(retries=_RETRIES, pure=False), name)
+        stack.callback(watched.shutdown)
+        yield watched, at_once
 
 
 def _started(name: str, n_workers: int) -> Any:
@@ -85,7 +89,10 @@ def _started(name: str, n_workers: int) -> Any:
     try:
         make = getattr(importlib.import_module(module), kind)
         if name == "local":
-            return make(n_workers=n_workers, threads_per_worker=1, dashboard_address=None)
+            with deaf_children():
+                return make(
+                    n_workers=n_workers, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL
+                )
         found = make()
         found.scale(n_workers)
         return found

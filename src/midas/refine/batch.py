@@ -12,6 +12,7 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from midas.ending import saying_what_is_kept
 from midas.errors import InputError
 from midas.refine.batch_run import BatchOptions, BatchRun, Progress
 from midas.refine.check import CalibrationCheck, check_rings
@@ -55,6 +56,7 @@ def run_refinement(
     time_limit: float = 300.0,
     skip_existing: bool = False,
     executor: Executor | None = None,
+    workers: WorkerPool | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Refine the lineouts of a `.zarr.zip` and return the summary, which is also in `refinement_summary.json`.
@@ -102,6 +104,9 @@ def run_refinement(
     executor
         Who refines: any executor of `concurrent.futures`, such as dask's, of processes that see the files by the same
         names; `n_cpus` then says how many it does at a time. None: workers of this machine. Results are the same.
+    workers
+        Workers that stay warm for the next file, such as those of `open_workers`; `n_cpus`, `time_limit` and
+        `gsas2_python` are theirs then. None: workers of this call.
     progress
         Called after each histogram with (done, total, note).
 
@@ -117,6 +122,8 @@ def run_refinement(
         An argument is missing or out of range; nothing was written then.
     RefinementError
         GSAS-II is not there; the message says where to get it.
+    ClusterError
+        The executor is that of a cluster which is gone; histograms finished before are kept for `skip_existing`.
 
     Examples
     --------
@@ -146,18 +153,29 @@ def run_refinement(
         excluded=check_excluded(exclude),
         bkg_terms=check_terms(bkg_terms),
         export=export,
-        n_cpus=n_cpus or os.cpu_count() or 1,
+        n_cpus=_cores(n_cpus) if workers is None else workers.n_workers,
         time_limit=time_limit,
         skip_existing=skip_existing,
     )
     cake = read_cake_file(path)
     chosen = choose_histograms(cake, histograms, omega, eta)
     with output_folder(options.output_dir):
+        if workers is not None:
+            return refine_cake(cake, path, options, workers.command, chosen, progress, workers=workers)
         command, worker = start_gsas2(gsas2_python)
         if executor is not None:
             worker.close()
             return refine_cake(cake, path, options, command, chosen, progress, executor=executor)
         return refine_cake(cake, path, options, command, chosen, progress, first=worker)
+
+
+def open_workers(engine: EngineCommand, n_cpus: int, *, time_limit: float = 300.0) -> WorkerPool:
+    """Return workers that stay warm over several files, as a context; each starts when it is first needed."""
+    return WorkerPool(engine, _cores(n_cpus), time_limit=time_limit)
+
+
+def _cores(n_cpus: int) -> int:
+    return n_cpus or os.cpu_count() or 1
 
 
 def check_calibration(
@@ -260,18 +278,23 @@ def refine_cake(
     *,
     first: Worker | None = None,
     executor: Executor | None = None,
+    workers: WorkerPool | None = None,
 ) -> dict[str, Any]:
     """Refine the chosen lineouts of a cake with an engine, write the files and return the summary.
 
-    `first` is a worker of the engine that runs already; an `executor` takes the place of workers of this process.
+    `first` is a worker of the engine that runs already; an `executor` takes the place of workers of this process;
+    `workers` are used and left running.
     """
     begin = time.perf_counter()
     remove_old_results(options.output_dir)
     run = BatchRun(cake, options, engine, histograms, progress)
     n, limit = options.n_cpus, options.time_limit
     with contextlib.ExitStack() as stack:
+        stack.enter_context(
+            saying_what_is_kept(lambda: len(run.records), len(histograms), "histograms", options.output_dir)
+        )
         if executor is None:
-            pool = stack.enter_context(WorkerPool(engine, n, time_limit=limit, first=first))
+            pool = workers or stack.enter_context(WorkerPool(engine, n, time_limit=limit, first=first))
 
         def refined(jobs: Iterator[RefinementJob]) -> Iterator[tuple[RefinementJob, RefinementResult]]:
             if executor is None:
