@@ -301,7 +301,8 @@ class _Run:
     ) -> tuple[dict[str, Any], bool]:
         """Return the summary of a caked file, and whether it is that of the earlier run."""
         from midas.refine import read_summary, run_refinement
-        from midas.refine.lineouts import override_beside
+        from midas.refine.overrides import override_beside
+        from midas.refine.records import are_whole
         from midas.refine.summary import SUMMARY_NAME
 
         job, manifest, engine = self.job, self.manifest, workers.command
@@ -311,8 +312,10 @@ class _Run:
         key = key_of(*parts, options, engine.name, engine.version, str(folder.resolve()), job.plots)
         earlier = manifest.earlier_step("refinement", cake_file.name)
         if earlier.get("key") == key and are_unchanged(earlier.get("files", [])):
-            manifest.data["steps"].setdefault("refinement", {})[cake_file.name] = {**earlier, "status": "kept"}
-            return read_summary(folder), True
+            summary = read_summary(folder)
+            if are_whole(folder, [h["histogram_index"] for h in summary["histograms"] if h["status"] != "skipped"]):
+                manifest.data["steps"].setdefault("refinement", {})[cake_file.name] = {**earlier, "status": "kept"}
+                return summary, True
         with manifest.step("refinement", cake_file.name) as noted:
             summary = run_refinement(
                 data_file=cake_file,
@@ -378,7 +381,8 @@ def _check(job: PipelineJob) -> None:
     elif not job.zarr_file.is_file():
         raise InputError(f"the caked file {job.zarr_file} is not there; check --zarr-file")
     if job.cif_files:
-        from midas.refine.batch import check_phases, check_settings
+        from midas.refine.batch import check_settings
+        from midas.refine.phases import check_phases
 
         check_phases(job.cif_files)
         check_settings(job.refinement)

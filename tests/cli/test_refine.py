@@ -91,3 +91,14 @@ def test_resuming_and_the_cluster_reach_the_library(monkeypatch, tmp_path):
     assert main([*words, "--cluster", "local", "--workers", "3"]) == 0
     assert given["cluster"] == (None, "local", 3)
     assert (given["skip_existing"], given["executor"], given["n_cpus"]) == (False, "an executor", 5)
+
+
+def test_pictures_without_data_are_told_of(monkeypatch, tmp_path, capsys):
+    summary = summary_of([entry(0, "success", 4.0, None)])
+    monkeypatch.setattr("midas.refine.run_refinement", lambda *_, **__: summary)
+    monkeypatch.setattr("midas.refine.draw_pictures", lambda *_, **__: [])
+    words = ["refine", "x.zarr.zip", "--cif", "a.cif", "--out", str(tmp_path), "--plots"]
+    assert main(words) == 0
+    assert "--no-export" not in capsys.readouterr().err
+    assert main([*words, "--no-export"]) == 0
+    assert "--plots draws the scan as a whole only" in capsys.readouterr().err

@@ -17,7 +17,8 @@ import pytest
 from midas.cli import main
 from midas.errors import ClusterError
 from midas.io.gsas_zarr import write_cake_file
-from midas.refine.batch import BatchOptions, check_phases, open_workers, refine_cake
+from midas.refine.batch import BatchOptions, open_workers, refine_cake
+from midas.refine.phases import check_phases
 
 X = np.arange(3.0, 6.0, 0.02)
 HERE = Path(__file__).parent

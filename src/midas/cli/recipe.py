@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ from midas.errors import InputError
 
 if TYPE_CHECKING:
     from midas.refine import Stage
+
+_log = logging.getLogger(__name__)
 
 
 def add_recipe(parser: argparse._ActionsContainer) -> None:
@@ -48,6 +51,12 @@ def print_recipe(args: argparse.Namespace) -> None:
     from midas.refine.stages import stages_to_data
 
     print(json.dumps(stages_to_data(recipe(args)), indent=1))
+
+
+def warn_of_empty_pictures(args: argparse.Namespace) -> None:
+    """Say that there will be no picture of a histogram, where both options are given that rule each other out."""
+    if args.plots and args.no_export:
+        _log.warning("--no-export leaves no data of single histograms to draw: --plots draws the scan as a whole only")
 
 
 def background_terms(text: str) -> int | str:

@@ -8,7 +8,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from midas.cli.recipe import add_recipe, print_recipe, recipe
+from midas.cli.recipe import add_recipe, print_recipe, recipe, warn_of_empty_pictures
 from midas.errors import InputError
 
 
@@ -114,6 +114,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("no phase to refine: name at least one CIF file with --cif")
     if args.check:
         return run_check(args, data)
+    warn_of_empty_pictures(args)
     if args.verbose:
         logging.getLogger("midas").setLevel(logging.INFO)
     with progress_bar("refining") as progress, executor_of(args) as (executor, n_workers):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from midas.cli.files import add_dark, add_images, add_threshold, series_files
 from midas.cli.progress import progress_bar
-from midas.cli.recipe import add_recipe, print_recipe, recipe
+from midas.cli.recipe import add_recipe, print_recipe, recipe, warn_of_empty_pictures
 from midas.errors import InputError
 
 if TYPE_CHECKING:
@@ -131,6 +131,7 @@ def run(args: argparse.Namespace) -> int:
         print_recipe(args)
         return 0
     job = _job(args)
+    warn_of_empty_pictures(args)
     if args.verbose:
         logging.getLogger("midas").setLevel(logging.INFO)
     with progress_bar("running") as progress:

@@ -148,6 +148,9 @@ def refine(scripting: Any, job: dict[str, Any], folder: Path) -> dict[str, Any]:
             explained=explained,
         )
     )
+    if reason is not None and not job["choose_background"]:
+        advice = load_neighbour("residual").background_advice(model.two_theta, o, c, w)
+        reason = f"{advice}; {reason}" if advice else reason
     warnings = list(job.get("warnings", []))
     result = {
         "index": job["index"],
