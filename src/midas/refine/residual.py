@@ -31,12 +31,13 @@ def smooth_share(two_theta: ArrayLike, observed: ArrayLike, calculated: ArrayLik
     if n_points <= 2 * SMOOTH_TERMS:
         return 0.0
     u, root = 2.0 * (x - x.min()) / (x.max() - x.min()) - 1.0, np.sqrt(w)
-    columns, misfit = np.polynomial.chebyshev.chebvander(u, SMOOTH_TERMS - 1) * root[:, None], root * (o - c)
-    left = misfit - columns @ np.linalg.lstsq(columns, misfit, rcond=None)[0]
-    before, after = float(np.sum(misfit**2)), float(np.sum(left**2))
+    misfit = root * (o - c)
+    before = float(np.sum(misfit**2))
     excess = before - n_points
-    if not excess > 5.0 * np.sqrt(2.0 * n_points):  # noise, or no number
+    if not np.isfinite(excess) or excess <= 5.0 * np.sqrt(2.0 * n_points):  # no number, or noise
         return 0.0
+    columns = np.polynomial.chebyshev.chebvander(u, SMOOTH_TERMS - 1) * root[:, None]
+    after = float(np.sum((misfit - columns @ np.linalg.lstsq(columns, misfit, rcond=None)[0]) ** 2))
     return float(min(max((before - after) / excess, 0.0), 1.0))
 
 
