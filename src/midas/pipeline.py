@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections.abc import Callable, Mapping
@@ -146,10 +147,21 @@ class _Run:
 
     def go(self) -> PipelineResult:
         """Take the steps in order."""
-        job = self.job
-        engine, stopped = _engine(job)
+        engine, stopped = _engine(self.job)
         if stopped:
             _log.warning("%s; the run will end after the integration", stopped)
+        with contextlib.ExitStack() as folders:
+            if engine is not None:  # a folder that cannot be made shows before hours are spent on the images
+                folders.enter_context(output_folder(self.refinement_folder))
+            return self._steps(engine, stopped)
+
+    @property
+    def refinement_folder(self) -> Path:
+        """Where the refinement goes."""
+        return self.job.refinement_folder or self.job.out / "refinement"
+
+    def _steps(self, engine: EngineCommand | None, stopped: str) -> PipelineResult:
+        job = self.job
         calibration: Calibration | None = None
         record: dict[str, Any] | None = None
         cake_file: WrittenCake | None = None
@@ -277,7 +289,7 @@ class _Run:
         instprm = job.refinement.get("instprm")
         named = [("phase", c) for c in job.cif_files] + ([("instrument", instprm)] if instprm else [])
         shared = [manifest.add_input(role, Path(path)) for role, path in named]
-        top = job.refinement_folder or job.out / "refinement"
+        top = self.refinement_folder
         summaries = []
         n_kept = 0
         with open_workers(engine, int(job.refinement.get("n_cpus", 1))) as workers:
@@ -340,6 +352,8 @@ def _engine(job: PipelineJob) -> tuple[EngineCommand | None, str]:
     try:
         return find_gsas2(job.refinement.get("gsas2_python")), ""
     except RefinementError as error:
+        if job.refinement.get("gsas2_python") is not None:  # whoever names one means that one
+            raise
         return None, str(error)
 
 

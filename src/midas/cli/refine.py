@@ -89,9 +89,7 @@ def add_parser(subparsers: Any) -> None:
         metavar="KIND",
         help="start a dask cluster: local, slurm, pbs, lsf, sge or htcondor (set up in dask's jobqueue.yaml)",
     )
-    cluster.add_argument(
-        "--workers", type=int, default=2, metavar="N", help="workers of the cluster that is started (default: 2)"
-    )
+    cluster.add_argument("--workers", type=int, metavar="N", help="workers of the cluster that is started (default: 2)")
     parser.add_argument("--plots", action="store_true", help="draw results over eta and omega, Rwp and each histogram")
     parser.add_argument("-v", "--verbose", action="store_true", help="list every histogram, with its stages")
     parser.add_argument("--json", action="store_true", help="print the summary as JSON and nothing else")
@@ -108,6 +106,8 @@ def run(args: argparse.Namespace) -> int:
         print_recipe(args)
         return 0
     data = args.data or args.data_file
+    if args.data is not None and args.data_file not in (None, args.data):
+        raise InputError(f"two caked files were given, {args.data_file} and --data {args.data}; give one")
     if data is None:
         raise InputError("no caked file: give --data FILE.zarr.zip")
     if not args.cif:

@@ -253,8 +253,9 @@ def _refuse(args: argparse.Namespace) -> None:
             raise InputError(f"{flag} is {value}; expected 0 for all, or a number of threads")
     if args.chunks == 0 or args.chunks < -1:
         raise InputError(f"-numFrameChunks is {args.chunks}; expected -1 or a number of frames")
-    for flag in ("calibrant", "calibrant_dark"):
-        if getattr(args, flag) and not args.calibrant_image:
+    for flag in ("calibrant", "calibrant_dark", "wavelength", "energy", "pixel_size"):
+        if getattr(args, flag) is not None and not args.calibrant_image:
+            elsewhere = "" if flag.startswith("calibrant") else ", or put it into the parameter file"
             raise InputError(
-                f"--{flag.replace('_', '-')} is for the calibration; name its image with --calibrant-image"
+                f"--{flag.replace('_', '-')} is for the calibration; name its image with --calibrant-image{elsewhere}"
             )

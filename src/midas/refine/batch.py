@@ -16,7 +16,7 @@ from midas.errors import InputError
 from midas.refine.batch_run import BatchOptions, BatchRun, Progress, old_outputs
 from midas.refine.cake_checks import check_cake
 from midas.refine.check import CalibrationCheck, check_rings
-from midas.refine.choices import AUTO, check_excluded, check_limits, check_terms, choose_histograms
+from midas.refine.choices import AUTO, check_excluded, check_limits, check_reach, check_terms, choose_histograms
 from midas.refine.dispatch import EngineCommand, Worker, WorkerPool, refine_all
 from midas.refine.engine import check_engine
 from midas.refine.executors import refine_elsewhere
@@ -162,6 +162,7 @@ def run_refinement(
     cake = read_cake_file(path)
     check_cake(cake, path)
     chosen = choose_histograms(cake, histograms, omega, eta)
+    check_reach(cake, options.limits)
     with output_folder(options.output_dir):
         if workers is not None:
             return refine_cake(cake, path, options, workers.command, chosen, progress, workers=workers)
@@ -204,6 +205,7 @@ def check_calibration(
     check_cake(cake, Path(data_file))
     if bounds is not None:
         regions = (*regions, (0.0, bounds[0]), (bounds[1], 180.0))
+    check_reach(cake, bounds)
     chosen = choose_histograms(cake, histograms, omega, eta)
     lineouts = list(iterate_lineouts(cake, chosen, excluded=regions))
     return check_rings(lineouts, phases, read_instrument(dict(cake.instrument))[0].wavelength)

@@ -89,7 +89,7 @@ class Worker:
 
         if self.process.stdin is None or self.process.stdout is None:
             raise WorkerLost("the worker has no pipes")
-        timer = threading.Timer(time_limit, stop)
+        timer = threading.Timer(min(time_limit, threading.TIMEOUT_MAX), stop)
         timer.daemon = True
         timer.start()
         try:
