@@ -142,7 +142,7 @@ def test_files_of_histograms_that_are_not_refined_are_told_of(cake, cif, fake_en
     refine_cake(cake, Path("x.zarr.zip"), options, fake_engine, [1, 2, 3])
     assert "earlier run" not in caplog.text
     refine_cake(cake, Path("x.zarr.zip"), options, fake_engine, [1])
-    assert "has files of 2 histograms of an earlier run (2 to 3) that this one does not refine" in caplog.text
+    assert "has files of 2 histograms (2 to 3) of an earlier run that this one does not refine" in caplog.text
     assert record_path(tmp_path, 3).exists()
 
 

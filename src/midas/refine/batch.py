@@ -166,7 +166,8 @@ def run_refinement(
     with output_folder(options.output_dir):
         if workers is not None:
             return refine_cake(cake, path, options, workers.command, chosen, progress, workers=workers)
-        command, worker = start_gsas2(gsas2_python)
+        with saying_what_is_kept(lambda: 0, len(chosen), "histograms", options.output_dir):
+            command, worker = start_gsas2(gsas2_python)
         if executor is not None:
             worker.close()
             return refine_cake(cake, path, options, command, chosen, progress, executor=executor)
@@ -281,10 +282,11 @@ def warn_of_others(folder: Path, histograms: list[int]) -> None:
     """Warn of files of histograms that this batch does not refine: they would pass for its own."""
     others = sorted(set(old_outputs(folder)) - set(histograms))
     if others:
+        one = len(others) == 1
         _log.warning(
-            "%s has files of %d histograms of an earlier run (%d to %d) that this one does not refine: they stay, and "
-            "are in neither summary nor table; name another --out, or remove them",
-            folder, len(others), others[0], others[-1],
+            "%s has files of %s of an earlier run that this one does not refine: they stay, and are in neither summary "
+            "nor table; name another --out, or remove them",
+            folder, f"histogram {others[0]}" if one else f"{len(others)} histograms ({others[0]} to {others[-1]})",
         )  # fmt: skip
 
 

@@ -148,7 +148,7 @@ def refine(scripting: Any, job: dict[str, Any], folder: Path) -> dict[str, Any]:
             explained=explained,
         )
     )
-    if reason is not None and not job["choose_background"]:
+    if reason is not None and not job["choose_background"] and not model.phases_without_reflections():
         advice = load_neighbour("residual").background_advice(model.two_theta, o, c, w)
         reason = f"{advice}; {reason}" if advice else reason
     warnings = list(job.get("warnings", []))
