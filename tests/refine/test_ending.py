@@ -104,7 +104,7 @@ def begun(cake, cif, tmp_path):
     command = [sys.executable, str(HERE / "fake_batch.py"), str(data), str(cif), str(out)]
     process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
     limit = time.monotonic() + 60.0
-    while any(out.glob("hang_once_*")) and time.monotonic() < limit:
+    while (any(out.glob("hang_once_*")) or len(list(out.glob("hist_*.json"))) < 2) and time.monotonic() < limit:
         time.sleep(0.02)
     task = Path(f"/proc/{process.pid}/task")
     children = (
