@@ -22,7 +22,7 @@ from midas.cli import main
 from midas.errors import InputError
 from midas.io.gsas_zarr import read_cake_file
 from midas.pipeline import PipelineJob, run_pipeline
-from midas.refine.dispatch import EngineCommand, Worker
+from midas.refine.dispatch import EngineCommand
 from midas.testing import cif_file
 
 N = 384
@@ -74,12 +74,10 @@ def call(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def fake(monkeypatch, tmp_path_factory):
+def fake(monkeypatch):
     """An engine that refines nothing, in place of GSAS-II."""
     engine = EngineCommand((sys.executable, str(Path(__file__).parent / "refine" / "fake_engine.py")), "fake", "1")
     monkeypatch.setattr("midas.refine.locate.find_gsas2", lambda *_: engine)
-    homes = (tmp_path_factory.mktemp("engine") for _ in range(100))
-    monkeypatch.setattr("midas.refine.batch.start_gsas2", lambda *_: (engine, Worker(engine, next(homes))))
 
 
 def steps(folder="out"):
@@ -177,6 +175,33 @@ def test_without_resume_everything_is_done_anew(call, capsys):
     assert Path("out/scan_000001.h5.zarr.zip").stat().st_mtime_ns > first
 
 
+def test_one_pool_over_the_files_and_ctrl_c_says_what_is_kept(call, fake, capsys, monkeypatch):
+    pools, run_refinement = [], midas.refine.run_refinement
+
+    def refine(**options):
+        pools.append((options["workers"], set(options["workers"].process_ids())))
+        if len(pools) == 3:
+            raise KeyboardInterrupt
+        return run_refinement(**options)
+
+    monkeypatch.setattr("midas.refine.run_refinement", refine)
+    assert main([*call, "--scan", "files", "-resultFolder", "out"]) == 130
+    told = capsys.readouterr().err
+    assert "interrupted; kept in out: calibration, integration, refinement of 2 caked files; the same command" in told
+    assert len({id(pool) for pool, _ in pools}) == 1
+    assert pools[1][1]
+    assert pools[1][1] <= pools[2][1]  # those of the first file served the second
+    assert main([*call, "--scan", "files", "-resultFolder", "out", "-skipExisting"]) == 0
+    assert "calibration, 4 caked files, refinement of 2 caked files" in capsys.readouterr().out
+
+
+def test_a_refinement_folder_that_cannot_be_made_shows_before_the_images_are_read(call, fake, capsys):
+    Path("file").touch()
+    assert main([*call, "-resultFolder", "out", "-o", "file/x"]) == 2
+    assert "cannot make the folder file/x" in capsys.readouterr().err
+    assert not Path("out").exists()
+
+
 def test_a_run_that_did_not_end_says_how_far_it_came(call, monkeypatch, caplog):
     def broken(*_, **__):
         raise InputError("the disk is on fire")
@@ -219,6 +244,14 @@ def test_without_gsas2_it_says_so_before_and_after(call, monkeypatch, capsys):
         (["--zarr-file", "x.zarr.zip", "--cif", "a.cif"], "is not there"),
         (["--zarr-file", "x.zip", "--skip-integration", "--cif", "a.cif"], "does not end in .zarr.zip"),
         (["-dataFN", "a.h5", "-paramFN", "p", "--calibrant", "LaB6", "--skip-refinement"], "--calibrant-image"),
+        (
+            ["-dataFN", "a.h5", "-paramFN", "p", "--energy", "80", "--skip-refinement"],
+            "--energy is for the calibration",
+        ),
+        (["-dataFN", "a.h5", "-paramFN", "p", "--wavelength", "0.2", "--skip-refinement"], "into the parameter file"),
+        (["-dataFN", "a.h5", "-paramFN", "p", "--pixel-size", "0", "--skip-refinement"], "--pixel-size is for the"),
+        (["-dataFN", "a.h5", "-paramFN", "p", "--cif", "CeO2.cif", "--gsas2-python", "no"], "check --gsas2-python"),
+        (["-dataFN", "a.h5", "-paramFN", "p", "--cif", "CeO2.cif", "CeO2.cif"], "is given twice"),
         (["-dataFN", "a.h5", "-nCPUs", "-3", "--skip-refinement"], "-nCPUs is -3"),
         (["-dataFN", "a.h5", "-paramFN", "p", "--cif", "nowhere.cif"], "nowhere.cif"),
         (["-dataFN", "a.h5", "-paramFN", "p", "--cif", "CeO2.cif", "--limits", "9", "3"], "limits are"),

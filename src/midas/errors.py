@@ -27,5 +27,12 @@ class FitError(MidasError, RuntimeError):
     """A fit has no answer to return (not converging is a result, not an error)."""
 
 
+class ClusterError(MidasError, RuntimeError):
+    """The cluster that does the work is lost; what it had finished is kept."""
+
+    n_done: int | None = None
+    """Histograms or files that were finished before; None where nobody counted them."""
+
+
 class RefinementError(MidasError, RuntimeError):
     """A refinement cannot be run, for instance because GSAS-II is not installed."""

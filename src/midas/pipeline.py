@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections.abc import Callable, Mapping
@@ -26,7 +27,7 @@ from midas.io.tree_formats import HDF5_SUFFIXES
 from midas.manifest import Manifest, are_unchanged, key_of, outputs_of
 
 if TYPE_CHECKING:
-    from midas.refine.dispatch import EngineCommand
+    from midas.refine.dispatch import EngineCommand, WorkerPool
 
 _log = logging.getLogger(__name__)
 
@@ -120,8 +121,21 @@ def run_pipeline(job: PipelineJob, *, progress: Progress | None = None) -> Pipel
         run = _Run(job, progress)
         try:
             return run.go()
+        except KeyboardInterrupt as error:
+            raise KeyboardInterrupt(_words_on_the_end(run.manifest.data["steps"], job.out, str(error))) from None
         finally:
             run.manifest.close()
+
+
+def _words_on_the_end(steps: Mapping[str, Any], out: Path, of_step: str) -> str:
+    """Return what a run that ends before its time has finished, and how to go on; `of_step` is what the step says."""
+    done = [name for name in ("calibration", "integration") if name in steps]
+    if steps.get("refinement"):
+        done.append(f"refinement of {len(steps['refinement'])} caked files")
+    if not done:
+        return of_step or "nothing was finished; the same command begins again"
+    on = of_step if "-skipExisting" in of_step else "the same command with -skipExisting goes on from there"
+    return f"kept in {out}: {', '.join(done)}; {on}"
 
 
 class _Run:
@@ -134,10 +148,21 @@ class _Run:
 
     def go(self) -> PipelineResult:
         """Take the steps in order."""
-        job = self.job
-        engine, stopped = _engine(job)
+        engine, stopped = _engine(self.job)
         if stopped:
             _log.warning("%s; the run will end after the integration", stopped)
+        with contextlib.ExitStack() as folders:
+            if engine is not None:  # a folder that cannot be made shows before hours are spent on the images
+                folders.enter_context(output_folder(self.refinement_folder))
+            return self._steps(engine, stopped)
+
+    @property
+    def refinement_folder(self) -> Path:
+        """Where the refinement goes."""
+        return self.job.refinement_folder or self.job.out / "refinement"
+
+    def _steps(self, engine: EngineCommand | None, stopped: str) -> PipelineResult:
+        job = self.job
         calibration: Calibration | None = None
         record: dict[str, Any] | None = None
         cake_file: WrittenCake | None = None
@@ -256,6 +281,7 @@ class _Run:
         self, cake_files: tuple[Path, ...], engine: EngineCommand
     ) -> tuple[tuple[dict[str, Any], ...], dict[str, Any] | None]:
         """Return the summary of each caked file, and of all of them together."""
+        from midas.refine.batch import open_workers
         from midas.refine.pictures import draw_histograms
         from midas.refine.several import write_joined
 
@@ -264,16 +290,17 @@ class _Run:
         instprm = job.refinement.get("instprm")
         named = [("phase", c) for c in job.cif_files] + ([("instrument", instprm)] if instprm else [])
         shared = [manifest.add_input(role, Path(path)) for role, path in named]
-        top = job.refinement_folder or job.out / "refinement"
+        top = self.refinement_folder
         summaries = []
         n_kept = 0
-        for cake_file in cake_files:
-            folder = top / cake_file.name.removesuffix(SUFFIX) if len(cake_files) > 1 else top
-            summary, was_kept = self._refined_file(cake_file, folder, shared, engine)
-            if job.plots and not was_kept:
-                draw_histograms(summary, folder, progress=self.progress)
-            n_kept += was_kept
-            summaries.append(summary)
+        with open_workers(engine, int(job.refinement.get("n_cpus", 1))) as workers:
+            for cake_file in cake_files:
+                folder = top / cake_file.name.removesuffix(SUFFIX) if len(cake_files) > 1 else top
+                summary, was_kept = self._refined_file(cake_file, folder, shared, workers)
+                if job.plots and not was_kept:
+                    draw_histograms(summary, folder, progress=self.progress)
+                n_kept += was_kept
+                summaries.append(summary)
         if n_kept:
             self.kept.append(f"refinement of {n_kept} caked files")
         if not summaries:
@@ -283,22 +310,25 @@ class _Run:
         return tuple(summaries), joined
 
     def _refined_file(
-        self, cake_file: Path, folder: Path, shared: list[str], engine: EngineCommand
+        self, cake_file: Path, folder: Path, shared: list[str], workers: WorkerPool
     ) -> tuple[dict[str, Any], bool]:
         """Return the summary of a caked file, and whether it is that of the earlier run."""
         from midas.refine import read_summary, run_refinement
-        from midas.refine.lineouts import override_beside
+        from midas.refine.overrides import override_beside
+        from midas.refine.records import are_whole
         from midas.refine.summary import SUMMARY_NAME
 
-        job, manifest = self.job, self.manifest
+        job, manifest, engine = self.job, self.manifest, workers.command
         options = {k: v for k, v in job.refinement.items() if k not in ("n_cpus", "gsas2_python")}
         beside = override_beside(cake_file)
         parts = [hash_file(cake_file), None if beside is None else hash_file(beside), shared, list(job.cif_files)]
         key = key_of(*parts, options, engine.name, engine.version, str(folder.resolve()), job.plots)
         earlier = manifest.earlier_step("refinement", cake_file.name)
         if earlier.get("key") == key and are_unchanged(earlier.get("files", [])):
-            manifest.data["steps"].setdefault("refinement", {})[cake_file.name] = {**earlier, "status": "kept"}
-            return read_summary(folder), True
+            summary = read_summary(folder)
+            if are_whole(folder, [h["histogram_index"] for h in summary["histograms"] if h["status"] != "skipped"]):
+                manifest.data["steps"].setdefault("refinement", {})[cake_file.name] = {**earlier, "status": "kept"}
+                return summary, True
         with manifest.step("refinement", cake_file.name) as noted:
             summary = run_refinement(
                 data_file=cake_file,
@@ -306,6 +336,7 @@ class _Run:
                 output_dir=folder,
                 progress=self.progress,
                 skip_existing=job.resume,
+                workers=workers,
                 **job.refinement,
             )
             counts = {name: summary[name] for name in ("succeeded", "partial", "failed", "skipped")}
@@ -322,6 +353,8 @@ def _engine(job: PipelineJob) -> tuple[EngineCommand | None, str]:
     try:
         return find_gsas2(job.refinement.get("gsas2_python")), ""
     except RefinementError as error:
+        if job.refinement.get("gsas2_python") is not None:  # whoever names one means that one
+            raise
         return None, str(error)
 
 
@@ -363,7 +396,8 @@ def _check(job: PipelineJob) -> None:
     elif not job.zarr_file.is_file():
         raise InputError(f"the caked file {job.zarr_file} is not there; check --zarr-file")
     if job.cif_files:
-        from midas.refine.batch import check_phases, check_settings
+        from midas.refine.batch import check_settings
+        from midas.refine.phases import check_phases
 
         check_phases(job.cif_files)
         check_settings(job.refinement)

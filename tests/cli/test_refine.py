@@ -91,3 +91,50 @@ def test_resuming_and_the_cluster_reach_the_library(monkeypatch, tmp_path):
     assert main([*words, "--cluster", "local", "--workers", "3"]) == 0
     assert given["cluster"] == (None, "local", 3)
     assert (given["skip_existing"], given["executor"], given["n_cpus"]) == (False, "an executor", 5)
+
+
+def test_pictures_without_data_are_told_of(monkeypatch, tmp_path, capsys):
+    summary = summary_of([entry(0, "success", 4.0, None)])
+    monkeypatch.setattr("midas.refine.run_refinement", lambda *_, **__: summary)
+    monkeypatch.setattr("midas.refine.draw_pictures", lambda *_, **__: [])
+    words = ["refine", "x.zarr.zip", "--cif", "a.cif", "--out", str(tmp_path), "--plots"]
+    assert main(words) == 0
+    assert "--no-export" not in capsys.readouterr().err
+    assert main([*words, "--no-export"]) == 0
+    assert "--plots draws the scan as a whole only" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--texture-order", "6"], "--texture-order is of --texture sh; add that, or leave it out"),
+        (["--texture", "sh", "--texture-axis", "1", "0", "0"], "--texture-axis is of --texture march"),
+        (["--data", "y.zarr.zip"], "two caked files were given, x.zarr.zip and --data y.zarr.zip; give one"),
+        (["--workers", "3"], "--workers 3 is for a cluster that is started; name its kind with --cluster"),
+        (["--scheduler", "foo"], "the scheduler's address is 'foo'; expected such as tcp://host:8786"),
+        (["--scheduler", "tcp://host:99999"], "the scheduler's address is 'tcp://host:99999'"),
+        (["--scheduler", "nowhere.json"], "the scheduler file nowhere.json is not there"),
+    ],
+)
+def test_options_that_would_be_passed_over_are_refused(words, said, monkeypatch, capsys):
+    if "--scheduler" in words:
+        pytest.importorskip("distributed", reason="dask is not installed: pip install midas-xrd[cluster]")
+    monkeypatch.setattr("midas.refine.run_refinement", lambda *_, **__: pytest.fail("it was begun"))
+    assert main(["refine", "x.zarr.zip", "--cif", "a.cif", *words]) == 2
+    err = capsys.readouterr().err
+    assert said in err
+    assert err.count("\n") == 1
+
+
+def test_background_terms_that_are_no_number(capsys):
+    with pytest.raises(SystemExit):
+        main(["refine", "x.zarr.zip", "--bkg-terms", "1.5"])
+    assert "'1.5' is no number of terms; expected 1 to 36, or auto" in capsys.readouterr().err
+
+
+def test_a_scheduler_file_of_another_kind(tmp_path, capsys):
+    pytest.importorskip("distributed", reason="dask is not installed: pip install midas-xrd[cluster]")
+    file = tmp_path / "s.json"
+    file.write_text("{}", encoding="utf-8")
+    assert main(["refine", "x.zarr.zip", "--cif", "a.cif", "--scheduler", str(file)]) == 2
+    assert "s.json is no scheduler file of dask" in capsys.readouterr().err

@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 
 from midas.io.gsas_zarr import read_cake_file
-from midas.refine.batch import BatchOptions, check_phases, refine_cake
+from midas.refine.batch import BatchOptions, refine_cake
 from midas.refine.dispatch import EngineCommand
+from midas.refine.phases import check_phases
 
 
 def main() -> None:

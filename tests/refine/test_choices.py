@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from midas.errors import InputError
-from midas.refine.choices import check_excluded, check_terms, choose_histograms
+from midas.refine.choices import check_excluded, check_reach, check_terms, choose_histograms
 from midas.refine.lineouts import iterate_lineouts
 
 X = np.arange(3.0, 6.0, 0.02)
@@ -61,3 +61,12 @@ def test_bad_regions_and_terms_are_named():
         check_excluded([(4, 3)])
     with pytest.raises(InputError, match="bkg_terms is many; expected 1 to 36, or 'auto'"):
         check_terms("many")
+
+
+def test_limits_beyond_the_data(cake):
+    check_reach(cake, None)
+    check_reach(cake, (5.0, 50.0))
+    cake.bin_area[X > 5.0] = 0.0
+    for limits in ((1.0, 2.0), (5.1, 50.0)):
+        with pytest.raises(InputError, match=r"but the data are from 3 to 4\.98; choose limits among them"):
+            check_reach(cake, limits)

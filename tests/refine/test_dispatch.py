@@ -31,6 +31,11 @@ def test_crashed_worker_is_replaced_and_the_histogram_retried(fake_engine, make_
     assert "ended with status 9" in results[1].warnings[0]
 
 
+def test_no_time_limit_is_one_too(fake_engine, make_job):
+    with WorkerPool(fake_engine, 1, time_limit=float("inf")) as pool:
+        assert pool.refine(make_job(0)).status == "success"
+
+
 def test_hung_worker_is_ended_at_the_limit_and_the_histogram_retried(fake_engine, make_job, tmp_path):
     (tmp_path / "hang_once_0").touch()
     begin = time.monotonic()

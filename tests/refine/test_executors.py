@@ -10,8 +10,9 @@ import pytest
 
 from midas.io.gsas_zarr import write_cake_file
 from midas.refine import run_refinement
-from midas.refine.batch import BatchOptions, check_phases, refine_cake
+from midas.refine.batch import BatchOptions, refine_cake
 from midas.refine.executors import refine_elsewhere
+from midas.refine.phases import check_phases
 
 X = np.arange(3.0, 6.0, 0.02)
 

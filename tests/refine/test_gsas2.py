@@ -14,6 +14,7 @@ from midas.io.gsas_zarr import write_cake_file
 from midas.refine import batch, batch_run, run_refinement
 from midas.refine.dispatch import WorkerPool
 from midas.refine.lineouts import iterate_lineouts, read_instrument
+from midas.refine.phases import check_phases
 from midas.refine.plot import plot_histogram, read_pattern
 
 pytestmark = pytest.mark.gsas2
@@ -232,7 +233,7 @@ def test_one_and_two_workers_give_the_same(refine, synthetic):
 def test_killed_worker_is_replaced_and_the_fit_is_the_same(gsas2, synthetic, cake_of, cif, tmp_path):
     cake = cake_of([stored(synthetic, 7)], X, frames=FRAMES, area=AREA)
     instrument, radius = read_instrument(dict(cake.instrument))
-    options = batch.BatchOptions(batch.check_phases([cif]), tmp_path, export=False)
+    options = batch.BatchOptions(check_phases([cif]), tmp_path, export=False)
     job = batch_run.make_job(next(iterate_lineouts(cake)), instrument, radius, options)
     with WorkerPool(gsas2, 1, time_limit=60) as pool:
         first = pool.refine(job)

@@ -13,6 +13,7 @@ import pytest
 from midas.refine import batch, batch_run, gsas2_mends, gsas2_shortcuts, worker
 from midas.refine.dispatch import WorkerPool
 from midas.refine.lineouts import iterate_lineouts, read_instrument
+from midas.refine.phases import check_phases
 
 X = np.linspace(3.0, 18.0, 2000)
 WAVELENGTH = 0.413263
@@ -42,7 +43,7 @@ def job_of(cake_of, tmp_path):
         cake = cake_of([np.random.default_rng(7 + index).poisson(pattern * 160.0) / 8.0], X)
         cake.instrument.update({"SH_L": 0.0, "U": 6.0, "V": -1.0, "W": 4.5, "X": 0.8, "Y": 2.0})
         instrument, radius = read_instrument(dict(cake.instrument))
-        options = batch.BatchOptions(batch.check_phases(cifs), tmp_path, export=False)
+        options = batch.BatchOptions(check_phases(cifs), tmp_path, export=False)
         job = batch_run.make_job(next(iterate_lineouts(cake)), instrument, radius, options)
         return replace(job, index=index, **changes)
 

@@ -9,7 +9,6 @@ from midas.refine.lineouts import (
     Lineout,
     intensity_and_sigma,
     iterate_lineouts,
-    override_beside,
     read_instrument,
     with_observed_width,
 )
@@ -104,12 +103,3 @@ def test_start_width_comes_from_the_data_only_where_the_file_is_far_off():
     assert started.w == pytest.approx(6.0**2 / (8 * np.log(2)), rel=0.05)
     near = Instrument(0.4, u=0.0, v=0.0, w=6.5)
     assert with_observed_width(near, lineout_of(0.06)) == (near, None)
-
-
-def test_override_in_either_spelling(tmp_path):
-    data = tmp_path / "x.zarr.zip"
-    assert override_beside(data) is None
-    (tmp_path / "x.instprm").touch()
-    assert override_beside(data) == tmp_path / "x.instprm"
-    (tmp_path / "x.zarr.instprm").touch()
-    assert override_beside(data) == tmp_path / "x.zarr.instprm"

@@ -75,8 +75,20 @@ def test_verbose_lists_every_histogram_with_its_stages(summary):
 
 
 def test_nothing_refined_is_said(summary):
-    nothing = {**summary, "mean_Rwp": None, "median_Rwp": None, "phases": [], "succeeded": 0}
+    failed = [e for e in summary["histograms"] if e["status"] == "failed"]
+    nothing = {**summary, "mean_Rwp": None, "median_Rwp": None, "phases": [], "succeeded": 0, "histograms": failed}
     assert "Rwp: none, there is no success" in summary_lines(nothing)
+
+
+def test_where_all_are_partial_their_means_are_shown_as_such(summary):
+    partial = [e for e in summary["histograms"] if e["status"] == "partial"]
+    only = {**summary, "mean_Rwp": None, "median_Rwp": None, "phases": [], "succeeded": 0, "histograms": partial}
+    lines = summary_lines({**only, "partial_phases": [phase("CeO2")]})
+    assert lines[1] == "no success; Rwp of the partial ones: mean 14.00 %, median 14.00 %"
+    at = lines.index("of partial fits only, each with its reservation:")
+    assert lines[at + 2].split() == ["CeO2", "a", "[Å]", "5.41165", "0.00020", "0.00010", "2"]
+    both = summary_lines({**summary, "partial_phases": [phase("CeO2", fraction=0.1)]})
+    assert both == summary_lines(summary)
 
 
 def test_a_table_that_cannot_be_written_is_named(tmp_path, monkeypatch):

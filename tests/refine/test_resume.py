@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from midas.io.gsas_zarr import write_cake_file
-from midas.refine.batch import BatchOptions, check_phases, refine_cake
+from midas.refine.batch import BatchOptions, refine_cake
 from midas.refine.job import Instrument, PhaseResult, RefinementResult, StageRecord, Value
-from midas.refine.records import fingerprint, read_record, record_path, without_curves, write_record
+from midas.refine.phases import check_phases
+from midas.refine.records import are_whole, fingerprint, read_record, record_path, without_curves, write_record
 
 X = np.arange(3.0, 6.0, 0.02)
 N = 40
@@ -121,6 +122,28 @@ def test_a_record_gives_back_the_result(make_job, tmp_path):
     assert read_record(job, "another mark") is None
     (tmp_path / "hist_0003_CeO2.cif").unlink()
     assert read_record(job, "mark") is None
+
+
+@pytest.mark.parametrize("name", ["hist_0003.gpx", "hist_0003_data.csv", "hist_0003_CeO2.cif"])
+def test_a_file_cut_short_is_not_finished(name, make_job, tmp_path):
+    for ending in (".gpx", "_CeO2.cif", "_data.csv"):
+        (tmp_path / f"hist_0003{ending}").write_text("whole", encoding="utf-8")
+    write_record(result_of(3), "mark", tmp_path)
+    assert read_record(make_job(3), "mark") is not None
+    assert are_whole(tmp_path, [3])
+    (tmp_path / name).write_text("", encoding="utf-8")
+    assert read_record(make_job(3), "mark") is None
+    assert not are_whole(tmp_path, [3])
+    assert not are_whole(tmp_path, [4])
+
+
+def test_files_of_histograms_that_are_not_refined_are_told_of(cake, cif, fake_engine, tmp_path, caplog):
+    options = BatchOptions(check_phases([cif]), tmp_path, time_limit=20)
+    refine_cake(cake, Path("x.zarr.zip"), options, fake_engine, [1, 2, 3])
+    assert "earlier run" not in caplog.text
+    refine_cake(cake, Path("x.zarr.zip"), options, fake_engine, [1])
+    assert "has files of 2 histograms (2 to 3) of an earlier run that this one does not refine" in caplog.text
+    assert record_path(tmp_path, 3).exists()
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"fingerprint": "mark"}', '{"fingerprint": "mark", "files": 3}'])

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
+import re
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
+from midas.cake.cluster_watch import WatchedExecutor, deaf_children, without_chatter
 from midas.errors import InputError
 
 CLUSTERS = {
@@ -52,27 +55,44 @@ def cluster_executor(
         import distributed
     except ImportError as error:
         raise InputError(f"a cluster needs dask ({error}); pip install midas-xrd[cluster]") from error
-    with contextlib.ExitStack() as stack:
+    with without_chatter(), contextlib.ExitStack() as stack:
         target = scheduler or stack.enter_context(_started(cluster or "local", n_workers))
         in_queue = scheduler is None and cluster not in (None, "local")
         if in_queue:
             _log.info("waiting for the first worker of the %s cluster; Ctrl-C gives up", cluster)
-        where = {"scheduler_file": target} if str(target).endswith(".json") else {"address": target}
-        if "scheduler_file" in where and not Path(str(target)).is_file():
-            raise InputError(
-                f"the scheduler file {target} is not there; check the name, or start one with dask-scheduler "
-                "--scheduler-file"
-            )
+        address = target if scheduler is None else _address(scheduler)
         try:
             client: Any = stack.enter_context(
-                distributed.Client(**where, timeout=_SECONDS, set_as_default=False)  # type: ignore[no-untyped-call]
+                distributed.Client(address, timeout=_SECONDS, set_as_default=False)  # type: ignore[no-untyped-call]
             )
             client.wait_for_workers(1, timeout=None if in_queue else _SECONDS)
         except (OSError, TimeoutError, ValueError) as error:
             raise InputError(f"the dask cluster at {target} does not answer or has no worker: {error}") from error
         threads = client.nthreads().values()
         at_once = sum(threads) if scheduler is not None else n_workers * max(threads)  # those to come, too
-        yield client.get_executor(retries=_RETRIES, pure=False), at_once
+        name = f"the dask cluster at {target if scheduler is not None else client.scheduler.address}"
+        watched = WatchedExecutor(client, client.get_executor(retries=_RETRIES, pure=False), name)
+        stack.callback(watched.shutdown)
+        yield watched, at_once
+
+
+def _address(scheduler: str) -> str:
+    """Return the address of a scheduler, of a scheduler file the one in it: dask hangs on one that it cannot parse."""
+    address = scheduler
+    if scheduler.endswith(".json"):
+        try:
+            address = str(json.loads(Path(scheduler).read_text(encoding="utf-8"))["address"])
+        except FileNotFoundError:
+            raise InputError(
+                f"the scheduler file {scheduler} is not there; check the name, or start one with dask-scheduler "
+                "--scheduler-file"
+            ) from None
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise InputError(f"{scheduler} is no scheduler file of dask: it has no address; start one anew") from error
+    port = re.fullmatch(r"(?:[a-z]+://)?(?:\[[0-9A-Fa-f:.]+\]|[^\s/:\[\]]+):(\d{1,5})/?", address)
+    if port is None or not 0 < int(port[1]) < 65536:
+        raise InputError(f"the scheduler's address is {address!r}; expected such as tcp://host:8786, or its .json file")
+    return address
 
 
 def _started(name: str, n_workers: int) -> Any:
@@ -85,7 +105,10 @@ def _started(name: str, n_workers: int) -> Any:
     try:
         make = getattr(importlib.import_module(module), kind)
         if name == "local":
-            return make(n_workers=n_workers, threads_per_worker=1, dashboard_address=None)
+            with deaf_children():
+                return make(
+                    n_workers=n_workers, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL
+                )
         found = make()
         found.scale(n_workers)
         return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import multiprocessing
+import signal
 import threading
 import time
 from collections import deque
@@ -20,7 +21,7 @@ from concurrent.futures import (
 )
 
 from midas.cake.file_task import FileResult, FileTask, Setup, named, run_task
-from midas.errors import FormatError, MidasError
+from midas.errors import ClusterError, FormatError, MidasError
 
 _log = logging.getLogger(__name__)
 
@@ -46,6 +47,11 @@ class Counter:
         self._begun: dict[int, int] = {}
         self.stopped = False
         """True: tasks in threads shall end."""
+
+    @property
+    def n_done(self) -> int:
+        """Tasks done."""
+        return self._n_done
 
     def frame(self, task: int, done: int, total: int) -> None:
         """Take note that a task has done some of its frames."""
@@ -76,11 +82,11 @@ def run_tasks(
     setup: Setup,
     tasks: Sequence[FileTask],
     *,
+    counter: Counter,
     executor: Executor | None = None,
     n_workers: int = 1,
-    say: Say | None = None,
 ) -> Iterator[FileResult]:
-    """Yield what becomes of each task, in their order.
+    """Yield what becomes of each task, in their order; `counter` is told of them as they come.
 
     Without an executor as many threads of this process as `n_workers` do them. A task whose process is lost is done
     again, alone in a new process; where that is lost, too, it has failed.
@@ -89,8 +95,9 @@ def run_tasks(
     ------
     OutputError
         The results cannot be written; what was not begun is not done.
+    ClusterError
+        The cluster behind the executor is gone.
     """
-    counter = Counter(len(tasks), say)
     if executor is not None:
         results = _elsewhere(setup, tasks, executor, n_workers, counter)
     elif n_workers > 1:
@@ -181,6 +188,7 @@ def _until_lost(
     running: dict[Future[FileResult], int] = {}
     in_hand: list[int] = []
     is_lost = False
+    gone: ClusterError | None = None
     try:
         while running or (waiting and not is_lost):
             while waiting and not is_lost and len(running) < _AHEAD * n_workers:
@@ -196,6 +204,10 @@ def _until_lost(
                 except BrokenExecutor:
                     is_lost = True
                     in_hand.append(number)
+                except ClusterError as error:
+                    gone = error
+            if gone is not None:
+                raise gone
     finally:
         for future in running:
             future.cancel()
@@ -204,7 +216,13 @@ def _until_lost(
 
 def _own_pool(n_workers: int) -> ProcessPoolExecutor:
     # Spawned: a forked child hangs once this process has used OpenMP.
-    return ProcessPoolExecutor(n_workers, mp_context=multiprocessing.get_context("spawn"))
+    # Ctrl-C in the terminal is for this process, which ends them.
+    return ProcessPoolExecutor(
+        n_workers,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=signal.signal,
+        initargs=(signal.SIGINT, signal.SIG_IGN),
+    )
 
 
 def _failed(task: FileTask, reason: str) -> FileResult:

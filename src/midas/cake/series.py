@@ -14,6 +14,7 @@ from pathlib import Path
 
 from midas import _core
 from midas.cake.cake_file import WrittenCake
+from midas.cake.dispatch import Counter as Tasks
 from midas.cake.dispatch import Say, run_tasks
 from midas.cake.exports import check_exports
 from midas.cake.file_task import FileResult, FileTask, Setup, forget_maps, is_set, open_images
@@ -21,6 +22,7 @@ from midas.cake.header_values import with_header_values
 from midas.cake.result import Cake
 from midas.cake.scan import SCANS, is_one_scan, plan_tasks
 from midas.checks import check_type, file_path, thread_count, whole_number, yes_or_no
+from midas.ending import saying_what_is_kept
 from midas.errors import InputError
 from midas.io.atomic import keep_inputs, output_folder
 from midas.io.dark import check_threshold, constant_dark
@@ -270,6 +272,8 @@ def integrate_files(
         Of one file only: it cannot be read or used. Of any: a file is missing, parameters or options cannot be used.
     OutputError
         The results cannot be written; the cakes written before stay.
+    ClusterError
+        The executor is that of a cluster which is gone; the cakes written before stay.
     """
     options = SeriesOptions() if options is None else options
     check_type("files", files, SeriesFiles, call="SeriesFiles('scan_000001.h5')")
@@ -310,7 +314,9 @@ def integrate_files(
         for folder in {task.target.parent for task in tasks}:
             folders.enter_context(output_folder(folder))
         workers = (n_workers or threads) if side_by_side else 1
-        for result in run_tasks(setup, tasks, executor=executor, n_workers=workers, say=progress):
+        counter = Tasks(len(tasks), progress)
+        folders.enter_context(saying_what_is_kept(lambda: counter.n_done, len(tasks), "files", output))
+        for result in run_tasks(setup, tasks, counter=counter, executor=executor, n_workers=workers):
             results.append(result)
             last = result.cake or last
             if result.error is not None:

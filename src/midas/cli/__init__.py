@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TextIO
 
 from midas.cli.parser import CommandParser
-from midas.errors import MidasError
+from midas.errors import ClusterError, MidasError
 from midas.messages import IN_RESULT, CallerWarning
 from midas.version import version
 
@@ -111,12 +111,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         except MidasError as error:
             withheld()
             print(f"midas {args.command}: {error}", file=sys.stderr)
-            status = 2
-        except KeyboardInterrupt:
-            print(
-                f"midas {args.command}: interrupted; each file in the results folder is whole, but some may be missing",
-                file=sys.stderr,
-            )
+            status = _status_of(error, args.command)
+        except KeyboardInterrupt as error:
+            kept = str(error) or "each file in the results folder is whole, but some may be missing"
+            print(f"midas {args.command}: interrupted; {kept}", file=sys.stderr)
             status = INTERRUPTED
         except OSError as error:
             if error.filename is not None:
@@ -124,6 +122,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             _give_up_output(args.command, error)
             status = 2
     return status if _output_written(args.command) else 2
+
+
+def _status_of(error: MidasError, command: str) -> int:
+    """Return 2 for bad input; where a cluster was lost on the way, 1, or 3 where nothing could be refined."""
+    if not isinstance(error, ClusterError):
+        return 2
+    return 3 if command == "refine" and not error.n_done else 1
 
 
 @contextlib.contextmanager

@@ -93,9 +93,7 @@ def add_cluster(parser: argparse.ArgumentParser) -> None:
         help="start a dask cluster: local, slurm, pbs, lsf, sge or htcondor (set up in dask's jobqueue.yaml) "
         "(default: none)",
     )
-    cluster.add_argument(
-        "--workers", type=int, default=2, metavar="N", help="workers of the cluster that is started (default: 2)"
-    )
+    cluster.add_argument("--workers", type=int, metavar="N", help="workers of the cluster that is started (default: 2)")
 
 
 def series_files(args: argparse.Namespace) -> SeriesFiles:

@@ -252,12 +252,18 @@ def _logged(log: Path | None, folder: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def executor_of(args: argparse.Namespace) -> Iterator[tuple[Executor | None, int]]:
     """Yield the cluster that was asked for and how much it does at a time; None for this machine."""
+    if args.workers is not None and args.cluster is None:
+        raise InputError(
+            f"--workers {args.workers} is for a cluster that is started; name its kind with --cluster, or leave it out"
+        )
     if args.scheduler is None and args.cluster is None:
         yield None, 0
         return
     from midas.cake.cluster import cluster_executor
 
-    with cluster_executor(scheduler=args.scheduler, cluster=args.cluster, n_workers=args.workers) as found:
+    with cluster_executor(
+        scheduler=args.scheduler, cluster=args.cluster, n_workers=2 if args.workers is None else args.workers
+    ) as found:
         yield found
 
 

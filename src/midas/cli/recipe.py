@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ from midas.errors import InputError
 
 if TYPE_CHECKING:
     from midas.refine import Stage
+
+_log = logging.getLogger(__name__)
 
 
 def add_recipe(parser: argparse._ActionsContainer) -> None:
@@ -35,12 +38,10 @@ def add_recipe(parser: argparse._ActionsContainer) -> None:
         help="refine preferred orientation at the end: March-Dollase or spherical harmonics (default: none)",
     )  # fmt: skip
     parser.add_argument(
-        "--texture-axis", type=int, nargs=3, default=[0, 0, 1], metavar=("H", "K", "L"),
+        "--texture-axis", type=int, nargs=3, metavar=("H", "K", "L"),
         help="h k l of March-Dollase (default: 0 0 1)",
     )  # fmt: skip
-    parser.add_argument(
-        "--texture-order", type=int, default=4, metavar="N", help="of the spherical harmonics, even (default: 4)"
-    )
+    parser.add_argument("--texture-order", type=int, metavar="N", help="of the spherical harmonics, even (default: 4)")
 
 
 def print_recipe(args: argparse.Namespace) -> None:
@@ -50,22 +51,36 @@ def print_recipe(args: argparse.Namespace) -> None:
     print(json.dumps(stages_to_data(recipe(args)), indent=1))
 
 
+def warn_of_empty_pictures(args: argparse.Namespace) -> None:
+    """Say that there will be no picture of a histogram, where both options are given that rule each other out."""
+    if args.plots and args.no_export:
+        _log.warning("--no-export leaves no data of single histograms to draw: --plots draws the scan as a whole only")
+
+
 def background_terms(text: str) -> int | str:
     """Return the number of background terms, or "auto"."""
-    return text if text == "auto" else int(text)
+    if text == "auto":
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of terms; expected 1 to 36, or auto") from None
 
 
 def recipe(args: argparse.Namespace) -> tuple[Stage, ...]:
     """Return the stages that the arguments ask for."""
     from midas.refine.stages import default_stages, read_stages
 
+    for flag, value, kind in (("axis", args.texture_axis, "march"), ("order", args.texture_order, "sh")):
+        if value is not None and args.texture != kind:
+            raise InputError(f"--texture-{flag} is of --texture {kind}; add that, or leave it out")
     if args.stages is None:
         return default_stages(
             refine_atoms=not args.no_atoms,
             broadening=args.broadening,
             texture="harmonics" if args.texture == "sh" else args.texture,
-            texture_axis=args.texture_axis,
-            texture_order=args.texture_order,
+            texture_axis=(0, 0, 1) if args.texture_axis is None else args.texture_axis,
+            texture_order=4 if args.texture_order is None else args.texture_order,
         )
     if args.no_atoms or args.texture or args.broadening != "instrument":
         raise InputError(

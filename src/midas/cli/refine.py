@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from midas.cli.files import add_cluster
-from midas.cli.recipe import add_recipe, print_recipe, recipe
+from midas.cli.recipe import add_recipe, print_recipe, recipe, warn_of_empty_pictures
 from midas.cli.report import add_report, check, command_of
 from midas.errors import InputError
 
@@ -119,6 +119,8 @@ def run(args: argparse.Namespace) -> int:
         print_recipe(args)
         return 0
     data = args.data or args.data_file
+    if args.data is not None and args.data_file not in (None, args.data):
+        raise InputError(f"two caked files were given, {args.data_file} and --data {args.data}; give one")
     if data is None:
         raise InputError("no caked file: give --data FILE.zarr.zip")
     if not args.cif:
@@ -128,6 +130,7 @@ def run(args: argparse.Namespace) -> int:
             raise InputError("--check refines nothing that --report could tell of; drop one of them")
         return run_check(args, data)
     check(args, args.out)
+    warn_of_empty_pictures(args)
     if args.verbose:
         logging.getLogger("midas").setLevel(logging.INFO)
     with progress_bar("refining") as progress, executor_of(args) as (executor, n_workers):

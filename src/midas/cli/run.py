@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from midas.cli.files import add_dark, add_images, add_threshold, series_files
 from midas.cli.progress import progress_bar
-from midas.cli.recipe import add_recipe, print_recipe, recipe
+from midas.cli.recipe import add_recipe, print_recipe, recipe, warn_of_empty_pictures
 from midas.cli.report import add_report, check, command_of
 from midas.errors import InputError
 
@@ -143,6 +143,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     job = _job(args)
     check(args, job.out)
+    warn_of_empty_pictures(args)
     if args.verbose:
         logging.getLogger("midas").setLevel(logging.INFO)
     with progress_bar("running") as progress:
@@ -274,8 +275,9 @@ def _refuse(args: argparse.Namespace) -> None:
             raise InputError(f"{flag} is {value}; expected 0 for all, or a number of threads")
     if args.chunks == 0 or args.chunks < -1:
         raise InputError(f"-numFrameChunks is {args.chunks}; expected -1 or a number of frames")
-    for flag in ("calibrant", "calibrant_dark"):
-        if getattr(args, flag) and not args.calibrant_image:
+    for flag in ("calibrant", "calibrant_dark", "wavelength", "energy", "pixel_size"):
+        if getattr(args, flag) is not None and not args.calibrant_image:
+            elsewhere = "" if flag.startswith("calibrant") else ", or put it into the parameter file"
             raise InputError(
-                f"--{flag.replace('_', '-')} is for the calibration; name its image with --calibrant-image"
+                f"--{flag.replace('_', '-')} is for the calibration; name its image with --calibrant-image{elsewhere}"
             )

@@ -5,24 +5,26 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from midas.ending import saying_what_is_kept
 from midas.errors import InputError
-from midas.refine.batch_run import BatchOptions, BatchRun, Progress
+from midas.refine.batch_run import BatchOptions, BatchRun, Progress, old_outputs
+from midas.refine.cake_checks import check_cake
 from midas.refine.check import CalibrationCheck, check_rings
-from midas.refine.choices import AUTO, check_excluded, check_limits, check_terms, choose_histograms
+from midas.refine.choices import AUTO, check_excluded, check_limits, check_reach, check_terms, choose_histograms
 from midas.refine.dispatch import EngineCommand, Worker, WorkerPool, refine_all
 from midas.refine.engine import check_engine
 from midas.refine.executors import refine_elsewhere
-from midas.refine.gsas2_text import check_instrument_text
-from midas.refine.job import PhaseFile, RefinementJob, RefinementResult
-from midas.refine.lineouts import iterate_lineouts, override_beside, read_instrument
+from midas.refine.job import RefinementJob, RefinementResult
+from midas.refine.lineouts import iterate_lineouts, read_instrument
 from midas.refine.locate import start_gsas2
+from midas.refine.overrides import check_instprm, override_notes
+from midas.refine.phases import check_phases
 from midas.refine.pictures import remove_old_pictures
 from midas.refine.shown import RefinementSummary
 from midas.refine.stages import Stage, check_recipe, default_stages, stages_to_data
@@ -56,6 +58,7 @@ def run_refinement(
     time_limit: float = 300.0,
     skip_existing: bool = False,
     executor: Executor | None = None,
+    workers: WorkerPool | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Refine the lineouts of a `.zarr.zip` and return the summary, which is also in `refinement_summary.json`.
@@ -103,6 +106,9 @@ def run_refinement(
     executor
         Who refines: any executor of `concurrent.futures`, such as dask's, of processes that see the files by the same
         names; `n_cpus` then says how many it does at a time. None: workers of this machine. Results are the same.
+    workers
+        Workers that stay warm for the next file, such as those of `open_workers`; `n_cpus`, `time_limit` and
+        `gsas2_python` are theirs then. None: workers of this call.
     progress
         Called after each histogram with (done, total, note).
 
@@ -118,6 +124,8 @@ def run_refinement(
         An argument is missing or out of range; nothing was written then.
     RefinementError
         GSAS-II is not there; the message says where to get it.
+    ClusterError
+        The executor is that of a cluster which is gone; histograms finished before are kept for `skip_existing`.
 
     Examples
     --------
@@ -149,23 +157,38 @@ def run_refinement(
         phases=phases,
         output_dir=Path(output_dir).resolve(),
         stages=check_recipe(recipe, [p.name for p in phases]),
-        instprm=_check_instprm(instprm, path),
+        instprm=check_instprm(instprm, path),
+        override_notes=override_notes(instprm, path),
         limits=check_limits(limits),
         excluded=check_excluded(exclude),
         bkg_terms=check_terms(bkg_terms),
         export=export,
-        n_cpus=n_cpus or os.cpu_count() or 1,
+        n_cpus=_cores(n_cpus) if workers is None else workers.n_workers,
         time_limit=time_limit,
         skip_existing=skip_existing,
     )
     cake = read_cake_file(path)
+    check_cake(cake, path)
     chosen = choose_histograms(cake, histograms, omega, eta)
+    check_reach(cake, options.limits)
     with output_folder(options.output_dir):
-        command, worker = start_gsas2(gsas2_python)
+        if workers is not None:
+            return refine_cake(cake, path, options, workers.command, chosen, progress, workers=workers)
+        with saying_what_is_kept(lambda: 0, len(chosen), "histograms", options.output_dir):
+            command, worker = start_gsas2(gsas2_python)
         if executor is not None:
             worker.close()
             return refine_cake(cake, path, options, command, chosen, progress, executor=executor)
         return refine_cake(cake, path, options, command, chosen, progress, first=worker)
+
+
+def open_workers(engine: EngineCommand, n_cpus: int, *, time_limit: float = 300.0) -> WorkerPool:
+    """Return workers that stay warm over several files, as a context; each starts when it is first needed."""
+    return WorkerPool(engine, _cores(n_cpus), time_limit=time_limit)
+
+
+def _cores(n_cpus: int) -> int:
+    return n_cpus or os.cpu_count() or 1
 
 
 def check_calibration(
@@ -188,74 +211,20 @@ def check_calibration(
     bounds, regions = check_limits(limits), check_excluded(exclude)
     phases = [(p.name, calibrant_from_cif(p.path)) for p in check_phases(cif_files)]
     cake = read_cake_file(Path(data_file))
+    check_cake(cake, Path(data_file))
     if bounds is not None:
         regions = (*regions, (0.0, bounds[0]), (bounds[1], 180.0))
+    check_reach(cake, bounds)
     chosen = choose_histograms(cake, histograms, omega, eta)
     lineouts = list(iterate_lineouts(cake, chosen, excluded=regions))
     return check_rings(lineouts, phases, read_instrument(dict(cake.instrument))[0].wavelength)
 
 
-def check_phases(cif_files: Sequence[str | os.PathLike[str]]) -> tuple[PhaseFile, ...]:
-    """Return the phases, named for their files; raise InputError for a CIF without cell or atoms."""
-    import gemmi
-
-    files = [cif_files] if isinstance(cif_files, (str, os.PathLike)) else list(cif_files)
-    if not files:
-        raise InputError("no phase to refine: name at least one CIF file (--cif)")
-    phases: list[PhaseFile] = []
-    for file in files:
-        path = Path(file)
-        if not path.is_file():
-            raise InputError(f"the CIF file {path} does not exist")
-        try:
-            structure = gemmi.read_small_structure(str(path))
-        except (ValueError, RuntimeError, OSError, IndexError) as error:
-            words = (str(error).splitlines() or ["it is empty"])[0]
-            raise InputError(f"{path} cannot be read as CIF: {words}; name the CIF of a structure") from error
-        if not structure.sites or not structure.cell.is_crystal():
-            raise InputError(f"{path} has no unit cell or no atoms; a refinement needs a CIF of a structure")
-        if gemmi.find_spacegroup_by_name(structure.spacegroup_hm) is None and not structure.symops:
-            raise InputError(
-                f"{path} has the space group {structure.spacegroup_hm!r}, which is not known; give it in the CIF as in "
-                "the International Tables, such as 'F m -3 m'"
-            )
-        unknown = [site.label for site in structure.sites if site.element.atomic_number == 0]
-        if unknown:
-            raise InputError(f"{path}: the element of atom {unknown[0]} is not known; correct the CIF")
-        stem = re.sub(r"[^\w.+-]", "_", path.stem) or "phase"
-        taken = [p.name for p in phases]
-        name = next(n for n in (stem, *(f"{stem}_{i}" for i in range(2, len(files) + 2))) if n not in taken)
-        phases.append(PhaseFile(name, path.resolve(), tuple(structure.cell.parameters)))
-    return tuple(phases)
-
-
 def check_settings(settings: Mapping[str, Any]) -> None:
     """Refuse settings of `run_refinement` that it would refuse, before there is a caked file to refine."""
-    _check_instprm(settings.get("instprm"), Path("none.zarr.zip"))
+    check_instprm(settings.get("instprm"), Path("none.zarr.zip"))
     check_limits(settings.get("limits"))
     check_terms(settings.get("bkg_terms", 6))
-
-
-def _check_instprm(instprm: str | os.PathLike[str] | None, data_file: Path) -> Path | None:
-    found = override_beside(data_file) if instprm is None else Path(instprm)
-    if found is None:
-        return None
-    if not found.is_file():
-        raise InputError(f"the instrument parameter file {found} does not exist")
-    with found.open(encoding="utf-8", errors="replace") as stream:
-        first = stream.readline()
-    if "GSAS-II" not in first:
-        raise InputError(f"{found} is not a GSAS-II instrument file: its first line is {first.strip()[:60]!r}")
-    _check_values(found)
-    return found.resolve()
-
-
-def _check_values(instprm: Path) -> None:
-    problem, remark = check_instrument_text(instprm.read_text(encoding="utf-8", errors="replace"))
-    if problem:
-        raise InputError(f"{instprm}: {problem}")
-    if remark:
-        _log.warning("%s: %s", instprm, remark)
 
 
 def refine_cake(
@@ -268,18 +237,24 @@ def refine_cake(
     *,
     first: Worker | None = None,
     executor: Executor | None = None,
+    workers: WorkerPool | None = None,
 ) -> dict[str, Any]:
     """Refine the chosen lineouts of a cake with an engine, write the files and return the summary.
 
-    `first` is a worker of the engine that runs already; an `executor` takes the place of workers of this process.
+    `first` is a worker of the engine that runs already; an `executor` takes the place of workers of this process;
+    `workers` are used and left running.
     """
     begin = time.perf_counter()
     remove_old_results(options.output_dir)
+    warn_of_others(options.output_dir, histograms)
     run = BatchRun(cake, options, engine, histograms, progress)
     n, limit = options.n_cpus, options.time_limit
     with contextlib.ExitStack() as stack:
+        stack.enter_context(
+            saying_what_is_kept(lambda: len(run.records), len(histograms), "histograms", options.output_dir)
+        )
         if executor is None:
-            pool = stack.enter_context(WorkerPool(engine, n, time_limit=limit, first=first))
+            pool = workers or stack.enter_context(WorkerPool(engine, n, time_limit=limit, first=first))
 
         def refined(jobs: Iterator[RefinementJob]) -> Iterator[tuple[RefinementJob, RefinementResult]]:
             if executor is None:
@@ -296,6 +271,7 @@ def refine_cake(
         "phase_names": [p.name for p in options.phases],
         "reference_cells": {p.name: dict(zip(CELL, p.cell, strict=False)) for p in options.phases if p.cell},
         "instprm": None if options.instprm is None else str(options.instprm),
+        "override_notes": list(options.override_notes),
         "limits": None if options.limits is None else list(options.limits),
         "excluded": [list(region) for region in options.excluded],
         "bkg_terms": AUTO if options.bkg_terms is None else options.bkg_terms,
@@ -309,6 +285,18 @@ def refine_cake(
     write_summary(summary, options.output_dir)
     write_table(summary, options.output_dir)
     return RefinementSummary(summary)
+
+
+def warn_of_others(folder: Path, histograms: list[int]) -> None:
+    """Warn of files of histograms that this batch does not refine: they would pass for its own."""
+    others = sorted(set(old_outputs(folder)) - set(histograms))
+    if others:
+        one = len(others) == 1
+        _log.warning(
+            "%s has files of %s of an earlier run that this one does not refine: they stay, and are in neither summary "
+            "nor table; name another --out, or remove them",
+            folder, f"histogram {others[0]}" if one else f"{len(others)} histograms ({others[0]} to {others[-1]})",
+        )  # fmt: skip
 
 
 def remove_old_results(folder: Path) -> None:

@@ -49,6 +49,8 @@ class BatchOptions:
     output_dir: Path
     stages: tuple[Stage, ...] = field(default_factory=default_stages)
     instprm: Path | None = None
+    override_notes: tuple[str, ...] = ()
+    """Which files beside the data win over its parameters, and which are not used, in words."""
     limits: tuple[float, float] | None = None
     excluded: tuple[tuple[float, float], ...] = ()
     bkg_terms: int | None = 6

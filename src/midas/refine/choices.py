@@ -32,6 +32,18 @@ def check_limits(limits: Sequence[float] | None) -> Range | None:
     return None if limits is None else _two_theta_range("limits are", limits)
 
 
+def check_reach(cake: CakeFile, limits: Range | None) -> None:
+    """Refuse limits of 2θ [deg] between which the file has no data at all."""
+    two_theta = np.asarray(cake.two_theta)[np.asarray(cake.bin_area) > 0.0]
+    if limits is None or len(two_theta) == 0:
+        return
+    if not ((two_theta >= limits[0]) & (two_theta <= limits[1])).any():
+        raise InputError(
+            f"limits are {limits[0]:g} to {limits[1]:g} deg, but the data are from {two_theta.min():.4g} to "
+            f"{two_theta.max():.4g}; choose limits among them"
+        )
+
+
 def check_excluded(regions: Iterable[Sequence[float]] | None) -> tuple[Range, ...]:
     """Return the regions of 2θ [deg] to leave out, in ascending order.
 

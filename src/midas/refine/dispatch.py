@@ -68,6 +68,7 @@ class Worker:
                 env=environment,
                 text=True,
                 encoding="utf-8",
+                start_new_session=True,  # Ctrl-C in the terminal is for this process, which ends them
             )
         try:
             self.hello = self._exchange(None, START_SECONDS)
@@ -88,7 +89,7 @@ class Worker:
 
         if self.process.stdin is None or self.process.stdout is None:
             raise WorkerLost("the worker has no pipes")
-        timer = threading.Timer(time_limit, stop)
+        timer = threading.Timer(min(time_limit, threading.TIMEOUT_MAX), stop)
         timer.daemon = True
         timer.start()
         try:
@@ -123,12 +124,14 @@ class Worker:
         try:
             self.process.wait(timeout=5.0)
         except subprocess.TimeoutExpired:
+            pass
+        finally:  # also when Ctrl-C comes meanwhile
             self.process.kill()
             self.process.wait()
-        if self.process.stdout is not None:
-            self.process.stdout.close()
-        if not keep_home:
-            shutil.rmtree(self.home, ignore_errors=True)
+            if self.process.stdout is not None:
+                self.process.stdout.close()
+            if not keep_home:
+                shutil.rmtree(self.home, ignore_errors=True)
 
 
 def hire(command: EngineCommand, home: Path) -> tuple[dict[str, Any], Worker | None]:
@@ -144,6 +147,9 @@ def hire(command: EngineCommand, home: Path) -> tuple[dict[str, Any], Worker | N
     except OSError as error:
         shutil.rmtree(home, ignore_errors=True)
         return {"found": False, "problem": str(error)}, None
+    except BaseException:
+        shutil.rmtree(home, ignore_errors=True)
+        raise
     if worker.hello.get("found"):
         return worker.hello, worker
     worker.close(at_once=True)
@@ -199,6 +205,8 @@ class WorkerPool:
         words = ""
         try:
             for number in range(1, ATTEMPTS + 1):
+                if self._closing:
+                    break
                 worker = worker or self._start()
                 try:
                     answer = worker.ask(job, self.time_limit)
@@ -207,15 +215,13 @@ class WorkerPool:
                     words = worker.last_words()
                     self._discard(worker)
                     worker = None
-                    if self._closing:
-                        break
                     continue
                 result = RefinementResult.from_message(answer)
                 remarks = tuple(f"attempt {i} was lost: {how}" for i, how in enumerate(lost, 1))
                 return dataclasses.replace(result, attempts=number, warnings=(*result.warnings, *remarks))
         finally:
             self._idle.put(worker)
-        reason = f"the worker was lost on it {len(lost)} times: {lost[-1]}"
+        reason = f"the worker was lost on it {len(lost)} times: {lost[-1]}" if lost else "the batch was ended"
         return RefinementResult(
             index=job.index,
             status="failed",
@@ -236,6 +242,9 @@ class WorkerPool:
             raise RefinementError(f"a {self.command.name} worker does not start: {event}") from event
         with self._lock:
             self._alive.add(worker)
+        if self._closing:  # meanwhile: whoever ended the others did not know of this one
+            self._discard(worker)
+            raise RefinementError("the batch was ended")
         if not worker.hello.get("found"):
             self._discard(worker)
             raise RefinementError(f"a {self.command.name} worker does not start: {worker.hello.get('problem')}")

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 
+from midas.errors import ClusterError
 from midas.refine.dispatch import EngineCommand, WorkerPool, refine_all
 from midas.refine.job import RefinementJob, RefinementResult
 
@@ -36,10 +37,16 @@ def refine_elsewhere(
     """Yield each job with its result as they finish, not in order; jobs are made only as fast as they are taken.
 
     What an executor had in hand when it broke, and what comes after, is refined by workers of this process.
+
+    Raises
+    ------
+    ClusterError
+        The cluster behind the executor is gone; what it had sent back is yielded before.
     """
     waiting = iter(jobs)
     running: dict[Future[RefinementResult], RefinementJob] = {}
     in_hand: list[RefinementJob] = []
+    gone: ClusterError | None = None
     try:
         while True:
             while len(running) < _AHEAD * n_workers and not in_hand:
@@ -59,7 +66,12 @@ def refine_elsewhere(
                 except BrokenExecutor:
                     in_hand.append(job)
                     continue
+                except ClusterError as error:
+                    gone = error
+                    continue
                 yield job, result
+            if gone is not None:
+                raise gone
     finally:
         for future in running:
             future.cancel()

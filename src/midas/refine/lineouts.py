@@ -6,13 +6,13 @@ import dataclasses
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from midas.errors import InputError
+from midas.errors import GeometryError, InputError
+from midas.geometry import check_distance
 from midas.io.gsas_zarr import INSTRUMENT_DEFAULTS
 from midas.refine.job import Instrument
 from midas.refine.sharing import shared_by_points
@@ -73,7 +73,16 @@ def read_instrument(values: dict[str, float]) -> tuple[Instrument, float]:
     bad = [names[name] for name, value in found.items() if not math.isfinite(value)]
     if bad:
         raise InputError(f"the caked file has instrument parameters that are not numbers: {', '.join(bad)}")
-    return Instrument(wavelength, **found), float(values.get("Distance", 1e6)) / UM_PER_MM
+    if not 0.0 <= found.get("polarization", 0.5) <= 1.0:
+        raise InputError(f"the caked file has the polarization {found['polarization']:g} (Polariz); expected 0 to 1")
+    if found.get("sh_l", 0.0) < 0.0:
+        raise InputError(f"the caked file has the axial divergence {found['sh_l']:g} (SH_L); expected 0 or more")
+    distance = float(values.get("Distance", 1e6))
+    try:
+        check_distance(distance)
+    except GeometryError as error:
+        raise InputError(f"the caked file's {error} (Distance)") from None
+    return Instrument(wavelength, **found), distance / UM_PER_MM
 
 
 def iterate_lineouts(
@@ -278,18 +287,3 @@ def placeholder_widths(instrument: Instrument) -> str | None:
         "the instrument's widths are the defaults of the file, not measured: size and microstrain take in what the "
         "instrument broadens; give the widths of a calibrant (--instprm)"
     )
-
-
-def override_beside(data_file: Path) -> Path | None:
-    """Return the instrument file lying beside a caked file, `x.zarr.instprm` or `x.instprm`, or None.
-
-    Examples
-    --------
-    >>> override_beside(Path("nowhere/x.zarr.zip")) is None
-    True
-    """
-    name = data_file.name.removesuffix(".zip")
-    for candidate in (f"{name}.instprm", f"{name.removesuffix('.zarr')}.instprm"):
-        if data_file.with_name(candidate).is_file():
-            return data_file.with_name(candidate)
-    return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,8 @@ def write_record(result: RefinementResult, mark: str, folder: Path) -> Path:
     kept = {k: v for k, v in _plain(without_curves(result)).items() if k not in LEFT_OUT}
     stem = f"hist_{result.index:04d}"
     ends = ["_data.csv", "_reflections.csv", ".log", *(f"_{phase.name}.cif" for phase in result.phases)]
-    files = [name for name in (result.project, *(stem + end for end in ends)) if name and (folder / name).is_file()]
+    names = [name for name in (result.project, *(stem + end for end in ends)) if name and (folder / name).is_file()]
+    files = {name: (folder / name).stat().st_size for name in names}
     path = record_path(folder, result.index)
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps({"fingerprint": mark, "files": files, "result": kept}) + "\n", encoding="utf-8")
@@ -80,9 +82,23 @@ def read_record(job: RefinementJob, mark: str) -> RefinementResult | None:
     """
     try:
         record = json.loads(record_path(job.output_dir, job.index).read_text(encoding="utf-8"))
-        found, files = record["fingerprint"], [job.output_dir / name for name in record["files"]]
+        found, whole = record["fingerprint"], _are_whole(record["files"], job.output_dir)
         result = RefinementResult.from_message(record["result"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     same = found == mark and result.index == job.index and not result.error
-    return result if same and all(file.is_file() for file in files) else None
+    return result if same and whole else None
+
+
+def are_whole(folder: Path, indices: Iterable[int]) -> bool:
+    """Return whether each of these histograms has its record, and every file of it is as it was written."""
+    try:
+        records = (json.loads(record_path(folder, index).read_text(encoding="utf-8")) for index in indices)
+        return all(_are_whole(record["files"], folder) for record in records)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+
+
+def _are_whole(files: Mapping[str, int], folder: Path) -> bool:
+    """Return whether files have the sizes that were noted: one cut short, as when a disk was full, is not finished."""
+    return all((folder / name).is_file() and (folder / name).stat().st_size == size for name, size in files.items())

@@ -6,6 +6,7 @@ import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean, median
 from typing import Any
 
 from midas.refine.pictures import PICTURES
@@ -36,15 +37,22 @@ def summary_lines(summary: Mapping[str, Any], *, verbose: bool = False) -> list[
     name = source_name(summary)
     head = f"{summary['total_histograms']} histograms{' of ' if name else ''}{name}: {counts}"
     lines = textwrap.wrap(head, WIDTH, subsequent_indent="  ", break_long_words=False)
-    lines.append(
-        f"Rwp of the successes: mean {percent(summary['mean_Rwp'])}, median {percent(summary['median_Rwp'])}"
-        if summary["mean_Rwp"] is not None
-        else "Rwp: none, there is no success"
-    )
+    lines.append(_rwp_line(summary))
+    for note in summary.get("override_notes", ()):
+        lines += textwrap.wrap(note, WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
     lines += [*_phase_lines(summary), *_remark_lines(summary.get("remarks", ()))]
     if verbose:
         return [*lines, *_histogram_lines("histogram", summary["histograms"], stages=True)]
     return [*lines, *_histogram_lines("worst", worst(summary))]
+
+
+def _rwp_line(summary: Mapping[str, Any]) -> str:
+    if summary["mean_Rwp"] is not None:
+        return f"Rwp of the successes: mean {percent(summary['mean_Rwp'])}, median {percent(summary['median_Rwp'])}"
+    partial = [h["Rwp"] for h in summary["histograms"] if h["status"] == "partial" and h["Rwp"] is not None]
+    if not partial:
+        return "Rwp: none, there is no success"
+    return f"no success; Rwp of the partial ones: mean {percent(fmean(partial))}, median {percent(median(partial))}"
 
 
 def percent(value: float | None) -> str:
@@ -82,11 +90,15 @@ def written_lines(folder: Path) -> list[str]:
 
 
 def phase_rows(summary: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Return a heading, then mean, scatter and median esd over the successes of what was refined of each phase."""
+    """Return a heading, then mean, scatter and median esd over the successes of what was refined of each phase.
+
+    Without a success they are over the partial ones.
+    """
+    phases = summary["phases"] or summary.get("partial_phases", ())
     rows: list[tuple[str, ...]] = [("phase", "", "mean", "scatter", "median esd", "of")]
-    for phase in summary["phases"]:
+    for phase in phases:
         name = _shortened(phase["name"], 22)
-        for label, mean, scatter, esd in mean_quantities(phase, several=len(summary["phases"]) > 1):
+        for label, mean, scatter, esd in mean_quantities(phase, several=len(phases) > 1):
             digits = max((_digits(v) for v in (scatter, esd)), default=0)
             values = ["-" if v is None else f"{v:.{digits}f}" for v in (mean, scatter, esd)]
             rows.append((name, label, *values, str(phase["n"])))
@@ -96,12 +108,16 @@ def phase_rows(summary: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 def _phase_lines(summary: Mapping[str, Any]) -> list[str]:
     """Return these rows as lines."""
-    rows = phase_rows(summary)
+    rows, only_partial = phase_rows(summary), not summary["phases"] and bool(summary.get("partial_phases"))
     if len(rows) == 1:
         return []
     widths = [max(len(row[i]) for row in rows) for i in range(6)]
     aligns = "<<>>>>"
-    return ["", *("  ".join(f"{v:{a}{w}}" for v, a, w in zip(r, aligns, widths, strict=True)).rstrip() for r in rows)]
+    head = ["", "of partial fits only, each with its reservation:"] if only_partial else [""]
+    return [
+        *head,
+        *("  ".join(f"{v:{a}{w}}" for v, a, w in zip(r, aligns, widths, strict=True)).rstrip() for r in rows),
+    ]
 
 
 def _remark_lines(remarks: Sequence[str]) -> list[str]:

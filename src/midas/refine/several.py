@@ -34,7 +34,8 @@ def joined_summary(summaries: Sequence[Mapping[str, Any]], folder: Path) -> dict
         first += 1 + max((h["sum_index"] for h in of_file), default=-1)
     about = {key: summaries[0].get(key) for key in _SHARED if key in summaries[0]}
     files = [summary["data_file"] for summary in summaries]
-    return collect(str(folder), histograms, {**about, "data_files": files})
+    notes = dict.fromkeys(note for summary in summaries for note in summary.get("override_notes", ()))
+    return collect(str(folder), histograms, {**about, "override_notes": list(notes), "data_files": files})
 
 
 def write_joined(summaries: Sequence[Mapping[str, Any]], folder: Path) -> dict[str, Any]:

@@ -64,6 +64,7 @@ def collect(data_file: str, histograms: list[dict[str, Any]], about: dict[str, A
         "median_Rwp": statistics.median(good) if good else None,
         "phases": _phase_means(histograms),
         "remarks": batch_remarks(histograms, about.get("reference_cells", {})),
+        "partial_phases": _phase_means(histograms, "partial"),
         **about,
     }
 
@@ -143,11 +144,11 @@ def _stage(stage: StageRecord) -> dict[str, Any]:
     }
 
 
-def _phase_means(histograms: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return, per phase, mean, scatter (standard deviation) and median esd of cell and fraction over the successes."""
+def _phase_means(histograms: list[dict[str, Any]], status: str = "success") -> list[dict[str, Any]]:
+    """Return, per phase, mean, scatter (standard deviation) and median esd of cell and fraction over a status."""
     found: dict[str, list[dict[str, Any]]] = {}
     for histogram in histograms:
-        for phase in histogram["phases"] if histogram["status"] == "success" else ():
+        for phase in histogram["phases"] if histogram["status"] == status else ():
             if phase["present"]:
                 found.setdefault(phase["name"], []).append(phase)
     means = []
