@@ -13,8 +13,8 @@ def add_report(group: argparse._ArgumentGroup | argparse.ArgumentParser, what: s
         "--report",
         type=Path,
         metavar="FILE.html",
-        help=f"one HTML page with {what}, to look into, send and print; needs no network "
-        "(pip install midas-xrd[report]; default: none)",
+        help=f"one HTML page with {what}, to look into, send and print without a network; "
+        "asks for pip install midas-xrd[report] (default: none)",
     )
 
 
