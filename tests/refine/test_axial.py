@@ -54,6 +54,9 @@ class TwoFits:
     def gof(self):
         return 1.0
 
+    def noise(self):
+        return 1.0
+
     def r_wp(self):
         return 5.0
 
