@@ -56,8 +56,15 @@ def write_report(path: Path | str, *things: Reported, title: str = "", command: 
 
     Examples
     --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from midas import CakeGrid, Detector, Geometry, integrate
+    >>> g = Geometry(distance=1e6, beam_center=(20, 20), pixel_size=200, wavelength=0.18)
+    >>> cake = integrate(np.full((41, 41), 5), g, CakeGrid(2, 18, 2, eta_step=90))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_report(Path(folder) / "cake.html", cake).name
+    'cake.html'
     >>> write_report("report.html", "scan.zarr.zip", "refinement")  # doctest: +SKIP
-    PosixPath('report.html')
     """
     if not things:
         raise InputError(f"there is nothing to report; give {_EXPECTED}")

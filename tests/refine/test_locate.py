@@ -7,6 +7,7 @@ import pytest
 
 from midas.errors import RefinementError
 from midas.refine.gsas2_mends import DERIVATIVES, PROFILES
+from midas.refine.gsas2_sharing import FOLLOWED
 from midas.refine.locate import find_gsas2, package_parent
 
 
@@ -50,7 +51,8 @@ def pretend(folder: Path, path_module: str) -> Path:
     (package / "__init__.py").touch()
     for name in ("GSASIIscriptable", "GSASIIstrIO", "GSASIIfiles"):
         (package / f"{name}.py").touch()
-    for name, functions in (("GSASIIstrMath", DERIVATIVES), ("GSASIIpwd", PROFILES)):
+    followed = [(f"GSASII{module}", (FOLLOWED[module],)) for module in ("mapvars", "strMain")]
+    for name, functions in (("GSASIIstrMath", DERIVATIVES), ("GSASIIpwd", PROFILES), *followed):
         lines = [f"def {function}(*given): pass" for function in functions]
         (package / f"{name}.py").write_text("\n".join(lines), encoding="utf-8")
     (package / "GSASIIpath.py").write_text(path_module, encoding="utf-8")

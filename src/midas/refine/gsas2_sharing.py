@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 
+FOLLOWED = {"strMath": "getPowderProfileDerv", "mapvars": "Dict2Deriv", "strMain": "RefineCore"}
+"""Functions of GSAS-II, by the module that they are looked up in, which see derivatives and covariance pass."""
 SAME = 0.05
 """Derivatives belong to a covariance where J J^T times it is s² to this, each parameter in units of its esd."""
 
@@ -106,14 +108,9 @@ def install(prefix: str) -> None:
     ImportError
         A function to follow is not there: this version's uncertainties would be wrong without anyone knowing.
     """
-    math, main, variables = (
-        vars(importlib.import_module(f"{prefix}GSASII{n}")) for n in ("strMath", "strMain", "mapvars")
-    )
-    for names, name, make in (
-        (math, "getPowderProfileDerv", SHARED.placed),
-        (variables, "Dict2Deriv", SHARED.noted),
-        (main, "RefineCore", SHARED.corrected),
-    ):
+    followers = {"strMath": SHARED.placed, "mapvars": SHARED.noted, "strMain": SHARED.corrected}
+    for module, name in FOLLOWED.items():
+        names = vars(importlib.import_module(f"{prefix}GSASII{module}"))
         if name not in names:
             raise ImportError(f"this version has no {name}, which midas follows; version 2.0 is known to work")
-        names[name] = functools.wraps(names[name])(make(names[name]))
+        names[name] = functools.wraps(names[name])(followers[module](names[name]))
