@@ -14,6 +14,7 @@ from midas.io.atomic import atomic_path
 from midas.io.gsas_zarr import CORRECTIONS, INSTRUMENT_DEFAULTS
 from midas.refine.broadening import observed_broadening, with_override
 from midas.refine.dispatch import EngineCommand
+from midas.refine.edges import rings_about, uncut_limits
 from midas.refine.job import Instrument, PhaseFile, RefinementJob, RefinementResult
 from midas.refine.lineouts import (
     Lineout,
@@ -81,6 +82,7 @@ class BatchRun:
                 "the intensities are corrected for polarization already, and the refinement corrects them again: "
                 "displacements, fractions and texture will be off; cake without PolarizationCorrection to refine"
             )
+        self._rings = rings_about(cake, options.phases, self._instrument.wavelength)
         self._out: dict[int, tuple[Lineout, str]] = {}
         self._failed: dict[int, str] = {}
         self._second: dict[int, SecondTry] = {}
@@ -96,7 +98,7 @@ class BatchRun:
                 remove(old.get(lineout.index, []))
                 self._note(lineout, skipped_result(lineout))
                 continue
-            job = make_job(lineout, self._instrument, self._radius_mm, self.options)
+            job = self._job(lineout)
             mark = fingerprint(job, self._engine)
             before = read_record(job, mark) if self.options.skip_existing else None
             if before is not None:
@@ -117,7 +119,13 @@ class BatchRun:
         failed = {index: self.records[index].lineout for index in self._failed}
         self._second = second_tries(self.records, failed, self._cake.intensity.shape[2])
         for lineout in self._lineouts(sorted(self._second)):
-            yield make_job(lineout, self._instrument, self._radius_mm, self.options, self._second[lineout.index])
+            yield self._job(lineout, self._second[lineout.index])
+
+    def _job(self, lineout: Lineout, start: SecondTry | None = None) -> RefinementJob:
+        job = make_job(lineout, self._instrument, self._radius_mm, self.options, start)
+        limits, remark = uncut_limits(lineout, self._rings, self.options.limits)
+        warnings = job.warnings if remark is None else (*job.warnings, remark)
+        return dataclasses.replace(job, limits=limits, warnings=warnings)
 
     def take_second(self, job: RefinementJob, result: RefinementResult) -> None:
         """Put the result of a second try in the place of the first where it is better."""

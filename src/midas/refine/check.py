@@ -11,16 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from midas.crystal import Calibrant, rings
+from midas.crystal import Calibrant
 from midas.errors import InputError
+from midas.refine.expected import ExpectedRing, expected_rings
 from midas.refine.lineouts import Lineout, observed_width
 from midas.refine.ring_scale import REACH as SCALE_REACH
 from midas.refine.ring_scale import common_scale, moved
 
 FloatArray = NDArray[np.float64]
 
-MIN_INTENSITY = 0.01
-"""Rings weaker than this share of a phase's strongest, Lorentz factor included, are not looked for."""
 NEAR = 0.01
 """Largest departure from the common change that a ring is looked for at, relative to 2θ; nearer rings narrow it, and
 it is not less than two widths of the peaks."""
@@ -103,7 +102,7 @@ def check_rings(
         raise InputError("no lineout holds data to check; all are masked, empty or outside the limits")
     high = max(float(o.two_theta[-1]) for o in usable)
     low = min(float(o.two_theta[0]) for o in usable)
-    known = [_expected_rings(name, phase, wavelength, low, high) for name, phase in phases]
+    known = [expected_rings(name, phase, wavelength, low, high) for name, phase in phases]
     strong = [r for r in sorted((r for rings_of in known for r in rings_of), key=lambda r: r.two_theta) if r.is_strong]
     places = np.array([r.two_theta for r in strong])
     change = common_scale(usable, places, np.array([r.strength for r in strong]))
@@ -117,40 +116,13 @@ def check_rings(
     return judge_shifts(shifts)
 
 
-@dataclass(frozen=True)
-class _Ring:
-    """A ring as cell and wavelength mean it."""
-
-    phase: str
-    hkl: tuple[int, int, int]
-    two_theta: float
-    strength: float
-    """Of the phase's strongest."""
-
-    @property
-    def is_strong(self) -> bool:
-        return self.strength > MIN_INTENSITY
-
-
-def _expected_rings(name: str, phase: Calibrant, wavelength: float, low: float, high: float) -> list[_Ring]:
-    known = rings(phase, wavelength, two_theta_max=min(high, 179.0))
-    theta = np.radians(known.two_theta / 2.0)
-    strength = known.intensity / (np.sin(theta) ** 2 * np.cos(theta))
-    strength = strength / max(float(strength.max(initial=0.0)), 1e-300)
-    return [
-        _Ring(name, (int(h[0]), int(h[1]), int(h[2])), float(place), float(share))
-        for h, place, share in zip(known.hkl, known.two_theta, strength, strict=True)
-        if place > low
-    ]
-
-
 def _width(lineouts: Sequence[Lineout]) -> float:
     """Return the usual FWHM of the peaks [deg]: the median over lineouts, 0 where none shows two."""
     found = [w for o in lineouts if (w := observed_width(o.two_theta, o.intensity)) is not None]
     return float(np.median([width for width, _ in found])) if found else 0.0
 
 
-def _is_overlapped(ring: _Ring, others: Sequence[_Ring], width: float) -> bool:
+def _is_overlapped(ring: ExpectedRing, others: Sequence[ExpectedRing], width: float) -> bool:
     for other in others:
         apart = abs(other.two_theta - ring.two_theta)
         least = ring.strength * OVERLAP_SHARE * (1.0 if other.phase == ring.phase else 0.1)
@@ -166,7 +138,7 @@ def _reach(place: float, places: FloatArray, width: float) -> float:
     return min(max(NEAR * place, 2.0 * width), 0.45 * gap)
 
 
-def _ring_shift(ring: _Ring, near: float, reach: float, lineouts: Sequence[Lineout]) -> RingShift:
+def _ring_shift(ring: ExpectedRing, near: float, reach: float, lineouts: Sequence[Lineout]) -> RingShift:
     name, hkl, place = ring.phase, ring.hkl, ring.two_theta
     fits = [(o.eta, *fit) for o in lineouts if (fit := fit_line(o, near, reach)) is not None]
     if not fits:
