@@ -239,6 +239,10 @@ def test_without_gsas2_it_says_so_before_and_after(call, monkeypatch, capsys):
     [
         (["--backend", "stream"], "not there yet"),
         (["--pva", "-dataFN", "a.h5"], "--pva belongs to the stream backend"),
+        (
+            ["--dark", "d.h5", "-dataFN", "a.h5"],
+            "--dark belongs to the stream backend, which is not there yet; the dark",
+        ),
         (["--skip-integration", "--skip-refinement"], "nothing to do"),
         (["--zarr-file", "x.zarr.zip", "-dataFN", "a.h5", "--cif", "a.cif"], "both given"),
         (["--zarr-file", "x.zarr.zip", "--cif", "a.cif"], "is not there"),
@@ -255,6 +259,7 @@ def test_without_gsas2_it_says_so_before_and_after(call, monkeypatch, capsys):
         (["-dataFN", "a.h5", "-nCPUs", "-3", "--skip-refinement"], "-nCPUs is -3"),
         (["-dataFN", "a.h5", "-paramFN", "p", "--cif", "nowhere.cif"], "nowhere.cif"),
         (["-dataFN", "a.h5", "-paramFN", "p", "--cif", "CeO2.cif", "--limits", "9", "3"], "limits are"),
+        (["-dataFN", "a.h5", "-paramFN", "p", "--cif", "CeO2.cif", "--exclude", "9", "3"], "an excluded region is"),
         (["-dataFN", "a.h5", "-paramFN", "p", "--cif", "CeO2.cif", "--bkg-terms", "0"], "bkg_terms is 0"),
         (["-dataFN", "a.h5", "-paramFN", "p", "--cif", "CeO2.cif", "-i", "no.instprm"], "no.instprm does not exist"),
     ],

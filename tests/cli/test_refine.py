@@ -70,7 +70,7 @@ def test_missing_arguments_are_named(words, capsys):
     assert "--" in capsys.readouterr().err
 
 
-def test_resuming_and_the_cluster_reach_the_library(monkeypatch, tmp_path):
+def test_resuming_and_the_cluster_reach_the_library(monkeypatch, tmp_path, capsys):
     given = {}
 
     @contextlib.contextmanager
@@ -91,6 +91,10 @@ def test_resuming_and_the_cluster_reach_the_library(monkeypatch, tmp_path):
     assert main([*words, "--cluster", "local", "--workers", "3"]) == 0
     assert given["cluster"] == (None, "local", 3)
     assert (given["skip_existing"], given["executor"], given["n_cpus"]) == (False, "an executor", 5)
+    assert "--nCPUs" not in capsys.readouterr().err
+    assert main([*words, "--cluster", "local", "--nCPUs", "8"]) == 0
+    assert given["n_cpus"] == 5
+    assert "--nCPUs 8 is of no account with a cluster" in capsys.readouterr().err
 
 
 def test_pictures_without_data_are_told_of(monkeypatch, tmp_path, capsys):
@@ -111,13 +115,19 @@ def test_pictures_without_data_are_told_of(monkeypatch, tmp_path, capsys):
         (["--texture", "sh", "--texture-axis", "1", "0", "0"], "--texture-axis is of --texture march"),
         (["--data", "y.zarr.zip"], "two caked files were given, x.zarr.zip and --data y.zarr.zip; give one"),
         (["--workers", "3"], "--workers 3 is for a cluster that is started; name its kind with --cluster"),
+        (["--check", "--report", "a.html"], "--check refines nothing that --report could tell of"),
+        (["--check", "--plots"], "--check refines nothing that --plots could draw; drop one of them"),
+        (["--check", "-skipExisting"], "--check refines nothing that -skipExisting could take up again"),
+        (["--check", "--scheduler", "tcp://a:1"], "--check refines nothing that --scheduler could share out"),
+        (["--check", "--cluster", "local"], "--check refines nothing that --cluster could share out"),
+        (["--check", "--workers", "3"], "--check refines nothing that --workers could share out"),
         (["--scheduler", "foo"], "the scheduler's address is 'foo'; expected such as tcp://host:8786"),
         (["--scheduler", "tcp://host:99999"], "the scheduler's address is 'tcp://host:99999'"),
         (["--scheduler", "nowhere.json"], "the scheduler file nowhere.json is not there"),
     ],
 )
 def test_options_that_would_be_passed_over_are_refused(words, said, monkeypatch, capsys):
-    if "--scheduler" in words:
+    if "--scheduler" in words and "--check" not in words:
         pytest.importorskip("distributed", reason="dask is not installed: pip install midas-xrd[cluster]")
     monkeypatch.setattr("midas.refine.run_refinement", lambda *_, **__: pytest.fail("it was begun"))
     assert main(["refine", "x.zarr.zip", "--cif", "a.cif", *words]) == 2

@@ -70,3 +70,15 @@ def test_limits_beyond_the_data(cake):
     for limits in ((1.0, 2.0), (5.1, 50.0)):
         with pytest.raises(InputError, match=r"but the data are from 3 to 4\.98; choose limits among them"):
             check_reach(cake, limits)
+
+
+def test_excluded_regions_that_leave_nothing(cake):
+    check_reach(cake, None, [(3.0, 5.5)])
+    with pytest.raises(
+        InputError, match=r"3 to 5, 5 to 7 deg, leave nothing of the data; the data are from 3 to 5\.98"
+    ):
+        check_reach(cake, None, [(3.0, 5.0), (5.0, 7.0)])
+    with pytest.raises(InputError, match="leave nothing of what lies between the limits, 4 and 5 deg"):
+        check_reach(cake, (4.0, 5.0), [(3.9, 5.0)])
+    cake.bin_area[:] = 0.0
+    check_reach(cake, (4.0, 5.0), [(1.0, 9.0)])  # no data at all: each lineout says so

@@ -5,10 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from midas.cli.progress import progress_bar
 from midas.cli.report import add_report, check, command_of
 from midas.errors import InputError
+
+if TYPE_CHECKING:
+    from midas.calibration import Calibration, JointCalibration
+    from midas.calibration.job import CalibrationJob
 
 _NO_DISTANCE = 1_000_000.0  # the manual's way of writing "no guess"
 
@@ -158,16 +163,38 @@ def _fixed(words: list[str]) -> dict[str, float] | None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the subcommand and return the exit status."""
-    from midas.calibration import Calibration, JointCalibration
-    from midas.calibration.job import CalibrationJob, export, run_job, run_joint_job
-    from midas.calibration.options import JOINT_FIELDS
+    from midas.calibration import Calibration
+    from midas.calibration.job import export, run_job, run_joint_job
     from midas.reporting import report_job
 
     if args.data and args.image:
         raise InputError(f"the image is given as {args.image[0]} and with -dataFN as {args.data[0]}; give one of them")
-    folder, images = Path(args.out), args.data or args.image
-    check(args, folder)
-    job = CalibrationJob(
+    images = args.data or args.image
+    job = _job(args, images)
+    check(args, job.out)
+    with progress_bar("calibrating") as progress:
+        calibration: Calibration | JointCalibration
+        if len(images) > 1:
+            calibration, written = run_joint_job(job, images, n_threads=args.threads, progress=progress)
+        else:
+            calibration, written = run_job(job, n_threads=args.threads, progress=progress)
+        page = None if args.report is None else report_job(args.report, job, images, calibration, command_of(args))
+    if args.json:
+        print(json.dumps({**calibration.as_dict(), **({} if page is None else {"report": str(page)})}, indent=1))
+    else:
+        _say(calibration, written if page is None else [*written, page])
+    if isinstance(calibration, Calibration) and (exported := export(job, calibration)) and not args.json:
+        print("  exported " + ", ".join(str(p) for p in exported))
+    if args.show:
+        _show(calibration)
+    return 0 if calibration.verdict == "good" else 1
+
+
+def _job(args: argparse.Namespace, images: list[str]) -> CalibrationJob:
+    from midas.calibration.job import CalibrationJob
+    from midas.calibration.options import JOINT_FIELDS
+
+    return CalibrationJob(
         image=images[0] if images else "",
         params=args.params,
         dark=args.dark,
@@ -176,7 +203,7 @@ def run(args: argparse.Namespace) -> int:
         file_format=args.format,
         save_hdf5=args.save_hdf5,
         export=tuple(args.export),
-        out=folder,
+        out=Path(args.out),
         settings={
             "wavelength": args.wavelength,
             "energy": args.energy,
@@ -199,30 +226,26 @@ def run(args: argparse.Namespace) -> int:
             **{name: getattr(args, name) for name in ("parallax", "refine_parallax", *JOINT_FIELDS)},
         },
     )
-    with progress_bar("calibrating") as progress:
-        calibration: Calibration | JointCalibration
-        if len(images) > 1:
-            calibration, written = run_joint_job(job, images, n_threads=args.threads, progress=progress)
-        else:
-            calibration, written = run_job(job, n_threads=args.threads, progress=progress)
-        if args.report is not None:
-            written.append(report_job(args.report, job, images, calibration, command_of(args)))
-    if args.json:
-        print(json.dumps(calibration.as_dict(), indent=1))
-    else:
-        print(calibration)
-        for note in calibration.notes:
-            print(f"  note: {note}")
-        if isinstance(calibration, Calibration):
-            print(f"  {calibration.reason}; {len(calibration.history)} iterations, {calibration.seconds:.1f} s")
-        print("  wrote " + ", ".join(str(p) for p in written))
-    if isinstance(calibration, Calibration) and (exported := export(job, calibration)) and not args.json:
-        print("  exported " + ", ".join(str(p) for p in exported))
-    if args.show:
-        from midas.plot import show
 
-        if isinstance(calibration, Calibration):
-            show(*(calibration.plot(which) for which in ("overview", "details")))
-        else:
-            show(calibration.plot())
-    return 0 if calibration.verdict == "good" else 1
+
+def _say(calibration: Calibration | JointCalibration, written: list[Path]) -> None:
+    """Print the result for people."""
+    from midas.calibration import Calibration
+
+    print(calibration)
+    for note in calibration.notes:
+        print(f"  note: {note}")
+    if isinstance(calibration, Calibration):
+        print(f"  {calibration.reason}; {len(calibration.history)} iterations, {calibration.seconds:.1f} s")
+    print("  wrote " + ", ".join(str(p) for p in written))
+
+
+def _show(calibration: Calibration | JointCalibration) -> None:
+    """Show the pictures in windows."""
+    from midas.calibration import Calibration
+    from midas.plot import show
+
+    if isinstance(calibration, Calibration):
+        show(*(calibration.plot(which) for which in ("overview", "details")))
+    else:
+        show(calibration.plot())

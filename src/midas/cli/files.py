@@ -82,20 +82,6 @@ def add_threshold(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def add_cluster(parser: argparse.ArgumentParser) -> None:
-    """Add what names a cluster."""
-    cluster = parser.add_argument_group("where one machine is not enough (pip install midas-xrd[cluster])")
-    cluster.add_argument("--scheduler", metavar="ADDRESS", help="a running dask cluster: tcp://host:8786, or its .json "
-                         "(default: none)")  # fmt: skip
-    cluster.add_argument(
-        "--cluster",
-        metavar="KIND",
-        help="start a dask cluster: local, slurm, pbs, lsf, sge or htcondor (set up in dask's jobqueue.yaml) "
-        "(default: none)",
-    )
-    cluster.add_argument("--workers", type=int, metavar="N", help="workers of the cluster that is started (default: 2)")
-
-
 def series_files(args: argparse.Namespace) -> SeriesFiles:
     """Return the files that a command was given."""
     from midas.cake.series import SeriesFiles

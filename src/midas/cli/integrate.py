@@ -12,13 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from midas.cli.files import add_cluster, add_dark, add_images, add_threshold, series_files
+from midas.cli.cluster import add_cluster, executor_of, warn_of_cores
+from midas.cli.files import add_dark, add_images, add_threshold, series_files
 from midas.cli.report import add_report, check, command_of
 from midas.errors import InputError
 
 if TYPE_CHECKING:
-    from concurrent.futures import Executor
-
     from midas.cake.series import CakedSeries
     from midas.io.parameters import Parameters
 
@@ -199,6 +198,8 @@ def run(args: argparse.Namespace) -> int:
 
     _check_numbers(args)
     logging.getLogger("midas").setLevel(args.log_level)
+    warn_of_cores(args, "-nCPUs", args.threads or None)
+    warn_of_cores(args, "-nCPUsLocal", args.local_threads or None)
     files = replace(series_files(args), flat=args.flat_file)
     if args.param_file is None:
         raise InputError(
@@ -247,24 +248,6 @@ def _logged(log: Path | None, folder: Path) -> Iterator[None]:
 
     with output_folder(folder), log_onto(log):
         yield
-
-
-@contextlib.contextmanager
-def executor_of(args: argparse.Namespace) -> Iterator[tuple[Executor | None, int]]:
-    """Yield the cluster that was asked for and how much it does at a time; None for this machine."""
-    if args.workers is not None and args.cluster is None:
-        raise InputError(
-            f"--workers {args.workers} is for a cluster that is started; name its kind with --cluster, or leave it out"
-        )
-    if args.scheduler is None and args.cluster is None:
-        yield None, 0
-        return
-    from midas.cake.cluster import cluster_executor
-
-    with cluster_executor(
-        scheduler=args.scheduler, cluster=args.cluster, n_workers=2 if args.workers is None else args.workers
-    ) as found:
-        yield found
 
 
 def _report(done: CakedSeries, seconds: float, *, as_json: bool, page: Path | None) -> None:

@@ -8,7 +8,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from midas.cli.files import add_cluster
+from midas.cli.cluster import add_cluster, executor_of, warn_of_cores
 from midas.cli.recipe import add_recipe, print_recipe, recipe, warn_of_empty_pictures
 from midas.cli.report import add_report, check, command_of
 from midas.errors import InputError
@@ -24,7 +24,15 @@ def add_parser(subparsers: Any) -> None:
         epilog="Example: midas refine --data x.zarr.zip --cif CeO2.cif --limits 3 15\n"
         "Exit status: 0 done, 1 some histograms failed, 2 bad input or no GSAS-II, 3 none could be refined.",
     )
-    data = parser.add_argument_group("data and phases")
+    _add_data(parser.add_argument_group("data and phases"))
+    _add_fitted(parser.add_argument_group("what is fitted"))
+    add_recipe(parser.add_argument_group("recipe"))
+    _add_control(parser.add_argument_group("control"))
+    add_cluster(parser)
+    _add_results(parser.add_argument_group("results"))
+
+
+def _add_data(data: argparse._ArgumentGroup) -> None:
     data.add_argument(
         "data_file", nargs="?", type=Path, metavar="CAKED_FILE", help="caked file (.zarr.zip); the same as --data"
     )
@@ -37,7 +45,9 @@ def add_parser(subparsers: Any) -> None:
         metavar="FILE",
         help="instrument parameters that win over the file's (default: x.zarr.instprm or x.instprm beside the data)",
     )
-    fitted = parser.add_argument_group("what is fitted")
+
+
+def _add_fitted(fitted: argparse._ArgumentGroup) -> None:
     fitted.add_argument(
         "--limits", type=float, nargs=2, metavar=("LOW", "HIGH"), help="2theta range fitted [deg] (default: all)"
     )
@@ -60,16 +70,12 @@ def add_parser(subparsers: Any) -> None:
         "--eta", type=float, nargs=2, metavar=("FROM", "TO"),
         help="refine azimuths in this range [deg], e.g. 170 -170 (default: all)",
     )  # fmt: skip
-    add_recipe(parser.add_argument_group("recipe"))
-    _add_control(parser.add_argument_group("control"))
-    add_cluster(parser)
-    _add_results(parser.add_argument_group("results"))
 
 
 def _add_control(control: argparse._ArgumentGroup) -> None:
     control.add_argument(
-        "--nCPUs", "-nCPUs", "--n-cpus", dest="n_cpus", type=int, default=1, metavar="N",
-        help="histograms refined at the same time, 0 for every core (default: 1)",
+        "--nCPUs", "-nCPUs", "--n-cpus", dest="n_cpus", type=int, metavar="N",
+        help="histograms refined at the same time, 0 for every core; a cluster has its own number (default: 1)",
     )  # fmt: skip
     control.add_argument(
         "--engine", choices=["gsas2"], default="gsas2", help="what refines (default: gsas2, the only one so far)"
@@ -109,7 +115,6 @@ def _add_results(results: argparse._ArgumentGroup) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Refine and return the exit status."""
-    from midas.cli.integrate import executor_of
     from midas.cli.progress import progress_bar
     from midas.refine import draw_pictures, run_refinement
     from midas.refine.report import exit_status, summary_lines, written_lines
@@ -126,11 +131,11 @@ def run(args: argparse.Namespace) -> int:
     if not args.cif:
         raise InputError("no phase to refine: name at least one CIF file with --cif")
     if args.check:
-        if args.report is not None:
-            raise InputError("--check refines nothing that --report could tell of; drop one of them")
+        _refuse_beside_check(args)
         return run_check(args, data)
     check(args, args.out)
     warn_of_empty_pictures(args)
+    warn_of_cores(args, "--nCPUs", args.n_cpus)
     if args.verbose:
         logging.getLogger("midas").setLevel(logging.INFO)
     with progress_bar("refining") as progress, executor_of(args) as (executor, n_workers):
@@ -141,7 +146,7 @@ def run(args: argparse.Namespace) -> int:
             instprm=args.instprm,
             bkg_terms=args.bkg_terms,
             limits=args.limits,
-            n_cpus=n_workers if executor is not None else args.n_cpus,
+            n_cpus=n_workers if executor is not None else 1 if args.n_cpus is None else args.n_cpus,
             executor=executor,
             exclude=args.exclude,
             stages=recipe(args),
@@ -158,12 +163,28 @@ def run(args: argparse.Namespace) -> int:
     if args.plots:
         with progress_bar("drawing") as progress:
             draw_pictures(args.out, progress=progress)
-    page = [] if args.report is None else [f"  report: {report_refinement(args.report, args.out, command_of(args))}"]
+    page = None if args.report is None else str(report_refinement(args.report, args.out, command_of(args)))
     if args.json:
-        print(json.dumps(summary, allow_nan=False))
+        print(json.dumps(summary if page is None else {**summary, "report": page}, allow_nan=False))
     else:
-        print("\n".join([*summary_lines(summary, verbose=args.verbose), "", *written_lines(args.out), *page]))
+        told = [*summary_lines(summary, verbose=args.verbose), "", *written_lines(args.out)]
+        print("\n".join(told if page is None else [*told, f"  report: {page}"]))
     return exit_status(summary)
+
+
+def _refuse_beside_check(args: argparse.Namespace) -> None:
+    """Refuse what is of a refinement: a check makes none, on this machine."""
+    beside = (
+        ("--report", args.report is not None, "tell of"),
+        ("--plots", args.plots, "draw"),
+        ("-skipExisting", args.skip_existing, "take up again"),
+        ("--scheduler", args.scheduler is not None, "share out"),
+        ("--cluster", args.cluster is not None, "share out"),
+        ("--workers", args.workers is not None, "share out"),
+    )
+    for flag, is_given, does in beside:
+        if is_given:
+            raise InputError(f"--check refines nothing that {flag} could {does}; drop one of them")
 
 
 def run_check(args: argparse.Namespace, data: Path) -> int:

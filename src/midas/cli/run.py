@@ -17,7 +17,7 @@ from midas.errors import InputError
 if TYPE_CHECKING:
     from midas.pipeline import PipelineJob, PipelineResult
 
-_STREAM_VALUES = ("--folder", "--pva-ip", "--output-h5", "--stream-data-loc", "--zarr-output")
+_STREAM_VALUES = ("--folder", "--pva-ip", "--output-h5", "--dark", "--stream-data-loc", "--zarr-output")
 _STREAM_SWITCHES = ("--pva", "--compress", "--no-zarr")
 
 
@@ -253,7 +253,8 @@ def _refuse(args: argparse.Namespace) -> None:
         raise InputError("--backend stream is not there yet; write the frames to files and use the batch backend")
     for flag in (*_STREAM_VALUES, *_STREAM_SWITCHES):
         if getattr(args, flag.lstrip("-").replace("-", "_")):
-            raise InputError(f"{flag} belongs to the stream backend, which is not there yet; leave it out")
+            instead = "; the dark of image files is -darkFN" if flag == "--dark" else "; leave it out"
+            raise InputError(f"{flag} belongs to the stream backend, which is not there yet{instead}")
     if args.skip_integration and args.skip_refinement:
         raise InputError("--skip-integration and --skip-refinement leave nothing to do; drop one; with the first one "
                          "name the caked file with --zarr-file")  # fmt: skip

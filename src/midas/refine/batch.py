@@ -170,7 +170,7 @@ def run_refinement(
     cake = read_cake_file(path)
     check_cake(cake, path)
     chosen = choose_histograms(cake, histograms, omega, eta)
-    check_reach(cake, options.limits)
+    check_reach(cake, options.limits, options.excluded)
     with output_folder(options.output_dir):
         if workers is not None:
             return refine_cake(cake, path, options, workers.command, chosen, progress, workers=workers)
@@ -212,9 +212,9 @@ def check_calibration(
     phases = [(p.name, calibrant_from_cif(p.path)) for p in check_phases(cif_files)]
     cake = read_cake_file(Path(data_file))
     check_cake(cake, Path(data_file))
+    check_reach(cake, bounds, regions)
     if bounds is not None:
         regions = (*regions, (0.0, bounds[0]), (bounds[1], 180.0))
-    check_reach(cake, bounds)
     chosen = choose_histograms(cake, histograms, omega, eta)
     lineouts = list(iterate_lineouts(cake, chosen, excluded=regions))
     return check_rings(lineouts, phases, read_instrument(dict(cake.instrument))[0].wavelength)
@@ -224,6 +224,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     """Refuse settings of `run_refinement` that it would refuse, before there is a caked file to refine."""
     check_instprm(settings.get("instprm"), Path("none.zarr.zip"))
     check_limits(settings.get("limits"))
+    check_excluded(settings.get("exclude"))
     check_terms(settings.get("bkg_terms", 6))
 
 

@@ -32,16 +32,35 @@ def check_limits(limits: Sequence[float] | None) -> Range | None:
     return None if limits is None else _two_theta_range("limits are", limits)
 
 
-def check_reach(cake: CakeFile, limits: Range | None) -> None:
-    """Refuse limits of 2θ [deg] between which the file has no data at all."""
+def check_reach(cake: CakeFile, limits: Range | None, excluded: Sequence[Range] = ()) -> None:
+    """Refuse limits of 2θ [deg] between which the file has no data at all, and excluded regions that leave none."""
     two_theta = np.asarray(cake.two_theta)[np.asarray(cake.bin_area) > 0.0]
-    if limits is None or len(two_theta) == 0:
+    if len(two_theta) == 0:
         return
-    if not ((two_theta >= limits[0]) & (two_theta <= limits[1])).any():
-        raise InputError(
-            f"limits are {limits[0]:g} to {limits[1]:g} deg, but the data are from {two_theta.min():.4g} to "
-            f"{two_theta.max():.4g}; choose limits among them"
-        )
+    reach = f"the data are from {two_theta.min():.4g} to {two_theta.max():.4g}"
+    within = "the data"
+    if limits is not None:
+        two_theta = two_theta[(two_theta >= limits[0]) & (two_theta <= limits[1])]
+        within = f"what lies between the limits, {limits[0]:g} and {limits[1]:g} deg"
+        if len(two_theta) == 0:
+            raise InputError(f"limits are {limits[0]:g} to {limits[1]:g} deg, but {reach}; choose limits among them")
+    if not is_kept(two_theta, excluded).any():
+        regions = ", ".join(f"{low:g} to {high:g}" for low, high in excluded)
+        raise InputError(f"the excluded regions, {regions} deg, leave nothing of {within}; {reach}; exclude less")
+
+
+def is_kept(two_theta: NDArray[np.float64], excluded: Sequence[Range]) -> NDArray[np.bool_]:
+    """Return which 2θ [deg] lie in none of the excluded regions, whose ends belong to them.
+
+    Examples
+    --------
+    >>> is_kept(np.array([2.9, 3.0, 3.5, 3.6]), [(3.0, 3.5)])
+    array([ True, False, False,  True])
+    """
+    kept = np.ones(two_theta.shape, dtype=bool)
+    for low, high in excluded:
+        kept &= (two_theta < low) | (two_theta > high)
+    return kept
 
 
 def check_excluded(regions: Iterable[Sequence[float]] | None) -> tuple[Range, ...]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from midas.errors import GeometryError, InputError
 from midas.geometry import check_distance
 from midas.io.gsas_zarr import INSTRUMENT_DEFAULTS
+from midas.refine.choices import is_kept
 from midas.refine.job import Instrument
 from midas.refine.sharing import shared_by_points
 from midas.units import CENTIDEGREE, UM_PER_MM
@@ -109,9 +110,7 @@ def _lineout(
     x = np.asarray(cake.two_theta[:, eta_index], dtype=np.float64)
     stored = np.asarray(cake.intensity[sum_index, :, eta_index], dtype=np.float64)
     variance = None if cake.variance is None else np.asarray(cake.variance[sum_index, :, eta_index], dtype=np.float64)
-    unmasked = (area > 0) & np.isfinite(area) & np.isfinite(x)
-    for low, high in excluded:
-        unmasked &= (x < low) | (x > high)
+    unmasked = (area > 0) & np.isfinite(area) & np.isfinite(x) & is_kept(x, excluded)
     y, sigma = intensity_and_sigma(stored, area, frames, variance)
     in_range = unmasked if limits is None else unmasked & (x >= limits[0]) & (x <= limits[1])
     usable = unmasked & np.isfinite(y) & np.isfinite(sigma) & (sigma > 0)
