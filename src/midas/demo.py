@@ -23,6 +23,7 @@ from midas.grid import CakeGrid
 from midas.io.atomic import atomic_path, output_folder
 from midas.io.gsas_zarr import SUFFIX
 from midas.simulation import SimulationOptions, simulate, simulate_scan, write_cif
+from midas.units import UM_PER_MM
 
 logger = logging.getLogger(__name__)
 
@@ -224,7 +225,7 @@ def compare(
     """Return found, true and esd of the geometry and, where there is one, of the refined cell (mean over lineouts)."""
     g, e = calibration.geometry, calibration.esd
     rows = [
-        Comparison("distance", "mm", g.distance / 1000, TRUTH.distance / 1000, e["distance"] / 1000),
+        Comparison("distance", "mm", g.distance / UM_PER_MM, TRUTH.distance / UM_PER_MM, e["distance"] / UM_PER_MM),
         Comparison("beam centre y", "px", g.beam_center[0], TRUTH.beam_center[0], e["beam_center_y"]),
         Comparison("beam centre z", "px", g.beam_center[1], TRUTH.beam_center[1], e["beam_center_z"]),
         Comparison("tilt y", "deg", g.tilts[1], TRUTH.tilts[1], e["tilt_y"]),

@@ -160,7 +160,7 @@ class Geometry:
         """Return a table for notebooks."""
         (y, z), terms = self.beam_center, {name: value for name, value in self.distortion.items() if value}
         rows = {
-            "distance": f"{self.distance:.2f} µm ({self.distance / 1000:.4f} mm)",
+            "distance": f"{self.distance:.2f} µm ({self.distance / UM_PER_MM:.4f} mm)",
             "beam centre": f"y {y:.4f}, z {z:.4f} px",
             "pixel size": f"{self.pixel_size:g} µm",
             "wavelength": f"{self.wavelength:.7g} Å ({energy_from_wavelength(self.wavelength):.4f} keV)",

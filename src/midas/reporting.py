@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,22 +73,18 @@ def write_report(path: Path | str, *things: Reported, title: str = "", command: 
     named: list[tuple[str, Path | str | None]] = []
     versions: dict[str, str] = {}
     settings: dict[str, Any] = {}
-    caked: list[Any] = []
-    for thing in (*things, None):
-        if caked and not _is_cake(thing):
-            parts += _cakes(caked, len(parts))
-            caked = []
-        if thing is None:
-            break
-        if _is_cake(thing):
-            caked.append(thing)
-            named += [("caked file", thing)] if isinstance(thing, (str, Path)) else []
+    for is_caked, group in itertools.groupby(things, key=_is_cake):
+        some = list(group)
+        if is_caked:
+            parts += _cakes(some, len(parts))
+            named += [("caked file", thing) for thing in some if isinstance(thing, (str, Path))]
             continue
-        made, of_it, engine, how = _parts_of(thing, len(parts))
-        parts += made
-        named += of_it
-        versions |= engine
-        settings |= how
+        for thing in some:
+            made, of_it, engine, how = _parts_of(thing, len(parts))
+            parts += made
+            named += of_it
+            versions |= engine
+            settings |= how
     about = Provenance(command=command, inputs=input_entries(named), versions=versions, settings=settings)
     words = ", ".join(dict.fromkeys(part.title.lower() for part in parts))
     return write_page(path, title or f"midas: {words}", parts, about)

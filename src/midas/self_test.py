@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from midas.units import UM_PER_MM
+
 if TYPE_CHECKING:
     from midas.calibration import Calibration
     from midas.geometry import Geometry
@@ -80,7 +82,7 @@ def run_self_test(*, n_threads: int = 0) -> SelfTest:
     g = calibration.geometry
     quantities = [
         Quantity("pixels changed by a file", "px", float(np.count_nonzero(read != image)), 0.0, 0.0),
-        Quantity("distance", "mm", g.distance / 1e3, truth.distance / 1e3, 0.01),
+        Quantity("distance", "mm", g.distance / UM_PER_MM, truth.distance / UM_PER_MM, 0.01),
         Quantity("beam centre y", "px", g.beam_center[0], truth.beam_center[0], 0.01),
         Quantity("beam centre z", "px", g.beam_center[1], truth.beam_center[1], 0.01),
         Quantity("tilt y", "deg", g.tilts[1], truth.tilts[1], 0.02),

@@ -69,6 +69,19 @@ def test_a_lost_cluster_fails_what_is_out_and_takes_no_more(watched):
         executor.submit(len, "abc")
 
 
+def test_a_task_that_goes_out_while_the_cluster_is_lost_fails_too(watched, monkeypatch):
+    client, inner, executor = watched
+
+    def lose(*_):
+        client.status = "connecting"
+        executor._watcher.join(timeout=20)  # which has looked at what is out before this task is among it
+        inner.futures.append(Future())
+        return inner.futures[-1]
+
+    monkeypatch.setattr(inner, "submit", lose)
+    assert isinstance(executor.submit(len, "abc").exception(timeout=20), ClusterError)
+
+
 def test_a_cluster_without_workers_is_told_of_once(watched, monkeypatch, caplog):
     client, _, executor = watched
     monkeypatch.setattr(cluster_watch, "_PATIENCE", 0.05)

@@ -10,7 +10,7 @@ from midas.cli import main
 from midas.errors import InputError
 from midas.io.gsas_zarr import write_cake_file
 from midas.refine.batch import check_calibration
-from midas.refine.check import RingShift, judge_shifts
+from midas.refine.check import RingShift, check_rings, judge_shifts
 
 X = np.arange(5.0, 22.0, 0.01)
 A, WAVELENGTH = 5.41165, 0.413263
@@ -144,8 +144,10 @@ def test_no_signal_is_no_consistency(scan, cif):
 
 
 def test_nothing_to_check_is_refused(scan, cif):
-    with pytest.raises(InputError, match="no lineout holds data"):
+    with pytest.raises(InputError, match="leave nothing of the data"):
         check_calibration(scan(), [cif], exclude=[(1.0, 25.0)])
+    with pytest.raises(InputError, match="no lineout holds data"):
+        check_rings([], [], 0.2)
 
 
 def test_command_prints_a_table_or_json_and_says_it_by_its_status(scan, cif, tmp_path, capsys):

@@ -7,7 +7,8 @@ import pytest
 
 from midas.io.gsas_zarr import write_cake_file
 from midas.refine import run_refinement
-from midas.refine.residual import background_advice, smooth_share
+from midas.refine.judge import MAX_AUTO_TERMS
+from midas.refine.residual import SMOOTH_TERMS, background_advice, smooth_share
 
 X = np.arange(3.0, 16.0, 0.01)
 SIGMA = 2.0
@@ -64,3 +65,7 @@ def test_a_fit_over_a_hump_advises_more_terms(gsas2, synthetic, cake_of, tmp_pat
         in plain["histograms"][0]["reason"]
     )
     assert "--bkg-terms" not in (auto["histograms"][0]["reason"] or "")
+
+
+def test_smooth_is_what_a_background_chosen_by_the_data_could_take_in():
+    assert SMOOTH_TERMS == MAX_AUTO_TERMS

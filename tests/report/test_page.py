@@ -223,6 +223,8 @@ def test_nothing_to_report_and_things_that_are_none_are_refused(tmp_path):
         midas.write_report(tmp_path / "a.html")
     with pytest.raises(InputError, match="int cannot be reported"):
         midas.write_report(tmp_path / "a.html", 3)
+    with pytest.raises(InputError, match="NoneType cannot be reported"):
+        midas.write_report(tmp_path / "a.html", None, pages.cake(2))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -7,7 +7,7 @@ import logging
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, InvalidStateError
 from typing import Any
 
 from midas.errors import ClusterError
@@ -61,6 +61,8 @@ class WatchedExecutor(Executor):
             self._open[outer] = inner
         outer.add_done_callback(self._forget)
         inner.add_done_callback(lambda done: self._hand_on(done, outer))
+        if self._lost:  # meanwhile: the watch may have looked before this one was there
+            self._end(outer, self._error())
         return outer
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -81,12 +83,12 @@ class WatchedExecutor(Executor):
         elif (error := inner.exception()) is not None:
             self._end(outer, error)
         else:
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(InvalidStateError):
                 outer.set_result(inner.result())
 
     @staticmethod
     def _end(outer: Future[Any], error: BaseException) -> None:
-        with contextlib.suppress(Exception):  # it is done already, or was cancelled meanwhile
+        with contextlib.suppress(InvalidStateError):  # it is done already, or was cancelled meanwhile
             outer.set_exception(error)
 
     def _error(self) -> ClusterError:

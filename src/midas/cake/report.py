@@ -30,6 +30,7 @@ MOST_FILES = 40
 """Files that are read for a report; of more, this many at even distances."""
 _MOST_RADII, _MOST_ETA, _MOST_PROFILE, _MOST_SUMS = 600, 180, 2000, 200
 _MOST_LISTED = 30
+_SAME_BIN = 6  # decimals of an angle [deg] in which the bins of files agree that are shown together
 
 
 @dataclass
@@ -78,7 +79,8 @@ def _groups(shown: Sequence[Path | str | Cake | CakeFile]) -> list[_Reduced]:
     for thing in shown:
         file, label, n_sums = _opened(thing, len(shown))
         two_theta, eta = _axes(file)
-        key = (file.intensity.shape[1:], *np.round((*two_theta[[0, -1]], *eta[[0, -1]]), 9))
+        places = (np.round(axis, _SAME_BIN).tobytes() for axis in (two_theta, eta))
+        key = (file.intensity.shape[1:], bool(file.metadata.get("normalized", True)), *places)
         if key not in groups:
             groups[key] = _started(file, two_theta, eta, len(shown))
         groups[key].n_sums += n_sums

@@ -36,6 +36,7 @@ from midas.calibration.residuals import (
 )
 from midas.calibration.seed import Seed
 from midas.calibration.signal import RingSignal
+from midas.calibration.values import correlations
 from midas.crystal import Rings
 from midas.geometry import RADIAL_TERMS, distortion_coefficients
 
@@ -217,9 +218,7 @@ def _root(variance: float) -> float:
 
 def _correlated(fit: GeometryFit) -> tuple[tuple[str, str, float], ...]:
     names = parameter_names(fit.parameters)
-    sigma = np.sqrt(np.diag(fit.covariance))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        r = np.nan_to_num(fit.covariance / np.outer(sigma, sigma))
+    r = np.nan_to_num(correlations(fit.covariance))
     # That a panel may slide along the rings is no news: its shifts are told apart by their prior.
     panel = np.array([name.startswith("panel_") for name in names])
     rows, columns = np.nonzero(np.triu((np.abs(r) > _CORRELATED) & ~np.outer(panel, panel), 1))

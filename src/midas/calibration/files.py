@@ -15,6 +15,7 @@ import numpy as np
 from midas.calibration.panels import panel_esds
 from midas.calibration.pictures import Artist
 from midas.calibration.tables import write_tables
+from midas.calibration.values import correlations
 from midas.crystal import CALIBRANT_NAMES, calibrant
 from midas.detector import transform_image
 from midas.errors import InputError
@@ -39,7 +40,8 @@ EXCHANGE_NAMES = ("geometry.poni", "geometry.imctrl")
 """The geometry for pyFAI and for GSAS-II."""
 REPLACED_NAMES = (*EXCHANGE_NAMES, "geometry.spline", PANEL_SHIFTS_NAME)
 """Files that not every calibration writes."""
-_STRONG_CORRELATION = 0.95
+STRONG_CORRELATION = 0.95
+"""From where on a pair of parameters is named."""
 
 
 def summary(calibration: Calibration) -> dict[str, Any]:
@@ -47,8 +49,7 @@ def summary(calibration: Calibration) -> dict[str, Any]:
     seed, panels = calibration.seed, calibration.geometry.panels
     sigma = np.sqrt(np.diag(calibration.covariance))
     by_name = dict(zip(calibration.parameters, sigma.tolist(), strict=True))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        correlation = calibration.covariance / np.outer(sigma, sigma)
+    correlation = correlations(calibration.covariance)
     content: dict[str, Any] = plain_values(
         {
             "verdict": calibration.verdict,
@@ -95,7 +96,7 @@ def summary(calibration: Calibration) -> dict[str, Any]:
 
 def _strong_correlations(names: tuple[str, ...], correlation: FloatArray) -> list[dict[str, Any]]:
     """Return the pairs of parameters that the points tell apart badly."""
-    pairs = zip(*np.nonzero(np.abs(np.triu(correlation, 1)) > _STRONG_CORRELATION), strict=True)
+    pairs = zip(*np.nonzero(np.abs(np.triu(correlation, 1)) > STRONG_CORRELATION), strict=True)
     return [{"between": [names[i], names[k]], "correlation": float(correlation[i, k])} for i, k in pairs]
 
 

@@ -14,6 +14,7 @@ from midas.calibration.pictures import Artist
 from midas.calibration.plot import COLORS
 from midas.io.atomic import atomic_path
 from midas.notebooks import shown_in_notebooks
+from midas.units import UM_PER_MM
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -141,7 +142,7 @@ def _draw_means(joint: JointCalibration, axes: Axes) -> None:
 
 def _draw_way(joint: JointCalibration, axes: Axes) -> None:
     """Draw how the beam centre moves with the distance: a straight line is a rail at an angle to the beam."""
-    distance = np.array([c.geometry.distance for c in joint.images]) / 1000.0
+    distance = np.array([c.geometry.distance for c in joint.images]) / UM_PER_MM
     center = np.array([c.geometry.beam_center for c in joint.images])
     for k, name in enumerate(("y", "z")):
         esd = [c.esd.get(f"beam_center_{name}", 0.0) for c in joint.images]

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from midas.calibration.result import Calibration
+from midas.calibration.values import correlations
 from midas.geometry import FloatArray
+from midas.units import UM_PER_MM
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -78,9 +78,9 @@ class JointCalibration:
             lines.append(f"  parallax     {self.parallax:.1f}{esd} µm")
         for name, image, alone in zip(self.names, self.images, self.alone, strict=True):
             g, esd_um = image.geometry, image.esd.get("distance", 0.0)
-            known = f"± {esd_um / 1000:.4f}" if esd_um > 0.0 else "(not refined)"
+            known = f"± {esd_um / UM_PER_MM:.4f}" if esd_um > 0.0 else "(not refined)"
             lines.append(
-                f"  {name}: distance {g.distance / 1000:.4f} {known} mm, "
+                f"  {name}: distance {g.distance / UM_PER_MM:.4f} {known} mm, "
                 f"beam y {g.beam_center[0]:.4f}, z {g.beam_center[1]:.4f} px, mean strain "
                 f"{image.mean_strain * 1e6:.1f} µε ({alone.mean_strain * 1e6:.1f} alone)"
             )
@@ -110,9 +110,7 @@ class JointCalibration:
     @property
     def correlation(self) -> FloatArray:
         """Correlations of the refined parameters, shape (n, n); NaN where the covariance is singular."""
-        sigma = np.sqrt(np.diag(self.covariance))
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.asarray(self.covariance / np.outer(sigma, sigma))
+        return correlations(self.covariance)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the content of the joint `calibration.json`: plain numbers, strings and lists."""

@@ -12,6 +12,7 @@ import numpy as np
 from midas.calibration.parallax import closest, parallax_doubts
 from midas.calibration.verdict import downgraded
 from midas.errors import InputError
+from midas.units import UM_PER_MM
 
 if TYPE_CHECKING:
     from midas.calibration.joint_result import JointCalibration
@@ -89,8 +90,8 @@ def _doubts_of_image(joint: JointCalibration, k: int, settings: Mapping[str, Any
         off = shares[k] / float(np.median(shares)) - 1.0
         if abs(off) > _OFF_RAIL:
             doubts.append(
-                f"its rings alone give a distance of {alone.geometry.distance / 1000:.2f} mm, {off:+.1%} off its place "
-                "among the others; check its detector position or distance"
+                f"its rings alone give a distance of {alone.geometry.distance / UM_PER_MM:.2f} mm, {off:+.1%} off its "
+                "place among the others; check its detector position or distance"
             )
     return tuple(doubts)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from midas.calibration.values import read_out
 from midas.errors import InputError
 from midas.notebooks import shown_in_notebooks
+from midas.units import UM_PER_MM
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -87,7 +88,7 @@ def _draw_banner(calibration: Calibration, figure: Figure) -> float:
     figure.text(
         0.155,
         middle,
-        f"{calibration.rings.name}    distance {g.distance / 1000:.3f} mm    beam y {g.beam_center[0]:.2f}, "
+        f"{calibration.rings.name}    distance {g.distance / UM_PER_MM:.3f} mm    beam y {g.beam_center[0]:.2f}, "
         f"z {g.beam_center[1]:.2f} px    mean strain {calibration.mean_strain * 1e6:.1f} µε "
         f"(held out {calibration.held_out_strain * 1e6:.1f})",
         color="white",

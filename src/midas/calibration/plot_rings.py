@@ -85,21 +85,30 @@ def in_sectors(eta: FloatArray) -> npt.NDArray[np.bool_]:
     return np.asarray((np.floor(eta / _SECTOR) % 2 == 0) & (eta < 180.0))
 
 
-def _draw_predicted(calibration: Calibration, axes: Axes) -> None:
-    """Draw the rings as one line, cut where it leaves the panel."""
+def predicted_arcs(calibration: Calibration) -> tuple[FloatArray, FloatArray]:
+    """Return the rings as one line on the image, y and z [px], shape (n,).
+
+    NaN breaks it at the panel's edges, in every other sector, and from ring to ring.
+    """
     n_z, n_y = calibration.image.shape
     eta = np.arange(-180.0, 180.0, 1.0)
     radius = np.array([ring.radius for ring in calibration.ring_table])
     if len(radius) == 0:
-        return
+        return np.zeros(0), np.zeros(0)
     y, z = calibration.geometry.to_pixel(radius[:, None], eta[None, :], n_threads=1)
     with np.errstate(invalid="ignore"):
         shown = in_sectors(eta) & (y > -0.5) & (y < n_y - 0.5) & (z > -0.5) & (z < n_z - 0.5)
-    if not shown.any():
-        return  # a long line of nothing but NaN: matplotlib 3.7 fails on it
-    y, z = np.where(shown, y, np.nan), np.where(shown, z, np.nan)
     cut = np.full((len(radius), 1), np.nan)
-    axes.plot(np.hstack([y, cut]).ravel(), np.hstack([z, cut]).ravel(), "-", color=PREDICTED, lw=0.9)
+    y, z = (np.hstack([np.where(shown, v, np.nan), cut]).ravel() for v in (y, z))
+    kept = np.isfinite(y) | np.isfinite(np.roll(y, 1))  # one break is as good as many
+    return y[kept], z[kept]
+
+
+def _draw_predicted(calibration: Calibration, axes: Axes) -> None:
+    """Draw the rings as one line, cut where it leaves the panel."""
+    y, z = predicted_arcs(calibration)
+    if len(y):
+        axes.plot(y, z, "-", color=PREDICTED, lw=0.9)
 
 
 def _draw_beam(center: tuple[float, float], shape: tuple[int, int], axes: Axes) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from midas.calibration.files import PICTURE_NAMES
+from midas.calibration.files import PICTURE_NAMES, STRONG_CORRELATION
 from midas.calibration.plot_rings import (
     PREDICTED,
     binned,
@@ -20,13 +20,15 @@ from midas.calibration.plot_rings import (
     level_limits,
     missing_rings,
     over_background,
+    predicted_arcs,
     unrolled_rings,
 )
 from midas.calibration.plot_strain import BLUE, GREY, RED, in_pixels, strain_limit
-from midas.calibration.values import label_of, read_out
+from midas.calibration.values import correlations, label_of, read_out
 from midas.report import Part
 from midas.report.encode import log_range, packed, packed_log, shown_range
 from midas.report.figures import GAP, Figure, axis, buttons, colorbar, layout, line, plot, points, table, verdict
+from midas.units import UM_PER_MM
 
 if TYPE_CHECKING:
     from midas.calibration.joint_result import JointCalibration
@@ -80,7 +82,7 @@ def joint_parts(joint: JointCalibration) -> list[Part]:
         f"{_held_out(joint.held_out_strain)}"
     )
     rows = [
-        (n, c.verdict, f"{c.geometry.distance / 1000:.4f}", *(f"{v:.3f}" for v in c.geometry.beam_center),
+        (n, c.verdict, f"{c.geometry.distance / UM_PER_MM:.4f}", *(f"{v:.3f}" for v in c.geometry.beam_center),
          f"{c.mean_strain * _MICRO:.1f}", f"{a.mean_strain * _MICRO:.1f}")
         for n, c, a in zip(joint.names, joint.images, joint.alone, strict=True)
     ]  # fmt: skip
@@ -97,7 +99,7 @@ def joint_parts(joint: JointCalibration) -> list[Part]:
 def record_part(record: Mapping[str, Any], folder: Path) -> Part:
     """Return the section of a calibration of which only its files are left: `calibration.json`, and the picture."""
     geometry, esd = record["geometry"], record["esd"]
-    distance = f"{record['calibrant']}, distance {geometry['distance'] / 1000:.3f} mm"
+    distance = f"{record['calibrant']}, distance {geometry['distance'] / UM_PER_MM:.3f} mm"
     words = f"{distance}, mean strain {record['mean_strain'] * _MICRO:.1f} µε; kept from an earlier run"
     body = verdict(record["verdict"].upper(), words, record["reasons"], kind=record["verdict"])
     picture = folder / PICTURE_NAMES["overview"]
@@ -118,7 +120,7 @@ def _held_out(strain: float) -> str:
 def _in_words(calibration: Calibration) -> str:
     g = calibration.geometry
     return (
-        f"{calibration.calibrant}, distance {g.distance / 1000:.3f} mm, beam y {g.beam_center[0]:.2f}, "
+        f"{calibration.calibrant}, distance {g.distance / UM_PER_MM:.3f} mm, beam y {g.beam_center[0]:.2f}, "
         f"z {g.beam_center[1]:.2f} px, mean strain {calibration.mean_strain * _MICRO:.1f} µε"
         f"{_held_out(calibration.held_out_strain)}"
     )
@@ -161,7 +163,7 @@ def _image(calibration: Calibration, cells: int) -> Figure:
         "hoverlabel": {"align": "left"},
         "hovertemplate": "y %{x:.0f}, z %{y:.0f} px<br>%{text} counts<extra></extra>",
     }  # fmt: skip
-    y, z = _predicted(calibration)
+    y, z = predicted_arcs(calibration)
     traces = [heat, line(y, z, "predicted rings", PREDICTED, width=1.2, hoverinfo="skip")]
     by, bz = calibration.geometry.beam_center
     near = -0.3 * n_y < by < 1.3 * n_y and -0.3 * n_z < bz < 1.3 * n_z
@@ -176,22 +178,6 @@ def _image(calibration: Calibration, cells: int) -> Figure:
 
 
 _HOVER_BEAM = "beam: y %{x:.3f}, z %{y:.3f} px<extra></extra>"
-
-
-def _predicted(calibration: Calibration) -> tuple[Any, Any]:
-    """Return the rings as one line on the image, cut at the panel's edges and in every other sector."""
-    n_z, n_y = calibration.image.shape
-    eta = np.arange(-180.0, 180.0, 1.0)
-    radius = np.array([ring.radius for ring in calibration.ring_table])
-    if len(radius) == 0:
-        return np.zeros(0), np.zeros(0)
-    y, z = calibration.geometry.to_pixel(radius[:, None], eta[None, :], n_threads=1)
-    with np.errstate(invalid="ignore"):
-        shown = in_sectors(eta) & (y > -0.5) & (y < n_y - 0.5) & (z > -0.5) & (z < n_z - 0.5)
-    cut = np.full((len(radius), 1), np.nan)
-    y, z = (np.hstack([np.where(shown, v, np.nan), cut]).ravel() for v in (y, z))
-    kept = np.isfinite(y) | np.isfinite(np.roll(y, 1))  # one break is as good as many
-    return y[kept], z[kept]
 
 
 def _unrolled_html(place: str) -> str:
@@ -366,14 +352,8 @@ def _bar_width(calibration: Calibration) -> float:
     return max(0.004 * (two_theta[-1] - two_theta[0]), 0.01) if two_theta else 0.1
 
 
-def _correlations(calibration: Calibration) -> Any:
-    sigma = np.sqrt(np.diag(calibration.covariance))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return calibration.covariance / np.outer(sigma, sigma)
-
-
 def _correlation(calibration: Calibration) -> Figure:
-    found = _correlations(calibration)[:_MOST_CORRELATED, :_MOST_CORRELATED]
+    found = correlations(calibration.covariance)[:_MOST_CORRELATED, :_MOST_CORRELATED]
     names = list(calibration.parameters[:_MOST_CORRELATED])
     heat = {
         "type": "heatmap", "x": names, "y": names, "z": packed(found, "f4"), "zmin": -1, "zmax": 1,
@@ -422,10 +402,10 @@ def _strong_html(calibration: Calibration) -> str:
     found = calibration.as_dict()["strong_correlations"]
     worst = sorted(found, key=lambda pair: -abs(pair["correlation"]))[:8]
     if not worst:
-        return "<p>No pair is correlated beyond 0.95.</p>"
+        return f"<p>No pair is correlated beyond {STRONG_CORRELATION:g}.</p>"
     said = "; ".join(f"{_said(p['between'][0])} and {_said(p['between'][1])} {p['correlation']:+.3f}" for p in worst)
     more = f"; {len(found) - len(worst)} more" if len(found) > len(worst) else ""
-    return f"<p>Beyond 0.95: {html.escape(said)}{more}.</p>"
+    return f"<p>Beyond {STRONG_CORRELATION:g}: {html.escape(said)}{more}.</p>"
 
 
 def _said(name: str) -> str:

@@ -20,6 +20,7 @@ from midas.calibration.seed import Seed
 from midas.crystal import Rings
 from midas.detector import Detector
 from midas.geometry import FloatArray, Geometry
+from midas.units import UM_PER_MM
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -138,7 +139,7 @@ class Calibration:
             f"Calibration: {self.verdict}, mean strain {self.mean_strain * 1e6:.1f} µε "
             f"(held out {self.held_out_strain * 1e6:.1f}) over {int(self.used.sum())} points "
             f"of {len(self.ring_table)} rings\n"
-            f"  distance     {g.distance / 1000:.4f} {said('distance', 4, 1e-3)} mm\n"
+            f"  distance     {g.distance / UM_PER_MM:.4f} {said('distance', 4, 1e-3)} mm\n"
             f"  beam centre  y {g.beam_center[0]:.4f} {said('beam_center_y', 4)}, "
             f"z {g.beam_center[1]:.4f} {said('beam_center_z', 4)} px\n"
             f"  tilts        y {g.tilts[1]:.4f} {said('tilt_y', 4)}, z {g.tilts[2]:.4f} {said('tilt_z', 4)} deg"

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from midas.errors import InputError
-from midas.geometry import ALL_TERMS, DISTORTION_NAMES, PHASES, Geometry
+from midas.geometry import ALL_TERMS, DISTORTION_NAMES, PHASES, FloatArray, Geometry
 from midas.units import UM_PER_MM
 
 if TYPE_CHECKING:
@@ -21,6 +23,19 @@ _LABELS = {
     "parallax": ("parallax", "µm", 1.0),
 }
 _ALWAYS = frozenset(_LABELS) - {"parallax"}
+
+
+def correlations(covariance: FloatArray) -> FloatArray:
+    """Return the correlations of a covariance, shape (n, n); NaN where it is singular.
+
+    Examples
+    --------
+    >>> correlations(np.array([[4.0, 1.0], [1.0, 1.0]])).tolist()
+    [[1.0, 0.5], [0.5, 1.0]]
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        sigma = np.sqrt(np.diag(covariance))
+        return np.asarray(covariance / np.outer(sigma, sigma))
 
 
 def label_of(name: str) -> tuple[str, str, float]:

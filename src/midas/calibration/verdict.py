@@ -10,6 +10,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from midas.units import UM_PER_MM
+
 if TYPE_CHECKING:
     from midas.calibration.evidence import Evidence
 
@@ -279,7 +281,7 @@ def _runner_up(e: Evidence) -> str | None:
     if e.runner_up is None:
         return None
     return (
-        f"a distance of {e.runner_up / 1000.0:.1f} mm explains the image nearly as well; give a distance or a beam "
+        f"a distance of {e.runner_up / UM_PER_MM:.1f} mm explains the image nearly as well; give a distance or a beam "
         "centre to choose"
     )
 

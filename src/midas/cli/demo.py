@@ -50,7 +50,8 @@ def run(args: argparse.Namespace) -> int:
         title = "midas demo, on simulated data"
         write_report(args.report, demo.calibration, demo.cake, *parts, title=title, command=command_of(args))
     if args.json:
-        print(json.dumps({"table": [asdict(r) for r in demo.table], "stopped": demo.stopped, "seconds": demo.seconds}))
+        found = {"table": [asdict(r) for r in demo.table], "stopped": demo.stopped, "seconds": demo.seconds}
+        print(json.dumps(found if args.report is None else {**found, "report": str(args.report)}))
     else:
         _print(demo)
         if args.report is not None:

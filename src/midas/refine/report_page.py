@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from midas.errors import FormatError
-from midas.io.gsas_zarr import SUFFIX
+from midas.io.gsas_zarr import SUFFIX, evenly
 from midas.refine.maps import Quantity, phase_quantities, quality_quantities, width_quantities
 from midas.refine.plot import MAX_GAP, TICK_COLOURS, Pattern, read_pattern
 from midas.refine.report import percent, phase_rows, worst
@@ -88,7 +88,7 @@ def _first(summary: Mapping[str, Any]) -> int:
     if not entries:
         return -1
     bad = worst(summary)
-    found = bad[0] if bad else max(entries, key=lambda e: _number(e["Rwp"]) if e["Rwp"] is not None else -1.0)
+    found = bad[0] if bad else max(entries, key=lambda e: -1.0 if e["Rwp"] is None else e["Rwp"])
     return next(i for i, e in enumerate(entries) if e is found)
 
 
@@ -157,8 +157,7 @@ def _which_curves(summary: Mapping[str, Any], folder: Path) -> tuple[list[int], 
     left = room - len(bad)
     chosen = [*bad, *rest[: left // 4]]
     others = sorted(set(there) - set(chosen))
-    n = left - left // 4
-    chosen += [others[round(i * (len(others) - 1) / max(n - 1, 1))] for i in range(n)]
+    chosen += evenly(others, left - left // 4)
     return sorted(set(chosen)), factor, len(there)
 
 

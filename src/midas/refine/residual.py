@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 SMOOTH_TERMS = 16
-"""Chebyshev terms that a background may have at most; what they can describe is smooth."""
+"""Chebyshev terms that a background may have where the data choose it; what they can describe is smooth."""
 MOSTLY_SMOOTH = 0.5
 """Share of the misfit from which more background terms are worth a try."""
 

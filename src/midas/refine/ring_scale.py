@@ -36,9 +36,8 @@ def common_scale(lineouts: Sequence[Lineout], two_theta: FloatArray, strength: F
     >>> round(common_scale([lineout], places, np.ones(6)), 3)
     0.02
     """
-    changes = np.arange(-round(REACH / STEP), round(REACH / STEP) + 1) * STEP
-    sines = np.sin(np.radians(two_theta / 2.0))[None, :] / (1.0 + changes)[:, None]
-    places = np.degrees(2.0 * np.arcsin(np.clip(sines, 0.0, 1.0)))
+    changes = np.asarray(np.arange(-round(REACH / STEP), round(REACH / STEP) + 1) * STEP, dtype=np.float64)
+    places = moved(two_theta[None, :], changes[:, None])
     chosen = lineouts[:: max(1, -(-len(lineouts) // MOST_LINEOUTS))]
     score = np.zeros(len(changes))
     for lineout in chosen:
@@ -47,8 +46,8 @@ def common_scale(lineouts: Sequence[Lineout], two_theta: FloatArray, strength: F
     return float(changes[int(np.argmax(score))]) if score.any() else 0.0
 
 
-def moved(two_theta: FloatArray, change: float) -> FloatArray:
-    """Return where rings lie [deg] when every d is larger by this share.
+def moved(two_theta: FloatArray, change: FloatArray | float) -> FloatArray:
+    """Return where rings lie [deg] when every d is larger by this share, by Bragg's law.
 
     Examples
     --------

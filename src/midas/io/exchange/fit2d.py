@@ -24,6 +24,7 @@ from midas.io.exchange.plane import (
     require_unmirrored,
     swing_and_twist,
 )
+from midas.units import UM_PER_MM
 
 _TWIST = "# AZIMUTH OFFSET (DEGREES)"
 
@@ -44,7 +45,7 @@ def write_fit2d(path: Path, geometry: Geometry, detector: Detector | None) -> li
     values: dict[str, float] = {
         "X-PIXEL SIZE (MICRONS)": plane.pixel_size,
         "Y-PIXEL SIZE (MICRONS)": plane.pixel_size,
-        "DISTANCE (MM)": plane.distance / 1000.0,
+        "DISTANCE (MM)": plane.distance / UM_PER_MM,
         "WAVELENGTH (ANGSTROMS)": plane.wavelength,
         "X-BEAM CENTRE (PIXELS)": plane.center[1] + 0.5,
         "Y-BEAM CENTRE (PIXELS)": plane.center[0] + 0.5,

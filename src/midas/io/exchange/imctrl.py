@@ -27,6 +27,7 @@ from midas.io.exchange.plane import (
     require_unmirrored,
     swing_and_twist,
 )
+from midas.units import UM_PER_MM
 
 
 def write_imctrl(path: Path, geometry: Geometry, detector: Detector | None) -> list[Path]:
@@ -42,8 +43,8 @@ def write_imctrl(path: Path, geometry: Geometry, detector: Detector | None) -> l
     plane = plane_of(geometry, shape)
     require_unmirrored(plane, geometry, "GSAS-II's .imctrl")
     tilt, rotation, twist = swing_and_twist(plane)
-    distance = plane.distance / 1000.0
-    edge = plane.pixel_size / 1000.0
+    distance = plane.distance / UM_PER_MM
+    edge = plane.pixel_size / UM_PER_MM
     values: dict[str, object] = {
         "type": "PWDR",
         "wavelength": plane.wavelength,
