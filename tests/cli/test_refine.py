@@ -148,3 +148,11 @@ def test_a_scheduler_file_of_another_kind(tmp_path, capsys):
     file.write_text("{}", encoding="utf-8")
     assert main(["refine", "x.zarr.zip", "--cif", "a.cif", "--scheduler", str(file)]) == 2
     assert "s.json is no scheduler file of dask" in capsys.readouterr().err
+
+
+def test_threads_beside_a_cluster_are_told_of_by_integrate(capsys):
+    words = ["integrate", "x.h5", "-paramFN", "missing.txt", "--cluster", "local"]
+    assert main([*words, "-nCPUs", "8"]) == 2
+    assert "-nCPUs 8 is of no account with a cluster" in capsys.readouterr().err
+    assert main([*words, "-nCPUs", "0"]) == 2
+    assert "of no account" not in capsys.readouterr().err

@@ -149,6 +149,8 @@ def run_refinement(
         raise InputError(f"{data_file} is a folder; name a caked file, NAME.zarr.zip")
     if n_cpus < 0:
         raise InputError(f"n_cpus is {n_cpus}; expected 1 or more, or 0 for every core")
+    if executor is not None and workers is not None:
+        raise InputError("executor and workers were both given; give one of them")
     if not time_limit > 0:
         raise InputError(f"time_limit is {time_limit} s; expected a positive number of seconds")
     phases = check_phases(cif_files)
@@ -246,8 +248,6 @@ def refine_cake(
     `workers` are used and left running.
     """
     begin = time.perf_counter()
-    remove_old_results(options.output_dir)
-    warn_of_others(options.output_dir, histograms)
     run = BatchRun(cake, options, engine, histograms, progress)
     n, limit = options.n_cpus, options.time_limit
     with contextlib.ExitStack() as stack:
@@ -256,6 +256,8 @@ def refine_cake(
         )
         if executor is None:
             pool = workers or stack.enter_context(WorkerPool(engine, n, time_limit=limit, first=first))
+        remove_old_results(options.output_dir)  # which may fail: the first worker is the pool's by now, and ended by it
+        warn_of_others(options.output_dir, histograms)
 
         def refined(jobs: Iterator[RefinementJob]) -> Iterator[tuple[RefinementJob, RefinementResult]]:
             if executor is None:
