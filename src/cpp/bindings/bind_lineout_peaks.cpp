@@ -100,7 +100,9 @@ Array<double> binned_profile(const Array<double>& edges, double center, double f
 
 // Shape (n_bands, n): entry [k, i] is the correlation of the bins i and i + k, in which pixels have parts.
 Array<double> bin_correlation(const Array<double>& edges, double radius, double eta_low, double eta_high) {
-  const bool is_ordered = std::is_sorted(edges.data(), edges.data() + edges.size(), std::less_equal<>());
+  const double* end = edges.data() + edges.size();
+  const auto ascends = [](double low, double high) { return low < high; };  // not from or to NaN
+  const bool is_ordered = std::adjacent_find(edges.data(), end, std::not_fn(ascends)) == end;
   if (edges.ndim() != 1 || edges.size() < 2 || !is_ordered || !(eta_high > eta_low) || !(radius >= 0.0))
     throw midas::InputError("expected edges and azimuths that ascend, and a radius of 0 or more");
   const auto n = static_cast<std::size_t>(edges.size() - 1);
