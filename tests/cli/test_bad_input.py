@@ -99,3 +99,15 @@ def test_a_wrong_calibrant_or_wavelength_is_never_good(tmp_path, image):
             ["calibrate", str(image), *map(str, words), "--pixel-size", "200", "--out", str(tmp_path / str(k))]
         )
         assert status in (1, 2)
+
+
+def test_a_file_that_the_system_refuses_is_one_sentence(monkeypatch, capsys):
+    def refuse(args):
+        raise PermissionError(13, "Permission denied", "/data/results/refinement_summary.json")
+
+    monkeypatch.setattr("midas.cli.hkls.run", refuse)
+    assert main(["hkls", "--calibrant", "CeO2", "--energy", "80"]) == 2
+    assert capsys.readouterr().err == (
+        "midas hkls: /data/results/refinement_summary.json: Permission denied; see to it that it is there, and may be "
+        "read and written\n"
+    )

@@ -117,9 +117,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"midas {args.command}: interrupted; {kept}", file=sys.stderr)
             status = INTERRUPTED
         except OSError as error:
-            if error.filename is not None:
-                raise
-            _give_up_output(args.command, error)
+            if error.filename is None:
+                _give_up_output(args.command, error)
+            else:
+                withheld()
+                words = f"{error.filename}: {error.strerror or error}"
+                advice = "see to it that it is there, and may be read and written"
+                print(f"midas {args.command}: {words}; {advice}", file=sys.stderr)
             status = 2
     return status if _output_written(args.command) else 2
 
