@@ -121,9 +121,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 _give_up_output(args.command, error)
             else:
                 withheld()
-                words = f"{error.filename}: {error.strerror or error}"
+                refused = f"{error.filename}: {error.strerror or error}"
                 advice = "see to it that it is there, and may be read and written"
-                print(f"midas {args.command}: {words}; {advice}", file=sys.stderr)
+                print(f"midas {args.command}: {refused}; {advice}", file=sys.stderr)
             status = 2
     return status if _output_written(args.command) else 2
 
