@@ -207,6 +207,25 @@ def test_absent_second_phase_is_taken_out(refine, synthetic, cif, tmp_path, name
     assert abs(h["phases"][0]["cell"]["a"] - TRUE_A) < 3 * h["phases"][0]["cell_esd"]["a"]
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_minor_phase_is_looked_for_again_when_the_cells_are_known(refine, synthetic, tmp_path, there):
+    """Cells 0.2 % off, as by a wrong wavelength: before they are refined a phase of some percent is not seen."""
+    data = stored(synthetic, 7, a=TRUE_A * 1.002, peak=40.0)
+    if there:
+        data = data + stored(synthetic, 8, text=synthetic.SI_CIF, a=5.431144 * 1.002, peak=1.0, background=0.0)
+    cifs = [synthetic.write_cif(tmp_path / "CeO2.cif", synthetic.CEO2_CIF, TRUE_A)]
+    cifs.append(synthetic.write_cif(tmp_path / "Si.cif", synthetic.SI_CIF, 5.431144))
+    h = refine([data], cif_files=cifs, refine_atoms=False)["histograms"][0]
+    assert [p["present"] for p in h["phases"]] == [True, there]
+    fractions = [p["weight_fraction"] for p in h["phases"]]
+    if there:
+        assert h["status"] == "success", h["reason"]
+        assert fractions[1]["value"] > 5 * fractions[1]["esd"]
+    else:
+        assert "Si is not in the data" in h["reason"]
+        assert [f["esd"] for f in fractions] == [None, None]
+
+
 def test_override_beside_the_data_wins(refine, synthetic, tmp_path):
     (tmp_path / "x.instprm").write_text("#GSAS-II instrument parameter file\nLam:0.42\nW:8.0\n", encoding="utf-8")
     summary = refine([stored(synthetic, 7)], refine_atoms=False)

@@ -152,6 +152,9 @@ FIT = FitFacts(r_wp=5.0, gof=1.2, explained=0.99)
         ({"explained": 0.3}, "failed"),
         ({"doubtful": ("CeO2: a = 5.52 Å lies 2.0 % from the CIF's",)}, "partial"),
         ({"explained": 0.8}, "partial"),
+        ({"explained": 0.989, "gof": 3.6}, "partial"),  # lines of a phase that is not given
+        ({"explained": 0.989, "gof": 2.9}, "success"),
+        ({"explained": 0.995, "gof": 3.6}, "success"),
         ({"r_wp": 99.0, "gof": 30.0}, "failed"),
         ({"r_wp": 99.0, "gof": 1.0}, "partial"),
         ({"r_wp": None}, "failed"),

@@ -7,6 +7,7 @@ from midas.errors import InputError
 from midas.refine.job import Instrument
 from midas.refine.lineouts import (
     Lineout,
+    empty_bins,
     intensity_and_sigma,
     iterate_lineouts,
     read_instrument,
@@ -103,3 +104,16 @@ def test_start_width_comes_from_the_data_only_where_the_file_is_far_off():
     assert started.w == pytest.approx(6.0**2 / (8 * np.log(2)), rel=0.05)
     near = Instrument(0.4, u=0.0, v=0.0, w=6.5)
     assert with_observed_width(near, lineout_of(0.06)) == (near, None)
+
+
+def test_many_bins_without_counts_are_spoken_of(cake_of):
+    x = np.linspace(2.0, 8.0, 200)
+    column = np.full(200, 40.0)
+    column[20:60] = 0.0
+    few = np.full(200, 40.0)
+    few[:3] = 0.0
+    many, some = iterate_lineouts(cake_of([column, few], x))
+    assert many.n_empty == 40
+    assert empty_bins(many).startswith("40 of 200 bins have no counts, so no weight, and are left out")
+    assert some.n_empty == 3
+    assert empty_bins(some) is None

@@ -26,6 +26,11 @@ def cif(synthetic, tmp_path):
         ("_cell_length_b 5.41", "_cell_length_b -5", "the cell 5.41 -5 5.41"),
         ("_cell_angle_beta 90", "_cell_angle_beta 180", "90 180 90; expected"),
         ("5.41", "0.541", "looks like nm"),
+        (
+            "_cell_length_b 5.41",
+            "_cell_length_b 5.6",
+            "the cell 5.41 5.6 5.41 90 90 90 does not fit space group F m -3 m",
+        ),
         ("0.25 0.25 0.25", "0.25 ? 0.25", "coordinates of atom O are not all numbers"),
     ],
 )

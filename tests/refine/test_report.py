@@ -12,7 +12,15 @@ CELL = dict.fromkeys(("a", "b", "c"), 5.41165) | dict.fromkeys(("alpha", "beta",
 
 @pytest.mark.parametrize(
     ("counts", "status"),
-    [((3, 0, 0, 1), 0), ((2, 1, 0, 0), 0), ((2, 0, 1, 0), 1), ((0, 1, 2, 0), 1), ((0, 0, 3, 1), 3), ((0, 0, 0, 2), 3)],
+    [
+        ((3, 0, 0, 1), 0),
+        ((2, 1, 0, 0), 0),
+        ((2, 0, 1, 0), 1),
+        ((0, 1, 2, 0), 1),
+        ((0, 2, 0, 0), 1),
+        ((0, 0, 3, 1), 3),
+        ((0, 0, 0, 2), 3),
+    ],
 )
 def test_exit_status(counts, status):
     assert exit_status(dict(zip(("succeeded", "partial", "failed", "skipped"), counts, strict=True))) == status

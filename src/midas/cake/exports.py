@@ -155,7 +155,7 @@ def _azint(entry: h5py.Group, cake: Cake, values: Mapping[str, Any], n_axes: int
     reduction["program"], reduction["version"] = "midas", version()
     reduction["reference"] = "exact areas of pixels in bins of (R, eta)"
     reduction["note"] = (
-        "eta is 0 up the image, 90 toward higher columns; sums of frames are not divided by their number"
+        "eta is 0 toward higher rows, 90 toward higher columns; sums of frames are not divided by their number"
     )
     settings = _group(reduction, "input", "NXparameters")
     settings["geometry"] = json.dumps(cake.geometry.as_record())

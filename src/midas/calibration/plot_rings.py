@@ -156,7 +156,7 @@ def draw_cake(calibration: Calibration, axes: Axes) -> None:
     for radius in missing_rings(calibration):
         axes.axhline(radius, color=_MISSING, ls=(0, (2, 3)), lw=1.3)
     _label_rings(calibration, axes, (smallest, largest))
-    axes.set(xlabel="eta [deg] (0 is up, 90 is right)", ylabel="R [px]", ylim=(smallest, largest))
+    axes.set(xlabel="eta [deg] (0: to higher rows, 90: to higher columns)", ylabel="R [px]", ylim=(smallest, largest))
     title = "unrolled: straight on orange is right; red dots: a bright ring was expected, none found"
     axes.set_title(title, size=11, y=1.015)
 

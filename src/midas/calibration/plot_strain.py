@@ -95,7 +95,7 @@ def draw_strain_against_eta(calibration: Calibration, axes: Axes) -> None:
         axes.legend(fontsize=9, loc="upper right", framealpha=0.9)
     set_eta_limits(axes, points.eta)
     limit = strain_limit(calibration.strain[used])
-    _finish(axes, limit, "eta [deg] (0 is up, 90 is right)")
+    _finish(axes, limit, "eta [deg] (0: to higher rows, 90: to higher columns)")
     axes.set_title(f"strain against azimuth; {in_pixels(calibration, limit)}", size=11, y=1.015)
 
 

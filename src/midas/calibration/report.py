@@ -218,7 +218,7 @@ def _unrolled(calibration: Calibration) -> Figure:
     seen = -180.0 + (np.flatnonzero(np.isfinite(cake).any(axis=0)) + 0.5) * 360.0 / n_eta
     few = len(seen) > 0 and np.ptp(seen) < 180.0
     x_range = [float(seen.min()) - 3.0, float(seen.max()) + 3.0] if few else [-180.0, 180.0]
-    x_axis = axis("η [deg] (0 is up, 90 is right)", range=x_range, **({} if few else {"dtick": 60}))
+    x_axis = axis("η [deg] (0: to higher rows, 90: to higher columns)", range=x_range, **({} if few else {"dtick": 60}))
     return {
         "data": traces,
         "layout": layout(
@@ -310,7 +310,9 @@ def _against_eta(calibration: Calibration) -> Figure:
         traces.append(points(*mean, "mean of the azimuth", "#000000", size=9, marker=line_look))
     y_axis = axis("pseudo-strain [µε]", range=[-limit, limit], zeroline=True, zerolinecolor="#57606a")
     few = len(p) > 0 and np.ptp(p.eta) < 180.0
-    x_axis = axis("η [deg] (0 is up, 90 is right)", **({} if few else {"dtick": 60, "range": [-180, 180]}))
+    x_axis = axis(
+        "η [deg] (0: to higher rows, 90: to higher columns)", **({} if few else {"dtick": 60, "range": [-180, 180]})
+    )
     return {"data": traces, "layout": layout(x_axis, y_axis)}
 
 

@@ -42,6 +42,8 @@ _GROUPS = {
 }
 """The commands as `midas --help` shows them."""
 
+_KEPT = "files that were finished are whole, others were not begun"
+_WITHOUT_RESULTS = ("doctor", "hkls", "inspect", "params", "completion")
 _PRINT_NOTES = ("calibrate",)
 """Commands whose result says all that was warned of."""
 INTERRUPTED = 130
@@ -113,8 +115,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"midas {args.command}: {error}", file=sys.stderr)
             status = _status_of(error, args.command)
         except KeyboardInterrupt as error:
-            kept = str(error) or "each file in the results folder is whole, but some may be missing"
-            print(f"midas {args.command}: interrupted; {kept}", file=sys.stderr)
+            kept = str(error) or (_KEPT if args.command not in _WITHOUT_RESULTS else "")
+            print(f"midas {args.command}: interrupted{'; ' if kept else ''}{kept}", file=sys.stderr)
             status = INTERRUPTED
         except OSError as error:
             if error.filename is None:

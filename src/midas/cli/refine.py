@@ -22,7 +22,7 @@ def add_parser(subparsers: Any) -> None:
         description="Refine every lineout of a caked file with GSAS-II, stage by stage, judging each fit.",
         usage="%(prog)s CAKED_FILE --cif FILE [FILE ...] [options]",
         epilog="Example: midas refine --data x.zarr.zip --cif CeO2.cif --limits 3 15\n"
-        "Exit status: 0 done, 1 some histograms failed, 2 bad input or no GSAS-II, 3 none could be refined.",
+        "Exit status: 0 done, 1 some failed or none is a success, 2 bad input or no GSAS-II, 3 none could be refined.",
     )
     _add_data(parser.add_argument_group("data and phases"))
     _add_fitted(parser.add_argument_group("what is fitted"))

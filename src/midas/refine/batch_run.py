@@ -18,6 +18,7 @@ from midas.refine.edges import rings_about, uncut_limits
 from midas.refine.job import Instrument, PhaseFile, RefinementJob, RefinementResult
 from midas.refine.lineouts import (
     Lineout,
+    empty_bins,
     iterate_lineouts,
     placeholder_widths,
     read_instrument,
@@ -172,6 +173,7 @@ def make_job(
         broadening = observed_broadening(with_override(instrument, options.instprm), lineout)
     elif options.instprm is None:
         instrument, remark = with_observed_width(instrument, lineout)
+    remarks = (remark, empty_bins(lineout), start.remark if start else None)
     return RefinementJob(
         index=lineout.index,
         sum_index=lineout.sum_index,
@@ -195,7 +197,7 @@ def make_job(
         choose_background=options.bkg_terms is None,
         instrument_file=options.instprm,
         export=options.export,
-        warnings=tuple(words for words in (remark, start.remark if start else None) if words is not None),
+        warnings=tuple(words for words in remarks if words is not None),
         broadening=broadening,
         sh_l_known=options.instprm is not None or knows_sh_l(stored, options.stages),
         start=start.start if start else None,

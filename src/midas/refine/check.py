@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -161,7 +162,7 @@ def _ring_shift(ring: ExpectedRing, near: float, reach: float, lineouts: Sequenc
 
 def fit_line(lineout: Lineout, place: float, reach: float) -> tuple[float, float] | None:
     """Return centre and standard uncertainty [deg] of the peak near a place, or None where there is none to fit."""
-    from scipy.optimize import curve_fit
+    from scipy.optimize import OptimizeWarning, curve_fit
 
     near = np.abs(lineout.two_theta - place) <= reach
     if np.count_nonzero(near) < 8:
@@ -174,10 +175,14 @@ def fit_line(lineout: Lineout, place: float, reach: float) -> tuple[float, float
     if height < MIN_SIGNIFICANCE * float(sigma[top]):
         return None
     try:
-        values, covariance = curve_fit(
-            _gaussian, x - place, y, p0=(float(x[top]) - place, height, width, base, 0.0), sigma=sigma,
-            absolute_sigma=True, maxfev=400,
-        )  # fmt: skip
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", OptimizeWarning
+            )  # its covariance is infinite then, which is looked at below
+            values, covariance = curve_fit(
+                _gaussian, x - place, y, p0=(float(x[top]) - place, height, width, base, 0.0), sigma=sigma,
+                absolute_sigma=True, maxfev=400,
+            )  # fmt: skip
     except RuntimeError:
         return None
     error = math.sqrt(covariance[0, 0]) if covariance[0, 0] >= 0 else math.nan

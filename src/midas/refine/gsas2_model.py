@@ -127,6 +127,16 @@ class Model:
         for name in names:
             self.settings(name)["Use"] = False
 
+    def bring_back(self, name: str) -> None:
+        """Take a phase into the model again, its cell off the CIF's as those of the others are on average."""
+        ratios = [self.cells()[n][i] / self.reference[n][i] for n in self.active for i in range(3)]
+        self.left_out.discard(name)
+        self.settings(name)["Use"] = True
+        lengths, angles = np.array(self.reference[name][:3]) * np.mean(ratios), self.reference[name][3:]
+        cell = self.phase(name).data["General"]["Cell"]
+        cell[1:7] = [*(float(v) for v in lengths), *angles]
+        cell[7] = self.text.cell_volume(cell[1:7])
+
     def settings(self, name: str) -> Any:
         """Return what GSAS-II keeps of a phase in this histogram: scale, broadening, preferred orientation."""
         return self.phase(name).data["Histograms"][self.hist.name]

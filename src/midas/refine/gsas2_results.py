@@ -87,6 +87,8 @@ def _fractions(model: Any) -> dict[str, list[float | None]]:
     if len(model.phase_names) == 1:
         return {model.phase_names[0]: [1.0, None]}
     scales = model.scales()
+    if len(scales) == 1:  # nothing is left to compare it with
+        return {n: [1.0 if n in scales else 0.0, None] for n in model.phase_names}
     mass = np.array([float(model.phase(n).data["General"]["Mass"]) for n in scales])
     s = np.array([v for v, _ in scales.values()])
     total = float(np.sum(s * mass)) or math.nan

@@ -24,9 +24,10 @@ NEGLIGIBLE_GAIN = 0.01
 MIN_EXPLAINED_PARTIAL = 0.5
 MIN_EXPLAINED_SUCCESS = 0.9
 """Share of the signal above background that the model must explain to count as partial, and as success."""
-GOOD_GOF, BAD_GOF = 2.0, 4.0
+GOOD_GOF, BAD_GOF = 2.0, 3.0
 MIN_EXPLAINED_MISFIT = 0.99
-"""Of a success whose GOF is above `BAD_GOF`: with good counts small misfits, as of widths, have a large GOF, too."""
+"""Of a success whose GOF is above `BAD_GOF`: with good counts small misfits, as of widths, have a large GOF, too; but
+lines of a phase that is not given, close to those of one that is, move its cell by tens of esds at a GOF of 3 to 4."""
 MAX_R_WP = 50.0
 """No fit with an Rwp [%] above this is a success, whatever the noise."""
 MAX_AUTO_TERMS = 16

@@ -26,6 +26,8 @@ MIN_BINS = 20
 """A lineout needs more usable bins than this, the rule of GSAS-II's own reader."""
 MAX_WIDTH_RATIO = 1.5
 """Peaks wider or narrower than the instrument parameters say by more than this get a start from the data instead."""
+MOST_EMPTY = 0.02
+"""Share of bins without a count up to which leaving them out does no harm."""
 FWHM2_PER_VARIANCE = 8.0 * math.log(2.0)
 
 
@@ -53,6 +55,8 @@ class Lineout:
     """Why there is nothing to refine; None when there is."""
     eta_width: float = 0.0
     """Width of the eta bin [deg]; 360 of a whole ring."""
+    n_empty: int = 0
+    """Bins in the range that are left out because nothing was counted in them: they have no weight."""
     sharing: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)))
     """shape (n_bands, n): correlations of the points (`sharing.shared_by_points`)"""
 
@@ -130,6 +134,7 @@ def _lineout(
         temperature=_known(cake.temperature, sum_index),
         pressure=_known(cake.pressure, sum_index),
         skipped=_reason_to_skip(y, in_range, usable),
+        n_empty=int(np.count_nonzero(in_range & ~usable & (y == 0.0))),
     )
 
 
@@ -269,6 +274,17 @@ def with_observed_width(instrument: Instrument, lineout: Lineout) -> tuple[Instr
     w = (width / CENTIDEGREE) ** 2 / FWHM2_PER_VARIANCE
     remark = f"peaks are {width:.4f} deg wide, the instrument parameters say {expected:.4f}: started from W = {w:.3g}"
     return dataclasses.replace(instrument, u=0.0, v=0.0, w=w, x=0.0, y=0.0, z=0.0), remark
+
+
+def empty_bins(lineout: Lineout) -> str | None:
+    """Return a remark where so many bins without a count are left out that the fit is biased, else None."""
+    n = lineout.n_empty + len(lineout.two_theta)
+    if lineout.n_empty <= MOST_EMPTY * n:
+        return None
+    return (
+        f"{lineout.n_empty} of {n} bins have no counts, so no weight, and are left out: the background comes out high, "
+        "and fractions are biased; sum more frames or take wider bins"
+    )
 
 
 def placeholder_widths(instrument: Instrument) -> str | None:

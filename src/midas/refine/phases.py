@@ -82,6 +82,10 @@ def _check_structure(structure: Any, path: Path) -> None:
             f"{path} has the space group {structure.spacegroup_hm!r}, which is not known; give it in the CIF as in "
             "the International Tables, such as 'F m -3 m'"
         )
+    space_group = structure.spacegroup or gemmi.find_spacegroup_by_name(structure.spacegroup_hm)
+    if space_group is not None and not structure.cell.is_compatible_with_spacegroup(space_group, eps=1e-3):
+        cell = " ".join(f"{v:g}" for v in structure.cell.parameters)
+        raise InputError(f"{path}: the cell {cell} does not fit space group {space_group.hm}; check both")
     for site in structure.sites:
         if site.element.atomic_number == 0:
             raise InputError(f"{path}: the element of atom {site.label} is not known; correct the CIF")

@@ -74,10 +74,13 @@ def worst(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def exit_status(summary: Mapping[str, Any]) -> int:
-    """Return what a program ends with: 0 when nothing failed, 3 when nothing could be refined, 1 in between."""
+    """Return what a program ends with: 0 when nothing failed, 3 when nothing could be refined, 1 in between.
+
+    Where no histogram is a success, each with a reservation, that is 1, too.
+    """
     if summary["succeeded"] + summary["partial"] == 0:
         return 3
-    return 1 if summary["failed"] else 0
+    return 1 if summary["failed"] or not summary["succeeded"] else 0
 
 
 def written_lines(folder: Path) -> list[str]:

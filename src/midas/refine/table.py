@@ -62,7 +62,12 @@ COLUMNS: tuple[Column, ...] = (
     Column("histogram", "int", "", "number of the histogram, sum by sum and eta by eta, as in the names of the files"),
     Column("sum_index", "int", "", "number of the sum of frames"),
     Column("eta_index", "int", "", "number of the azimuthal bin"),
-    Column("eta", "float", _DEGREE, "azimuth: 0 is up, 90 toward increasing column; empty where every bin is masked"),
+    Column(
+        "eta",
+        "float",
+        _DEGREE,
+        "azimuth: 0 toward increasing row, 90 toward increasing column; empty where every bin is masked",
+    ),
     Column("omega", "float", _DEGREE, "middle of the rotation that was summed"),
     Column("temperature", "float", "as in the data", "mean over the frames; empty where the data do not say"),
     Column("pressure", "float", "as in the data", "mean over the frames; empty where the data do not say"),

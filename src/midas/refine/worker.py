@@ -80,7 +80,9 @@ def import_gsas2(path: str | None, *, plain: bool = False) -> Any:
         try:
             importlib.import_module(f"{prefix}CifFile")
         except ModuleNotFoundError:
-            raise ImportError("its CIF reader needs the package pycifrw, which this interpreter lacks") from None
+            raise ImportError(
+                f"its CIF reader needs pycifrw, which this Python lacks: {sys.executable} -m pip install pycifrw"
+            ) from None
     load_neighbour("gsas2_mends").install(prefix)
     load_neighbour("gsas2_sharing").install(prefix)
     if not plain:
@@ -224,8 +226,13 @@ def run_stages(
             missing = model.phases_without_reflections()
             if missing:
                 stopped = f"no reflection of {', '.join(missing)} lies within the range fitted; {stopped}"
+    if stopped is None:
+        seen = load_neighbour("presence").look_again(model, kept, judge, run_stage)
+        absent = [
+            words for words in absent if not words.startswith(tuple(f"{name} is not in the data" for name in seen))
+        ]
     if stopped is None and len(model.active) > 1:
-        absent += drop_ghosts(model, kept, judge)
+        absent += load_neighbour("presence").drop_ghosts(model, kept, judge, run_stage)
     doubts: list[str] = []
     if stopped is None:
         more, doubts = load_neighbour("axial").settle(model, kept, judge, run_stage)
@@ -254,29 +261,6 @@ def start_linearly(
     again, kept = run_stage(model, stage, set(), judge)
     again["problems"] = [*record["problems"], "started again from a linear fit", *again["problems"]]
     return again, kept, words
-
-
-def drop_ghosts(model: Any, kept: set[str], judge: Any) -> list[str]:
-    """Leave out phases that the data do not ask for, the least significant first; return what to say of each.
-
-    A scale well above zero is no proof where a phase's lines lie under another's: the fit without it is. One that no
-    such fit could do without (`judge.is_certain`) is not put to that test.
-    """
-    gone = []
-    stage = {"name": "presence", "refine": sorted(kept), "alternatives": [], "required": True, "max_cycles": 20}
-    for name in sorted(model.active, key=lambda n: model.significance().get(n, 0.0)):
-        if len(model.active) == 1 or judge.is_certain(model.significance().get(name, 0.0), model.gof() or 1.0):
-            break
-        start, chi2, noise, free = model.state(), model.chi2(), model.noise(), model.n_free()
-        model.leave_out([name])
-        record, _ = run_stage(model, stage, set(), judge)
-        lost = max(free - model.n_free(), 1)
-        if record["outcome"] == KEPT and not judge.is_needed(model.chi2() - chi2, lost, noise):
-            gone.append(f"{name} is not in the data: the fit is as good without it")
-            continue
-        model.restore(start)
-        break
-    return gone
 
 
 def choose_background(model: Any, kept: set[str], judge: Any) -> dict[str, Any]:

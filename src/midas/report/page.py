@@ -64,7 +64,7 @@ def check_report(path: Path | str, *, will_exist: Path | None = None) -> Path:
     if file.is_dir():
         raise InputError(f"--report {path}: a folder of that name is in the way; name another file")
     if not file.parent.is_dir() and (will_exist is None or file.parent.resolve() != will_exist.resolve()):
-        raise InputError(f"--report {path}: its folder does not exist; create it or name another")
+        raise InputError(f"the report {path}: its folder does not exist; create it or name another")
     _plotly()
     return file
 

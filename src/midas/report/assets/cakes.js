@@ -23,7 +23,7 @@ function startCakes(id, spec) {
     const margin = { ...LOOK.margin, l: 66, r: NARROW ? 84 : 110, autoexpand: false }, fixed = { automargin: false };
     return Promise.all([
       draw(`${id}-map`, [heat], { ...LOOK, margin, plot_bgcolor: GAP, xaxis: axisOf("2θ [deg]", { showgrid: false, ...reach }),
-        yaxis: axisOf("η [deg] (0 is up, 90 is right)", { ...fixed, showgrid: false, ...(wide ? { dtick: 45 } : {}) }) }),
+        yaxis: axisOf("η [deg] (0: to higher rows, 90: to higher columns)", { ...fixed, showgrid: false, ...(wide ? { dtick: 45 } : {}) }) }),
       draw(`${id}-profile`, [profile], { ...LOOK, margin, xaxis: axisOf("2θ [deg]", reach), yaxis: axisOf(cake.unit, fixed) }),
     ]);
   };
