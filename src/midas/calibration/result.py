@@ -144,7 +144,8 @@ class Calibration:
             f"z {g.beam_center[1]:.4f} {said('beam_center_z', 4)} px\n"
             f"  tilts        y {g.tilts[1]:.4f} {said('tilt_y', 4)}, z {g.tilts[2]:.4f} {said('tilt_z', 4)} deg"
             + (f"\n  parallax     {g.parallax:.1f} {said('parallax', 1)} µm" if g.parallax else "")
-            + "".join(f"\n  {self.verdict}: {reason}" for reason in self.reasons)
+            + f"\n  rests on     {self.calibrant}, {g.wavelength:.6g} Å, {g.pixel_size:g} µm: "
+            "wrong ones give a wrong distance" + "".join(f"\n  {self.verdict}: {reason}" for reason in self.reasons)
         )
 
     def _repr_html_(self) -> str:
