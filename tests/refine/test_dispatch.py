@@ -72,7 +72,7 @@ def test_greeting_reports_a_program_that_says_nothing(tmp_path):
 def test_a_worker_that_runs_already_gets_the_first_job(fake_engine, make_job, tmp_path):
     answer, worker = hire(fake_engine, tmp_path / "home")
     assert answer["found"]
-    with WorkerPool(fake_engine, 2, time_limit=20, first=worker) as pool:
+    with WorkerPool(fake_engine, 2, time_limit=20, ready=[worker]) as pool:
         assert pool.process_ids() == [worker.process.pid]
         assert pool.refine(make_job(0)).status == "success"
         assert pool.process_ids() == [worker.process.pid]

@@ -105,7 +105,7 @@ def test_the_first_worker_ends_where_the_folder_cannot_be_cleared(cake, options,
     (tmp_path / "home").mkdir()
     _, worker = hire(fake_engine, tmp_path / "home")
     with pytest.raises(PermissionError):
-        refine_cake(cake, Path("x"), options, fake_engine, [0], first=worker)
+        refine_cake(cake, Path("x"), options, fake_engine, [0], ready=[worker])
     assert worker.process.poll() is not None
 
 

@@ -52,7 +52,7 @@ def test_summary_and_terminal_tell_of_it(fake_engine, cake_of, synthetic, tmp_pa
     cif = synthetic.write_cif(tmp_path / "CeO2.cif", synthetic.CEO2_CIF, 5.41165)
     data = write_cake_file(tmp_path / "x.zarr.zip", cake_of([np.full(len(X), 100.0)], X))
     (tmp_path / "x.instprm").write_text(TEXT, encoding="utf-8")
-    monkeypatch.setattr("midas.refine.batch.start_gsas2", lambda *_: (fake_engine, None))
+    monkeypatch.setattr("midas.refine.batch.start_gsas2", lambda *_: (fake_engine, ()))
     summary = run_refinement(data, [cif], tmp_path / "out")
     assert summary["instprm"] == str(tmp_path / "x.instprm")
     (note,) = summary["override_notes"]

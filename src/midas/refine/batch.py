@@ -21,7 +21,7 @@ from midas.refine.dispatch import EngineCommand, Worker, WorkerPool, refine_all
 from midas.refine.engine import check_engine
 from midas.refine.executors import refine_elsewhere
 from midas.refine.job import RefinementJob, RefinementResult
-from midas.refine.lineouts import iterate_lineouts, read_instrument
+from midas.refine.lineouts import iterate_lineouts, packages_loading, read_instrument
 from midas.refine.locate import start_gsas2
 from midas.refine.overrides import check_instprm, override_notes
 from midas.refine.phases import check_phases
@@ -176,12 +176,14 @@ def run_refinement(
     with output_folder(options.output_dir):
         if workers is not None:
             return refine_cake(cake, path, options, workers.command, chosen, progress, workers=workers)
-        with saying_what_is_kept(lambda: 0, len(chosen), "histograms", options.output_dir):
-            command, worker = start_gsas2(gsas2_python)
+        at_once = 1 if executor is not None else min(options.n_cpus, len(chosen))
+        kept = saying_what_is_kept(lambda: 0, len(chosen), "histograms", options.output_dir)
+        with kept, packages_loading():  # while the workers import their engine
+            command, ready = start_gsas2(gsas2_python, at_once)
         if executor is not None:
-            worker.close()
+            ready[0].close()
             return refine_cake(cake, path, options, command, chosen, progress, executor=executor)
-        return refine_cake(cake, path, options, command, chosen, progress, first=worker)
+        return refine_cake(cake, path, options, command, chosen, progress, ready=ready)
 
 
 def open_workers(engine: EngineCommand, n_cpus: int, *, time_limit: float = 300.0) -> WorkerPool:
@@ -238,7 +240,7 @@ def refine_cake(
     histograms: list[int],
     progress: Progress | None = None,
     *,
-    first: Worker | None = None,
+    ready: Sequence[Worker] = (),
     executor: Executor | None = None,
     workers: WorkerPool | None = None,
 ) -> dict[str, Any]:
@@ -255,7 +257,7 @@ def refine_cake(
             saying_what_is_kept(lambda: len(run.records), len(histograms), "histograms", options.output_dir)
         )
         if executor is None:
-            pool = workers or stack.enter_context(WorkerPool(engine, n, time_limit=limit, first=first))
+            pool = workers or stack.enter_context(WorkerPool(engine, n, time_limit=limit, ready=ready))
         remove_old_results(options.output_dir)  # which may fail: the first worker is the pool's by now, and ended by it
         warn_of_others(options.output_dir, histograms)
 

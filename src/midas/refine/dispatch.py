@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,10 +53,11 @@ class WorkerLost(Exception):  # noqa: N818 - an event of the pool, never shown t
 
 
 class Worker:
-    """One engine process with a private home, answering one job at a time."""
+    """One engine process with a private home, answering one job at a time; `greet` False leaves that to the caller."""
 
-    def __init__(self, command: EngineCommand, home: Path, *, keep_home: bool = False) -> None:
+    def __init__(self, command: EngineCommand, home: Path, *, keep_home: bool = False, greet: bool = True) -> None:
         self.home = home
+        self.hello: dict[str, Any] = {}
         home.mkdir(parents=True, exist_ok=True)
         environment = {**os.environ, **dict.fromkeys(ONE_THREAD, "1"), "MPLBACKEND": "Agg", "PYTHONUNBUFFERED": "1"}
         with (home / "errors.txt").open("wb") as errors:
@@ -70,6 +71,11 @@ class Worker:
                 encoding="utf-8",
                 start_new_session=True,  # Ctrl-C in the terminal is for this process, which ends them
             )
+        if greet:
+            self.greet(keep_home=keep_home)
+
+    def greet(self, *, keep_home: bool = False) -> None:
+        """Wait until it has its engine, and take down what it says; raise WorkerLost when it says nothing."""
         try:
             self.hello = self._exchange(None, START_SECONDS)
         except BaseException:
@@ -114,13 +120,17 @@ class Worker:
         texts = [self.home / "output.txt", self.home / "errors.txt"]
         return "".join(t.read_text(encoding="utf-8", errors="replace") for t in texts if t.is_file())[-2000:]
 
+    def dismiss(self) -> None:
+        """Tell the process that there is no more to do, without waiting for its end."""
+        with contextlib.suppress(OSError):
+            if self.process.stdin is not None:
+                self.process.stdin.close()
+
     def close(self, *, at_once: bool = False, keep_home: bool = False) -> None:
         """End the process and remove its folder."""
         if at_once:
             self.process.kill()
-        with contextlib.suppress(OSError):
-            if self.process.stdin is not None:
-                self.process.stdin.close()
+        self.dismiss()
         try:
             self.process.wait(timeout=5.0)
         except subprocess.TimeoutExpired:
@@ -159,23 +169,22 @@ def hire(command: EngineCommand, home: Path) -> tuple[dict[str, Any], Worker | N
 class WorkerPool:
     """Warm workers behind a blocking `refine`, safe to call from as many threads as there are workers.
 
-    `first` is a worker of the command that runs already. Leaving the context ends every process and removes their
+    `ready` are workers of the command that run already. Leaving the context ends every process and removes their
     folders.
     """
 
     def __init__(
-        self, command: EngineCommand, n_workers: int, *, time_limit: float = 300.0, first: Worker | None = None
+        self, command: EngineCommand, n_workers: int, *, time_limit: float = 300.0, ready: Sequence[Worker] = ()
     ) -> None:
         self.command, self.n_workers, self.time_limit = command, n_workers, time_limit
         self._root = Path(tempfile.mkdtemp(prefix="midas-refine-"))
         self._idle: queue.LifoQueue[Worker | None] = queue.LifoQueue()
-        for _ in range(n_workers - (first is not None)):
+        for _ in range(n_workers - len(ready)):
             self._idle.put(None)
         self._lock = threading.Lock()
-        self._alive: set[Worker] = set()
-        if first is not None:
-            self._idle.put(first)
-            self._alive.add(first)
+        self._alive: set[Worker] = set(ready)
+        for worker in ready:
+            self._idle.put(worker)
         self._started = 0
         self._closing = False
 
@@ -189,6 +198,8 @@ class WorkerPool:
             self._closing = True
             workers = list(self._alive)
             self._alive.clear()
+        for worker in workers:
+            worker.dismiss()  # all of them first: each takes a while to end
         for worker in workers:
             worker.close(at_once=kind is not None)
         shutil.rmtree(self._root, ignore_errors=True)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import importlib
 import math
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -195,6 +198,17 @@ def _reason_to_skip(y: NDArray[np.float64], in_range: NDArray[np.bool_], usable:
     if inside > MIN_BINS and not (y[in_range & np.isfinite(y)] > 0).any():
         return f"no counts: all {inside} unmasked bins are zero or negative"
     return f"{n} usable bins in the range; more than {MIN_BINS} are needed"
+
+
+@contextlib.contextmanager
+def packages_loading() -> Iterator[None]:
+    """Load what looking for peaks needs, most of a second of work, beside what is done in the context."""
+    thread = threading.Thread(target=lambda: [importlib.import_module(f"scipy.{n}") for n in ("ndimage", "signal")])
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
 
 
 def observed_width(two_theta: NDArray[np.float64], intensity: NDArray[np.float64]) -> tuple[float, float] | None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from midas.errors import RefinementError
-from midas.refine.dispatch import EngineCommand, Worker, hire
+from midas.refine.dispatch import EngineCommand, Worker, WorkerLost, hire
 
 PLACES = ("g2main", "G2", "gsas2full", "gsas2pkg")
 """Folders of the home directory that GSAS-II's installers use."""
@@ -26,13 +28,16 @@ class MissingEngineError(RefinementError):
 
 def find_gsas2(python: str | os.PathLike[str] | None = None) -> EngineCommand:
     """Return the command that starts a GSAS-II worker, tried once; see `start_gsas2`."""
-    command, worker = start_gsas2(python)
-    worker.close()
+    command, workers = start_gsas2(python)
+    for worker in workers:
+        worker.close()
     return command
 
 
-def start_gsas2(python: str | os.PathLike[str] | None = None) -> tuple[EngineCommand, Worker]:
-    """Return the command that starts a GSAS-II worker, and the first of them, running.
+def start_gsas2(
+    python: str | os.PathLike[str] | None = None, n_workers: int = 1
+) -> tuple[EngineCommand, tuple[Worker, ...]]:
+    """Return the command that starts a GSAS-II worker, and the first of them, up to so many, running.
 
     The interpreter is the one given, else MIDAS_GSAS2_PYTHON, else this one and then those of the installers. The
     environment variable GSASII_PATH may name GSAS-II's root or its `GSASII` folder and wins over every other place.
@@ -48,14 +53,40 @@ def start_gsas2(python: str | os.PathLike[str] | None = None) -> tuple[EngineCom
     broken = []
     for interpreter, folder in _candidates(str(Path(named).expanduser()) if named else None):
         command = EngineCommand(_argv(interpreter, folder), "GSAS-II")
-        answer, worker = hire(command, Path(tempfile.mkdtemp(prefix="midas-refine-")))
-        if worker is not None:
-            return EngineCommand(command.argv, "GSAS-II", answer.get("version"), answer.get("folder")), worker
+        answer, workers = _hire_several(command, n_workers)
+        if workers:
+            return EngineCommand(command.argv, "GSAS-II", answer.get("version"), answer.get("folder")), workers
         if not answer.get("missing") or folder is not None:
             broken.append(f"{folder or interpreter}: {answer.get('problem')}")
     if broken:
         raise RefinementError(f"GSAS-II is there but does not work ({'; '.join(broken)}); {ADVICE}")
     raise MissingEngineError(f"GSAS-II is not installed where midas looks; {ADVICE}")
+
+
+def _hire_several(command: EngineCommand, n: int) -> tuple[dict[str, Any], tuple[Worker, ...]]:
+    """Return what the first of n workers that start together says of itself, and those that found their engine."""
+    others: list[Worker] = []
+    try:
+        with contextlib.suppress(OSError):  # the first says what is wrong
+            others += [Worker(command, _folder(), greet=False) for _ in range(n - 1)]
+        answer, worker = hire(command, _folder())
+        ready = [] if worker is None else [worker]
+        while worker is not None and others:
+            with contextlib.suppress(WorkerLost):  # the pool starts another
+                others[-1].greet()
+                ready.append(others[-1])
+            others.pop()
+    except BaseException:
+        for other in others:
+            other.close(at_once=True)
+        raise
+    for other in others:
+        other.close(at_once=True)
+    return answer, tuple(ready)
+
+
+def _folder() -> Path:
+    return Path(tempfile.mkdtemp(prefix="midas-refine-"))
 
 
 def _argv(interpreter: str, folder: Path | None) -> tuple[str, ...]:
