@@ -54,6 +54,11 @@ def test_the_next_line_within_keeps_its_half():
     assert limits[1] == pytest.approx(9.0, abs=0.006)
 
 
+def test_nothing_is_left_out_where_the_next_line_within_is_as_near():
+    places = [4.0, 5.0, 8.96, 9.1]
+    assert uncut_limits(lineout(3.0, 9.03, places), [ring(p) for p in places], None) == (None, None)
+
+
 def test_limits_of_the_user_are_kept_and_spoken_of():
     limits, remark = uncut_limits(lineout(3.0, 12.0, PLACES), [ring(p) for p in PLACES], (3.5, 9.0))
     assert limits == (3.5, 9.0)

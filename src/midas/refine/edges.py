@@ -70,6 +70,8 @@ def uncut_limits(
     if after:
         end = max(after[0].two_theta - reach, 0.5 * (after[0].two_theta + within[-1]))
     start, end = max(start, low), min(end, high)
+    if (start, end) == (low, high):  # the next line within is nearer to the edge than that one
+        return limits, None
     lines = " and ".join(remarks)
     if limits is not None:
         return limits, f"beyond the limits {lines} reaches into the range: {start:.3f} to {end:.3f} deg is clear of it"
