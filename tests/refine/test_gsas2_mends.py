@@ -138,12 +138,23 @@ def test_functions_with_other_arguments_are_left_alone(monkeypatch):
     import sys
     from types import ModuleType
 
-    math, files = ModuleType("GSASIIstrMath"), ModuleType("GSASIIfiles")
+    math, files, elements = (ModuleType(f"GSASII{name}") for name in ("strMath", "files", "Elem"))
+    read: list[str] = []
+
+    def orbitals(El):
+        read.append(El)
+        return [{"BindEn": 40.4}]
+
+    elements.GetXsectionCoeff = orbitals
+    monkeypatch.setitem(sys.modules, "GSASIIElem", elements)
     math.errRefine = other = lambda x, HistoPhases: None
     files.get_python_versions = lambda packagelist: [["Python", "3"]]
     monkeypatch.setitem(sys.modules, "GSASIIstrMath", math)
     monkeypatch.setitem(sys.modules, "GSASIIfiles", files)
-    assert gsas2_shortcuts.install("") == ["get_python_versions"]
+    assert gsas2_shortcuts.install("") == ["get_python_versions", "GetXsectionCoeff"]
+    elements.GetXsectionCoeff("CE")[0]["BindEn"] = 0.0  # whoever changes one changes its own
+    assert elements.GetXsectionCoeff("CE") == [{"BindEn": 40.4}]
+    assert read == ["CE"]
     assert math.errRefine is other
     assert files.get_python_versions([]) == [["Python", "3"]]
 

@@ -49,7 +49,7 @@ def pretend(folder: Path, path_module: str) -> Path:
     package = folder / "GSASII"
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
-    for name in ("GSASIIscriptable", "GSASIIstrIO", "GSASIIfiles"):
+    for name in ("GSASIIscriptable", "GSASIIstrIO", "GSASIIfiles", "GSASIIElem"):
         (package / f"{name}.py").touch()
     followed = [(f"GSASII{module}", (FOLLOWED[module],)) for module in ("mapvars", "strMain")]
     for name, functions in (("GSASIIstrMath", DERIVATIVES), ("GSASIIpwd", PROFILES), *followed):

@@ -27,7 +27,8 @@ CELL_TERM = re.compile(r"A[0-5]$")
 
 def install(prefix: str) -> list[str]:
     """Put the shortcuts in place and return their names; `prefix` is "GSASII." where that is a package."""
-    math, files = (importlib.import_module(f"{prefix}{n}") for n in ("GSASIIstrMath", "GSASIIfiles"))
+    names = ("GSASIIstrMath", "GSASIIfiles", "GSASIIElem")
+    math, files, elements = (importlib.import_module(f"{prefix}{n}") for n in names)
     varying: dict[str, Any] = {"names": (), "in_hessian": False}
     wanted: list[tuple[Any, str, tuple[str, ...], Callable[[Any], Any]]] = [
         (math, "getPowderProfile", ("parmDict", "histDict1", "x"), unmasked_profile),
@@ -38,6 +39,7 @@ def install(prefix: str) -> list[str]:
         (math, "GetFobsSq", ("Histograms", "Phases", "parmDict"), functools.partial(observed_once, varying)),
         (math, "errRefine", ("values", "HistoPhases", "parmDict"), not_twice),
         (files, "get_python_versions", ("packagelist",), asked_once),
+        (elements, "GetXsectionCoeff", ("El",), read_once),
     ]
     done = []
     for module, name, arguments, make in wanted:
@@ -164,6 +166,18 @@ def not_twice(original: Callable[..., Any]) -> Callable[..., Any]:
         return found
 
     return misfit
+
+
+def read_once(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Remember the cross sections of an element, for which a table is read through in every refinement."""
+    known: dict[str, Any] = {}
+
+    def orbitals(El: str) -> Any:
+        if El not in known:
+            known[El] = original(El)
+        return [dict(orbital) for orbital in known[El]]
+
+    return orbitals
 
 
 def asked_once(original: Callable[..., Any]) -> Callable[..., Any]:
