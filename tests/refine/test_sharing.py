@@ -11,7 +11,7 @@ import pytest
 
 import midas
 from midas.io.gsas_zarr import INDEPENDENT, read_cake_file, write_cake_file
-from midas.refine.gsas2_sharing import SharedPixels
+from midas.refine.gsas2_sharing import DONE, SharedPixels
 from midas.refine.lineouts import iterate_lineouts
 from midas.refine.sharing import shared_by_points
 from midas.testing import cif_file
@@ -85,12 +85,21 @@ def test_the_covariance_is_that_of_fits_to_correlated_noise():
     assert sig[0] / (1.2 * np.sqrt(inverse[0, 0])) == pytest.approx(np.sqrt(shared.spread), rel=0.03)
 
 
+def test_it_is_noted_whether_the_covariance_allows_for_them():
+    shared = SharedPixels()
+    shared.begin([0.0, 1.0, 2.0], [1.0] * 3, [[0.5, 0.5, 0.0]])
+    noted = {"GOF": 1.0}
+    *_, covariance, sig, _ = shared.corrected(lambda: (True, noted, None, np.array([[7.0]]), [2.6], None))()
+    assert noted == {"GOF": 1.0, DONE: False}  # no derivatives were seen
+    assert (covariance.tolist(), sig) == ([[7.0]], [2.6])
+
+
 def test_derivatives_of_another_fit_change_nothing():
     shared = SharedPixels()
     shared.begin([0.0, 1.0, 2.0], [1.0] * 3, [[0.5, 0.5, 0.0]])
     shared.first, shared.derivatives = 0.0, np.array([[1.0, 1.0, 1.0]])
     other = np.array([[7.0]])  # not s² / (J J^T), which is 1/3
-    assert shared.covariance(other, 1.0) is other
+    assert shared.covariance(other, 1.0) is None
 
 
 @pytest.mark.gsas2
@@ -108,6 +117,7 @@ def test_esds_of_a_cake_are_the_scatter_of_its_lineouts(gsas2, tmp_path, step):
         out = tmp_path / name
         summary = midas.run_refinement(path, [cif], out, n_cpus=2, refine_atoms=False, export=False)
         assert summary["succeeded"] == 36
+        assert not any("do not allow for the pixels" in w for h in summary["histograms"] for w in h["warnings"])
         with (out / "refinement_table.csv").open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
         scale, esd = (np.array([float(row[key]) for row in rows]) for key in ("scale", "scale_esd"))

@@ -246,19 +246,19 @@ def refine_cake(
 ) -> dict[str, Any]:
     """Refine the chosen lineouts of a cake with an engine, write the files and return the summary.
 
-    `first` is a worker of the engine that runs already; an `executor` takes the place of workers of this process;
+    `ready` are workers of the engine that run already; an `executor` takes the place of workers of this process;
     `workers` are used and left running.
     """
     begin = time.perf_counter()
-    run = BatchRun(cake, options, engine, histograms, progress)
     n, limit = options.n_cpus, options.time_limit
     with contextlib.ExitStack() as stack:
+        if executor is None:  # first of all: whatever fails after this, the pool ends the workers that are ready
+            pool = workers or stack.enter_context(WorkerPool(engine, n, time_limit=limit, ready=ready))
+        run = BatchRun(cake, options, engine, histograms, progress)
         stack.enter_context(
             saying_what_is_kept(lambda: len(run.records), len(histograms), "histograms", options.output_dir)
         )
-        if executor is None:
-            pool = workers or stack.enter_context(WorkerPool(engine, n, time_limit=limit, ready=ready))
-        remove_old_results(options.output_dir)  # which may fail: the first worker is the pool's by now, and ended by it
+        remove_old_results(options.output_dir)
         warn_of_others(options.output_dir, histograms)
 
         def refined(jobs: Iterator[RefinementJob]) -> Iterator[tuple[RefinementJob, RefinementResult]]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from midas.refine.gsas2_text import overridden_widths
 from midas.refine.job import Instrument
-from midas.refine.lineouts import Lineout, instrument_widths, observed_widths
+from midas.refine.lineouts import Lineout, instrument_widths
 from midas.units import CENTIDEGREE
 
 FloatArray = NDArray[np.float64]
@@ -43,7 +43,7 @@ def observed_broadening(instrument: Instrument, lineout: Lineout) -> dict[str, f
     """
     from scipy.optimize import nnls
 
-    found = observed_widths(lineout.two_theta, lineout.intensity)
+    found = lineout.peak_widths
     if found is None:
         return {}
     position, width = found

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from midas.crystal import Calibrant
 from midas.errors import InputError
 from midas.refine.expected import ExpectedRing, expected_rings
-from midas.refine.lineouts import Lineout, observed_width
+from midas.refine.lineouts import Lineout
 from midas.refine.ring_scale import REACH as SCALE_REACH
 from midas.refine.ring_scale import common_scale, moved
 
@@ -119,7 +119,7 @@ def check_rings(
 
 def _width(lineouts: Sequence[Lineout]) -> float:
     """Return the usual FWHM of the peaks [deg]: the median over lineouts, 0 where none shows two."""
-    found = [w for o in lineouts if (w := observed_width(o.two_theta, o.intensity)) is not None]
+    found = [w for o in lineouts if (w := o.peak_width) is not None]
     return float(np.median([width for width, _ in found])) if found else 0.0
 
 

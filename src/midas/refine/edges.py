@@ -10,7 +10,7 @@ import numpy as np
 
 from midas.errors import MidasError
 from midas.refine.expected import ExpectedRing, expected_rings
-from midas.refine.lineouts import MIN_BINS, Lineout, observed_width
+from midas.refine.lineouts import MIN_BINS, Lineout
 
 if TYPE_CHECKING:
     from midas.io.gsas_zarr import CakeFile
@@ -53,8 +53,7 @@ def uncut_limits(
     x = lineout.two_theta
     low, high = (float(x[0]), float(x[-1])) if limits is None else limits
     low, high = max(low, float(x[0])), min(high, float(x[-1]))
-    inside = (x >= low) & (x <= high)
-    found = observed_width(x[inside], lineout.intensity[inside]) if np.count_nonzero(inside) > MIN_BINS else None
+    found = lineout.peak_width
     within = [ring.two_theta for ring in rings if low <= ring.two_theta <= high]
     if found is None or not within:
         return limits, None
@@ -82,5 +81,4 @@ def uncut_limits(
 
 
 def _described(ring: ExpectedRing) -> str:
-    h, k, l = ring.hkl  # noqa: E741
-    return f"the line {h} {k} {l} of {ring.phase} at {ring.two_theta:.3f} deg"
+    return f"the line {' '.join(map(str, ring.hkl))} of {ring.phase} at {ring.two_theta:.3f} deg"

@@ -248,7 +248,7 @@ class Model:
             entry[1] = MIN_SH_L
             self._least_squares(names - {"sh_l"}, cycles)
         covariance = self.project.data["Covariance"]["data"] or {}
-        r = covariance.get("Rvals") or {}
+        r = self.residual_values
         message = str(r.get("msg") or "")
         shift = r.get("Max shft/sig")
         variance, width = self._narrowest()
@@ -428,6 +428,11 @@ class Model:
         """Return sqrt(chi² / degrees of freedom) of the present state."""
         n = int(np.count_nonzero(self.weights > 0)) - self.n_free()
         return math.sqrt(self.chi2() / n) if n > 0 else None
+
+    @property
+    def residual_values(self) -> dict[str, Any]:
+        """What GSAS-II notes of the last least squares beside its covariance."""
+        return (self.project.data["Covariance"]["data"] or {}).get("Rvals") or {}
 
     def noise(self) -> float:
         """Return the goodness of fit to judge differences of chi² by: what points share makes chance ones larger."""

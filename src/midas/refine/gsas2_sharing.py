@@ -21,6 +21,8 @@ import numpy as np
 
 FOLLOWED = {"strMath": "getPowderProfileDerv", "mapvars": "Dict2Deriv", "strMain": "RefineCore"}
 """Functions of GSAS-II, by the module that they are looked up in, which see derivatives and covariance pass."""
+DONE = "Shared pixels"
+"""Key of GSAS-II's residual values, which a project keeps with its covariance: whether that allows for them."""
 SAME = 0.05
 """Derivatives belong to a covariance where J J^T times it is s² to this, each parameter in units of its esd."""
 
@@ -70,25 +72,29 @@ class SharedPixels:
         def core(*args: Any, **named: Any) -> Any:
             self.derivatives = None
             done, rvals, result, covariance, sig, shift = original(*args, **named)
-            if len(covariance) and self.bands and self.derivatives is not None:
-                covariance = self.covariance(np.asarray(covariance), float(rvals["GOF"]))
-                sig = np.sqrt(np.diag(covariance))
+            if len(covariance) and self.bands:
+                right = self.covariance(np.asarray(covariance), float(rvals["GOF"]))
+                rvals[DONE] = right is not None
+                if right is not None:
+                    covariance, sig = right, np.sqrt(np.diag(right))
             return done, rvals, result, covariance, sig, shift
 
         return core
 
     def covariance(self, covariance: Any, gof: float) -> Any:
-        """Return the covariance of parameters with what points share; the same where its derivatives are unknown."""
+        """Return the covariance of parameters with what points share; None where its derivatives are unknown."""
+        if self.derivatives is None:
+            return None
         j, start = self.derivatives, int(np.searchsorted(self.two_theta, self.first))
         n = j.shape[1]
         if j.shape[0] != len(covariance) or start + n > len(self.two_theta):
-            return covariance
+            return None
         j = j / self.sigma[start : start + n]
         normal = j @ j.T
         esd = np.sqrt(np.maximum(np.diag(covariance), 1e-300))
         unit = (covariance / esd[:, None]) @ (normal * esd[None, :]) / max(gof**2, 1e-300)
         if not np.allclose(unit, np.eye(len(esd)), atol=SAME):
-            return covariance
+            return None
         total = normal.copy()
         for k, band in enumerate(self.bands, 1):
             part = (j[:, : n - k] * band[start : start + n - k]) @ j[:, k:].T

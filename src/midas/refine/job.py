@@ -123,7 +123,7 @@ class RefinementJob:
             "two_theta": self.two_theta.tolist(),
             "intensity": self.intensity.tolist(),
             "sigma": self.sigma.tolist(),
-            "sharing": [[round(v, 4) for v in band] for band in self.sharing.tolist()],
+            "sharing": np.round(self.sharing, 4).tolist(),
             "instrument": dataclasses.asdict(self.instrument),
             "phases": [{"name": p.name, "path": str(p.path)} for p in self.phases],
             "stages": stages_to_data(self.stages),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import importlib
 import math
 import threading
@@ -62,6 +63,17 @@ class Lineout:
     """Bins in the range that are left out because nothing was counted in them: they have no weight."""
     sharing: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)))
     """shape (n_bands, n): correlations of the points (`sharing.shared_by_points`)"""
+
+    @functools.cached_property
+    def peak_widths(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+        """2θ and FWHM [deg] of the strongest peaks (`observed_widths`), looked for once."""
+        return observed_widths(self.two_theta, self.intensity)
+
+    @property
+    def peak_width(self) -> tuple[float, float] | None:
+        """Median FWHM and 2θ [deg] of the strongest peaks; None where fewer than two stand out."""
+        found = self.peak_widths
+        return None if found is None else (float(np.median(found[1])), float(np.median(found[0])))
 
 
 def read_instrument(values: dict[str, float]) -> tuple[Instrument, float]:
@@ -211,25 +223,19 @@ def packages_loading() -> Iterator[None]:
         thread.join()
 
 
-def observed_width(two_theta: NDArray[np.float64], intensity: NDArray[np.float64]) -> tuple[float, float] | None:
-    """Return the median FWHM and 2θ [deg] of the strongest peaks, or None where fewer than two stand out.
+def observed_widths(
+    two_theta: NDArray[np.float64], intensity: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Return 2θ and FWHM [deg] of up to ten of the strongest peaks, or None where fewer than two stand out.
 
     Examples
     --------
     >>> x = np.arange(5.0, 15.0, 0.01)
     >>> y = sum(100.0 * np.exp(-4 * np.log(2) * ((x - c) / 0.05) ** 2) for c in (7.0, 9.0, 12.0)) + 10.0
-    >>> width, _ = observed_width(x, y)
-    >>> abs(width - 0.05) < 0.002
+    >>> _, widths = observed_widths(x, y)
+    >>> bool(np.abs(widths - 0.05).max() < 0.002)
     True
     """
-    found = observed_widths(two_theta, intensity)
-    return None if found is None else (float(np.median(found[1])), float(np.median(found[0])))
-
-
-def observed_widths(
-    two_theta: NDArray[np.float64], intensity: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Return 2θ and FWHM [deg] of up to ten of the strongest peaks, or None where fewer than two stand out."""
     from scipy.ndimage import percentile_filter
     from scipy.signal import find_peaks, peak_widths
 
@@ -278,7 +284,7 @@ def with_observed_width(instrument: Instrument, lineout: Lineout) -> tuple[Instr
     Peaks several times too narrow or too wide send the first stages astray; the widths stored by default are those of
     a far better instrument than most.
     """
-    found = observed_width(lineout.two_theta, lineout.intensity)
+    found = lineout.peak_width
     if found is None:
         return instrument, None
     width, position = found

@@ -9,23 +9,28 @@ from collections.abc import Callable
 from typing import Any
 
 
-def look_again(model: Any, kept: set[str], judge: Any, run_stage: Callable[..., Any]) -> list[str]:
-    """Try phases that were absent before cells and widths were fitted once more; return those that are there after all.
+def look_again(model: Any, kept: set[str], judge: Any, run_stage: Callable[..., Any]) -> dict[str, dict[str, Any]]:
+    """Try phases that were absent before cells and widths were fitted once more.
+
+    Return the record of the fit with each that is there after all, by its name.
 
     A phase of some percent is not seen while the other's lines are misfitted by more, or its own lie beside their
     places, as with a wavelength that is off.
     """
-    found = []
+    found: dict[str, dict[str, Any]] = {}
     stage = {"name": "presence", "refine": sorted(kept), "alternatives": [], "required": False, "max_cycles": 20}
     for name in sorted(model.left_out):
         start, chi2, noise, free = model.state(), model.chi2(), model.noise(), model.n_free()
         model.bring_back(name)
+        if name in model.phases_without_reflections():
+            model.restore(start)
+            continue
         model.linear_scales(judge.linear_fit)
         record, _ = run_stage(model, stage, set(), judge)
         gained = max(model.n_free() - free, 1)
         there = record["outcome"] == "kept" and judge.is_present(*model.scales()[name])
         if there and judge.is_needed(chi2 - model.chi2(), gained, noise):
-            found.append(name)
+            found[name] = record
         else:
             model.restore(start)
     return found

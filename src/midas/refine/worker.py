@@ -133,9 +133,10 @@ class Captured:
 def refine(scripting: Any, job: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Return the result of one histogram, stage by stage, as plain data."""
     outcome, judge = load_neighbour("gsas2_results"), load_neighbour("judge")
-    shared = load_neighbour("gsas2_sharing").SHARED
-    shared.begin(job["two_theta"], job["sigma"], job["sharing"])
-    model = load_neighbour("gsas2_model").Model(scripting, job, folder, load_neighbour("gsas2_text"), shared.spread)
+    shared = load_neighbour("gsas2_sharing")
+    shared.SHARED.begin(job["two_theta"], job["sigma"], job["sharing"])
+    spread = shared.SHARED.spread
+    model = load_neighbour("gsas2_model").Model(scripting, job, folder, load_neighbour("gsas2_text"), spread)
     records, stopped, absent, doubts = run_stages(model, job["stages"], judge)
     o, c, b, w = model.observed, model.calculated, model.background, model.weights
     explained = judge.explained_fraction(o, c, b, w)
@@ -157,6 +158,8 @@ def refine(scripting: Any, job: dict[str, Any], folder: Path) -> dict[str, Any]:
         advice = load_neighbour("residual").background_advice(model.two_theta, o, c, w)
         reason = f"{advice}; {reason}" if advice else reason
     warnings = list(job.get("warnings", []))
+    if not model.residual_values.get(shared.DONE, True):
+        warnings.append("the standard uncertainties do not allow for the pixels that neighbouring points share")
     result = {
         "index": job["index"],
         "status": status,
@@ -228,6 +231,7 @@ def run_stages(
                 stopped = f"no reflection of {', '.join(missing)} lies within the range fitted; {stopped}"
     if stopped is None:
         seen = load_neighbour("presence").look_again(model, kept, judge, run_stage)
+        records += seen.values()
         absent = [
             words for words in absent if not words.startswith(tuple(f"{name} is not in the data" for name in seen))
         ]
@@ -287,12 +291,12 @@ def retry_without_one(
     """Try a stage that failed once more without one phase; keep that when the fit is as good.
 
     A phase that is absent can hold a little scale where its lines lie under those of another, and then breaks a stage;
-    or its scale turns negative, at which GSAS-II's least squares diverge. The least significant phase is tried, or each
-    of them before any scale was fitted.
+    or its scale turns negative, at which GSAS-II's least squares diverge. Each is tried: where cells are off, a phase
+    of some percent may hold more scale than the one it lies beside.
     """
-    before, start, known = model.r_wp(), model.state(), model.significance()
+    before, start = model.r_wp(), model.state()
     best: tuple[float, str] | None = None
-    for name in [min(known, key=known.__getitem__)] if known else list(model.active):
+    for name in list(model.active):
         model.leave_out([name])
         again, _ = run_stage(model, stage, set(kept), judge)
         if again["outcome"] == KEPT and (best is None or again["r_wp"] < best[0]):
