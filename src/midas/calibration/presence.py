@@ -11,13 +11,13 @@ import numpy.typing as npt
 
 from midas import _core
 from midas.calibration.brightness import ring_brightness
-from midas.calibration.filters import find_peaks, smoothed
 from midas.calibration.fit import LoopResult
 from midas.calibration.points import MIN_SNR, RingPoints
 from midas.calibration.prepare import BoolImage
 from midas.calibration.signal import RingSignal
 from midas.crystal import Rings
 from midas.geometry import FloatArray, Geometry
+from midas.profiles import find_peaks, smoothed
 
 IntArray = npt.NDArray[np.int64]
 

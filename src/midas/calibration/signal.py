@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from midas.calibration.filters import block_sums, find_peaks, running_percentile, smoothed
+from midas.calibration.filters import block_sums
 from midas.calibration.prepare import BoolImage, FloatImage, PreparedImage, local_median
 from midas.geometry import FloatArray
+from midas.profiles import find_peaks, running_percentile, smoothed
 
 _TARGET_EDGE = 640  # the search works on an image binned to about this many pixels
 _MEASURABLE = 4.0  # counts of background in a cell from which its noise is measured

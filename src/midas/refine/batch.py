@@ -21,7 +21,7 @@ from midas.refine.dispatch import EngineCommand, Worker, WorkerPool, refine_all
 from midas.refine.engine import check_engine
 from midas.refine.executors import refine_elsewhere
 from midas.refine.job import RefinementJob, RefinementResult
-from midas.refine.lineouts import iterate_lineouts, packages_loading, read_instrument
+from midas.refine.lineouts import iterate_lineouts, read_instrument
 from midas.refine.locate import start_gsas2
 from midas.refine.overrides import check_instprm, override_notes
 from midas.refine.phases import check_phases
@@ -178,7 +178,7 @@ def run_refinement(
             return refine_cake(cake, path, options, workers.command, chosen, progress, workers=workers)
         at_once = 1 if executor is not None else min(options.n_cpus, len(chosen))
         kept = saying_what_is_kept(lambda: 0, len(chosen), "histograms", options.output_dir)
-        with kept, packages_loading():  # while the workers import their engine
+        with kept:
             command, ready = start_gsas2(gsas2_python, at_once)
         if executor is not None:
             ready[0].close()

@@ -41,8 +41,6 @@ def observed_broadening(instrument: Instrument, lineout: Lineout) -> dict[str, f
     >>> abs(found["size"] - 1.8 * 0.2 / (np.pi * 4.0)) < 2e-3
     True
     """
-    from scipy.optimize import nnls
-
     found = lineout.peak_widths
     if found is None:
         return {}
@@ -56,13 +54,22 @@ def observed_broadening(instrument: Instrument, lineout: Lineout) -> dict[str, f
     for _ in range(3):
         if np.count_nonzero(kept) < 2:
             return {}
-        (by_size, by_strain), _ = nnls(design[kept], excess[kept])
+        by_size, by_strain = _positive_pair(design[kept], excess[kept])
         apart = np.abs(excess - design @ (by_size, by_strain))
         kept &= apart <= OUTLIER * max(1.4826 * float(np.median(apart[kept])), 1e-6)
     size = SCHERRER_SIZE * instrument.wavelength / by_size if by_size > 0 else math.inf
     strain = by_strain / MICROSTRAIN
     values = {"size": float(max(size, SIZES[0]))} if size < SIZES[1] else {}
     return {**values, "microstrain": float(min(strain, MAX_MICROSTRAIN))} if strain >= 1.0 else values
+
+
+def _positive_pair(design: FloatArray, target: FloatArray) -> FloatArray:
+    """Return the two coefficients, none negative, of which design @ them is nearest to target; columns positive."""
+    both = np.asarray(np.linalg.lstsq(design, target, rcond=None)[0], dtype=np.float64)
+    if (both >= 0.0).all():
+        return both
+    alone = np.maximum(design.T @ target, 0.0) / np.sum(design**2, axis=0)
+    return np.where(both < 0.0, 0.0, alone)
 
 
 def lorentzian_width(width: FloatArray, gauss2: FloatArray) -> FloatArray:

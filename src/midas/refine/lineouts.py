@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
-import importlib
 import math
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -18,6 +15,7 @@ from numpy.typing import NDArray
 from midas.errors import GeometryError, InputError
 from midas.geometry import check_distance
 from midas.io.gsas_zarr import INSTRUMENT_DEFAULTS
+from midas.profiles import find_peaks, half_width_points, running_percentile
 from midas.refine.choices import is_kept
 from midas.refine.job import Instrument
 from midas.refine.sharing import shared_by_points
@@ -212,17 +210,6 @@ def _reason_to_skip(y: NDArray[np.float64], in_range: NDArray[np.bool_], usable:
     return f"{n} usable bins in the range; more than {MIN_BINS} are needed"
 
 
-@contextlib.contextmanager
-def packages_loading() -> Iterator[None]:
-    """Load what looking for peaks needs, most of a second of work, beside what is done in the context."""
-    thread = threading.Thread(target=lambda: [importlib.import_module(f"scipy.{n}") for n in ("ndimage", "signal")])
-    thread.start()
-    try:
-        yield
-    finally:
-        thread.join()
-
-
 def observed_widths(
     two_theta: NDArray[np.float64], intensity: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
@@ -236,20 +223,20 @@ def observed_widths(
     >>> bool(np.abs(widths - 0.05).max() < 0.002)
     True
     """
-    from scipy.ndimage import percentile_filter
-    from scipy.signal import find_peaks, peak_widths
-
-    base = intensity - percentile_filter(intensity, 20, size=max(len(intensity) // 10, 21))
+    base = above_background(intensity)
     noise = 1.4826 * float(np.median(np.abs(np.diff(intensity)))) / math.sqrt(2.0)
-    peaks, shape = find_peaks(base, prominence=max(10.0 * noise, 0.02 * float(base.max())))
+    peaks, prominences = find_peaks(base, prominence=max(10.0 * noise, 0.02 * float(base.max())))
     if len(peaks) < 2:
         return None
-    strongest = peaks[np.argsort(shape["prominences"])[::-1][:10]]
-    samples, _, left, right = peak_widths(base, strongest, rel_height=0.5)
+    strongest = np.argsort(prominences)[::-1][:10]
+    left, right = half_width_points(base, peaks[strongest], prominences[strongest])
     bins = np.arange(len(two_theta))
-    widths = np.interp(right, bins, two_theta) - np.interp(left, bins, two_theta)
-    wide_enough = samples > 0
-    return two_theta[strongest[wide_enough]], widths[wide_enough]
+    return two_theta[peaks[strongest]], np.interp(right, bins, two_theta) - np.interp(left, bins, two_theta)
+
+
+def above_background(intensity: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return how far each point lies above the lower end of what is around it, the background of peaks."""
+    return np.asarray(intensity - running_percentile(intensity, 20, max(len(intensity) // 10, 21) | 1))
 
 
 def instrument_widths(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from midas.refine.lineouts import Lineout
+from midas.refine.lineouts import Lineout, above_background
 
 FloatArray = NDArray[np.float64]
 
@@ -59,8 +59,5 @@ def moved(two_theta: FloatArray, change: FloatArray | float) -> FloatArray:
 
 def peak_heights(lineout: Lineout) -> FloatArray:
     """Return the logarithm of how far each point stands above the background, in standard deviations; 0 below three."""
-    from scipy.ndimage import percentile_filter
-
-    y = lineout.intensity
-    base = percentile_filter(y, 20, size=max(len(y) // 10, 21))
-    return np.asarray(np.log(np.maximum((y - base) / lineout.sigma, MIN_SIGNIFICANCE) / MIN_SIGNIFICANCE))
+    significance = above_background(lineout.intensity) / lineout.sigma
+    return np.asarray(np.log(np.maximum(significance, MIN_SIGNIFICANCE) / MIN_SIGNIFICANCE))
