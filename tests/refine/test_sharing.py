@@ -83,6 +83,8 @@ def test_the_covariance_is_that_of_fits_to_correlated_noise():
     assert sig / 1.2 == pytest.approx(scatter, rel=0.04)
     assert np.sqrt(np.diag(covariance)) == pytest.approx(sig)
     assert sig[0] / (1.2 * np.sqrt(inverse[0, 0])) == pytest.approx(np.sqrt(shared.spread), rel=0.03)
+    assert shared.derivatives_of(inverse) is None
+    np.testing.assert_array_equal(shared.derivatives_of(covariance), model)
 
 
 def test_it_is_noted_whether_the_covariance_allows_for_them():
@@ -99,7 +101,7 @@ def test_derivatives_of_another_fit_change_nothing():
     shared.begin([0.0, 1.0, 2.0], [1.0] * 3, [[0.5, 0.5, 0.0]])
     shared.first, shared.derivatives = 0.0, np.array([[1.0, 1.0, 1.0]])
     other = np.array([[7.0]])  # not s² / (J J^T), which is 1/3
-    assert shared.covariance(other, 1.0) is None
+    assert shared.scaled_derivatives(other, 1.0) is None
 
 
 @pytest.mark.gsas2

@@ -41,6 +41,7 @@ class Model:
         self.scripting, self.job, self.folder, self.text, self.spread = scripting, job, folder, text, spread
         self.names: dict[str, str] = {}
         self.left_out: set[str] = set()
+        self.esd_factors: dict[str, float] = {}  # by which the esds of cells are multiplied, as rings differ
         self.phase_names = [p["name"] for p in job["phases"]]
         self.path = folder / "refine.gpx"
         self.project = scripting.G2Project(newgpx=str(self.path))

@@ -61,6 +61,34 @@ def _phase_result(model: Any, name: str, fraction: list[float | None], esds: dic
     }
 
 
+def rings_beside_esds(model: Any, shared: Any, rings: Any) -> dict[str, dict[str, Any]]:
+    """Return, of each phase whose cell was refined, `ring_scatter` and, if that is no chance, the `unlike_ring` [deg].
+
+    The esds of a cell on which rings differ by more than chance are so many times as large from here on. `shared` has
+    the derivatives (`gsas2_sharing`), `rings` is the module that compares. Nothing of phases or fits of which it cannot
+    be told.
+    """
+    covariance = model.project.data["Covariance"]["data"] or {}
+    derivatives = shared.derivatives_of(covariance.get("covMatrix", []))
+    if derivatives is None or derivatives.shape[1] != len(model.two_theta):
+        return {}
+    lines = model.calculated - model.background
+    bounds, residuals = rings.ring_bounds(lines), (model.observed - model.calculated) * np.sqrt(model.weights)
+    found: dict[str, dict[str, Any]] = {}
+    for name in model.active:
+        start = f"{model.phase_names.index(name)}::A"
+        cell = [i for i, variable in enumerate(covariance["varyList"]) if re.fullmatch(f"{start}[0-5]", variable)]
+        if not cell:
+            continue
+        factor, n, worst = rings.ring_scatter(derivatives, residuals, bounds, cell, covariance["covMatrix"])
+        if math.isfinite(factor):
+            place = bounds[worst] + int(np.argmax(lines[bounds[worst] : bounds[worst + 1]]))
+            unlike = rings.is_more_than_chance(factor, n)
+            model.esd_factors[name] = factor if unlike else 1.0
+            found[name] = {"ring_scatter": factor, "unlike_ring": float(model.two_theta[place]) if unlike else None}
+    return found
+
+
 def _sample_results(model: Any, name: str, esds: dict[str, float]) -> dict[str, Any]:
     """Return what was refined of a phase's size, microstrain and preferred orientation: a start value is no result."""
     settings, prefix = model.settings(name), f"{model.phase_names.index(name)}:0:"
@@ -78,7 +106,8 @@ def _cell(model: Any, name: str) -> dict[str, list[float | None]]:
     values = [float(v) for v in phase.data["General"]["Cell"][1:8]]
     esds: list[float] = [0.0] * 7
     if refined:
-        esds = [float(v) for v in phase.get_cell_and_esd()[1].values()]
+        factor = model.esd_factors.get(name, 1.0)
+        esds = [float(v) * factor for v in phase.get_cell_and_esd()[1].values()]
     return {k: [v, e if e > 0 else None] for k, v, e in zip(CELL, values, esds, strict=False)}
 
 

@@ -35,12 +35,13 @@ class SharedPixels:
         self.bands: list[Any] = []
         self.first = 0.0
         self.derivatives: Any = None
+        self.fits: list[tuple[Any, Any]] = []
 
     def begin(self, two_theta: Sequence[float], sigma: Sequence[float], bands: Sequence[Sequence[float]]) -> None:
         """Take a lineout: entry i of band k - 1 is the correlation of the points i and i + k."""
         self.two_theta, self.sigma = np.asarray(two_theta, dtype=float), np.asarray(sigma, dtype=float)
         self.bands = [np.asarray(band, dtype=float) for band in bands]
-        self.derivatives = None
+        self.derivatives, self.fits = None, []
 
     @property
     def spread(self) -> float:
@@ -72,34 +73,49 @@ class SharedPixels:
         def core(*args: Any, **named: Any) -> Any:
             self.derivatives = None
             done, rvals, result, covariance, sig, shift = original(*args, **named)
-            if len(covariance) and self.bands:
-                right = self.covariance(np.asarray(covariance), float(rvals["GOF"]))
-                rvals[DONE] = right is not None
-                if right is not None:
-                    covariance, sig = right, np.sqrt(np.diag(right))
+            if len(covariance):
+                gof = float(rvals["GOF"])
+                scaled = self.scaled_derivatives(np.asarray(covariance), gof)
+                if self.bands:
+                    rvals[DONE] = scaled is not None
+                if scaled is not None:
+                    if self.bands:
+                        covariance = self.covariance(np.asarray(covariance), gof, *scaled)
+                        sig = np.sqrt(np.diag(covariance))
+                    self.fits.append((covariance, scaled[0]))
             return done, rvals, result, covariance, sig, shift
 
         return core
 
-    def covariance(self, covariance: Any, gof: float) -> Any:
-        """Return the covariance of parameters with what points share; None where its derivatives are unknown."""
+    def scaled_derivatives(self, covariance: Any, gof: float) -> tuple[Any, int] | None:
+        """Return the derivatives over sigma that a covariance of GSAS-II's comes from, and where their points begin.
+
+        None where they are unknown.
+        """
         if self.derivatives is None:
             return None
         j, start = self.derivatives, int(np.searchsorted(self.two_theta, self.first))
-        n = j.shape[1]
-        if j.shape[0] != len(covariance) or start + n > len(self.two_theta):
+        if j.shape[0] != len(covariance) or start + j.shape[1] > len(self.two_theta):
             return None
-        j = j / self.sigma[start : start + n]
-        normal = j @ j.T
+        j = j / self.sigma[start : start + j.shape[1]]
         esd = np.sqrt(np.maximum(np.diag(covariance), 1e-300))
-        unit = (covariance / esd[:, None]) @ (normal * esd[None, :]) / max(gof**2, 1e-300)
-        if not np.allclose(unit, np.eye(len(esd)), atol=SAME):
-            return None
-        total = normal.copy()
+        unit = (covariance / esd[:, None]) @ ((j @ j.T) * esd[None, :]) / max(gof**2, 1e-300)
+        return (j, start) if np.allclose(unit, np.eye(len(esd)), atol=SAME) else None
+
+    def covariance(self, covariance: Any, gof: float, j: Any, start: int) -> Any:
+        """Return the covariance of parameters with what points share, from GSAS-II's and derivatives over sigma."""
+        total, n = j @ j.T, j.shape[1]
         for k, band in enumerate(self.bands, 1):
             part = (j[:, : n - k] * band[start : start + n - k]) @ j[:, k:].T
             total += part + part.T
         return covariance @ total @ covariance / gof**2
+
+    def derivatives_of(self, covariance: Any) -> Any:
+        """Return the derivatives over sigma, by parameters and points, of the fit with this covariance, else None.
+
+        Of any fit since `begin`: the last one may have been taken back.
+        """
+        return next((j for known, j in reversed(self.fits) if np.array_equal(known, covariance)), None)
 
 
 SHARED = SharedPixels()

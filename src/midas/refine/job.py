@@ -160,6 +160,11 @@ class PhaseResult:
     """size [µm] and microstrain [1e-6] of the sample, where they were refined: isotropic, Lorentzian"""
     texture: dict[str, Value] = field(default_factory=dict)
     """march (1: no preferred orientation) or the coefficients "C(l,n)" of the harmonics, where they were refined"""
+    ring_scatter: float | None = None
+    """scatter of the cell from ring to ring over what its esd says, near 1 where they agree; None where nothing tells"""
+    unlike_ring: float | None = None
+    """2θ [deg] of the ring that differs most, where rings differ by more than chance: the esds of the cell have been
+    multiplied by `ring_scatter` then"""
 
 
 @dataclass(frozen=True)
@@ -244,6 +249,8 @@ def _phase_from(data: Mapping[str, Any]) -> PhaseResult:
         atoms=tuple(data["atoms"]),
         broadening={k: Value(*v) for k, v in data["broadening"].items()},
         texture={k: Value(*v) for k, v in data["texture"].items()},
+        ring_scatter=data.get("ring_scatter"),
+        unlike_ring=data.get("unlike_ring"),
     )
 
 

@@ -14,6 +14,8 @@ ALIKE = 0.2
 """Cells are off alike when histograms, axes and phases differ by less than this share of what they are off by."""
 LEAST_ESD = 1e-4
 """Relative; phases whose cells are better known than this count alike."""
+RINGS_BY_CHANCE = 0.1
+"""Share of the fits in which rings may differ before there is a remark on it."""
 NAMED = 3
 """Pairs of correlated parameters that are named."""
 _BELIEVED = ("success", "partial")
@@ -94,15 +96,40 @@ def cell_remark(
 def batch_remarks(
     histograms: Sequence[Mapping[str, Any]], reference_cells: Mapping[str, Mapping[str, float]]
 ) -> list[str]:
-    """Return the sentences on a batch: cells off alike, and correlated parameters.
+    """Return the sentences on a batch: cells off alike, rings that differ, and correlated parameters.
 
     Examples
     --------
     >>> batch_remarks([], {})
     []
     """
-    found = (cell_remark(histograms, reference_cells), correlation_remark(histograms))
+    found = (cell_remark(histograms, reference_cells), *ring_remarks(histograms), correlation_remark(histograms))
     return [words for words in found if words is not None]
+
+
+def ring_remarks(histograms: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a sentence for each phase on whose cell rings differ by more than chance in a tenth of the fits, and more.
+
+    Examples
+    --------
+    >>> phase = {"name": "Si", "ring_scatter": 3.31, "unlike_ring": 7.3612}
+    >>> ring_remarks([{"status": "success", "phases": [phase]}])[0].partition(";")[0]
+    'rings differ on the cell of Si in 1 of 1 fits, mostly that at 7.36 deg: its esds were made 3.3 times as large'
+    """
+    phases = [p for h in histograms if h["status"] in _BELIEVED for p in h["phases"]]
+    remarks = []
+    for name in dict.fromkeys(p["name"] for p in phases):
+        fits = [p for p in phases if p["name"] == name and p.get("ring_scatter") is not None]
+        told = [p for p in fits if p.get("unlike_ring") is not None]
+        if told and len(told) >= RINGS_BY_CHANCE * len(fits):
+            ring = Counter(round(p["unlike_ring"], 2) for p in told).most_common(1)[0][0]
+            factor = statistics.median(p["ring_scatter"] for p in told)
+            remarks.append(
+                f"rings differ on the cell of {name} in {len(told)} of {len(fits)} fits, mostly that at {ring:.2f} "
+                f"deg: its esds were made {factor:.1f} times as large; a foreign line, faults, strain by direction, or "
+                "the geometry"
+            )
+    return remarks
 
 
 def correlated_pairs(histograms: Sequence[Mapping[str, Any]]) -> list[tuple[str, int]]:

@@ -129,6 +129,8 @@ def _phase(phase: PhaseResult) -> dict[str, Any]:
         "atoms": list(phase.atoms),
         "broadening": {name: _value(v) for name, v in phase.broadening.items()},
         "texture": {name: _value(v) for name, v in phase.texture.items()},
+        "ring_scatter": phase.ring_scatter,
+        "unlike_ring": phase.unlike_ring,
     }
 
 

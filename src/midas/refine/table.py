@@ -51,6 +51,16 @@ _PHASE_VALUES = {
     "scale": ("", "scale factor of the phase"),
     "weight_fraction": ("", "share of the mass of all phases, 0 to 1; 0 for a phase that is not in the data"),
 }
+_RING_COLUMNS = (
+    Column(
+        "ring_scatter",
+        "float",
+        "",
+        "scatter of the cell from ring to ring over what its esd says, about 1 where rings agree; where they do not "
+        "(`unlike_ring`) the esds of the cell have been multiplied by it",
+    ),
+    Column("unlike_ring", "float", _DEGREE, "2theta of the ring that differs most, where rings do by more than chance"),
+)
 _SAMPLE_VALUES = {
     "size": ("µm", "size of the crystallites; empty where it was not refined"),
     "microstrain": ("1e-6", "spread of d within the sample, relative; empty where it was not refined"),
@@ -78,6 +88,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("phase", "text", "", "name of the phase, from its CIF"),
     Column("present", "bool", "", "false: the phase is not in the data and was taken out of the model"),
     *(column for name, about in _CELL.items() for column in _with_esd(name, *about)),
+    *_RING_COLUMNS,
     *(column for name, about in _PHASE_VALUES.items() for column in _with_esd(name, *about)),
     *(column for name, about in _SAMPLE_VALUES.items() for column in _with_esd(name, *about)),
     *(column for name, about in _INSTRUMENT_VALUES.items() for column in _with_esd(name, *about)),
@@ -131,6 +142,7 @@ def _phase_values(phase: Mapping[str, Any]) -> dict[str, Any]:
     if phase["present"]:
         values |= _pairs(sample_values(phase), _SAMPLE_VALUES)
         cell, esds = phase["cell"], phase["cell_esd"]
+        values |= {column.name: phase.get(column.name) for column in _RING_COLUMNS}
         values |= {name: cell.get(name) for name in _CELL} | {f"{name}_esd": esds.get(name) for name in _CELL}
     return values
 

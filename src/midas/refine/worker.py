@@ -160,6 +160,16 @@ def refine(scripting: Any, job: dict[str, Any], folder: Path) -> dict[str, Any]:
     warnings = list(job.get("warnings", []))
     if not model.residual_values.get(shared.DONE, True):
         warnings.append("the standard uncertainties do not allow for the pixels that neighbouring points share")
+    rings = load_neighbour("ring_scatter")
+    agreement = outcome.rings_beside_esds(model, shared.SHARED, rings)
+    warnings += [
+        rings.disagreement(name, found["ring_scatter"], found["unlike_ring"])
+        for name, found in agreement.items()
+        if found["unlike_ring"] is not None
+    ]
+    values = outcome.results(model)
+    for phase in values["phases"]:
+        phase |= agreement.get(phase["name"], {})
     result = {
         "index": job["index"],
         "status": status,
@@ -168,7 +178,7 @@ def refine(scripting: Any, job: dict[str, Any], folder: Path) -> dict[str, Any]:
         "gof": _finite(gof),
         "explained": explained,
         "stages": records,
-        **outcome.results(model),
+        **values,
         "curves": outcome.curves(model),
         "reflections": model.reflections(),
     }
