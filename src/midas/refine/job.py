@@ -161,7 +161,7 @@ class PhaseResult:
     texture: dict[str, Value] = field(default_factory=dict)
     """march (1: no preferred orientation) or the coefficients "C(l,n)" of the harmonics, where they were refined"""
     ring_scatter: float | None = None
-    """scatter of the cell from ring to ring over what its esd says, near 1 where they agree; None where nothing tells"""
+    """scatter of the cell from ring to ring over what its esd says, near 1 where they agree; None: not known"""
     unlike_ring: float | None = None
     """2θ [deg] of the ring that differs most, where rings differ by more than chance: the esds of the cell have been
     multiplied by `ring_scatter` then"""
