@@ -84,7 +84,9 @@ def test_the_covariance_is_that_of_fits_to_correlated_noise():
     assert np.sqrt(np.diag(covariance)) == pytest.approx(sig)
     assert sig[0] / (1.2 * np.sqrt(inverse[0, 0])) == pytest.approx(np.sqrt(shared.spread), rel=0.03)
     assert shared.derivatives_of(inverse) is None
-    np.testing.assert_array_equal(shared.derivatives_of(covariance), model)
+    derivatives, first = shared.derivatives_of(covariance)
+    np.testing.assert_array_equal(derivatives, model)
+    assert first == x[0]
 
 
 def test_it_is_noted_whether_the_covariance_allows_for_them():

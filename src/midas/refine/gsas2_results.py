@@ -69,11 +69,16 @@ def rings_beside_esds(model: Any, shared: Any, rings: Any) -> dict[str, dict[str
     be told.
     """
     covariance = model.project.data["Covariance"]["data"] or {}
-    derivatives = shared.derivatives_of(covariance.get("covMatrix", []))
-    if derivatives is None or derivatives.shape[1] != len(model.two_theta):
+    known = shared.derivatives_of(covariance.get("covMatrix", []))
+    if known is None:
         return {}
-    lines = model.calculated - model.background
-    bounds, residuals = rings.ring_bounds(lines), (model.observed - model.calculated) * np.sqrt(model.weights)
+    begin = int(np.searchsorted(model.two_theta, known[1]))
+    two_theta, lines = model.two_theta[begin:], (model.calculated - model.background)[begin:]
+    residuals = ((model.observed - model.calculated) * np.sqrt(model.weights))[begin:]
+    derivatives = known[0][:, : len(residuals)]  # GSAS-II may take one point beyond the limits
+    if derivatives.shape[1] != len(residuals):
+        return {}
+    bounds = rings.ring_bounds(lines)
     found: dict[str, dict[str, Any]] = {}
     for name in model.active:
         start = f"{model.phase_names.index(name)}::A"
@@ -85,7 +90,7 @@ def rings_beside_esds(model: Any, shared: Any, rings: Any) -> dict[str, dict[str
             place = bounds[worst] + int(np.argmax(lines[bounds[worst] : bounds[worst + 1]]))
             unlike = rings.is_more_than_chance(factor, n)
             model.esd_factors[name] = factor if unlike else 1.0
-            found[name] = {"ring_scatter": factor, "unlike_ring": float(model.two_theta[place]) if unlike else None}
+            found[name] = {"ring_scatter": factor, "unlike_ring": float(two_theta[place]) if unlike else None}
     return found
 
 

@@ -35,7 +35,7 @@ class SharedPixels:
         self.bands: list[Any] = []
         self.first = 0.0
         self.derivatives: Any = None
-        self.fits: list[tuple[Any, Any]] = []
+        self.fits: list[tuple[Any, Any, float]] = []
 
     def begin(self, two_theta: Sequence[float], sigma: Sequence[float], bands: Sequence[Sequence[float]]) -> None:
         """Take a lineout: entry i of band k - 1 is the correlation of the points i and i + k."""
@@ -82,7 +82,7 @@ class SharedPixels:
                     if self.bands:
                         covariance = self.covariance(np.asarray(covariance), gof, *scaled)
                         sig = np.sqrt(np.diag(covariance))
-                    self.fits.append((covariance, scaled[0]))
+                    self.fits.append((covariance, scaled[0], self.first))
             return done, rvals, result, covariance, sig, shift
 
         return core
@@ -110,12 +110,12 @@ class SharedPixels:
             total += part + part.T
         return covariance @ total @ covariance / gof**2
 
-    def derivatives_of(self, covariance: Any) -> Any:
-        """Return the derivatives over sigma, by parameters and points, of the fit with this covariance, else None.
+    def derivatives_of(self, covariance: Any) -> tuple[Any, float] | None:
+        """Return the derivatives over sigma, by parameters and points, and the 2θ of their first point, else None.
 
-        Of any fit since `begin`: the last one may have been taken back.
+        Those of the fit with this covariance, of any since `begin`: the last one may have been taken back.
         """
-        return next((j for known, j in reversed(self.fits) if np.array_equal(known, covariance)), None)
+        return next(((j, first) for known, j, first in reversed(self.fits) if np.array_equal(known, covariance)), None)
 
 
 SHARED = SharedPixels()
