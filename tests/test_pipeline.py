@@ -202,6 +202,12 @@ def test_a_refinement_folder_that_cannot_be_made_shows_before_the_images_are_rea
     assert not Path("out").exists()
 
 
+def test_limits_beyond_the_bins_show_before_the_images_are_read(call, fake, capsys):
+    assert main([*call, "-resultFolder", "out", "--limits", "30", "40"]) == 2
+    assert "limits are 30 to 40 deg, but the data are from 1.4" in capsys.readouterr().err
+    assert not list(Path("out").glob("*.zarr.zip"))
+
+
 def test_a_run_that_did_not_end_says_how_far_it_came(call, monkeypatch, caplog):
     def broken(*_, **__):
         raise InputError("the disk is on fire")

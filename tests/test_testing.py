@@ -36,6 +36,8 @@ def test_options_of_the_simulation_are_taken_and_misspelt_ones_refused():
     assert shot.expected.max() == pytest.approx(50.0, rel=0.05)  # counts: the crest of the strongest ring
     with pytest.raises(InputError, match="peak_count is no option of a simulation; did you mean peak_counts"):
         testing.calibrant_image(peak_count=50.0)
+    with pytest.raises(InputError, match="strains are 'a'; expected one for each frame"):
+        testing.scan("a")
 
 
 def test_strain_of_the_scan_is_that_of_the_cake(cake):

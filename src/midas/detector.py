@@ -94,7 +94,7 @@ def transform_image(image: npt.NDArray[np.generic], transforms: Sequence[int]) -
     """Return the image with `ImTransOpt` transforms applied in order, C-contiguous.
 
     Works on the last two axes, so a stack (n_frames, n_z, n_y) is transformed frame by frame. 0 none, 1 flip columns,
-    2 flip rows, 3 transpose (SPEC section 4). The same function serves image, dark and mask.
+    2 flip rows, 3 transpose (docs/files.md). The same function serves image, dark and mask.
 
     Examples
     --------

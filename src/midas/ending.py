@@ -22,7 +22,7 @@ def saying_what_is_kept(
     ...         raise KeyboardInterrupt
     ... except KeyboardInterrupt as error:
     ...     print(error)
-    3 of 12 histograms are finished and kept in out; the same command with -skipExisting goes on from there
+    3 of 12 histograms are finished and kept in out; the same command with --resume goes on from there
     """
     try:
         yield
@@ -44,5 +44,5 @@ def _words(n_done: int, total: int, things: str, place: str | os.PathLike[str]) 
         return f"{lost} was finished; the same command begins again"
     return (
         f"{n_done} of {total} {things} are finished and kept in {os.fspath(place)}; the same command with "
-        "-skipExisting goes on from there"
+        "--resume goes on from there"
     )

@@ -26,7 +26,7 @@ _TERMS = _core.DISTORTION_TERMS
 N_DISTORTION = len(_TERMS)
 """Coefficients of the distortion."""
 DISTORTION_NAMES = tuple(f"p{i}" for i in range(N_DISTORTION))
-"""The distortion parameters as files name them; SPEC section 1 gives the polynomial."""
+"""The distortion parameters as files name them; docs/physics/geometry.md gives the polynomial."""
 ALL_TERMS = f"{DISTORTION_NAMES[0]}..{DISTORTION_NAMES[-1]}"
 """All of them, for messages."""
 RADIAL_TERMS = {name: k for k, (name, _, harmonic, _) in enumerate(_TERMS) if harmonic == 0}
@@ -97,7 +97,7 @@ class Geometry:
     """A detector's position, tilts and distortion: all that turns a pixel into an angle.
 
     Lengths in µm, positions on the detector in px (integers are pixel centres), angles in deg, wavelength in Å.
-    Model and signs: SPEC section 1.
+    Model and signs: docs/physics/geometry.md.
 
     Raises
     ------
@@ -221,7 +221,7 @@ class Geometry:
         """Return (radius [px], two_theta [deg], eta [deg]) of pixel positions (column y, row z) [px].
 
         Each result has the broadcast shape of y and z, float64; NaN where a pixel lies behind the sample.
-        Equations: SPEC section 1.
+        Equations: docs/physics/geometry.md.
         """
         y, z = np.broadcast_arrays(np.asarray(y, dtype=np.float64), np.asarray(z, dtype=np.float64))
         radius, two_theta, eta = self.projection.to_polar(

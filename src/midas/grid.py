@@ -24,8 +24,8 @@ _TURN_TOLERANCE = 1e-9  # deg
 class CakeGrid:
     """Bins in radius [px], 2θ [deg] or q [Å⁻¹], and in eta [deg]: uniform, or with any edges by `from_edges`.
 
-    Uniform bins: ceil((max - min) / step) of them, lower edges min + i·step (SPEC section 5). The last bin is as wide
-    as the others, so it may reach past the maximum; only in eta it ends at a full turn from the first edge.
+    Uniform bins: ceil((max - min) / step) of them, lower edges min + i·step. The last bin is as wide as the others,
+    so it may reach past the maximum; only in eta it ends at a full turn from the first edge.
 
     Parameters
     ----------

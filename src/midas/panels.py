@@ -111,7 +111,7 @@ def _zeros() -> FloatArray:
 class Panels:
     """The panels of a detector as they stand. Arrays have shape (n_panels,) and are read-only; absent ones are 0.
 
-    A pixel is first turned about its panel's centre, then shifted (SPEC section 1):
+    A pixel is first turned about its panel's centre, then shifted (docs/physics/geometry.md):
     y' = cy + (y - cy) cos(rotation) - (z - cz) sin(rotation) + shift_y, and z' likewise.
 
     Raises

@@ -127,6 +127,15 @@ def run_pipeline(job: PipelineJob, *, progress: Progress | None = None) -> Pipel
             run.manifest.close()
 
 
+def _check_reach(parameters: Parameters, refinement: Mapping[str, Any]) -> None:
+    """Refuse limits and excluded regions that leave none of the bins to come, before hours are spent on them."""
+    from midas.refine.choices import check_excluded, check_limits, check_reach_of
+
+    geometry = parameters.geometry
+    two_theta = geometry.two_theta_of(parameters.bins.radius_centers(geometry))
+    check_reach_of(two_theta, check_limits(refinement.get("limits")), check_excluded(refinement.get("exclude")))
+
+
 def _words_on_the_end(steps: Mapping[str, Any], out: Path, of_step: str) -> str:
     """Return what a run that ends before its time has finished, and how to go on; `of_step` is what the step says."""
     done = [name for name in ("calibration", "integration") if name in steps]
@@ -134,7 +143,7 @@ def _words_on_the_end(steps: Mapping[str, Any], out: Path, of_step: str) -> str:
         done.append(f"refinement of {len(steps['refinement'])} caked files")
     if not done:
         return of_step or "nothing was finished; the same command begins again"
-    on = of_step if "-skipExisting" in of_step else "the same command with -skipExisting goes on from there"
+    on = of_step if "--resume" in of_step else "the same command with --resume goes on from there"
     return f"kept in {out}: {', '.join(done)}; {on}"
 
 
@@ -176,6 +185,8 @@ class _Run:
             if job.calibrant_image:
                 calibration, record, parameters = self._calibrated(source)
             assert parameters is not None
+            if engine is not None:
+                _check_reach(parameters, job.refinement)
             series = self._integrated(parameters)
             cake_file, unusable = series.last_file, series.failed
             cake_files = tuple(f.target for f in series.files if f.status != "failed")

@@ -1,9 +1,10 @@
-"""Results as small tables for notebooks: escaped text, no script, no style sheet."""
+"""How results are shown: small tables for notebooks (escaped text, no script, no style sheet), some things of many."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from typing import Any
 
 
 def html_table(caption: str, rows: Mapping[str, str], remarks: Iterable[str] = ()) -> str:
@@ -49,3 +50,16 @@ def range_of(first: float, last: float, unit: str, digits: int = 3) -> str:
     '1.950 to 13.730 deg'
     """
     return f"{first:.{digits}f} to {last:.{digits}f} {unit}"
+
+
+def evenly(things: Sequence[Any], most: int | None) -> list[Any]:
+    """Return at most so many of the things, the first and the last among them, at even distances; None: all.
+
+    Examples
+    --------
+    >>> evenly("abcde", 3), evenly("ab", 3), evenly("abc", 1)
+    (['a', 'c', 'e'], ['a', 'b'], ['a'])
+    """
+    if most is None or len(things) <= most:
+        return list(things)
+    return [things[round(k * (len(things) - 1) / max(most - 1, 1))] for k in range(most)]

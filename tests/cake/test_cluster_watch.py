@@ -117,7 +117,7 @@ def test_what_is_kept_is_said_once(error):
     ):
         raise error()
     assert str(caught.value).endswith(
-        "2 of 5 files are finished and kept in out; the same command with -skipExisting goes on from there"
+        "2 of 5 files are finished and kept in out; the same command with --resume goes on from there"
     )
     assert getattr(caught.value, "n_done", 2) == 2
 

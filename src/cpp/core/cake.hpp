@@ -5,7 +5,7 @@
 //
 // s is a correction per pixel (1 without). Without `normalize` both sums stand undivided. A pixel is valid unless it is
 // masked, not finite, negative (detectors mark gaps and bad pixels with -1 and -2), at the largest value of an unsigned
-// type, at or above `saturation`, or one of `bad_values`. Source: SPEC sections 4 and 5.
+// type, at or above `saturation`, or one of `bad_values`. Source: docs/physics/areas.md.
 //
 // Areas are single precision, and so are the sums within a tile, 8 x 32 pixels, unless counts reach 2^24 or are double;
 // tiles are added up in double where a bin has more than a few. A pixel that is no count in some frame alone is mended

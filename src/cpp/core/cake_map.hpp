@@ -5,7 +5,7 @@
 // mapped pixels tile the plane; on a tiled detector the pixels of each panel do, their corners moved as the panel is.
 // The area [px^2] of its part between two circles and two rays (polygon.hpp) is the weight of the pixel in the bin. A
 // pixel that the geometry folds over itself has no part in a bin where its signed area is negative.
-// Source: SPEC section 5.
+// Source: docs/physics/areas.md.
 //
 // The map is kept by tiles of the stored image, 8 rows of 32 pixels: a tile's counts fit the first cache with room for
 // 16 frames, its pixels are numbered by one byte, and the areas that belong to one bin stand together in a run, so that

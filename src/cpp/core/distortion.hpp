@@ -4,7 +4,8 @@
 //
 // Files write the harmonic terms as (amplitude, phase): amplitude * cos(m E + phase). Inside they are cosine and sine
 // coefficients, c cos(m E) + s sin(m E) with c = amplitude cos(phase), s = -amplitude sin(phase): a phase is undefined
-// at zero amplitude, the coefficients are not. The conversion is python's (midas.geometry). Source: SPEC section 1.
+// at zero amplitude, the coefficients are not. The conversion is python's (midas.geometry).
+// Source: docs/physics/geometry.md.
 #ifndef MIDAS_DISTORTION_HPP
 #define MIDAS_DISTORTION_HPP
 

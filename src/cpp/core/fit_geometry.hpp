@@ -1,6 +1,6 @@
 // The geometry that puts measured ring positions on their Bragg angles: robust least squares on the pseudo-strain.
 //
-//   r_i = w_i [ R(y_i, z_i; parameters) / (L tan 2theta_i) - 1 ]         (minus the pseudo-strain, SPEC section 2)
+//   r_i = w_i [ R(y_i, z_i; parameters) / (L tan 2theta_i) - 1 ]     (minus the pseudo-strain)
 //
 // Points may come from several images of one detector and lie on several panels. Refined are the parameters of the
 // geometry, the wavelength (as its ratio to the one that gave tan 2theta: sin theta scales with it), for each image an

@@ -7,8 +7,8 @@
 //   y' = center_y + (y - center_y) cos(rotation) - (z - center_z) sin(rotation) + shift_y          (z' likewise)
 //
 // The moved position goes through the model of geometry.hpp, with `distance` added to the distance of the panel's plane
-// and `p2` to the coefficient of rho^2. Source: SPEC section 1, and the MIDAS manual of CalibrantPanelShiftsOMP for the
-// numbering and the sense of the rotation.
+// and `p2` to the coefficient of rho^2. Source: docs/physics/geometry.md; of the numbering and the
+// sense of the rotation the MIDAS manual of CalibrantPanelShiftsOMP.
 #ifndef MIDAS_PANELS_HPP
 #define MIDAS_PANELS_HPP
 

@@ -28,7 +28,7 @@ Footprint footprint_of(const Projection& projection, double radius, double eta, 
 }
 
 // In the middle of the bin. From R = L tan 2theta, 2theta - 2theta_c = L (x - bend x^2) / (L^2 + R_c^2); counts fall as
-// cos^3(2theta) (1 - f sin^2(2theta) sin^2(eta)): SPEC section 5, docs/decisions/horizontal-field.md.
+// cos^3(2theta) (1 - f sin^2(2theta) sin^2(eta)): docs/physics/areas.md, docs/decisions/horizontal-field.md.
 RingView view_of(const Projection& projection, const RingGroup& group, double eta, const PeakOptions& options) {
   const double radius = 0.5 * (group.low + group.high);
   const double length = projection.geometry().distance / projection.geometry().pixel_size;

@@ -1,14 +1,15 @@
 // A powder image from its physics: the mean counts of every pixel, noise-free.
 //
-//   counts(pixel) = background(R) + cos^3(2theta) (1 - f sin^2(2theta) sin^2(eta)) <p(2theta')>      mean over the
-//   pixel's area p(t)          = sum_k area_k phi((t - center_k) / fwhm_k) / fwhm_k                     [counts rad /
-//   rad of 2theta] phi(x)        = m 2/pi / (1 + 4 x^2) + (1 - m) sqrt(4 ln2 / pi) exp(-4 ln2 x^2)        pseudo-Voigt
-//   of unit area and width sin(theta')   = (1 + strain cos(2 eta)) sin(theta)                                     a
-//   lattice stretched along eta = 0 background(R) = constant + falloff / (1 + (R / falloff_radius)^2)
+//   counts(pixel) = background(R) + cos^3(2theta) (1 - f sin^2(2theta) sin^2(eta)) <p(2theta')>
+//   p(t)          = sum_k area_k phi((t - center_k) / fwhm_k) / fwhm_k            [counts rad / rad of 2theta]
+//   phi(x)        = m 2/pi / (1 + 4 x^2) + (1 - m) sqrt(4 ln2 / pi) exp(-4 ln2 x^2)     pseudo-Voigt, area and width 1
+//   sin(theta')   = (1 + strain cos(2 eta)) sin(theta)                            a lattice stretched along eta = 0
+//   background(R) = constant + falloff / (1 + (R / falloff_radius)^2)
 //
-// cos^3 is the solid angle of a flat pixel, 1 - f ... the polarization (both SPEC section 5), taken at the pixel's
-// centre. The mean of p is exact along the axis where 2theta changes fastest (p is tabulated with its integral) and a
-// Gauss-Legendre sum along the other, with the gradient of 2theta from the Projection and the curvature of a circle.
+// < > is the mean over the pixel's area; cos^3 is the solid angle of a flat pixel, 1 - f ... the polarization (both in
+// docs/physics/areas.md), taken at the pixel's centre. The mean of p is exact along the axis where 2theta changes
+// fastest (p is tabulated with its integral) and a Gauss-Legendre sum along the other, with the gradient of 2theta from
+// the Projection and the curvature of a circle.
 #ifndef MIDAS_SIMULATE_HPP
 #define MIDAS_SIMULATE_HPP
 

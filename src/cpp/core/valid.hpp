@@ -1,4 +1,4 @@
-// Which values of a frame are counts: the rule of SPEC section 4, for every type of pixel.
+// Which values of a frame are counts: the rule of docs/files.md, for every type of pixel.
 #ifndef MIDAS_VALID_HPP
 #define MIDAS_VALID_HPP
 

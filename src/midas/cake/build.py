@@ -32,8 +32,8 @@ def build_map(
     """Return the map of pixel areas per bin for a geometry, a detector and a grid.
 
     The weight of a pixel in a bin is the exact area of the pixel's quadrilateral cut by two arcs and two rays, once its
-    corners are mapped to (R, η) with R = (L/px) tan(2θ) [px]: px² for grids in 2θ and q, too (SPEC section 5). Bins
-    past a full turn from the first eta edge are cut there, so no pixel counts twice.
+    corners are mapped to (R, η) with R = (L/px) tan(2θ) [px]: px² for grids in 2θ and q, too. Bins past a full turn
+    from the first eta edge are cut there, so no pixel counts twice. docs/physics/areas.md has more.
 
     Parameters
     ----------

@@ -359,7 +359,7 @@ def _omegas(parameters: Parameters, said: Mapping[str, object]) -> tuple[float, 
     if "OmegaStep" not in parameters:
         step = _number(said.get("omega_step"), step)
     if "OmegaStart" not in parameters and "omega_start" in said:
-        # The file gives the omega of its first stored frame (SPEC section 4), the parameters that of the first used.
+        # The file gives the omega of its first stored frame (docs/files.md), the parameters that of the first used.
         start = _number(said["omega_start"], start) + parameters.skip_frames * step
     return start, step
 

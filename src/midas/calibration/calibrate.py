@@ -97,7 +97,7 @@ def calibrate(
 
     Needs no guess beyond wavelength and pixel size: the beam centre is where the normals of the rings meet, the
     distance comes from the ratios of their radii, then every (ring, eta) profile is fitted by a pseudo-Voigt on the
-    pixels themselves and the geometry by least squares on the pseudo-strain (SPEC section 2).
+    pixels themselves and the geometry by least squares on the pseudo-strain (docs/physics/geometry.md).
 
     A list of images of one detector, at several distances, gives a `JointCalibration`: each image is calibrated alone,
     then all together with the same tilts and distortion. With known steps of the detector (`detector_positions`) or

@@ -201,7 +201,7 @@ def radius_design(fit: GeometryFit, points: RingPoints) -> tuple[FloatArray, tup
 
 
 def pseudo_strain(geometry: Geometry, points: RingPoints) -> FloatArray:
-    """Return 1 - R_obs/R_ideal of each point (SPEC section 2), shape (n,)."""
+    """Return 1 - R_obs/R_ideal of each point (docs/physics/geometry.md), shape (n,)."""
     return _core.pseudo_strain(geometry.projection, *_columns(points))
 
 
@@ -297,7 +297,7 @@ def measure_points(
 
 
 def outlier_rings(fit: GeometryFit, points: RingPoints, mult_factor: float) -> frozenset[int]:
-    """Return the rings whose mean |strain| exceeds mult_factor times the median over rings (SPEC section 2)."""
+    """Return the rings whose mean |strain| exceeds mult_factor times the median over rings."""
     numbers = np.unique(points.ring)
     means = np.array([np.mean(np.abs(fit.strain[points.ring == n])) for n in numbers])
     return frozenset(int(n) for n in numbers[means > mult_factor * np.median(means)])

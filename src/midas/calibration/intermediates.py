@@ -1,6 +1,6 @@
 """The arrays behind a calibration in one HDF5 file (`-SavePlotsHDF`).
 
-Tree: SPEC section 3. Images have shape (n_z, n_y) in the layout of the image the geometry describes.
+Tree: docs/files.md. Images have shape (n_z, n_y) in the layout of the image the geometry describes.
 """
 
 from __future__ import annotations

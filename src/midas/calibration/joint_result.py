@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from midas.calibration.result import Calibration
 from midas.calibration.values import correlations
 from midas.geometry import FloatArray
+from midas.shown import html_table
 from midas.units import UM_PER_MM
 
 if TYPE_CHECKING:
@@ -63,34 +64,40 @@ class JointCalibration:
 
     def __repr__(self) -> str:
         """Return the verdict, what the images share, and a line for each."""
-        first = self.images[0]
-        g, e = first.geometry, first.esd
-        wavelength = f"{self.wavelength:.7f}" + (f" ± {self.wavelength_esd:.7f}" if self.wavelength_esd else "")
-        lines = [
-            f"JointCalibration of {len(self.images)} images: {self.verdict}, mean strain "
-            f"{self.mean_strain * 1e6:.1f} µε (held out {self.held_out_strain * 1e6:.1f})",
-            f"  wavelength   {wavelength} Å",
-            f"  tilts        y {g.tilts[1]:.4f} ± {e.get('tilt_y', 0.0):.4f}, "
-            f"z {g.tilts[2]:.4f} ± {e.get('tilt_z', 0.0):.4f} deg",
-        ]
-        if self.parallax or self.parallax_esd:
-            esd = "" if self.parallax_esd is None else f" ± {self.parallax_esd:.1f}"
-            lines.append(f"  parallax     {self.parallax:.1f}{esd} µm")
-        for name, image, alone in zip(self.names, self.images, self.alone, strict=True):
-            g, esd_um = image.geometry, image.esd.get("distance", 0.0)
-            known = f"± {esd_um / UM_PER_MM:.4f}" if esd_um > 0.0 else "(not refined)"
-            lines.append(
-                f"  {name}: distance {g.distance / UM_PER_MM:.4f} {known} mm, "
-                f"beam y {g.beam_center[0]:.4f}, z {g.beam_center[1]:.4f} px, mean strain "
-                f"{image.mean_strain * 1e6:.1f} µε ({alone.mean_strain * 1e6:.1f} alone)"
-            )
+        lines = [f"JointCalibration of {len(self.images)} images: {self._outcome()}"]
+        rows = self._rows()
+        shared = {name: value for name, value in rows.items() if name not in self.names}
+        lines += [f"  {name:<12s} {value}" for name, value in shared.items()]
+        lines += [f"  {name}: {rows[name]}" for name in self.names]
         return "\n".join([*lines, *(f"  {self.verdict}: {reason}" for reason in self.reasons)])
 
     def _repr_html_(self) -> str:
         """Return the summary for notebooks."""
-        from html import escape
+        return html_table(f"{len(self.images)} images: {self._outcome()}", self._rows(), self.reasons)
 
-        return f"<pre>{escape(repr(self))}</pre>"
+    def _outcome(self) -> str:
+        return (
+            f"{self.verdict}, mean strain {self.mean_strain * 1e6:.1f} µε (held out {self.held_out_strain * 1e6:.1f})"
+        )
+
+    def _rows(self) -> dict[str, str]:
+        """Return what the images share, and what each has of its own, by name."""
+        g, e = self.images[0].geometry, self.images[0].esd
+        wavelength = f"{self.wavelength:.7f}" + (f" ± {self.wavelength_esd:.7f}" if self.wavelength_esd else "")
+        tilts = f"y {g.tilts[1]:.4f} ± {e.get('tilt_y', 0.0):.4f}, z {g.tilts[2]:.4f} ± {e.get('tilt_z', 0.0):.4f} deg"
+        rows = {"wavelength": f"{wavelength} Å", "tilts": tilts}
+        if self.parallax or self.parallax_esd:
+            esd = "" if self.parallax_esd is None else f" ± {self.parallax_esd:.1f}"
+            rows["parallax"] = f"{self.parallax:.1f}{esd} µm"
+        for name, image, alone in zip(self.names, self.images, self.alone, strict=True):
+            g, esd_um = image.geometry, image.esd.get("distance", 0.0)
+            known = f"± {esd_um / UM_PER_MM:.4f}" if esd_um > 0.0 else "(not refined)"
+            rows[name] = (
+                f"distance {g.distance / UM_PER_MM:.4f} {known} mm, "
+                f"beam y {g.beam_center[0]:.4f}, z {g.beam_center[1]:.4f} px, mean strain "
+                f"{image.mean_strain * 1e6:.1f} µε ({alone.mean_strain * 1e6:.1f} alone)"
+            )
+        return rows
 
     @property
     def notes(self) -> tuple[str, ...]:

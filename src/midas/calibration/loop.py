@@ -61,7 +61,7 @@ def run_loop(
     """Return the best iterate of: fit every (ring, eta) profile, fit the geometry, leave out outlier rings.
 
     Ends when an iteration finds no new outlier ring and the mean strain is below `stopping_strain`, when nothing
-    changes any more, or at the cap (SPEC section 2).
+    changes any more, or at the cap (docs/physics/geometry.md).
     """
     geometry = _started(prepared, start, params)
     outliers: frozenset[int] = frozenset()

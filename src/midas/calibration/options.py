@@ -301,17 +301,25 @@ def params_from(
     return _completed(values, hints, shape, file)
 
 
+_NEEDED = {
+    "wavelength": ("Wavelength", "--wavelength or --energy", "wavelength or energy"),
+    "pixel_size": ("px", "--pixel-size", "pixel_size"),
+}
+"""What no image tells: the key of a parameter file, the flag, and the name in Python."""
+
+
 def _completed(
     values: Mapping[str, Any], hints: Sequence[Hint], shape: tuple[int, int] | None, file: str = "a parameter file"
 ) -> CalibrationParams:
     """Return the parameters with the hints where the user gave nothing; what is needed and still missing is named."""
     values, notes = merge_hints(values, hints, shape=shape)
-    for name, key, flag in (
-        ("wavelength", "Wavelength", "--wavelength or --energy"),
-        ("pixel_size", "px", "--pixel-size"),
-    ):
-        if name not in values:
-            raise InputError(f"{name} is missing; give it in params, with {flag}, or as {key} in {file}")
+    missing = [name for name in _NEEDED if name not in values]
+    if missing:
+        keys, flags, given = (" and ".join(words) for words in zip(*(_NEEDED[name] for name in missing), strict=True))
+        raise InputError(
+            f"{' and '.join(missing)} {'are' if len(missing) > 1 else 'is'} missing: give {flags} on the command line, "
+            f"{keys} in {file}, or {given} in Python's params"
+        )
     values["notes"] = (*values.get("notes", ()), *notes)
     return CalibrationParams(**values)
 
@@ -325,7 +333,7 @@ def _from_file(path: Path, hints: Sequence[Hint], shape: tuple[int, int] | None)
 
 
 def _file_calibrant(file: Any) -> dict[str, Calibrant]:
-    """Return the calibrant of a parameter file; its own cell wins over the certificate's (SPEC section 2)."""
+    """Return the calibrant of a parameter file; its own cell wins over the certificate's (docs/physics/geometry.md)."""
     if "LatticeConstant" not in file:
         return {}
     cell = file.get("LatticeConstant")

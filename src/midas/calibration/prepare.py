@@ -63,7 +63,7 @@ def prepare_image(
 ) -> PreparedImage:
     """Return the image ready for calibration: transformed, dark subtracted, unusable pixels masked.
 
-    Masked are the caller's mask (non-zero = masked), sentinel values (SPEC section 4), NaN, isolated hot pixels and
+    Masked are the caller's mask (non-zero = masked), sentinel values (docs/files.md), NaN, isolated hot pixels and
     pixels far darker than their surroundings. Negative values are marks of bad pixels unless `negative_counts` says
     that they are counts, as in an image whose dark is subtracted. A float image is scaled to Poisson noise.
 

@@ -1,6 +1,6 @@
 """The text tables of a calibration: ring list, per-iteration report and fitted points.
 
-Formats: SPEC section 3.
+Formats: docs/files.md.
 """
 
 from __future__ import annotations

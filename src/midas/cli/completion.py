@@ -117,6 +117,7 @@ def _fish_quoted(text: str) -> str:
 def _commands() -> Iterator[_Command]:
     """Yield the program itself, then each command and the actions of commands."""
     from midas.cli import build_parser
+    from midas.crystal.calibrants import CALIBRANT_NAMES
 
     waiting: list[tuple[tuple[str, ...], argparse.ArgumentParser]] = [((), build_parser())]
     while waiting:
@@ -127,8 +128,9 @@ def _commands() -> Iterator[_Command]:
                 actions = {a.dest: _short(a.help) for a in action._choices_actions}
                 waiting += [((*words, word), action.choices[word]) for word in actions]
             elif action.help != argparse.SUPPRESS:
-                choices = tuple(str(choice) for choice in action.choices or ())
                 names = tuple(action.option_strings)
+                known = CALIBRANT_NAMES if "--calibrant" in names else ()
+                choices = tuple(str(choice) for choice in action.choices or known)
                 if names or choices:
                     options.append(_Option(names, _short(action.help), action.nargs != 0, choices))
         yield _Command(words, tuple(options), actions)

@@ -16,7 +16,7 @@ from midas.version import version
 
 _SUMS = "OmegaSumFrame"
 _SUMMED = "Number Of Frames Summed"
-_FEWEST_BINS = 20  # GSAS-II keeps an azimuth only with more bins that are not masked (SPEC section 6)
+_FEWEST_BINS = 20  # GSAS-II keeps an azimuth only with more bins that are not masked (docs/files.md)
 
 
 def inspect_cake(path: Path) -> Inspection:

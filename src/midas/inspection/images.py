@@ -178,7 +178,7 @@ def _omega_facts(frames: Frames) -> Iterator[Fact]:
     if isinstance(start, float):
         text = f"{start:g} deg"
         if isinstance(step, float):
-            start += step * frames.skip_frames  # the file's is that of the first frame stored (SPEC section 4)
+            start += step * frames.skip_frames  # the file's is that of the first frame stored (docs/files.md)
             end = start + step * (len(frames) - 1)
             text = f"{start:g} to {end:g} deg in steps of {step:g}"
         yield Fact("omega", text, sources.get("omega_start", SCAN_GROUP))
@@ -204,7 +204,7 @@ def _value_facts(frames: Frames, looks: list[FrameLook]) -> Iterator[Fact]:
     what = "" if len(known) == 1 else " (of the frames' medians)"
     yield Fact("counts", f"min {low:g}, median {median:g}{what}, max {high:g}")
     marked = max(look.marked for look in looks)
-    yield Fact("no counts", f"{marked:.3%} of the pixels: negative, NaN or the largest value of the type")
+    yield Fact("marked", f"{marked:.3%} of the pixels, as no counts: negative, NaN or the largest value of the type")
     saturated = max(look.saturated for look in looks)
     yield Fact("saturated", f"{100.0 * saturated:.2g} % of the pixels" if saturated else "none seen")
 

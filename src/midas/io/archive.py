@@ -1,4 +1,4 @@
-"""What a MIDAS file holds (SPEC section 4), gathered before it is written: stacks of images, and values by path.
+"""What a MIDAS file holds (docs/files.md), gathered before it is written: stacks of images, and values by path.
 
 Frames are stored as the detector gave them, none skipped and none transformed: `ImTransOpt` and `SkipFrame` stand
 beside them, for whoever reads the file to apply, as to the file that it was made from.
@@ -39,7 +39,7 @@ BLOCK_BYTES = 1 << 26
 RENAMED: Mapping[str, str] = MappingProxyType(
     {"px": "PixelSize", "LatticeConstant": "LatticeParameter", "resultFolder": "ResultFolder"}
 )
-"""Keys of the parameter text that MIDAS files call otherwise (SPEC section 4); `BC` becomes `YCen` and `ZCen`."""
+"""Keys of the parameter text that MIDAS files call otherwise (docs/files.md); `BC` becomes `YCen` and `ZCen`."""
 _ELSEWHERE = ("OmegaStart", "OmegaStep")  # which are scan parameters, start and step
 _NAME = re.compile(r"[A-Za-z0-9_.+-]+")
 _WHOLE_NUMBER = re.compile(r"[-+]?\d{1,9}")
@@ -152,7 +152,7 @@ def gather(
 def scan_values(frames: Frames, parameters: Parameters | None) -> dict[str, npt.NDArray[Any]]:
     """Return the scan parameters of a file: all that it has, and `start` and `step` [deg], by its parameters if any.
 
-    `start` is that of the first frame stored (SPEC section 4): OmegaStart - SkipFrame * OmegaStep.
+    `start` is that of the first frame stored (docs/files.md): OmegaStart - SkipFrame * OmegaStep.
     """
     found = frames.read_values(SCAN_GROUP)
     known = {key: frames.metadata.get(f"omega_{key}") for key in ("start", "step")}
@@ -170,7 +170,7 @@ def scan_values(frames: Frames, parameters: Parameters | None) -> dict[str, npt.
 
 
 def analysis_values(parameters: Parameters) -> dict[str, npt.NDArray[Any]]:
-    r"""Return the analysis parameters of a MIDAS file: an array for each key of a parameter file, renamed as SPEC says.
+    r"""Return the analysis parameters of a MIDAS file: an array for each key of a parameter text, as `RENAMED`.
 
     Whole numbers are int32, others float64, text bytes. A key that may stand on several lines has a row for each.
 

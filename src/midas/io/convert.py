@@ -1,4 +1,4 @@
-"""Image files of any format written anew, as `<name>.MIDAS.zip` (SPEC section 4) or HDF5, some frames at a time."""
+"""Image files of any format written anew, as `<name>.MIDAS.zip` (docs/files.md) or HDF5, some frames at a time."""
 
 from __future__ import annotations
 

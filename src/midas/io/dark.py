@@ -1,4 +1,4 @@
-"""Darks: constant ones, and frames less their dark in their own dtype, which `-preProcThresh` asks for (SPEC 4)."""
+"""Darks: constant ones, and frames less their dark in their own dtype, which `-preProcThresh` asks for."""
 
 from __future__ import annotations
 

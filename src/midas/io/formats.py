@@ -31,7 +31,7 @@ GE_SHAPE = (2048, 2048)
 """Rows and columns of a GE 41RT panel, assumed where the parameters give no shape."""
 
 RAW_DTYPES = MappingProxyType({1: "<u2", 2: "<f8", 3: "<f4", 4: "<u4", 5: "<i4"})
-"""`DataType` of headerless frames (SPEC section 3); 6 to 10 name file formats that know their own type."""
+"""`DataType` of headerless frames (docs/files.md); 6 to 10 name file formats that know their own type."""
 
 
 class RawSource(FrameSource):
@@ -65,7 +65,7 @@ class RawSource(FrameSource):
 
 
 class GeSource(RawSource):
-    """GE panels: a header of fixed size, then frames row by row, little endian (SPEC section 4)."""
+    """GE panels: a header of fixed size, then frames row by row, little endian (docs/files.md)."""
 
     def __init__(self, path: Path, options: ReadOptions) -> None:
         if options.data_type not in RAW_DTYPES:

@@ -406,7 +406,7 @@ def read_mask(
     Parameters
     ----------
     path
-        The file: 0 is use, any other value is masked (SPEC section 4).
+        The file: 0 is use, any other value is masked (docs/files.md).
     zero_is_use
         False for files of the opposite sense, where 0 is masked.
     image_transforms

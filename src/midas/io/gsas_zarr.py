@@ -1,4 +1,4 @@
-"""The caked file `<name>.zarr.zip` that GSAS-II opens: zarr format 2 in a zip archive (SPEC section 6).
+"""The caked file `<name>.zarr.zip` that GSAS-II opens: zarr format 2 in a zip archive (docs/files.md).
 
 It is written sum by sum (`CakeFileWriter`), in memory that does not grow with their number; reading goes through zarr,
 2.18 or 3.
@@ -12,7 +12,7 @@ import math
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -26,7 +26,7 @@ from midas.geometry import FloatArray
 from midas.io.atomic import atomic_path
 from midas.io.image_source import CONDITIONS
 from midas.io.zarr_zip import ZarrZip
-from midas.shown import html_table, range_of
+from midas.shown import evenly, html_table, range_of
 
 SUFFIX = ".zarr.zip"
 
@@ -40,7 +40,7 @@ CORRECTIONS = "corrections"
 INSTRUMENT_DEFAULTS: Mapping[str, float] = MappingProxyType(
     {"Polariz": 0.99, "SH_L": 0.002, "U": 1.163, "V": -0.126, "W": 0.063, "X": 0.0, "Y": 0.0, "Z": 0.0}
 )
-"""GSAS-II's instrument parameters where nothing better is known (SPEC section 6); widths in centidegrees."""
+"""GSAS-II's instrument parameters where nothing better is known (docs/files.md); widths in centidegrees."""
 
 _INSTRUMENT_ORDER = ("Polariz", "Lam", "SH_L", "U", "V", "W", "X", "Y", "Z", "Distance")
 _MAP_ROWS = ("radius", "two_theta", "eta", "bin_area")
@@ -175,7 +175,7 @@ class FrameSum:
 def write_cake_file(path: Path | str, cake_file: CakeFile) -> Path:
     """Write a cake for GSAS-II and return its path, which must end in `.zarr.zip`.
 
-    The file appears whole or not at all. Beside SPEC section 6 it holds `OmegaSumFrameVariance/LastFrameNumber_<i>`,
+    The file appears whole or not at all. Beside docs/files.md it holds `OmegaSumFrameVariance/LastFrameNumber_<i>`,
     the variance of each stored sum, and the attribute `midas` of the root; GSAS-II's reader looks at neither. Unknown
     temperature, pressure, I and I0 are left out of the attributes.
 
@@ -465,19 +465,6 @@ def _read(root: Any, path: Path, *, with_individual: bool, most_sums: int | None
         metadata=dict(root.attrs).get("midas", {}),
         **{name: _attribute(attributes, label) for name, label in CONDITIONS.items()},
     )
-
-
-def evenly(things: Sequence[Any], most: int | None) -> list[Any]:
-    """Return at most so many of the things, the first and the last among them, at even distances; None: all.
-
-    Examples
-    --------
-    >>> evenly("abcde", 3), evenly("ab", 3), evenly("abc", 1)
-    (['a', 'c', 'e'], ['a', 'b'], ['a'])
-    """
-    if most is None or len(things) <= most:
-        return list(things)
-    return [things[round(k * (len(things) - 1) / max(most - 1, 1))] for k in range(most)]
 
 
 def _members(group: Any, path: Path, shape: tuple[int, ...]) -> list[tuple[int, str]]:

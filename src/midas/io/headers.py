@@ -16,7 +16,7 @@ import numpy as np
 from midas.units import ANGSTROM_PER_UNIT, KEV_PER_UNIT, UM_PER_MM, UM_PER_UNIT, wavelength_from_energy
 
 ANALYSIS_GROUP = "analysis/process/analysis_parameters"
-"""Where MIDAS files have the parameters of a parameter file (SPEC section 4)."""
+"""Where MIDAS files have the parameters of a parameter file (docs/files.md)."""
 
 _PLAUSIBLE = {  # in our units; outside is a field left at its default, or in a unit that the file does not say
     "wavelength": (0.03, 15.0),
@@ -226,7 +226,7 @@ def _scalar(root: Any, path: str) -> tuple[float, str] | None:
 
 
 def _midas_hints(root: Any) -> Iterator[Hint | None]:
-    """Yield what the parameters stored in a MIDAS archive say (SPEC section 4): our units already."""
+    """Yield what the parameters stored in a MIDAS archive say (docs/files.md): our units already."""
     for name, key in (("wavelength", "Wavelength"), ("pixel_size", "PixelSize"), ("distance", "Lsd")):
         if (found := _scalar(root, f"{ANALYSIS_GROUP}/{key}")) is not None:
             yield number_hint(name, found[0], f"{ANALYSIS_GROUP}/{key}")

@@ -18,7 +18,7 @@ _SMALLEST_DISTANCE = 1e3  # µm
 def write_hkls(path: str | Path, rings: Rings, distance: float) -> Path:
     """Write every reflection of the rings to a MIDAS ring list and return its path.
 
-    Columns (SPEC section 3): h k l; d [Å]; ring number from 1; Cartesian reciprocal vector [Å⁻¹], of length 1/d; θ
+    Columns (docs/files.md): h k l; d [Å]; ring number from 1; Cartesian reciprocal vector [Å⁻¹], of length 1/d; θ
     and 2θ [deg]; radius distance·tan(2θ) [µm]. Values are separated by blanks, as the original reads them, d
     descending. Rings at 2θ >= 90 deg never meet a flat detector: their radius is nan. The file is written beside its
     place and renamed.

@@ -21,7 +21,7 @@ Mask = npt.NDArray[np.bool_]
 CONDITIONS: Mapping[str, str] = MappingProxyType(
     {"temperature": "Temperature", "pressure": "Pressure", "i": "I", "i0": "I0"}
 )
-"""Scan parameters that may differ from frame to frame: how we call them, and MIDAS files (SPEC sections 4 and 6)."""
+"""Scan parameters that may differ from frame to frame: how we call them, and MIDAS files (docs/files.md)."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class ArraySource(FrameSource):
 def valid_mask(image: Image, *, bad_values: Sequence[float] = ()) -> Mask:
     """Return True where a pixel of a raw image holds counts, shape as the image.
 
-    Never counts (SPEC section 4): negative values (-1 gap and -2 bad on Pilatus), the largest value of an unsigned type
+    Never counts (docs/files.md): negative values (-1 gap and -2 bad on Pilatus), the largest value of an unsigned type
     (Eiger's 65535 and 4294967295), NaN and infinities, and `bad_values` (`BadPxIntensity`, `GapIntensity`). Give it the
     raw image: after subtracting a dark, negative values are ordinary.
 

@@ -1,6 +1,6 @@
 """Lines of the MIDAS parameter text and the values that stand on them.
 
-Format: SPEC section 3; the keys are in `midas.io.parameter_table`.
+Format: docs/files.md; the keys are in `midas.io.parameter_table`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The MIDAS parameter text: read without loss, understood key by key.
 
-Format: SPEC section 3. The keys themselves are in `midas.io.parameter_table`; the file a calibration leaves is written
+Format: docs/files.md. The keys themselves are in `midas.io.parameter_table`; the file a calibration leaves is written
 by `midas.io.refined_params`.
 """
 

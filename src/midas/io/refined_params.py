@@ -1,6 +1,6 @@
 """`refined_MIDAS_params.txt`: the geometry found, the bins, and everything else that the source's file says.
 
-Format: SPEC section 3.
+Format: docs/files.md.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def write_refined_params(
     source: Parameters | None = None,
     comment: str = "",
 ) -> Path:
-    """Write `refined_MIDAS_params.txt` in the order of SPEC section 3 and return its path.
+    """Write `refined_MIDAS_params.txt` in the order of docs/files.md and return its path.
 
     Numbers are written so that reading gives back the same doubles. Every other known key of `source` (mask files,
     dark, scan, file names ...) follows at the end, with file names that hold from anywhere; only `DistortionFile` does

@@ -131,7 +131,7 @@ class Hdf5Source(FrameSource):
 
 
 class ZarrSource(FrameSource):
-    """zarr: a `.MIDAS.zip` (SPEC section 4) or a zarr folder; zarr 2 and 3 of the library."""
+    """zarr: a `.MIDAS.zip` (docs/files.md) or a zarr folder; zarr 2 and 3 of the library."""
 
     def __init__(self, path: Path, options: ReadOptions) -> None:
         import zarr

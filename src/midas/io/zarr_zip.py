@@ -52,7 +52,7 @@ class ZarrZip:
 
         self._zip = zipfile.ZipFile(path, mode="w", compression=zipfile.ZIP_STORED)
         self._codec: Any = Blosc(cname="zstd", clevel=3, shuffle=Blosc.SHUFFLE)
-        # Of images (SPEC section 4): level 1 packs frames of counts to within 4 % of what level 5 does.
+        # Of images (docs/files.md): level 1 packs frames of counts to within 4 % of what level 5 does.
         self._image_codec: Any = Blosc(cname="zstd", clevel=1, shuffle=Blosc.BITSHUFFLE)
         self._rank = {name: rank for rank, names in enumerate(order, 1) for name in names}
         self._first_written: dict[str, int] = {}

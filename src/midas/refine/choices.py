@@ -34,7 +34,19 @@ def check_limits(limits: Sequence[float] | None) -> Range | None:
 
 def check_reach(cake: CakeFile, limits: Range | None, excluded: Sequence[Range] = ()) -> None:
     """Refuse limits of 2θ [deg] between which the file has no data at all, and excluded regions that leave none."""
-    two_theta = np.asarray(cake.two_theta)[np.asarray(cake.bin_area) > 0.0]
+    check_reach_of(np.asarray(cake.two_theta)[np.asarray(cake.bin_area) > 0.0], limits, excluded)
+
+
+def check_reach_of(two_theta: NDArray[np.float64], limits: Range | None, excluded: Sequence[Range] = ()) -> None:
+    """Refuse what `check_reach` does, of data at these angles [deg]; nothing where there are none.
+
+    Examples
+    --------
+    >>> check_reach_of(np.array([2.0, 9.0]), (20.0, 30.0))
+    Traceback (most recent call last):
+    ...
+    midas.errors.InputError: limits are 20 to 30 deg, but the data are from 2 to 9; choose limits among them
+    """
     if len(two_theta) == 0:
         return
     reach = f"the data are from {two_theta.min():.4g} to {two_theta.max():.4g}"

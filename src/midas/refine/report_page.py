@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from midas.errors import FormatError
-from midas.io.gsas_zarr import SUFFIX, evenly
+from midas.io.gsas_zarr import SUFFIX
 from midas.refine.maps import Quantity, phase_quantities, quality_quantities, width_quantities
 from midas.refine.plot import MAX_GAP, TICK_COLOURS, Pattern, read_pattern
 from midas.refine.report import percent, phase_rows, worst
@@ -25,6 +25,7 @@ from midas.refine.table import BELIEVED, phase_names
 from midas.report import Part
 from midas.report.encode import packed
 from midas.report.figures import buttons, plot, table, verdict
+from midas.shown import evenly
 
 CURVE_POINTS = 1_200_000
 """Points of all curves that a report holds."""

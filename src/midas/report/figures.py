@@ -70,7 +70,8 @@ def buttons(target: str, choices: Sequence[tuple[str, str]], chosen: str, label:
         f"{html.escape(words)}</button>"
         for value, words in choices
     )
-    return f'<span class="choice" data-for="{target}" role="group" aria-label="{html.escape(label)}">{html.escape(label)} {made}</span>'  # noqa: E501
+    words = html.escape(label)
+    return f'<span class="choice" data-for="{target}" role="group" aria-label="{words}">{words} {made}</span>'
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, css: str = "") -> str:

@@ -32,7 +32,7 @@ _WIDTH_PER_SIGMA = math.sqrt(8.0 * math.log(2.0))
 
 @dataclass(frozen=True)
 class PeakProfile:
-    """Widths of GSAS-II's pseudo-Voigt as functions of 2θ. The defaults are those of SPEC section 6.
+    """Widths of GSAS-II's pseudo-Voigt as functions of 2θ. The defaults are those of docs/files.md.
 
     Gaussian variance U tan²θ + V tanθ + W [centidegrees²], Lorentzian FWHM X/cosθ + Y tanθ + Z [centidegrees].
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from midas.checks import numbers
 from midas.crystal import Calibrant, Rings
 from midas.detector import Detector
 from midas.errors import InputError
@@ -108,7 +109,7 @@ def simulate_scan(
     ((2, 128, 128), [0.0, 0.25])
     """
     options = SimulationOptions() if options is None else options
-    strains = np.array(strain, dtype=np.float64)
+    strains = numbers("strains", strain, "one for each frame, such as [0, 1e-3]").copy()
     if strains.ndim != 1 or len(strains) == 0:
         raise InputError("the scan has no frame; expected one strain for each frame (0 for an unstrained one)")
     images = np.empty((len(strains), *detector.shape), dtype=options.dtype)

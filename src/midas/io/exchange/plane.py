@@ -1,8 +1,8 @@
 """A flat detector as other programs describe it: where its beam meets it and which way its rows and columns run.
 
 The frame that pyFAI, GSAS-II and Fit2D share counts its axes 1 up, 2 along increasing columns of an untilted image and
-3 along the beam; in it the azimuth atan2(axis 1, axis 2) is 90 deg - eta. The laboratory frame of SPEC section 1 has X
-along the beam, Y along decreasing columns and Z up.
+3 along the beam; in it the azimuth atan2(axis 1, axis 2) is 90 deg - eta. The laboratory frame has X along the beam,
+Y along decreasing columns and Z up (docs/physics/geometry.md).
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def plane_of(geometry: Geometry, shape: tuple[int, int] | None, transforms: Sequ
     (20.0, 10.0)
     """
     about_x, about_y, about_z = (_turn(angle, axis) for axis, angle in enumerate(np.radians(geometry.tilts)))
-    lab = about_x @ about_y @ about_z  # T of SPEC section 1
+    lab = about_x @ about_y @ about_z  # T of docs/physics/geometry.md
     turned = _FROM_LAB @ lab @ _FROM_LAB.T
     mapping = layout(geometry, shape, transforms)
     in_plane = np.eye(3)
