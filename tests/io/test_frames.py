@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import bz2
-import errno
 import gc
 import gzip
 import pickle
-import zipfile
 from pathlib import Path
 
 import fabio
@@ -17,110 +15,24 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
+from stack_files import (
+    COLUMNS,
+    ROWS,
+    STACKS,
+    N,
+    open_group,
+    put,
+    shape_of,
+    write_hdf5,
+    write_midas_zip,
+    write_stack,
+)
 
 import midas.io.frames as frames_module
 from midas import CakeGrid, Geometry, IntegrationOptions, integrate
 from midas.errors import FormatError, InputError
-from midas.io.formats import FORMATS
 from midas.io.frames import Frames, read_frames, read_image, read_mask
 from midas.io.image_source import valid_mask
-
-N, ROWS, COLUMNS = 4, 24, 17
-
-
-@pytest.fixture
-def stack(rng) -> np.ndarray:
-    return rng.integers(0, 5000, (N, ROWS, COLUMNS)).astype(np.uint16)
-
-
-def write_ge(path: Path, stack: np.ndarray, header: int = 8192) -> None:
-    path.write_bytes(b"\x07" * header + stack.astype("<u2").tobytes())
-
-
-def write_hdf5(path: Path, stack: np.ndarray, location: str = "exchange/data", **options: object) -> None:
-    with h5py.File(path, "w") as file:
-        file.create_dataset(location, data=stack, chunks=(1, *stack.shape[1:]), **options)
-
-
-def open_group(store: object) -> zarr.Group:
-    """A new group in the old format, by either generation of the library."""
-    if zarr.__version__.startswith("2"):
-        return zarr.open_group(store, mode="w")
-    return zarr.open_group(store, mode="w", zarr_format=2)
-
-
-def put(group: zarr.Group, name: str, data: np.ndarray) -> None:
-    create = group.create_array if hasattr(group, "create_array") else group.create_dataset
-    array = create(name, shape=data.shape, dtype=data.dtype, chunks=(1, *data.shape[1:]))
-    array[...] = data
-
-
-def write_midas_zip(path: Path, stack: np.ndarray) -> None:
-    store = zarr.storage.ZipStore(str(path), mode="w")
-    root = open_group(store)
-    put(root, "exchange/data", stack)
-    put(root, "measurement/process/scan_parameters/start", np.array([-10.0]))
-    put(root, "measurement/process/scan_parameters/step", np.array([0.25]))
-    store.close()
-
-
-def write_edf(path: Path, stack: np.ndarray) -> None:
-    image = fabio.edfimage.EdfImage(data=stack[0])
-    for frame in stack[1:]:
-        image.append_frame(data=frame)
-    image.write(str(path))
-
-
-def write_stack(path: Path, stack: np.ndarray) -> None:
-    """The stack in whatever format the name says."""
-    name = path.name
-    if name.endswith(".imagej.tif"):
-        tifffile.imwrite(path, stack, imagej=True)
-    elif name.endswith(".zlib.tif"):
-        tifffile.imwrite(path, stack, compression="zlib", photometric="minisblack", metadata=None)
-    elif name.endswith(".tif"):
-        with tifffile.TiffWriter(path) as writer:
-            for frame in stack:
-                writer.write(frame, photometric="minisblack", contiguous=False, metadata=None)
-    elif name.endswith(".bitshuffle.h5"):
-        write_hdf5(path, stack, **hdf5plugin.Bitshuffle(cname="lz4"))
-    elif name.endswith(".blosc.h5"):
-        write_hdf5(path, stack, **hdf5plugin.Blosc(cname="zstd", shuffle=hdf5plugin.Blosc.BITSHUFFLE))
-    elif name.endswith(".h5"):
-        write_hdf5(path, stack)
-    elif ".ge" in name:
-        write_ge(path, stack)
-    elif name.endswith(".npy"):
-        np.save(path, stack)
-    elif name.endswith(".MIDAS.zip"):
-        write_midas_zip(path, stack)
-    elif name.endswith(".zarr"):
-        put(open_group(str(path)), "exchange/data", stack)
-    elif name.endswith(".edf"):
-        write_edf(path, stack)
-    else:
-        raise AssertionError(name)
-
-
-STACKS = [
-    "a.tif",
-    "a.zlib.tif",
-    "a.imagej.tif",
-    "a.h5",
-    "a.bitshuffle.h5",
-    "a.blosc.h5",
-    "a.ge",
-    "a.ge3",
-    "a.GE5",
-    "a.npy",
-    "a.MIDAS.zip",
-    "a.zarr",
-    "a.edf",
-]
-
-
-def shape_of(name: str) -> dict[str, tuple[int, int]]:
-    return {"frame_shape": (ROWS, COLUMNS)} if ".ge" in name.lower() else {}
 
 
 @pytest.mark.parametrize("name", STACKS)
@@ -229,16 +141,6 @@ def test_hdf5_locations(tmp_path, stack):
         read_frames(path, data_location="exchange/dark")
 
 
-def test_two_candidates_are_not_guessed_between(tmp_path, stack):
-    path = tmp_path / "a.h5"
-    with h5py.File(path, "w") as file:
-        file["one"] = stack
-        file["two"] = stack
-        file["scalar"] = 3.0
-    with pytest.raises(FormatError, match=r"rank 2 or 3 in it: one \(4, 24, 17\), two \(4, 24, 17\); name one"):
-        read_frames(path)
-
-
 def test_data_sets_of_a_master_are_joined_by_their_numbers(tmp_path):
     with h5py.File(tmp_path / "s_master.h5", "w") as file:
         for k in (1, 2, 10):
@@ -335,92 +237,6 @@ def test_a_caked_file_is_recognised(tmp_path):
         read_frames(tmp_path / "a.zarr.zip")
 
 
-def test_unknown_suffix_and_missing_file(tmp_path):
-    with pytest.raises(FormatError, match=r"unknown image suffix '.tifff' \(nearest: .tiff\)"):
-        read_frames(tmp_path / "a.tifff")
-    with pytest.raises(FormatError, match="no such file"):
-        read_frames(tmp_path / "a.tif")
-
-
-def test_wrong_rank(tmp_path):
-    for shape in ((5,), (2, 3, 4, 5), (0, 3, 4)):
-        np.save(tmp_path / "a.npy", np.zeros(shape, dtype=np.uint16))
-        with pytest.raises(FormatError, match=r"a\.npy: the array has shape"):
-            read_frames(tmp_path / "a.npy")
-    tifffile.imwrite(tmp_path / "rgb.tif", np.zeros((4, 5, 3), dtype=np.uint8), photometric="rgb")
-    with pytest.raises(FormatError, match="colour"):
-        read_frames(tmp_path / "rgb.tif")
-    np.save(tmp_path / "c.npy", np.zeros((4, 5), dtype=complex))
-    with pytest.raises(FormatError, match="complex128"):
-        read_frames(tmp_path / "c.npy")
-
-
-@pytest.mark.parametrize("name", [n for n in STACKS if n not in ("a.zarr", "a.GE5")] + ["a.cbf"])
-@pytest.mark.parametrize("left", [0, 0.02, 0.45, 0.93])
-def test_a_truncated_file_is_refused_never_filled_with_zeros(tmp_path, rng, name, left):
-    stack = rng.integers(0, 60000, (N, 64, 64)).astype(np.uint16)
-    path = tmp_path / name
-    if name.endswith(".cbf"):
-        fabio.cbfimage.CbfImage(data=stack[0].astype(np.int32)).write(str(path))
-    else:
-        write_stack(path, stack)
-    content = path.read_bytes()
-    path.write_bytes(content[: int(left * len(content))])
-    shape = {"frame_shape": (64, 64)} if ".ge" in name else {}
-    with pytest.raises(FormatError) as caught:
-        read_frames(path, **shape)[:]
-    assert str(caught.value).startswith(str(path))
-    assert "\n" not in str(caught.value)
-
-
-def test_a_tiff_whose_chain_of_pages_is_cut_is_refused(tmp_path, stack):
-    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
-        for frame in stack:
-            writer.write(frame, photometric="minisblack", contiguous=False, metadata=None)
-    with tifffile.TiffFile(tmp_path / "a.tif") as file:
-        last = file.pages[N - 1].offset
-    content = (tmp_path / "a.tif").read_bytes()
-    (tmp_path / "a.tif").write_bytes(content[:last])  # the pages before are whole
-    with pytest.raises(FormatError, match="truncated"):
-        read_frames(tmp_path / "a.tif")
-
-
-@pytest.mark.parametrize("suffix", sorted(FORMATS))
-def test_garbage_is_refused_by_every_suffix(tmp_path, rng, suffix):
-    path = tmp_path / f"a{suffix}"
-    path.write_bytes(rng.bytes(5000))
-    with pytest.raises(FormatError) as caught:
-        read_frames(path)[:]
-    assert str(caught.value).startswith(str(path))
-
-
-def test_a_flipped_bit_in_a_checksummed_file_is_refused(tmp_path, stack):
-    path = tmp_path / "a.cbf"
-    fabio.cbfimage.CbfImage(data=stack[0].astype(np.int32)).write(str(path))
-    content = bytearray(path.read_bytes())
-    content[-300] ^= 1
-    path.write_bytes(content)
-    with pytest.raises(FormatError, match="corrupt"):
-        read_frames(path)
-
-
-def test_a_folder_or_a_plain_zip_is_refused(tmp_path):
-    (tmp_path / "d.tif").mkdir()
-    with pytest.raises(FormatError, match="it is a folder"):
-        read_frames(tmp_path / "d.tif")
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
-        file.writestr("hello.txt", "hi")
-    with pytest.raises(FormatError, match=r"a\.zip"):
-        read_frames(tmp_path / "a.zip")
-
-
-@pytest.mark.parametrize("skip", [-1, N, 99])
-def test_skipping_everything_is_refused(tmp_path, stack, skip):
-    np.save(tmp_path / "a.npy", stack)
-    with pytest.raises(InputError, match="expected 0 to 3"):
-        read_frames(tmp_path / "a.npy", skip_frames=skip)
-
-
 def test_frames_that_are_dropped_close_their_file(tmp_path, stack):
     write_hdf5(tmp_path / "a.h5", stack)
     frames = read_frames(tmp_path / "a.h5")
@@ -461,12 +277,6 @@ def test_masks(tmp_path, suffix):
     assert (read_mask(path, image_transforms=[2]) == (image[::-1] != 0)).all()
 
 
-def test_a_mask_of_everything_is_refused(tmp_path):
-    np.save(tmp_path / "m.npy", np.ones((3, 4), dtype=np.uint8))
-    with pytest.raises(FormatError, match="every pixel is masked"):
-        read_mask(tmp_path / "m.npy")
-
-
 @pytest.mark.data
 @pytest.mark.parametrize(
     ("name", "shape", "dtype", "lowest"),
@@ -495,19 +305,3 @@ def test_cbf_of_every_type(tmp_path, rng, dtype, packed):
     found = read_image(path)
     assert found.dtype == np.dtype(dtype)
     assert (found == image).all()
-
-
-def test_a_disk_that_fails_under_way_is_told_with_file_and_frame(tmp_path, monkeypatch):
-    np.save(tmp_path / "a.npy", np.ones((4, 3, 5), dtype=np.uint16))
-    with read_frames(tmp_path / "a.npy") as frames:
-        original = frames._source.read_several
-
-        def failing(first, end, n_threads):
-            if first <= 2 < end:
-                raise OSError(errno.EIO, "Input/output error")
-            return original(first, end, n_threads)
-
-        monkeypatch.setattr(frames._source, "read_several", failing)
-        assert frames[:2].sum() == 30
-        with pytest.raises(FormatError, match=r"a\.npy: frame 2 cannot be read .*Input/output error"):
-            frames[:]
