@@ -56,3 +56,11 @@ def test_half_width_points(profile):
     _, _, left, right = signal.peak_widths(profile, index, rel_height=0.5)
     found = half_width_points(profile, index, height)
     np.testing.assert_allclose(found, (left, right), atol=1e-12)
+
+
+def test_a_step_of_a_running_percentile_changes_little():
+    slow = 100.0 + 20.0 * np.sin(np.arange(20000) / 3000.0)
+    profile = RNG.poisson(slow).astype(float)
+    fine, coarse = (running_percentile(profile, 20, 2001, step=step) for step in (1, 100))
+    np.testing.assert_array_equal(coarse[::100], fine[::100])
+    assert np.abs(coarse - fine).max() <= 1.0

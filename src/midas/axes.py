@@ -81,7 +81,7 @@ def axis_of_radius(radius: npt.ArrayLike, unit: str, geometry: Geometry) -> Floa
 def radius_of_axis(values: npt.ArrayLike, unit: str, geometry: Geometry) -> FloatArray:
     """Return the radius [px] of ascending values in px, 2θ [deg] or q [Å⁻¹]: the inverse of `axis_of_radius`.
 
-    R = (L/px) tan(2θ), for q with 2θ = 2 asin(qλ/4π) (docs/physics/areas.md).
+    R = (L/px) tan(2θ), for q with 2θ = 2 asin(qλ/4π), from q = 4π sinθ/λ.
 
     Raises
     ------

@@ -97,7 +97,8 @@ class Geometry:
     """A detector's position, tilts and distortion: all that turns a pixel into an angle.
 
     Lengths in µm, positions on the detector in px (integers are pixel centres), angles in deg, wavelength in Å.
-    Model and signs: docs/physics/geometry.md.
+    Model and signs are those of MIDAS, whose tilts are those of Sharma, Huizenga & Offerman, J. Appl. Cryst. 45 (2012)
+    693; docs/physics/geometry.md has the equations.
 
     Raises
     ------

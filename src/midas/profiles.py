@@ -1,7 +1,7 @@
 """Small filters of profiles (1-D, evenly sampled), and the peaks in them.
 
 They are scipy's, bit for bit or to rounding, without importing it: its ndimage and signal cost more start-up time than
-a calibration or the start of a refinement spends in them.
+a calibration or the start of a refinement spends in them. Profiles are finite, and have a sample.
 """
 
 from __future__ import annotations
@@ -28,8 +28,10 @@ def smoothed(profile: FloatArray, sigma: float) -> FloatArray:
     return np.convolve(np.pad(profile, reach, mode="symmetric"), weights / weights.sum(), mode="valid")
 
 
-def running_percentile(profile: FloatArray, percentile: float, size: int) -> FloatArray:
+def running_percentile(profile: FloatArray, percentile: float, size: int, *, step: int = 1) -> FloatArray:
     """Return the percentile of the `size` (odd) samples around each, mirrored at the ends; no interpolation.
+
+    With a `step` it is that of every so many samples, and straight lines between.
 
     Examples
     --------
@@ -38,7 +40,8 @@ def running_percentile(profile: FloatArray, percentile: float, size: int) -> Flo
     """
     windows = np.lib.stride_tricks.sliding_window_view(np.pad(profile, size // 2, mode="symmetric"), size)
     rank = int(size * percentile / 100.0)
-    return np.asarray(np.partition(windows, rank, axis=1)[:, rank])
+    found = np.asarray(np.partition(windows[::step], rank, axis=1)[:, rank])
+    return found if step == 1 else np.interp(np.arange(len(profile)), np.arange(0, len(profile), step), found)
 
 
 def find_peaks(profile: FloatArray, *, prominence: float, distance: int = 1) -> tuple[IntArray, FloatArray]:
@@ -94,6 +97,8 @@ def _maxima(profile: FloatArray) -> IntArray:
 
 def _apart(profile: FloatArray, peaks: IntArray, distance: int) -> IntArray:
     """Return the peaks left when each, the highest first, removes lower ones nearer than `distance`."""
+    if distance <= 1:
+        return peaks
     kept = np.ones(len(peaks), dtype=bool)
     for k in np.argsort(profile[peaks])[::-1]:
         if kept[k]:

@@ -1,4 +1,4 @@
-"""The compiled detector model against SPEC section 1, written here a second time in numpy from its text."""
+"""The compiled detector model against docs/physics/geometry.md, written here a second time in numpy from its text."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def rotation(axis: str, degrees: float) -> np.ndarray:
 
 
 def reference(g: dict, y: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Radius [um], 2theta [deg], eta [deg]: the equations of SPEC section 1 in the order of its text."""
+    """Radius [um], 2theta [deg], eta [deg]: the equations of docs/physics/geometry.md in the order of its text."""
     yc = (g["BC"][0] - y) * g["px"]
     zc = (z - g["BC"][1]) * g["px"]
     t = rotation("x", g["tx"]) @ rotation("y", g["ty"]) @ rotation("z", g["tz"])

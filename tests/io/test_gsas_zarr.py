@@ -112,7 +112,7 @@ def test_same_cake_same_bytes(cake: Cake, tmp_path: Path) -> None:
 
 
 def test_what_the_gsas2_reader_does(cake: Cake, tmp_path: Path) -> None:
-    """The steps of SPEC section 6 with the zarr library: an unmasked lineout, divided by its frames."""
+    """The steps of docs/files.md with the zarr library: an unmasked lineout, divided by its frames."""
     import zarr
 
     store = zarr.storage.ZipStore(str(cake.to_zarr(tmp_path / "a.zarr.zip")), mode="r")

@@ -1,4 +1,4 @@
-"""The ring list hkls.csv: columns of SPEC section 3, one row for each reflection."""
+"""The ring list hkls.csv: columns of docs/files.md, one row for each reflection."""
 
 from __future__ import annotations
 

@@ -16,8 +16,8 @@ from midas.refine.plot import pattern_of, plot_histogram, read_pattern
 from midas.refine.summary import HistogramRecord, summarise, write_columns, write_summary
 
 X = np.arange(3.0, 6.0, 0.02)
-SPEC_KEYS = ["data_file", "total_histograms", "succeeded", "failed", "skipped", "histograms", "mean_Rwp"]
-SPEC_HISTOGRAM = ["histogram_index", "gpx", "status", "Rwp", "phases", "warnings", "error"]
+KEYS = ["data_file", "total_histograms", "succeeded", "failed", "skipped", "histograms", "mean_Rwp"]
+HISTOGRAM_KEYS = ["histogram_index", "gpx", "status", "Rwp", "phases", "warnings", "error"]
 
 
 @pytest.fixture
@@ -58,8 +58,8 @@ def test_batch_with_an_engine_that_answers_anything(fake_engine, cake_of, tmp_pa
     assert seen == [(1, 3), (2, 3), (3, 3)]
     assert not any(path.exists() for path in stale)
     assert json.loads((out / "refinement_summary.json").read_text()) == summary
-    assert list(summary)[:7] == SPEC_KEYS
-    assert all(list(h)[:7] == SPEC_HISTOGRAM for h in summary["histograms"])
+    assert list(summary)[:7] == KEYS
+    assert all(list(h)[:7] == HISTOGRAM_KEYS for h in summary["histograms"])
 
 
 @pytest.mark.parametrize(

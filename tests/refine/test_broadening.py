@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.optimize import nnls
 
-from midas.refine.broadening import lorentzian_width, observed_broadening, with_override
+from midas.refine.broadening import _positive_pair, lorentzian_width, observed_broadening, with_override
 from midas.refine.job import Instrument
 from midas.refine.lineouts import Lineout, model_width
 
@@ -55,3 +56,11 @@ def test_widths_of_an_override_win(tmp_path):
     found = with_override(KNOWN, path)
     assert (found.u, found.x, found.w, found.zero) == (7.5, 2.0, 4.0, 0.0)
     assert with_override(KNOWN, None) is KNOWN
+
+
+def test_two_coefficients_that_are_not_negative_are_those_of_nnls():
+    rng = np.random.default_rng(7)
+    for n in (2, 3, 10):
+        for _ in range(100):
+            design, target = rng.uniform(0.1, 1.0, (n, 2)), np.maximum(rng.normal(0.0, 1.0, n), 0.0)
+            np.testing.assert_allclose(_positive_pair(design, target), nnls(design, target)[0], atol=1e-12)

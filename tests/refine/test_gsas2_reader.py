@@ -77,7 +77,7 @@ def test_reader_of_gsas2_imports_the_same_points(imported, cake_of, tmp_path):
         counted = weights > 0  # bins without counts stay in GSAS-II's list with weight 0; here they are left out
         assert np.array_equal(x[counted], lineout.two_theta)
         assert np.array_equal(y[counted], lineout.intensity)
-        # The documented factor: the reader's weights are too large by the number of frames (SPEC section 6).
+        # The documented factor: the reader's weights are too large by the number of frames (docs/files.md).
         frames = FRAMES[lineout.sum_index]
         np.testing.assert_allclose(weights[counted] * lineout.sigma**2, frames, rtol=1e-13)
         assert other["azimuth"] == pytest.approx(90.0 - lineout.eta, abs=1e-12)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from midas.refine.remarks import batch_remarks, cell_remark, correlation_remark
+from midas.refine.remarks import batch_remarks, cell_remark, correlation_remark, ring_remarks
 from midas.refine.report import summary_lines
 from midas.refine.several import joined_summary
 from midas.refine.summary import collect
@@ -91,3 +91,15 @@ def test_remarks_stand_in_the_summary_and_under_the_table():
     joined = joined_summary([summary, summary], Path("out"))
     assert joined["remarks"][0] == summary["remarks"][0]
     assert batch_remarks([], {}) == []
+
+
+def test_rings_that_differ_in_few_fits_are_chance():
+    def entry(factor, ring):
+        return {"status": "success", "phases": [{"name": "Ni", "ring_scatter": factor, "unlike_ring": ring}]}
+
+    good = [entry(1.0, None)] * 19
+    assert ring_remarks([*good, entry(2.5, 7.1)]) == []
+    assert ring_remarks([*good[:9], {**entry(4.0, 9.0), "status": "failed"}]) == []
+    [words] = ring_remarks([*good[:2], entry(2.5, 7.098), entry(3.5, 7.104), entry(3.0, 9.0)])
+    assert words.startswith("rings differ on the cell of Ni in 3 of 5 fits, mostly that at 7.10 deg: its esds were ")
+    assert "made 3.0 times as large" in words

@@ -83,8 +83,7 @@ def test_the_covariance_is_that_of_fits_to_correlated_noise():
     assert sig / 1.2 == pytest.approx(scatter, rel=0.04)
     assert np.sqrt(np.diag(covariance)) == pytest.approx(sig)
     assert sig[0] / (1.2 * np.sqrt(inverse[0, 0])) == pytest.approx(np.sqrt(shared.spread), rel=0.03)
-    assert shared.derivatives_of(inverse) is None
-    derivatives, first = shared.derivatives_of(covariance)
+    derivatives, first = shared.fit
     np.testing.assert_array_equal(derivatives, model)
     assert first == x[0]
 

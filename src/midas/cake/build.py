@@ -33,7 +33,7 @@ def build_map(
 
     The weight of a pixel in a bin is the exact area of the pixel's quadrilateral cut by two arcs and two rays, once its
     corners are mapped to (R, η) with R = (L/px) tan(2θ) [px]: px² for grids in 2θ and q, too. Bins past a full turn
-    from the first eta edge are cut there, so no pixel counts twice. docs/physics/areas.md has more.
+    from the first eta edge are cut there, so no pixel counts twice. Source: core/polygon.hpp, docs/physics/areas.md.
 
     Parameters
     ----------

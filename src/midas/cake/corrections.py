@@ -14,7 +14,7 @@ from midas.geometry import FloatArray, Geometry
 def solid_angle_factor(two_theta: FloatArray) -> FloatArray:
     """Return cos³(2θ), the solid angle of a pixel relative to one on the beam; two_theta [deg], any shape.
 
-    The measured intensity is divided by it (docs/physics/areas.md). For a detector perpendicular to the beam.
+    The measured intensity is divided by it. For a detector perpendicular to the beam.
 
     Examples
     --------
@@ -30,7 +30,8 @@ def polarization_factor(
     """Return 1 - f sin²(2θ) cos²(η - axis), by which the measured intensity is divided.
 
     A dipole does not radiate along its field: scattering is weakest toward the field, which in a storage ring's beam is
-    horizontal, η = ±90 (Kahn et al., J. Appl. Cryst. 15 (1982) 330). docs/physics/areas.md has the field vertical.
+    horizontal, η = ±90 (Kahn et al., J. Appl. Cryst. 15 (1982) 330). The scripts before had it
+    vertical (docs/decisions/horizontal-field.md).
 
     Parameters
     ----------
@@ -63,7 +64,7 @@ def _check_fraction(polarization: float) -> None:
 class Corrections:
     """By what the counts of each pixel are divided, from where the pixel is; the defaults change nothing.
 
-    Formulas and their sources: docs/physics/areas.md, `solid_angle_factor`, `polarization_factor`.
+    `solid_angle_factor` and `polarization_factor` (Kahn et al., J. Appl. Cryst. 15 (1982) 330) have the formulas.
 
     Parameters
     ----------

@@ -37,9 +37,9 @@ def integrate(
     """Return the cake of detector frames: intensity over radius and eta, summed over groups of frames.
 
     Normalised intensity of a frame is sum(area·s·(raw - dark)) / sum(area) over the valid pixels of a bin, s being 1
-    over the flat and the factors of `IntegrationOptions.corrections` (docs/physics/areas.md); n frames are summed into
-    one pattern, and the number really summed is stored. Where a bin has no valid pixel in some frames of a group, the
-    mean over the others stands for them; in none: NaN.
+    over the flat and the factors of `IntegrationOptions.corrections`, areas exact (core/polygon.hpp and
+    docs/physics/areas.md); n frames are summed into one pattern, and the number really summed is stored. Where a bin
+    has no valid pixel in some frames of a group, the mean over the others stands for them; in none: NaN.
 
     Parameters
     ----------

@@ -96,8 +96,9 @@ def calibrate(
     """Return the detector geometry found from one image of a calibrant, or from several images together.
 
     Needs no guess beyond wavelength and pixel size: the beam centre is where the normals of the rings meet, the
-    distance comes from the ratios of their radii, then every (ring, eta) profile is fitted by a pseudo-Voigt on the
-    pixels themselves and the geometry by least squares on the pseudo-strain (docs/physics/geometry.md).
+    distance comes from the ratios of their radii, then every (ring, eta) profile is fitted by a pseudo-Voigt
+    (Thompson, Cox & Hastings, J. Appl. Cryst. 20 (1987) 79) on the pixels themselves and the geometry by least squares
+    on the pseudo-strain (docs/physics/geometry.md).
 
     A list of images of one detector, at several distances, gives a `JointCalibration`: each image is calibrated alone,
     then all together with the same tilts and distortion. With known steps of the detector (`detector_positions`) or

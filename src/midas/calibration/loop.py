@@ -60,8 +60,8 @@ def run_loop(
 ) -> LoopResult:
     """Return the best iterate of: fit every (ring, eta) profile, fit the geometry, leave out outlier rings.
 
-    Ends when an iteration finds no new outlier ring and the mean strain is below `stopping_strain`, when nothing
-    changes any more, or at the cap (docs/physics/geometry.md).
+    Ends when an iteration finds no new outlier ring and the mean strain is below `stopping_strain`, when beam
+    centre and distance move by less than three of their uncertainties, or at the cap.
     """
     geometry = _started(prepared, start, params)
     outliers: frozenset[int] = frozenset()

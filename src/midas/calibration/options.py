@@ -333,7 +333,7 @@ def _from_file(path: Path, hints: Sequence[Hint], shape: tuple[int, int] | None)
 
 
 def _file_calibrant(file: Any) -> dict[str, Calibrant]:
-    """Return the calibrant of a parameter file; its own cell wins over the certificate's (docs/physics/geometry.md)."""
+    """Return the calibrant of a parameter file; its own cell wins over the certificate's."""
     if "LatticeConstant" not in file:
         return {}
     cell = file.get("LatticeConstant")

@@ -140,7 +140,7 @@ def panel_options(geometry: Geometry, free: tuple[int, ...]) -> dict[str, Any]:
     """Return the arguments of `_core.fit_geometry` for the panels' parameters among the free ones.
 
     Rings see a panel move along the radius alone, so the rest is left to priors. What all panels do together stays
-    zero: a common shift is the beam centre's, a common expansion the distance's (docs/physics/geometry.md).
+    zero: a common shift is the beam centre's, a common expansion the distance's.
     """
     if geometry.panels is None:
         return {}

@@ -111,7 +111,6 @@ def _add_results(parser: argparse.ArgumentParser) -> None:
         "-skipExisting",
         "--skip-existing",
         "--resume",
-        dest="skip_existing",
         action="store_true",
         help="take up a run again: leave files alone that were made of the same images in the same way",
     )

@@ -44,7 +44,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "simulate",
         help="simulate a calibrant image with known truth",
         description="Simulate the powder image of a calibrant, and write the truth beside it as <image>.truth.json.",
-        usage="%(prog)s --out FILE --energy KEV --distance UM --pixel-size UM [options]",
+        usage="%(prog)s --out FILE (--wavelength A | --energy KEV) --distance UM --pixel-size UM [options]",
         epilog="Example: midas simulate --out ceo2.tif --energy 80 --distance 1000000 --pixel-size 200 --seed 1",
     )
     add_structure_flags(parser.add_argument_group("what diffracts"))

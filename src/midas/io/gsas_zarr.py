@@ -40,7 +40,7 @@ CORRECTIONS = "corrections"
 INSTRUMENT_DEFAULTS: Mapping[str, float] = MappingProxyType(
     {"Polariz": 0.99, "SH_L": 0.002, "U": 1.163, "V": -0.126, "W": 0.063, "X": 0.0, "Y": 0.0, "Z": 0.0}
 )
-"""GSAS-II's instrument parameters where nothing better is known (docs/files.md); widths in centidegrees."""
+"""GSAS-II's instrument parameters where nothing better is known; widths in centidegrees."""
 
 _INSTRUMENT_ORDER = ("Polariz", "Lam", "SH_L", "U", "V", "W", "X", "Y", "Z", "Distance")
 _MAP_ROWS = ("radius", "two_theta", "eta", "bin_area")
@@ -175,9 +175,8 @@ class FrameSum:
 def write_cake_file(path: Path | str, cake_file: CakeFile) -> Path:
     """Write a cake for GSAS-II and return its path, which must end in `.zarr.zip`.
 
-    The file appears whole or not at all. Beside docs/files.md it holds `OmegaSumFrameVariance/LastFrameNumber_<i>`,
-    the variance of each stored sum, and the attribute `midas` of the root; GSAS-II's reader looks at neither. Unknown
-    temperature, pressure, I and I0 are left out of the attributes.
+    The file appears whole or not at all; docs/files.md says what it holds. Unknown temperature, pressure, I and I0 are
+    left out of the attributes.
 
     Raises
     ------

@@ -1,6 +1,6 @@
 """The keys of the MIDAS parameter text: one table, from which reading, checking and explaining all follow.
 
-Source: docs/files.md. To add a key, add a row; `docs/parameters.md` is made of the table.
+To add a key, add a row; `docs/parameters.md` is made of the table.
 """
 
 from __future__ import annotations

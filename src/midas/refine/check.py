@@ -119,7 +119,7 @@ def check_rings(
 
 def _width(lineouts: Sequence[Lineout]) -> float:
     """Return the usual FWHM of the peaks [deg]: the median over lineouts, 0 where none shows two."""
-    found = [w for o in lineouts if (w := o.peak_width) is not None]
+    found = [w for o in lineouts if (w := o.median_width) is not None]
     return float(np.median([width for width, _ in found])) if found else 0.0
 
 

@@ -53,7 +53,7 @@ def uncut_limits(
     x = lineout.two_theta
     low, high = (float(x[0]), float(x[-1])) if limits is None else limits
     low, high = max(low, float(x[0])), min(high, float(x[-1]))
-    found = lineout.peak_width
+    found = lineout.median_width
     within = [ring.two_theta for ring in rings if low <= ring.two_theta <= high]
     if found is None or not within:
         return limits, None

@@ -36,12 +36,12 @@ class Model:
 
     instrument_names, sample_names, march_name = INSTRUMENT, SAMPLE, MARCH
 
-    def __init__(self, scripting: Any, job: dict[str, Any], folder: Path, text: Any, spread: float) -> None:
-        """Set up the project; `spread` is `SharedPixels.spread` of the lineout."""
-        self.scripting, self.job, self.folder, self.text, self.spread = scripting, job, folder, text, spread
+    def __init__(self, scripting: Any, job: dict[str, Any], folder: Path, text: Any, shared: Any) -> None:
+        """Set up the project; `shared` is the process's `SharedPixels`, which has taken the lineout."""
+        self.scripting, self.job, self.folder, self.text, self.shared = scripting, job, folder, text, shared
+        self.spread = float(shared.spread)
         self.names: dict[str, str] = {}
         self.left_out: set[str] = set()
-        self.esd_factors: dict[str, float] = {}  # by which the esds of cells are multiplied, as rings differ
         self.phase_names = [p["name"] for p in job["phases"]]
         self.path = folder / "refine.gpx"
         self.project = scripting.G2Project(newgpx=str(self.path))
@@ -181,13 +181,13 @@ class Model:
             tried.append((float(np.sum(w * (left - scale * lines) ** 2)), value))
         self.settings(name)["Pref.Ori."][1] = min(tried)[1]
 
-    def state(self) -> tuple[bytes, frozenset[str]]:
+    def state(self) -> tuple[bytes, frozenset[str], Any]:
         """Return the present state, for `restore`."""
-        return pickle.dumps((self.project.data, self.project.names)), frozenset(self.left_out)
+        return pickle.dumps((self.project.data, self.project.names)), frozenset(self.left_out), self.shared.fit
 
-    def restore(self, state: tuple[bytes, frozenset[str]]) -> None:
+    def restore(self, state: tuple[bytes, frozenset[str], Any]) -> None:
         """Return to an earlier state."""
-        content, left_out = state
+        content, left_out, self.shared.fit = state
         self.left_out = set(left_out)
         self.project.data, self.project.names = pickle.loads(content)
 

@@ -61,36 +61,46 @@ def _phase_result(model: Any, name: str, fraction: list[float | None], esds: dic
     }
 
 
-def rings_beside_esds(model: Any, shared: Any, rings: Any) -> dict[str, dict[str, Any]]:
-    """Return, of each phase whose cell was refined, `ring_scatter` and, if that is no chance, the `unlike_ring` [deg].
+def rings_beside_esds(model: Any, rings: Any) -> dict[str, dict[str, Any]]:
+    """Multiply the esds of cells on which rings differ by how much they do; return what there is to say of each phase.
 
-    The esds of a cell on which rings differ by more than chance are so many times as large from here on. `shared` has
-    the derivatives (`gsas2_sharing`), `rings` is the module that compares. Nothing of phases or fits of which it cannot
-    be told.
+    That is its `ring_scatter`, the largest factor of its cell's parameters, and the `unlike_ring` [deg], None where
+    that is chance; nothing where it cannot be told. The covariance of the fit is changed, for all who read it later.
+    `rings` is the module that compares.
     """
     covariance = model.project.data["Covariance"]["data"] or {}
-    known = shared.derivatives_of(covariance.get("covMatrix", []))
-    if known is None:
+    if model.shared.fit is None or not len(covariance.get("covMatrix", [])):
         return {}
-    begin = int(np.searchsorted(model.two_theta, known[1]))
+    derivatives, first = model.shared.fit
+    begin = int(np.searchsorted(model.two_theta, first))
     two_theta, lines = model.two_theta[begin:], (model.calculated - model.background)[begin:]
     residuals = ((model.observed - model.calculated) * np.sqrt(model.weights))[begin:]
-    derivatives = known[0][:, : len(residuals)]  # GSAS-II may take one point beyond the limits
-    if derivatives.shape[1] != len(residuals):
+    derivatives = derivatives[:, : len(residuals)]  # GSAS-II may take one point beyond the limits
+    variables = list(covariance["varyList"])
+    if derivatives.shape != (len(variables), len(residuals)):
         return {}
-    bounds = rings.ring_bounds(lines)
+    bounds, reflections = rings.ring_bounds(lines), model.reflections()
     found: dict[str, dict[str, Any]] = {}
+    factors = np.ones(len(variables))
     for name in model.active:
-        start = f"{model.phase_names.index(name)}::A"
-        cell = [i for i, variable in enumerate(covariance["varyList"]) if re.fullmatch(f"{start}[0-5]", variable)]
-        if not cell:
+        cell = re.compile(f"{model.phase_names.index(name)}::A[0-5]")
+        rows = [i for i, variable in enumerate(variables) if cell.fullmatch(variable)]
+        each = rings.ring_scatter(derivatives, residuals, bounds, rows, covariance["covMatrix"])
+        known = [scatter for scatter in each if math.isfinite(scatter.factor)]
+        if not known:
             continue
-        factor, n, worst = rings.ring_scatter(derivatives, residuals, bounds, cell, covariance["covMatrix"])
-        if math.isfinite(factor):
-            place = bounds[worst] + int(np.argmax(lines[bounds[worst] : bounds[worst + 1]]))
-            unlike = rings.is_more_than_chance(factor, n)
-            model.esd_factors[name] = factor if unlike else 1.0
-            found[name] = {"ring_scatter": factor, "unlike_ring": float(two_theta[place]) if unlike else None}
+        told = [(i, s) for i, s in zip(rows, each, strict=True) if rings.is_more_than_chance(s.factor, s.n)]
+        for i, scatter in told:
+            factors[i] = scatter.factor
+        worst = max((s for _, s in told), key=lambda s: s.factor, default=None)
+        unlike = None
+        if worst is not None:  # of the lines that lie there together, the nearest of the phase itself
+            own = [row[5] for row in reflections[name]] or [float(two_theta[worst.point])]
+            unlike = min(own, key=lambda place: abs(place - two_theta[worst.point]))
+        found[name] = {"ring_scatter": max(s.factor for s in known), "unlike_ring": unlike}
+    if found:
+        covariance["covMatrix"] = np.asarray(covariance["covMatrix"]) * np.outer(factors, factors)
+        covariance["sig"] = np.asarray(covariance["sig"]) * factors
     return found
 
 
@@ -111,8 +121,7 @@ def _cell(model: Any, name: str) -> dict[str, list[float | None]]:
     values = [float(v) for v in phase.data["General"]["Cell"][1:8]]
     esds: list[float] = [0.0] * 7
     if refined:
-        factor = model.esd_factors.get(name, 1.0)
-        esds = [float(v) * factor for v in phase.get_cell_and_esd()[1].values()]
+        esds = [float(v) for v in phase.get_cell_and_esd()[1].values()]
     return {k: [v, e if e > 0 else None] for k, v, e in zip(CELL, values, esds, strict=False)}
 
 

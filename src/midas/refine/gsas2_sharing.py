@@ -28,20 +28,22 @@ SAME = 0.05
 
 
 class SharedPixels:
-    """The correlation of the points that are being refined, and the derivatives last taken."""
+    """The correlation of the points that are being refined, and the derivatives of the fit that stands."""
 
     def __init__(self) -> None:
         self.two_theta = self.sigma = np.empty(0)
         self.bands: list[Any] = []
         self.first = 0.0
         self.derivatives: Any = None
-        self.fits: list[tuple[Any, Any, float]] = []
+        self.fit: tuple[Any, float] | None = None
+        """Derivatives over sigma, by parameters and points, of the covariance that stands, and the 2θ of their first
+        point; None where they are unknown. Whoever goes back to an earlier covariance sets it back, too."""
 
     def begin(self, two_theta: Sequence[float], sigma: Sequence[float], bands: Sequence[Sequence[float]]) -> None:
         """Take a lineout: entry i of band k - 1 is the correlation of the points i and i + k."""
         self.two_theta, self.sigma = np.asarray(two_theta, dtype=float), np.asarray(sigma, dtype=float)
         self.bands = [np.asarray(band, dtype=float) for band in bands]
-        self.derivatives, self.fits = None, []
+        self.derivatives = self.fit = None
 
     @property
     def spread(self) -> float:
@@ -71,18 +73,17 @@ class SharedPixels:
         """Put the right covariance in the place of GSAS-II's, before anything is computed from it."""
 
         def core(*args: Any, **named: Any) -> Any:
-            self.derivatives = None
+            self.derivatives = self.fit = None
             done, rvals, result, covariance, sig, shift = original(*args, **named)
             if len(covariance):
                 gof = float(rvals["GOF"])
                 scaled = self.scaled_derivatives(np.asarray(covariance), gof)
+                self.fit = None if scaled is None else (scaled[0], self.first)
                 if self.bands:
                     rvals[DONE] = scaled is not None
-                if scaled is not None:
-                    if self.bands:
-                        covariance = self.covariance(np.asarray(covariance), gof, *scaled)
-                        sig = np.sqrt(np.diag(covariance))
-                    self.fits.append((covariance, scaled[0], self.first))
+                if self.bands and scaled is not None:
+                    covariance = self.covariance(np.asarray(covariance), gof, *scaled)
+                    sig = np.sqrt(np.diag(covariance))
             return done, rvals, result, covariance, sig, shift
 
         return core
@@ -109,13 +110,6 @@ class SharedPixels:
             part = (j[:, : n - k] * band[start : start + n - k]) @ j[:, k:].T
             total += part + part.T
         return covariance @ total @ covariance / gof**2
-
-    def derivatives_of(self, covariance: Any) -> tuple[Any, float] | None:
-        """Return the derivatives over sigma, by parameters and points, and the 2θ of their first point, else None.
-
-        Those of the fit with this covariance, of any since `begin`: the last one may have been taken back.
-        """
-        return next(((j, first) for known, j, first in reversed(self.fits) if np.array_equal(known, covariance)), None)
 
 
 SHARED = SharedPixels()

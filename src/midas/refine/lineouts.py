@@ -68,7 +68,7 @@ class Lineout:
         return observed_widths(self.two_theta, self.intensity)
 
     @property
-    def peak_width(self) -> tuple[float, float] | None:
+    def median_width(self) -> tuple[float, float] | None:
         """Median FWHM and 2θ [deg] of the strongest peaks; None where fewer than two stand out."""
         found = self.peak_widths
         return None if found is None else (float(np.median(found[1])), float(np.median(found[0])))
@@ -236,7 +236,8 @@ def observed_widths(
 
 def above_background(intensity: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return how far each point lies above the lower end of what is around it, the background of peaks."""
-    return np.asarray(intensity - running_percentile(intensity, 20, max(len(intensity) // 10, 21) | 1))
+    size = max(len(intensity) // 10, 21) | 1
+    return np.asarray(intensity - running_percentile(intensity, 20, size, step=size // 20))
 
 
 def instrument_widths(
@@ -271,7 +272,7 @@ def with_observed_width(instrument: Instrument, lineout: Lineout) -> tuple[Instr
     Peaks several times too narrow or too wide send the first stages astray; the widths stored by default are those of
     a far better instrument than most.
     """
-    found = lineout.peak_width
+    found = lineout.median_width
     if found is None:
         return instrument, None
     width, position = found

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from midas.refine.check import COMMON_LIMIT
+from midas.refine.ring_scatter import CAUSES
 
 ALIKE = 0.2
 """Cells are off alike when histograms, axes and phases differ by less than this share of what they are off by."""
@@ -16,6 +17,8 @@ LEAST_ESD = 1e-4
 """Relative; phases whose cells are better known than this count alike."""
 RINGS_BY_CHANCE = 0.1
 """Share of the fits in which rings may differ before there is a remark on it."""
+SAME_RING = 0.02
+"""2θ [deg] within which rings of different histograms are the same."""
 NAMED = 3
 """Pairs of correlated parameters that are named."""
 _BELIEVED = ("success", "partial")
@@ -122,12 +125,12 @@ def ring_remarks(histograms: Sequence[Mapping[str, Any]]) -> list[str]:
         fits = [p for p in phases if p["name"] == name and p.get("ring_scatter") is not None]
         told = [p for p in fits if p.get("unlike_ring") is not None]
         if told and len(told) >= RINGS_BY_CHANCE * len(fits):
-            ring = Counter(round(p["unlike_ring"], 2) for p in told).most_common(1)[0][0]
+            places = [p["unlike_ring"] for p in told]
+            ring = max(places, key=lambda place: sum(abs(place - other) < SAME_RING for other in places))
             factor = statistics.median(p["ring_scatter"] for p in told)
             remarks.append(
                 f"rings differ on the cell of {name} in {len(told)} of {len(fits)} fits, mostly that at {ring:.2f} "
-                f"deg: its esds were made {factor:.1f} times as large; a foreign line, faults, strain by direction, or "
-                "the geometry"
+                f"deg: its esds were made {factor:.1f} times as large; {CAUSES}"
             )
     return remarks
 

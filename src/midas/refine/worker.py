@@ -1,7 +1,7 @@
 """The only importer of GSAS-II: a process that refines histograms, one JSON line in, one JSON line out.
 
 Run as ``PYTHON worker.py --home DIR [--path FOLDER] [--plain]`` by whatever interpreter GSAS-II lives in, so
-nothing of midas is imported; only neighbours as self-contained (`judge.py`, `gsas2_*.py`) are loaded, by their paths.
+nothing of midas is imported; only neighbours that are as self-contained are loaded, by their paths.
 GSAS-II is imported once and kept warm. What it prints, from Python, C or Fortran, goes to a file and comes back with
 the result.
 """
@@ -133,10 +133,9 @@ class Captured:
 def refine(scripting: Any, job: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Return the result of one histogram, stage by stage, as plain data."""
     outcome, judge = load_neighbour("gsas2_results"), load_neighbour("judge")
-    shared = load_neighbour("gsas2_sharing")
-    shared.SHARED.begin(job["two_theta"], job["sigma"], job["sharing"])
-    spread = shared.SHARED.spread
-    model = load_neighbour("gsas2_model").Model(scripting, job, folder, load_neighbour("gsas2_text"), spread)
+    sharing = load_neighbour("gsas2_sharing")
+    sharing.SHARED.begin(job["two_theta"], job["sigma"], job["sharing"])
+    model = load_neighbour("gsas2_model").Model(scripting, job, folder, load_neighbour("gsas2_text"), sharing.SHARED)
     records, stopped, absent, doubts = run_stages(model, job["stages"], judge)
     o, c, b, w = model.observed, model.calculated, model.background, model.weights
     explained = judge.explained_fraction(o, c, b, w)
@@ -158,10 +157,10 @@ def refine(scripting: Any, job: dict[str, Any], folder: Path) -> dict[str, Any]:
         advice = load_neighbour("residual").background_advice(model.two_theta, o, c, w)
         reason = f"{advice}; {reason}" if advice else reason
     warnings = list(job.get("warnings", []))
-    if not model.residual_values.get(shared.DONE, True):
+    if not model.residual_values.get(sharing.DONE, True):
         warnings.append("the standard uncertainties do not allow for the pixels that neighbouring points share")
     rings = load_neighbour("ring_scatter")
-    agreement = outcome.rings_beside_esds(model, shared.SHARED, rings)
+    agreement = outcome.rings_beside_esds(model, rings)
     warnings += [
         rings.disagreement(name, found["ring_scatter"], found["unlike_ring"])
         for name, found in agreement.items()

@@ -32,9 +32,10 @@ _WIDTH_PER_SIGMA = math.sqrt(8.0 * math.log(2.0))
 
 @dataclass(frozen=True)
 class PeakProfile:
-    """Widths of GSAS-II's pseudo-Voigt as functions of 2θ. The defaults are those of docs/files.md.
+    """Widths of GSAS-II's pseudo-Voigt as functions of 2θ; by default those that caked files carry.
 
-    Gaussian variance U tan²θ + V tanθ + W [centidegrees²], Lorentzian FWHM X/cosθ + Y tanθ + Z [centidegrees].
+    Gaussian variance U tan²θ + V tanθ + W [centidegrees²] (Caglioti, Paoletti & Ricci, Nucl. Instrum. 3 (1958) 223),
+    Lorentzian FWHM X/cosθ + Y tanθ + Z [centidegrees].
 
     Examples
     --------
