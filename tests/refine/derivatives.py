@@ -28,7 +28,8 @@ def main() -> None:
         scripting = worker.import_gsas2(path or None)
         text = worker.load_neighbour("gsas2_text")
         kind = worker.load_neighbour("gsas2_model").Model
-        model = kind(scripting, json.loads(Path(job).read_text()), Path(home), text, spread=1.0)
+        shared = worker.load_neighbour("gsas2_sharing").SHARED
+        model = kind(scripting, json.loads(Path(job).read_text()), Path(home), text, shared)
         found = compare(scripting, model, names)
     print(json.dumps(found))
 
