@@ -17,7 +17,7 @@ from midas.cake.series import SeriesFiles, SeriesOptions, integrate_files
 from midas.calibration import Calibration
 from midas.calibration.files import MASK_NAME, default_grid
 from midas.calibration.job import CalibrationJob, run_job
-from midas.errors import InputError, MidasError, RefinementError
+from midas.errors import FormatError, InputError, MidasError, RefinementError
 from midas.io.atomic import output_folder
 from midas.io.file_hash import hash_file
 from midas.io.gsas_zarr import SUFFIX
@@ -136,11 +136,15 @@ def _check_reach(parameters: Parameters, refinement: Mapping[str, Any]) -> None:
     check_reach_of(two_theta, check_limits(refinement.get("limits")), check_excluded(refinement.get("exclude")))
 
 
+def _files(n: int) -> str:
+    return f"{n} caked file{'' if n == 1 else 's'}"
+
+
 def _words_on_the_end(steps: Mapping[str, Any], out: Path, of_step: str) -> str:
     """Return what a run that ends before its time has finished, and how to go on; `of_step` is what the step says."""
     done = [name for name in ("calibration", "integration") if name in steps]
     if steps.get("refinement"):
-        done.append(f"refinement of {len(steps['refinement'])} caked files")
+        done.append(f"refinement of {_files(len(steps['refinement']))}")
     if not done:
         return of_step or "nothing was finished; the same command begins again"
     on = of_step if "--resume" in of_step else "the same command with --resume goes on from there"
@@ -183,6 +187,7 @@ class _Run:
                 self._note_parameters(source)
             parameters = source
             if job.calibrant_image:
+                self._check_images(source)
                 calibration, record, parameters = self._calibrated(source)
             assert parameters is not None
             if engine is not None:
@@ -197,6 +202,16 @@ class _Run:
         return PipelineResult(
             calibration, record, cake_file, cake_files, refinements, summary, stopped, unusable, tuple(self.kept)
         )
+
+    def _check_images(self, source: Parameters | None) -> None:
+        """Refuse images that are not there, and a single file that cannot be read, before the calibration."""
+        files = self.job.files
+        assert files is not None
+        if not any(path.exists() for path in files.paths):
+            raise FormatError(f"{files.paths[0]}: no such file")
+        if len(files.paths) == 1:
+            with contextlib.suppress(InputError):  # of parameters: the calibration may tell them
+                open_images(files.paths[0], files.data_location, source or Parameters()).close()
 
     def _note_parameters(self, source: Parameters) -> None:
         assert source.path is not None
@@ -271,7 +286,7 @@ class _Run:
                 for f in series.files
             ]  # fmt: skip
         if series.skipped:
-            self.kept.append(f"{len(series.skipped)} caked files")
+            self.kept.append(_files(len(series.skipped)))
         return series
 
     def _sources(self, path: Path, parameters: Parameters) -> list[Path]:
@@ -313,7 +328,7 @@ class _Run:
                 n_kept += was_kept
                 summaries.append(summary)
         if n_kept:
-            self.kept.append(f"refinement of {n_kept} caked files")
+            self.kept.append(f"refinement of {_files(n_kept)}")
         if not summaries:
             return (), None
         with manifest.step("table and pictures"):

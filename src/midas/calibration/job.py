@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from midas.calibration.calibrate import Progress, calibrate, calibrate_one
-from midas.calibration.files import save
+from midas.calibration.files import MASK_NAME, save
 from midas.calibration.options import CalibrationParams, calibration_values, params_from
 from midas.calibration.pictures import hire_artist
 from midas.calibration.result import Calibration
@@ -22,6 +22,7 @@ from midas.io.dark import constant_dark
 from midas.io.exchange import check_suffix, write_geometry
 from midas.io.frames import read_image, read_mask
 from midas.io.log_file import log_to
+from midas.io.parameter_text import new_line
 from midas.io.parameters import MASK_KEYS, Parameters, read_params
 from midas.io.tree_formats import HDF5_SUFFIXES, ZARR_SUFFIXES
 
@@ -181,6 +182,7 @@ def _check(job: CalibrationJob) -> None:
                 f"{Path(job.image).name}; "
                 "leave -ConvertFile out to find the format from the file"
             )
+    new_line("MaskFile", (str(job.out.absolute() / MASK_NAME),))  # refused at once, not when all is done
     for flag, name in (("-SavePlotsHDF", job.save_hdf5), *(("--export", name) for name in job.export)):
         if name and not (Path(name).parent.is_dir() or Path(name).parent == job.out):
             raise InputError(f"{flag} {name}: its folder does not exist; create it or name another")

@@ -116,6 +116,7 @@ def _fish_quoted(text: str) -> str:
 
 def _commands() -> Iterator[_Command]:
     """Yield the program itself, then each command and the actions of commands."""
+    from midas.calibration.options import AUTO
     from midas.cli import build_parser
     from midas.crystal.calibrants import CALIBRANT_NAMES
 
@@ -129,7 +130,7 @@ def _commands() -> Iterator[_Command]:
                 waiting += [((*words, word), action.choices[word]) for word in actions]
             elif action.help != argparse.SUPPRESS:
                 names = tuple(action.option_strings)
-                known = CALIBRANT_NAMES if "--calibrant" in names else ()
+                known = (*CALIBRANT_NAMES, AUTO) if "--calibrant" in names else ()
                 choices = tuple(str(choice) for choice in action.choices or known)
                 if names or choices:
                     options.append(_Option(names, _short(action.help), action.nargs != 0, choices))

@@ -30,6 +30,7 @@ def add_parser(subparsers: Any) -> None:
     _add_control(parser.add_argument_group("control"))
     add_cluster(parser)
     _add_results(parser.add_argument_group("results"))
+    parser.set_defaults(parser=parser)
 
 
 def _add_data(data: argparse._ArgumentGroup) -> None:
@@ -113,6 +114,10 @@ def _add_results(results: argparse._ArgumentGroup) -> None:
     results.add_argument("--json", action="store_true", help="print the summary as JSON and nothing else")
 
 
+_CHOOSING = ("data_file", "data", "cif", "limits", "exclude", "histograms", "omega", "eta")
+_USED_BY_CHECK = (*_CHOOSING, "help", "check", "json")
+
+
 def run(args: argparse.Namespace) -> int:
     """Refine and return the exit status."""
     from midas.cli.progress import progress_bar
@@ -173,22 +178,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _refuse_beside_check(args: argparse.Namespace) -> None:
-    """Refuse what is of a refinement: a check makes none, on this machine."""
-    beside = (
-        ("--report", args.report is not None, "tell of"),
-        ("--plots", args.plots, "draw"),
-        ("-skipExisting", args.skip_existing, "take up again"),
-        ("--stages", args.stages is not None, "order"),
-        ("--instprm", args.instprm is not None, "start from"),
-        ("--no-export", args.no_export, "keep back"),
-        ("--nCPUs", args.n_cpus is not None, "share out"),
-        ("--scheduler", args.scheduler is not None, "share out"),
-        ("--cluster", args.cluster is not None, "share out"),
-        ("--workers", args.workers is not None, "share out"),
-    )
-    for flag, is_given, does in beside:
-        if is_given:
-            raise InputError(f"--check refines nothing that {flag} could {does}; drop one of them")
+    """Refuse every flag that a check has no use for: it refines nothing, writes nothing, and runs here."""
+    words = set(getattr(args, "words", ()))
+    for action in args.parser._actions:
+        if action.dest in _USED_BY_CHECK or getattr(args, action.dest, action.default) == action.default:
+            continue
+        flag = next((name for name in action.option_strings if name in words), action.option_strings[0])
+        raise InputError(f"--check refines nothing, and has no use for {flag}; drop one of them")
 
 
 def run_check(args: argparse.Namespace, data: Path) -> int:

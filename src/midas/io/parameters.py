@@ -204,13 +204,16 @@ class Parameters:
         return tuple(float(v) for v in value if isinstance(v, float | int))
 
     def require(self, *keys: str) -> None:
-        """Raise InputError naming the first of `keys` that the file lacks."""
-        for key in keys:
-            if key in self:
-                continue
+        """Raise InputError naming those of `keys` that the file lacks."""
+        missing = [key for key in keys if key not in self]
+        if not missing:
+            return
+        named = []
+        for key in missing:
             row = find_key(key)
-            meaning = f" ({row.meaning}{', ' + row.unit if row.unit else ''})" if row is not None else ""
-            raise InputError(f"{self.name} has no {key}{meaning}; add a line '{key} value'")
+            named.append(key if row is None else f"{key} ({row.meaning}{', ' + row.unit if row.unit else ''})")
+        lines = f"a line '{missing[0]} value'" if len(missing) == 1 else "a line 'key value' for each"
+        raise InputError(f"{self.name} has no {_listed(named)}; add {lines}")
 
     @property
     def name(self) -> str:
@@ -453,6 +456,10 @@ class Parameters:
     def _last_of(self, *keys: str) -> int | None:
         found = [line.values[0] for line in self.lines if line.key in keys]
         return int(found[-1]) if found else None
+
+
+def _listed(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def read_params(path: Path | str) -> Parameters:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from midas.refine.check import COMMON_LIMIT
 from midas.refine.ring_scatter import CAUSES
@@ -17,6 +20,8 @@ LEAST_ESD = 1e-4
 """Relative; phases whose cells are better known than this count alike."""
 RINGS_BY_CHANCE = 0.1
 """Share of the fits in which rings may differ before there is a remark on it."""
+FEWEST_ETAS, WIDEST_GAP, ONCE_AROUND = 6, 120.0, 1e-4
+"""Azimuths, the widest gap [deg] and the smallest relative change of a cell, to tell one that goes once around."""
 SAME_RING = 0.02
 """2θ [deg] within which rings of different histograms are the same."""
 NAMED = 3
@@ -99,15 +104,61 @@ def cell_remark(
 def batch_remarks(
     histograms: Sequence[Mapping[str, Any]], reference_cells: Mapping[str, Mapping[str, float]]
 ) -> list[str]:
-    """Return the sentences on a batch: cells off alike, rings that differ, and correlated parameters.
+    """Return the sentences on a batch: cells off alike, or once around the beam, rings that differ, correlations.
 
     Examples
     --------
     >>> batch_remarks([], {})
     []
     """
-    found = (cell_remark(histograms, reference_cells), *ring_remarks(histograms), correlation_remark(histograms))
+    found = (
+        cell_remark(histograms, reference_cells),
+        *eta_remarks(histograms),
+        *ring_remarks(histograms),
+        correlation_remark(histograms),
+    )
     return [words for words in found if words is not None]
+
+
+def eta_remarks(histograms: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a sentence for each phase whose cells change once around the beam, as where its centre is off.
+
+    Strain is a tensor: it is the same in opposite directions, so that it changes twice around. Asked of six azimuths
+    and more all around, in medians over the sums; more than 1e-4 and five of its esds, and more than what is left.
+
+    Examples
+    --------
+    >>> etas = range(-150, 180, 60)
+    >>> cells = [{"a": 4.0 * (1 + 5e-4 * math.cos(math.radians(eta - 30)))} for eta in etas]
+    >>> phases = [{"name": "Ni", "present": True, "cell": cell, "cell_esd": {"a": 1e-4}} for cell in cells]
+    >>> fits = [{"status": "success", "eta": e, "phases": [p]} for e, p in zip(etas, phases, strict=True)]
+    >>> eta_remarks(fits)[0].partition(":")[0]
+    'cells of Ni change by 5.0e-04 once around the beam, largest at η = 30 deg'
+    """
+    fits = [(h["eta"], p) for h in histograms if h["status"] in _BELIEVED and h["eta"] is not None for p in h["phases"]]
+    remarks = []
+    for name in dict.fromkeys(p["name"] for _, p in fits):
+        rows: dict[float, list[tuple[float, float]]] = {}
+        for eta, p in fits:
+            if p["name"] == name and p["present"] and p["cell_esd"].get("a"):
+                rows.setdefault(round(eta, 3), []).append((p["cell"]["a"], p["cell_esd"]["a"]))
+        etas = np.array(sorted(rows))
+        if len(etas) < FEWEST_ETAS or np.diff([*etas, etas[0] + 360.0]).max() > WIDEST_GAP:
+            continue
+        a = np.array([statistics.median(v for v, _ in rows[eta]) for eta in etas.tolist()])
+        esd = [statistics.median(e for _, e in row) / math.sqrt(len(row)) for row in rows.values()]
+        t = np.radians(etas)
+        design = np.stack([np.ones_like(t), np.cos(t), np.sin(t), np.cos(2 * t), np.sin(2 * t)], axis=1)
+        found = np.linalg.lstsq(design, a, rcond=None)[0]
+        size, left = math.hypot(found[1], found[2]), float(np.std(a - design @ found))
+        least = max(ONCE_AROUND * found[0], 5.0 * statistics.median(esd) * math.sqrt(2.0 / len(a)), 2.0 * left)
+        if size > least:
+            remarks.append(
+                f"cells of {name} change by {size / found[0]:.1e} once around the beam, largest at η = "
+                f"{math.degrees(math.atan2(found[2], found[1])):.0f} deg: the beam centre or a tilt, strain changes "
+                "twice around"
+            )
+    return remarks
 
 
 def ring_remarks(histograms: Sequence[Mapping[str, Any]]) -> list[str]:

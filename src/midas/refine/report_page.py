@@ -291,7 +291,7 @@ def _banner(summary: Mapping[str, Any]) -> str:
         for h in worst(summary)
     ]
     status, kind = _status(summary)
-    return verdict(status, words, reasons, kind=kind)
+    return verdict(status, words, [*summary.get("remarks", ()), *reasons], kind=kind)
 
 
 def _status(summary: Mapping[str, Any]) -> tuple[str, str]:

@@ -24,14 +24,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-VALLEY = 0.1
-"""Rings are apart where the pattern between them falls below this share of the lower one."""
+VALLEY = 0.5
+"""Rings are apart where the pattern between them falls below this share of the lower one. Where it is cut does not
+matter on noise; what overlaps may be misfitted together."""
 LEAST_FACTOR = 2.0
 """An esd is left as it is unless it should be this many times as large, at least."""
 CERTAINTY = 3.09
-"""One in a thousand, in standard deviations: what noise alone reaches by chance is no factor. With few rings, whose
-scatter has longer tails than a chi-square, it is some in a thousand."""
-MIN_RINGS = 3.0
+"""One in a thousand, in standard deviations: what noise alone reaches by chance is no factor. With four to
+six rings, whose scatter has longer tails than a chi-square, it is two to five in a thousand, with two rings one in a
+hundred."""
+MIN_RINGS = 0.9
+"""Two rings that count alike are two degrees of freedom, two that do not a little more than one."""
+LEAST_FREEDOM = 1e-6
+"""Share of the variance of a parameter that its fit leaves to rings to differ by: one ring alone has none."""
 SINGULAR = 1e-8
 """Smallest singular value over the largest of derivatives that tell all parameters."""
 CAUSES = "a foreign line, faults, strain by direction, or the geometry"
@@ -111,7 +116,7 @@ def ring_scatter(
         share = np.maximum(np.add.reduceat(a**2, bounds[:-1]) - np.sum(leverage**2, axis=0), 0.0) / np.sum(a**2)
         total, esd2 = float(np.sum(share)), float(covariance[row][row])
         n = total**2 / max(float(np.sum(share**2)), 1e-300)
-        known = n >= MIN_RINGS and esd2 > 0.0
+        known = n >= MIN_RINGS and total > LEAST_FREEDOM and esd2 > 0.0
         worst = int(np.argmax(np.abs(given)))
         point = bounds[worst] + int(np.argmax(np.abs(a * r)[bounds[worst] : bounds[worst + 1]]))
         factor = math.sqrt(float(np.sum(given**2)) / (esd2 * total)) if known else math.nan

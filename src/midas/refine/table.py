@@ -56,7 +56,8 @@ _RING_COLUMNS = (
         "ring_scatter",
         "float",
         "",
-        "scatter of the cell from ring to ring over what its esd says, about 1 where rings agree; where they do not "
+        "scatter of the cell from ring to ring over what its esd says, about 1 where rings agree; empty where there is "
+        "one ring; where rings do not agree "
         "(`unlike_ring`) the esds of the cell have been multiplied by it",
     ),
     Column("unlike_ring", "float", _DEGREE, "2theta of the ring that differs most, where rings do by more than chance"),

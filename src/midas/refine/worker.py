@@ -237,7 +237,7 @@ def run_stages(
             stopped = f"{stage['name']}: {'; '.join(record['problems'])}"
             missing = model.phases_without_reflections()
             if missing:
-                stopped = f"no reflection of {', '.join(missing)} lies within the range fitted; {stopped}"
+                stopped = f"no reflection of {', '.join(missing)} lies within the range fitted: set other --limits"
     if stopped is None:
         seen = load_neighbour("presence").look_again(model, kept, judge, run_stage)
         records += seen.values()

@@ -7,6 +7,7 @@ import importlib.util
 import json
 import logging
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,7 +50,7 @@ def check_report(path: Path | str, *, will_exist: Path | None = None) -> Path:
     Raises
     ------
     InputError
-        The name does not end in .html, its folder is missing, or plotly is not installed.
+        The name does not end in .html, its folder is missing or cannot be written to, or plotly is not installed.
 
     Examples
     --------
@@ -65,6 +66,8 @@ def check_report(path: Path | str, *, will_exist: Path | None = None) -> Path:
         raise InputError(f"--report {path}: a folder of that name is in the way; name another file")
     if not file.parent.is_dir() and (will_exist is None or file.parent.resolve() != will_exist.resolve()):
         raise InputError(f"the report {path}: its folder does not exist; create it or name another")
+    if file.parent.is_dir() and not os.access(file.parent, os.W_OK):
+        raise InputError(f"the report {path}: its folder cannot be written to; name another")
     _plotly()
     return file
 
