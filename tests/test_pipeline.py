@@ -202,6 +202,17 @@ def test_a_refinement_folder_that_cannot_be_made_shows_before_the_images_are_rea
     assert not Path("out").exists()
 
 
+@pytest.mark.parametrize("content", [None, b"", b"\x89HDF\r\n\x1a\n cut"])
+def test_images_that_cannot_be_read_show_before_the_calibration(call, fake, capsys, content):
+    words = ["nope.h5" if w == "scan_000001.h5" else w for w in call]
+    words = [w for k, w in enumerate(words) if "FileNr" not in w and "FileNr" not in words[k - 1]]
+    if content is not None:
+        Path("nope.h5").write_bytes(content)
+    assert main([*words, "-resultFolder", "out"]) == 2
+    assert "nope.h5" in capsys.readouterr().err
+    assert not list(Path("out").glob("calib*"))
+
+
 def test_limits_beyond_the_bins_show_before_the_images_are_read(call, fake, capsys):
     assert main([*call, "-resultFolder", "out", "--limits", "30", "40"]) == 2
     assert "limits are 30 to 40 deg, but the data are from 1.4" in capsys.readouterr().err

@@ -167,6 +167,12 @@ def test_missing_keys_are_named_with_their_flag(capsys, tmp_path, image):
     assert "wavelength and pixel_size are missing: give --wavelength or --energy and --pixel-size on the" in both
 
 
+def test_a_folder_that_no_parameter_file_can_name_is_refused_at_once(capsys, tmp_path, image):
+    words = ["calibrate", image, *KNOWN, "--out", tmp_path / "x#y"]
+    assert "# begins a comment" in refused(capsys, tmp_path, *words)
+    assert not (tmp_path / "x#y").exists()
+
+
 def test_units_are_checked(capsys, tmp_path, image):
     out = ["--out", tmp_path / "out"]
     guess = refused(capsys, tmp_path, "calibrate", image, *KNOWN, "-LsdGuess", 0.21, *out)

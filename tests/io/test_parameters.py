@@ -168,6 +168,15 @@ def test_a_malformed_value_names_file_and_line(tmp_path, line, message):
     assert str(caught.value).startswith(f"{tmp_path / 'p.txt'}, line 3: ")
 
 
+def test_all_keys_that_are_missing_are_named():
+    with pytest.raises(InputError) as caught:
+        _ = parse_params("px 200\nLsd 1e6\n").geometry
+    assert "has no BC (beam centre, column then row, px) and Wavelength" in str(caught.value)
+    assert str(caught.value).endswith("; add a line 'key value' for each")
+    with pytest.raises(InputError, match=r"has no RBinSize \(.*\); add a line 'RBinSize value'"):
+        _ = parse_params("RMin 1\nRMax 9\n").bins
+
+
 def test_files_that_are_no_parameter_files(tmp_path):
     with pytest.raises(FormatError, match="no such file"):
         read_params(tmp_path / "p.txt")

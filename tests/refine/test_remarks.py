@@ -2,9 +2,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from midas.refine.remarks import batch_remarks, cell_remark, correlation_remark, ring_remarks
+from midas.refine.remarks import batch_remarks, cell_remark, correlation_remark, eta_remarks, ring_remarks
 from midas.refine.report import summary_lines
 from midas.refine.several import joined_summary
 from midas.refine.summary import collect
@@ -103,3 +104,31 @@ def test_rings_that_differ_in_few_fits_are_chance():
     [words] = ring_remarks([*good[:2], entry(2.5, 7.098), entry(3.5, 7.104), entry(3.0, 9.0)])
     assert words.startswith("rings differ on the cell of Ni in 3 of 5 fits, mostly that at 7.10 deg: its esds were ")
     assert "made 3.0 times as large" in words
+
+
+@pytest.mark.parametrize(
+    ("once", "twice", "etas", "told"),
+    [
+        (3e-4, 0.0, range(-170, 180, 20), True),
+        (3e-4, 5e-4, range(-170, 180, 20), True),
+        (0.0, 5e-4, range(-170, 180, 20), False),
+        (5e-5, 0.0, range(-170, 180, 20), False),
+        (3e-4, 0.0, range(-60, 61, 10), False),  # half of the ring is not there
+        (3e-4, 0.0, range(-150, 180, 90), False),
+    ],
+)
+def test_cells_that_change_once_around_are_told(once, twice, etas, told):
+    rng, histograms = np.random.default_rng(7), []
+    for eta in etas:
+        t = np.radians(eta)
+        for _ in range(3):  # sums
+            change = once * np.cos(t - 0.5) + twice * np.cos(2.0 * t) + rng.normal(0.0, 2e-5)
+            cell = {"a": 5.4 * (1.0 + change)}
+            phases = [{"name": "Ni", "present": True, "cell": cell, "cell_esd": {"a": 1e-4}}]
+            histograms.append({"status": "success", "eta": float(eta), "phases": phases})
+    remarks = eta_remarks(histograms)
+    assert bool(remarks) == told
+    if told:
+        before, _, after = remarks[0].partition(" once around the beam, largest at η = ")
+        assert before == "cells of Ni change by 3.0e-04"
+        assert float(after.split(" deg")[0]) == pytest.approx(np.degrees(0.5), abs=3.0)

@@ -124,6 +124,13 @@ def test_of_several_caked_files_each_histogram_finds_its_own_curves(tmp_path):
     assert fits["place"] == [[k // 3, k % 3] for k in range(6)]
 
 
+def test_what_the_batch_says_stands_in_the_verdict(tmp_path):
+    folder = pages.refinement(tmp_path, 1, 3, n_points=50)
+    summary = {**read_summary(folder), "remarks": ["all cells are 0.50 % larger <b>"]}
+    body = refinement_part(summary, folder).body
+    assert "all cells are 0.50 % larger &lt;b&gt;" in body.split("<h3>")[0]
+
+
 def test_a_failed_fit_never_lends_its_values_to_a_map(tmp_path):
     folder = pages.refinement(tmp_path, 3, 12, n_points=50)
     summary = read_summary(folder)
