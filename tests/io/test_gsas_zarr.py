@@ -16,7 +16,8 @@ from plain_zarr import PlainZarr
 
 from midas import CakeGrid, FormatError, Geometry, InputError, IntegrationOptions, integrate
 from midas.cake import Cake
-from midas.io.gsas_zarr import CakeFile, read_cake_file, recorded_source, write_cake_file
+from midas.io.caked_zip import recorded_source
+from midas.io.gsas_zarr import CakeFile, read_cake_file, write_cake_file
 
 ZARR2_PYTHON = os.environ.get("MIDAS_TEST_ZARR2_PYTHON")
 """An interpreter with zarr 2.18, to read our files with it."""

@@ -41,7 +41,7 @@ class ZarrOptions:
     sum_images
         True: also the sum of all frames (`SumImages 1`); default False.
     source
-        What tells what the file was made of, for `midas.io.gsas_zarr.recorded_source`; default "", nothing.
+        What tells what the file was made of, for `midas.io.caked_zip.recorded_source`; default "", nothing.
 
     Raises
     ------

@@ -27,10 +27,11 @@ from midas.cake.sums import Segment
 from midas.detector import Detector
 from midas.errors import InputError, MidasError, OutputError
 from midas.io.atomic import put_in_place
+from midas.io.caked_zip import recorded_source, recorded_sums
 from midas.io.convert import open_frames
 from midas.io.dark import constant_dark, less_dark
 from midas.io.frames import Frames, one_image
-from midas.io.gsas_zarr import SUFFIX, recorded_source, recorded_sums
+from midas.io.gsas_zarr import SUFFIX
 from midas.io.parameters import MASK_KEYS, Parameters
 from midas.io.tree_formats import DARK_LOCATION
 from midas.version import version

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from midas.geometry import FloatArray
-from midas.io.gsas_zarr import CakeFile, read_cake_file, recorded_sums
+from midas.io.caked_zip import recorded_sums
+from midas.io.gsas_zarr import CakeFile, read_cake_file
 from midas.report import Part
 from midas.report.encode import joined, log_range, packed, packed_log, shown_range
 from midas.report.figures import buttons, plot, table, verdict

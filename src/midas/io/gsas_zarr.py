@@ -7,11 +7,8 @@ It is written sum by sum (`CakeFileWriter`), in memory that does not grow with t
 from __future__ import annotations
 
 import contextlib
-import json
 import math
-import re
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,9 +41,11 @@ INSTRUMENT_DEFAULTS: Mapping[str, float] = MappingProxyType(
 
 _INSTRUMENT_ORDER = ("Polariz", "Lam", "SH_L", "U", "V", "W", "X", "Y", "Z", "Distance")
 _MAP_ROWS = ("radius", "two_theta", "eta", "bin_area")
-_SUMS, _VARIANCES, _INDIVIDUAL = "OmegaSumFrame", "OmegaSumFrameVariance", "IntegrationResult"
+SUMS = "OmegaSumFrame"
+"""Group of the sums."""
+_VARIANCES, _INDIVIDUAL = "OmegaSumFrameVariance", "IntegrationResult"
 _NEVER = np.iinfo(np.int64).max
-_ORDER = (("REtaMap",), (_SUMS, _VARIANCES), (_INDIVIDUAL,), ("Omegas",), ("SumFrames",), ("InstrumentParameters",))
+_ORDER = (("REtaMap",), (SUMS, _VARIANCES), (_INDIVIDUAL,), ("Omegas",), ("SumFrames",), ("InstrumentParameters",))
 
 
 @dataclass(frozen=True, eq=False)
@@ -282,7 +281,7 @@ class CakeFileWriter:
         self._used_since[finite & (self._used_since == _NEVER)] = k
         # Six digits: members sorted by name are sorted by number.
         member = f"LastFrameNumber_{total.frame_number:06d}"
-        self._archive.array(f"{_SUMS}/{member}", _finite(total.intensity), _attributes(total))
+        self._archive.array(f"{SUMS}/{member}", _finite(total.intensity), _attributes(total))
         if total.variance is not None:
             # NaN where this sum has no value although the bin has pixels: in the sums a finite 0 stands for it.
             self._archive.array(f"{_VARIANCES}/{member}", np.where(self._used_since == _NEVER, 0.0, total.variance))
@@ -317,7 +316,7 @@ class CakeFileWriter:
         self._mend_variances(bin_area)
 
     def _begin_sums(self, first: FrameSum) -> None:
-        self._archive.group(_SUMS)
+        self._archive.group(SUMS)
         if first.variance is not None:
             self._archive.group(_VARIANCES)
         if self._used_since is None:
@@ -401,42 +400,25 @@ def read_cake_file(path: Path | str, *, individual: bool = True, most_sums: int 
         store.close()
 
 
-def recorded_source(path: Path) -> str | None:
-    """Return what a `.zarr.zip` says it was made of; None where there is no such file, or it says nothing."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            found = json.loads(archive.read(".zattrs"))["midas"][SOURCE]
-    except (OSError, LookupError, TypeError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error):
-        return None  # a file cut short or spoilt, which is made anew
-    return str(found)
-
-
-def recorded_sums(path: Path) -> list[int]:
-    """Return the numbers of the last frames of the sums in a `.zarr.zip`, ascending; see `recorded_source`."""
-    with zipfile.ZipFile(path) as archive:
-        found = re.findall(rf"{_SUMS}/LastFrameNumber_(\d+)/\.zarray", "\n".join(archive.namelist()))
-    return sorted(int(number) for number in found)
-
-
 def _read(root: Any, path: Path, *, with_individual: bool, most_sums: int | None) -> CakeFile:
-    for name in ("REtaMap", _SUMS, "InstrumentParameters"):
+    for name in ("REtaMap", SUMS, "InstrumentParameters"):
         if name not in root:
             raise FormatError(f"{path}: has no {name}; expected a caked file of MIDAS or midas integrate")
     rows = np.asarray(root["REtaMap"][...], dtype=np.float64)
     if rows.ndim != 3 or len(rows) < 4:
         raise FormatError(f"{path}: REtaMap has shape {rows.shape}; expected (4, n_radius, n_eta)")
-    sums = _members(root[_SUMS], path, rows.shape[1:])
+    sums = _members(root[SUMS], path, rows.shape[1:])
     if not sums:
-        raise FormatError(f"{path}: {_SUMS} is empty; expected at least one summed pattern")
+        raise FormatError(f"{path}: {SUMS} is empty; expected at least one summed pattern")
     sums = evenly(sums, most_sums)
     masked = rows[3] == 0.0
     variance = None
     if _VARIANCES in root:
         variance = _stack(root[_VARIANCES], [name for _, name in sums], masked)
-    intensity = _stack(root[_SUMS], [name for _, name in sums], masked)
+    intensity = _stack(root[SUMS], [name for _, name in sums], masked)
     if variance is not None:
         intensity[np.isnan(variance)] = np.nan
-    attributes = [dict(root[_SUMS][name].attrs) for _, name in sums]
+    attributes = [dict(root[SUMS][name].attrs) for _, name in sums]
     shown = with_individual and _INDIVIDUAL in root
     individual = _members(root[_INDIVIDUAL], path, rows.shape[1:]) if shown else []
     names = [name for _, name in individual]
@@ -444,7 +426,7 @@ def _read(root: Any, path: Path, *, with_individual: bool, most_sums: int | None
         intensity=intensity,
         variance=variance,
         frames=np.array(
-            [_frames_summed(a, f"{path}: {_SUMS}/{name}") for a, (_, name) in zip(attributes, sums, strict=True)]
+            [_frames_summed(a, f"{path}: {SUMS}/{name}") for a, (_, name) in zip(attributes, sums, strict=True)]
         ),
         radius=rows[0],
         two_theta=rows[1],
