@@ -245,7 +245,11 @@ def run_stages(
             words for words in absent if not words.startswith(tuple(f"{name} is not in the data" for name in seen))
         ]
     if stopped is None and len(model.active) > 1:
-        absent += load_neighbour("presence").drop_ghosts(model, kept, judge, run_stage)
+        outcome = {record["name"]: record["outcome"] for record in records}
+        missed = [s for s in stages if outcome.get(s["name"]) in (ROLLED_BACK, NOT_NEEDED)]
+        gone_now, kept, more = load_neighbour("presence").drop_ghosts(model, kept, judge, run_stage, missed)
+        absent += gone_now
+        records = [r for r in records if r["name"] not in {m["name"] for m in more}] + more
     doubts: list[str] = []
     if stopped is None:
         more, doubts = load_neighbour("axial").settle(model, kept, judge, run_stage)
