@@ -29,7 +29,9 @@ def main() -> None:
         text = worker.load_neighbour("gsas2_text")
         kind = worker.load_neighbour("gsas2_model").Model
         shared = worker.load_neighbour("gsas2_sharing").SHARED
-        model = kind(scripting, json.loads(Path(job).read_text()), Path(home), text, shared)
+        model = kind(
+            scripting, json.loads(Path(job).read_text()), Path(home), text, shared, worker.load_neighbour("cell_esds")
+        )
         found = compare(scripting, model, names)
     print(json.dumps(found))
 

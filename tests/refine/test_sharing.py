@@ -94,7 +94,17 @@ def test_it_is_noted_whether_the_covariance_allows_for_them():
     noted = {"GOF": 1.0}
     *_, covariance, sig, _ = shared.corrected(lambda: (True, noted, None, np.array([[7.0]]), [2.6], None))()
     assert noted == {"GOF": 1.0, DONE: False}  # no derivatives were seen
-    assert (covariance.tolist(), sig) == ([[7.0]], [2.6])
+    assert covariance.tolist() == [[7.0]]
+    assert sig == pytest.approx([np.sqrt(7.0)])
+
+
+@pytest.mark.parametrize(("gof", "grown"), [(0.8, 1.0 / 0.8), (1.0, 1.0), (1.7, 1.0)])
+def test_a_fit_better_than_counts_allow_makes_no_esd_smaller(gof, grown):
+    shared = SharedPixels()
+    shared.begin([0.0, 1.0], [1.0] * 2, [])
+    *_, covariance, sig, _ = shared.corrected(lambda: (True, {"GOF": gof}, None, np.array([[9.0]]), [3.0], None))()
+    assert sig == pytest.approx([3.0 * grown])
+    assert covariance[0, 0] == pytest.approx(9.0 * grown**2)
 
 
 def test_derivatives_of_another_fit_change_nothing():

@@ -36,9 +36,14 @@ class Model:
 
     instrument_names, sample_names, march_name = INSTRUMENT, SAMPLE, MARCH
 
-    def __init__(self, scripting: Any, job: dict[str, Any], folder: Path, text: Any, shared: Any) -> None:
-        """Set up the project; `shared` is the process's `SharedPixels`, which has taken the lineout."""
+    def __init__(self, scripting: Any, job: dict[str, Any], folder: Path, text: Any, shared: Any, cells: Any) -> None:
+        """Set up the project.
+
+        `text` and `cells` are the modules `gsas2_text` and `cell_esds`, `shared` is the process's `SharedPixels`, which
+        has taken the lineout.
+        """
         self.scripting, self.job, self.folder, self.text, self.shared = scripting, job, folder, text, shared
+        self._cell_esds = cells.cell_esds
         self.spread = float(shared.spread)
         self.names: dict[str, str] = {}
         self.left_out: set[str] = set()
@@ -223,14 +228,26 @@ class Model:
         """Whether SH/L lies at its floor."""
         return self.axial_divergence <= MIN_SH_L
 
+    def cell_rows(self, name: str) -> tuple[list[int], list[int]]:
+        """Return which of A0 to A5 of a phase were varied, and their places among the variables of the covariance."""
+        covariance = self.project.data["Covariance"]["data"] or {}
+        pattern = re.compile(rf"{self.phase_names.index(name)}::A([0-5])")
+        found = [(int(m[1]), i) for i, v in enumerate(covariance.get("varyList", [])) if (m := pattern.fullmatch(v))]
+        return [k for k, _ in found], [i for _, i in found]
+
+    def esds_of_cell(self, name: str) -> list[float]:
+        """Return the esds of a, b, c [Å], alpha, beta, gamma [deg] and the volume [Å³]; 0 where there is none."""
+        varied, rows = self.cell_rows(name)
+        if not varied or not self.esds():
+            return [0.0] * 7
+        matrix = np.asarray(self.project.data["Covariance"]["data"]["covMatrix"])[np.ix_(rows, rows)]
+        cell = [float(v) for v in self.phase(name).data["General"]["Cell"][1:7]]
+        return [float(v) for v in self._cell_esds(cell, varied, matrix)]
+
     def cell_esds(self) -> dict[str, float]:
         """Return the largest esd of a, b and c, relative, of each phase whose cell was refined."""
-        found = {}
-        for name in self.active:
-            phase = self.phase(name)
-            if phase.data["General"]["Cell"][0] and self.esds():
-                esds = list(phase.get_cell_and_esd()[1].values())[:3]
-                found[name] = max(float(e) / v for e, v in zip(esds, self.cells()[name], strict=False))
+        cells = self.cells()
+        found = {n: max(e / v for e, v in zip(self.esds_of_cell(n), cells[n][:3], strict=False)) for n in self.active}
         return {name: esd for name, esd in found.items() if esd > 0}
 
     def without_idle(self, names: set[str]) -> set[str]:

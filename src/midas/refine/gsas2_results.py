@@ -83,8 +83,7 @@ def rings_beside_esds(model: Any, rings: Any) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     factors = np.ones(len(variables))
     for name in model.active:
-        cell = re.compile(f"{model.phase_names.index(name)}::A[0-5]")
-        rows = [i for i, variable in enumerate(variables) if cell.fullmatch(variable)]
+        _, rows = model.cell_rows(name)
         each = rings.ring_scatter(derivatives, residuals, bounds, rows, covariance["covMatrix"])
         known = [scatter for scatter in each if math.isfinite(scatter.factor)]
         if not known:
@@ -116,13 +115,8 @@ def _sample_results(model: Any, name: str, esds: dict[str, float]) -> dict[str, 
 
 
 def _cell(model: Any, name: str) -> dict[str, list[float | None]]:
-    phase = model.phase(name)
-    refined = bool(phase.data["General"]["Cell"][0]) and bool(model.esds())
-    values = [float(v) for v in phase.data["General"]["Cell"][1:8]]
-    esds: list[float] = [0.0] * 7
-    if refined:
-        esds = [float(v) for v in phase.get_cell_and_esd()[1].values()]
-    return {k: [v, e if e > 0 else None] for k, v, e in zip(CELL, values, esds, strict=False)}
+    values = [float(v) for v in model.phase(name).data["General"]["Cell"][1:8]]
+    return {k: [v, e if e > 0 else None] for k, v, e in zip(CELL, values, model.esds_of_cell(name), strict=True)}
 
 
 def _fractions(model: Any) -> dict[str, list[float | None]]:

@@ -83,7 +83,9 @@ class SharedPixels:
                     rvals[DONE] = scaled is not None
                 if self.bands and scaled is not None:
                     covariance = self.covariance(np.asarray(covariance), gof, *scaled)
-                    sig = np.sqrt(np.diag(covariance))
+                # counts scatter by no less than they do: a GOF below 1 is chance, or weights of few counts
+                covariance = np.asarray(covariance) / min(max(gof, 1e-300), 1.0) ** 2
+                sig = np.sqrt(np.diag(covariance))
             return done, rvals, result, covariance, sig, shift
 
         return core

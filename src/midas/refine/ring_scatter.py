@@ -35,8 +35,9 @@ six rings, whose scatter has longer tails than a chi-square, it is two to five i
 hundred."""
 MIN_RINGS = 0.9
 """Two rings that count alike are two degrees of freedom, two that do not a little more than one."""
-LEAST_FREEDOM = 1e-6
-"""Share of the variance of a parameter that its fit leaves to rings to differ by: one ring alone has none."""
+LEAST_FREEDOM = 0.01
+"""Share of the variance of a parameter that its fit leaves to rings to differ by: one ring alone leaves none, nor do
+as many rings as there are parameters."""
 SINGULAR = 1e-8
 """Smallest singular value over the largest of derivatives that tell all parameters."""
 CAUSES = "a foreign line, faults, strain by direction, or the geometry"
@@ -108,6 +109,7 @@ def ring_scatter(
     left, values, basis = np.linalg.svd(j / size[:, None], full_matrices=False)
     if len(values) < len(j) or values[-1] <= SINGULAR * values[0]:
         return [Scatter(math.nan, 0.0, 0) for _ in rows]
+    r = r - basis.T @ (basis @ r)  # what a fit that is not quite converged leaves along J looks like rings that differ
     found = []
     for row in rows:
         a = (left[row] / values) @ basis / size[row]

@@ -135,7 +135,8 @@ def refine(scripting: Any, job: dict[str, Any], folder: Path) -> dict[str, Any]:
     outcome, judge = load_neighbour("gsas2_results"), load_neighbour("judge")
     sharing = load_neighbour("gsas2_sharing")
     sharing.SHARED.begin(job["two_theta"], job["sigma"], job["sharing"])
-    model = load_neighbour("gsas2_model").Model(scripting, job, folder, load_neighbour("gsas2_text"), sharing.SHARED)
+    text, cells = load_neighbour("gsas2_text"), load_neighbour("cell_esds")
+    model = load_neighbour("gsas2_model").Model(scripting, job, folder, text, sharing.SHARED, cells)
     records, stopped, absent, doubts = run_stages(model, job["stages"], judge)
     o, c, b, w = model.observed, model.calculated, model.background, model.weights
     explained = judge.explained_fraction(o, c, b, w)
@@ -338,6 +339,7 @@ def run_stage(
     """Try a stage and its alternatives; return the record and the parameters free afterwards."""
     begin = time.perf_counter()
     before = None if not kept or anew else model.r_wp()
+    untouched = model.state()
     problems: list[str] = model.prepare(stage) if "axis" in stage else []
     best = float("inf")
     start = model.state()
@@ -352,6 +354,7 @@ def run_stage(
         if facts is not None and facts.r_wp is not None and facts.r_wp == facts.r_wp:
             best = min(best, facts.r_wp)
         model.restore(start)
+    model.restore(untouched)
     # A stage that could not have lowered Rwp is no loss, e.g. a Lorentzian width where the peaks are Gaussian.
     idle = (
         before is not None and not stage["required"] and before * (1.0 - judge.NEGLIGIBLE_GAIN) <= best < float("inf")
