@@ -24,6 +24,7 @@ OK, NOTE, PROBLEM = "ok", "note", "problem"
 _OPTIONAL = {
     "pyarrow": "the table of a refinement as .parquet; pip install 'midas-xrd[parquet]'",
     "dask": "integration and refinement on a cluster; pip install 'midas-xrd[cluster]'",
+    "plotly": "reports (--report, midas.write_report); pip install 'midas-xrd[report]'",
     "imagecodecs": "TIFF files with LZW, JPEG or Zstandard; pip install imagecodecs",
 }
 """Packages that may be missing, and what for."""

@@ -137,7 +137,9 @@ class Manifest:
             if future.done() and not future.cancelled() and future.exception() is None:
                 entry["sha256"] = future.result()
         with atomic_path(self.path) as temporary:
-            temporary.write_text(json.dumps(self.data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            text = json.dumps(self.data, indent=1, ensure_ascii=False) + "\n"
+            # Bytes of names that are not UTF-8 become escapes, which JSON has, too.
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
     def finish(self, status: str, *, progress: Callable[[int, int, str], None] | None = None) -> None:
         """Wait for the hashes of the inputs, and write the manifest for the last time."""

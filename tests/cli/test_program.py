@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -165,6 +166,15 @@ def test_missing_keys_are_named_with_their_flag(capsys, tmp_path, image):
     assert f"missing: give --wavelength or --energy on the command line, Wavelength in {params}" in message
     both = refused(capsys, tmp_path, "calibrate", image, *out)
     assert "wavelength and pixel_size are missing: give --wavelength or --energy and --pixel-size on the" in both
+
+
+def test_a_terminal_without_greek_letters_shows_escapes(tmp_path, image):
+    words = [str(w) for w in ("calibrate", image, *KNOWN, "--out", tmp_path / "out")]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-m", "midas.cli", *words], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "mean strain" in done.stdout
+    assert "\\xb1" in done.stdout  # plus or minus
 
 
 def test_a_folder_that_no_parameter_file_can_name_is_refused_at_once(capsys, tmp_path, image):

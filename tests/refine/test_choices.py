@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from midas.errors import InputError
+from midas.refine import run_refinement
 from midas.refine.choices import check_excluded, check_reach, check_terms, choose_histograms
 from midas.refine.lineouts import iterate_lineouts
+from midas.testing import cif_file
 
 X = np.arange(3.0, 6.0, 0.02)
 
@@ -61,6 +63,23 @@ def test_bad_regions_and_terms_are_named():
         check_excluded([(4, 3)])
     with pytest.raises(InputError, match="bkg_terms is many; expected 1 to 36, or 'auto'"):
         check_terms("many")
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        ({"n_cpus": 2.0}, "n_cpus is 2.0; expected 1 or more"),
+        ({"time_limit": None}, "time_limit is None; expected a positive number"),
+        ({"limits": 5}, r"limits are \(5,\); expected a lower and a higher 2theta"),
+        ({"limits": "ab"}, "limits are 'ab'; expected a lower"),
+        ({"workers": 0}, "expected a midas.WorkerPool"),
+        ({"data_file": None}, "the caked file is None; name it"),
+    ],
+)
+def test_arguments_of_another_kind_are_refused(tmp_path, argument, words):
+    cif = cif_file(tmp_path / "CeO2.cif")
+    with pytest.raises(InputError, match=words):
+        run_refinement(**{"data_file": tmp_path / "x.zarr.zip", "cif_files": [cif], **argument})
 
 
 def test_limits_beyond_the_data(cake):

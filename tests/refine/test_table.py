@@ -143,3 +143,14 @@ def test_every_column_is_documented():
         PAGE.write_text(f"{before}{MARK}\n{describe_columns()}\n", encoding="utf-8")
         return
     assert written.strip() == describe_columns()
+
+
+def test_a_name_that_is_not_utf_8_is_written_with_escapes(tmp_path):
+    entry = {"histogram_index": 0, "status": "skipped", "reason": "no counts", "eta": 0.0, "phases": []}
+    write_table({"histograms": [entry], "phase_names": ["CeO2"], "data_file": "s\udcff.zarr.zip"}, tmp_path)
+    assert (
+        (tmp_path / "refinement_table.csv")
+        .read_text(encoding="utf-8")
+        .splitlines()[1]
+        .startswith(r"s\udcff.zarr.zip,0")
+    )

@@ -38,6 +38,7 @@ from midas.calibration.verdict import (
     judge,
     odd_brightness,
 )
+from midas.checks import thread_count
 from midas.crystal import Calibrants, Rings, rings
 from midas.detector import Detector
 from midas.detector_table import contradicted_pixel_size
@@ -140,8 +141,7 @@ def calibrate(
     >>> cal.verdict, abs(cal.geometry.distance / 3e5 - 1) < 1e-4
     ('good', True)
     """
-    if n_threads < 0:
-        raise InputError(f"n_threads is {n_threads}; expected a number of threads, or 0 for all cores")
+    n_threads = thread_count(n_threads)
     if isinstance(image, (list, tuple)):
         from midas.calibration.joint import calibrate_jointly, is_several, joint_job
 

@@ -20,11 +20,14 @@ _REASONS = {
     errno.EROFS: "the file system is read-only; name another folder",
     errno.ENOSPC: "the disk is full; free some space or name another folder",
     errno.EDQUOT: "the disk quota is used up; free some space or name another folder",
+    errno.EFBIG: "it is larger than this account may write; raise the limit (ulimit -f) or name another folder",
+    errno.EIO: "the disk or the network reports an error; look after it, or name another folder",
+    errno.ESTALE: "the network file system has lost the folder; mount it again or name another",
     errno.EISDIR: "a folder of that name is in the way; name another file",
     errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
 }
 
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 
 @contextlib.contextmanager

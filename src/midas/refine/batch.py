@@ -11,6 +11,7 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from midas.checks import check_type, number, whole_number
 from midas.ending import saying_what_is_kept
 from midas.errors import InputError
 from midas.refine.batch_run import BatchOptions, BatchRun, Progress, old_outputs
@@ -144,6 +145,12 @@ def run_refinement(
     from midas.io.gsas_zarr import read_cake_file
 
     check_engine(engine)
+    if not isinstance(data_file, str | os.PathLike):
+        raise InputError(f"the caked file is {data_file!r}; name it, such as scan.zarr.zip")
+    n_cpus = whole_number("n_cpus", n_cpus, "1 or more, or 0 for every core")
+    time_limit = number("time_limit", time_limit, "a positive number of seconds")
+    if workers is not None:
+        check_type("workers", workers, WorkerPool, call="made by open_workers")
     path = Path(data_file)
     if path.is_dir() or not path.name:
         raise InputError(f"{data_file} is a folder; name a caked file, NAME.zarr.zip")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from midas.checks import numbers
 from midas.errors import InputError
 
 if TYPE_CHECKING:
@@ -87,9 +88,11 @@ def check_excluded(regions: Iterable[Sequence[float]] | None) -> tuple[Range, ..
 
 
 def _two_theta_range(what: str, given: Sequence[float]) -> Range:
-    if len(given) != 2 or not 0 <= given[0] < given[1] < 180:
-        raise InputError(f"{what} {tuple(given)}; expected a lower and a higher 2theta between 0 and 180 deg")
-    return float(given[0]), float(given[1])
+    expected = "a lower and a higher 2theta between 0 and 180 deg"
+    pair = numbers(what.rpartition(" ")[0], given, expected).ravel()
+    if len(pair) != 2 or not 0 <= pair[0] < pair[1] < 180:
+        raise InputError(f"{what} {tuple(int(v) if v.is_integer() else v for v in pair.tolist())}; expected {expected}")
+    return float(pair[0]), float(pair[1])
 
 
 def check_terms(terms: int | str) -> int | None:
@@ -133,6 +136,8 @@ def choose_histograms(
     """
     n_sums, _, n_eta = cake.intensity.shape
     total = n_sums * n_eta
+    if histograms is not None and not isinstance(histograms, Iterable):
+        raise InputError(f"histograms is {histograms!r}; expected their numbers, such as [0, 1]")
     chosen = list(range(total)) if histograms is None else sorted({int(i) for i in histograms})
     outside = [i for i in chosen if not 0 <= i < total]
     if outside or not chosen:

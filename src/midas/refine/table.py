@@ -116,7 +116,8 @@ def table_rows(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
     for entry in summary["histograms"]:
         found = {phase["name"]: phase for phase in entry["phases"]}
         of_histogram = {name: entry.get(_ENTRY_KEYS.get(name, name)) for name in _OF_HISTOGRAM}
-        of_histogram["data_file"] = Path(entry.get("data_file") or summary.get("data_file") or "").name
+        file_name = Path(entry.get("data_file") or summary.get("data_file") or "").name
+        of_histogram["data_file"] = file_name.encode("utf-8", "backslashreplace").decode("utf-8")
         believed = entry["status"] in BELIEVED
         for name in names:
             row = dict.fromkeys((column.name for column in COLUMNS), None) | of_histogram | {"phase": name}
@@ -236,7 +237,7 @@ def _write_parquet(rows: list[dict[str, Any]], summary: Mapping[str, Any], path:
     about = {c.name: {"unit": c.unit, "meaning": c.meaning} for c in COLUMNS}
     fields = [pa.field(c.name, kinds[c.kind], metadata=about[c.name]) for c in COLUMNS]
     source = {"version": version(), "data_file": str(summary.get("data_file", "")), "columns": about}
-    schema = pa.schema(fields, metadata={"midas": json.dumps(source, ensure_ascii=False)})
+    schema = pa.schema(fields, metadata={"midas": json.dumps(source)})
     table = pa.Table.from_pylist(rows, schema=schema)
     with atomic_path(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")

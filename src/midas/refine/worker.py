@@ -420,8 +420,13 @@ def export(model: Any, job: dict[str, Any], folder: Path, status: str, warnings:
                 traceback.print_exc()
                 warnings.append(f"no CIF of {name} could be written: {error}")
     for path in written:
-        shutil.copyfile(path, target / f".{path.name}.part")
-        (target / f".{path.name}.part").replace(target / path.name)
+        part = target / f".{path.name}.part"
+        try:
+            shutil.copyfile(path, part)
+            part.replace(target / path.name)
+        except OSError:
+            part.unlink(missing_ok=True)
+            raise
     return f"{stem}.gpx"
 
 

@@ -96,7 +96,7 @@ def write_page(path: Path | str, title: str, parts: Sequence[Part], about: Prove
     file = check_report(path)
     page = page_text(title, parts, Provenance() if about is None else about)
     with atomic_path(file) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+        temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
     size = file.stat().st_size
     if size > LARGEST:
         _log.warning("%s has %.1f MB, more than the %d MB meant for a report", file, size / 1e6, LARGEST // 1_000_000)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from midas import _core
+from midas.checks import thread_count
 from midas.crystal import Calibrant, Rings, rings
 from midas.crystal import calibrant as find_calibrant
 from midas.detector import Detector
@@ -135,6 +136,7 @@ def simulate(
         raise InputError(f"the detector has {detector.n_pixels:.3g} pixels; expected at most {_MOST_PIXELS:.3g}")
     if seed < 0 or frame < 0:
         raise InputError(f"seed {seed} and frame {frame} were given; expected 0 or more")
+    n_threads = thread_count(n_threads)
     defect_seed = np.random.SeedSequence(seed)
     texture_seed, noise_seed, zinger_seed = np.random.SeedSequence([seed, frame + 1]).spawn(3)
     found, expected = _expected(geometry, detector, calibrant, options, texture_seed, n_threads)
