@@ -125,7 +125,6 @@ def test_pictures_without_data_are_told_of(monkeypatch, tmp_path, capsys):
         (["--check", "--stages", "a.json"], "--check refines nothing, and has no use for --stages"),
         (["--check", "--no-export"], "--check refines nothing, and has no use for --no-export"),
         (["--check", "--resume"], "--check refines nothing, and has no use for --resume"),
-        (["--check", "--out", "o"], "--check refines nothing, and has no use for --out"),
         (["--check", "--bkg-terms", "auto"], "--check refines nothing, and has no use for --bkg-terms"),
         (["--check", "--nCPUs", "2"], "--check refines nothing, and has no use for --nCPUs"),
         (

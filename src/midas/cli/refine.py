@@ -115,7 +115,7 @@ def _add_results(results: argparse._ArgumentGroup) -> None:
 
 
 _CHOOSING = ("data_file", "data", "cif", "limits", "exclude", "histograms", "omega", "eta")
-_USED_BY_CHECK = (*_CHOOSING, "help", "check", "json")
+_USED_BY_CHECK = (*_CHOOSING, "help", "check", "json", "out")  # a command to which --check is added names its folder
 
 
 def run(args: argparse.Namespace) -> int:
@@ -178,7 +178,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _refuse_beside_check(args: argparse.Namespace) -> None:
-    """Refuse every flag that a check has no use for: it refines nothing, writes nothing, and runs here."""
+    """Refuse every flag that a check has no use for: it refines nothing, and runs here."""
     words = set(getattr(args, "words", ()))
     for action in args.parser._actions:
         if action.dest in _USED_BY_CHECK or getattr(args, action.dest, action.default) == action.default:

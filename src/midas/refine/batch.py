@@ -149,8 +149,6 @@ def run_refinement(
         raise InputError(f"the caked file is {data_file!r}; name it, such as scan.zarr.zip")
     n_cpus = whole_number("n_cpus", n_cpus, "1 or more, or 0 for every core")
     time_limit = number("time_limit", time_limit, "a positive number of seconds")
-    if workers is not None:
-        check_type("workers", workers, WorkerPool, call="made by open_workers")
     path = Path(data_file)
     if path.is_dir() or not path.name:
         raise InputError(f"{data_file} is a folder; name a caked file, NAME.zarr.zip")
@@ -158,6 +156,8 @@ def run_refinement(
         raise InputError(f"n_cpus is {n_cpus}; expected 1 or more, or 0 for every core")
     if executor is not None and workers is not None:
         raise InputError("executor and workers were both given; give one of them")
+    if workers is not None:
+        check_type("workers", workers, WorkerPool, call="made by open_workers")
     if not time_limit > 0:
         raise InputError(f"time_limit is {time_limit} s; expected a positive number of seconds")
     phases = check_phases(cif_files)
