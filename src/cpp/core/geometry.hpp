@@ -11,7 +11,8 @@
 //   R   = R1 + parallax * sin(atan(R1 / L))          two_theta = atan(R / L)
 //
 // On a tiled detector (y, z) is first moved as its panel is (panels.hpp), L + a becomes L + panel distance + a, and the
-// panel's p2 joins the coefficient of rho^2. Source: the MIDAS detector model (docs/physics/geometry.md); D is in distortion.hpp.
+// panel's p2 joins the coefficient of rho^2. Source: the MIDAS detector model
+// (docs/physics/geometry.md); D is in distortion.hpp.
 #ifndef MIDAS_GEOMETRY_HPP
 #define MIDAS_GEOMETRY_HPP
 
